@@ -1,0 +1,1 @@
+"""Entries kept under keys: look up, keep, delete, undo. `cache.py` is the way in."""

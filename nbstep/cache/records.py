@@ -1,0 +1,127 @@
+"""The frozen records that cross the cache's border: what is kept, what a look-up found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from nbstep.events import Outcome, Place, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a step knows of an entry it wants kept, beside the value itself.
+
+    Attributes:
+        took_s: How long the thunk ran.
+        awaitable: The thunk gave an awaitable.
+        returned: The error was returned in an `Err`, not raised.
+        ttl_s: The time to live at the time of writing; for display, gc and a remote store's own expiry only.
+        workflow: The explicit workflow name, or None.
+        place: Where the step stands.
+        code: The code fingerprint: a digest for each part, "" being the thunk's own, others by the name of what it uses.
+        source: The thunk's source text, at most 4 KiB, for people.
+        uses: Keys whose values went into this step, or that ran inside it.
+    """
+
+    took_s: float
+    awaitable: bool = False
+    returned: bool = False
+    ttl_s: float | None = None
+    workflow: str | None = None
+    place: Place = field(default_factory=Place)
+    code: Mapping[str, str] = field(default_factory=dict[str, str])
+    source: str | None = None
+    uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorText:
+    """A kept error as text: `type` is "httpx.HTTPStatusError", `message` one redacted line, `traceback` the original's text."""
+
+    type: str
+    message: str
+    traceback: str
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Everything an entry says without being unpickled. All text in it is untrusted until the signature was checked.
+
+    Attributes:
+        key: The user's key.
+        outcome: "ok" or "error".
+        created: Seconds since the epoch; never in the future (clamped).
+        size_bytes: The whole entry.
+        type: "pandas.DataFrame"; for an error the exception's type.
+        shape: "8,120 × 14", "3 items", or "".
+        preview: Text made when it was kept, at most 1,000 characters; "" when previews are off.
+        error: The error as text, None for a value.
+        signer: Short id of the key that signed it, "a1b2c3d4".
+        trusted: The signature was checked and is ours.
+        python: "3.11".
+        packages: Versions of the packages the pickle names.
+        facts: What the step said of it.
+    """
+
+    key: str
+    outcome: Outcome
+    created: float
+    size_bytes: int
+    type: str
+    shape: str
+    preview: str
+    error: ErrorText | None
+    signer: str
+    trusted: bool
+    python: str
+    packages: Mapping[str, str]
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entry that may be used. `load()` gives the value, or for an error entry the `Err` holding it.
+
+    `load` raises `Unreadable` where the bytes or the pickle turn out not to be usable; nothing is unpickled before digests match.
+    An `Err` of a raised error holds an exception ready to raise; of a returned one, what the thunk returned.
+    """
+
+    meta: Meta
+    load: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """No entry that may be used, and why. `detail` is one line for people."""
+
+    reason: Reason
+    detail: str | None = None
+
+
+LookUp: TypeAlias = Hit | Miss
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The entry was published."""
+
+    meta: Meta
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected."""
+
+    why: str
+
+
+class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss
+    """An entry cannot be used after all; carries the miss's reason and detail."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Reason = reason
+        self.detail = detail

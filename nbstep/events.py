@@ -1,0 +1,193 @@
+"""What happens in a run, told as frozen facts to whoever listens.
+
+The engine reports, the edge displays: steps and caches emit events, the step list, the panel and logging listen.
+A listener that fails is logged and never breaks a step. Events come from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+_log: Final = logging.getLogger("nbstep")
+
+Outcome: TypeAlias = Literal["ok", "error"]
+Source: TypeAlias = Literal["thunk", "cache", "shared"]
+Reason: TypeAlias = Literal[
+    "new", "deleted", "expired", "evicted", "refreshed", "drifted", "error-retried",
+    "unreadable", "untrusted", "incompatible", "not-stored", "no-key",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step or a run stands in the user's text: labels only, never part of an identity.
+
+    `notebook` is a file name ("churn.ipynb", "etl.py") or None; `cell` is IPython's "In [n]" number; `line` counts from 1.
+    """
+
+    notebook: str | None = None
+    cell: int | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins. `at` is seconds since the epoch; `cache` is its place as shown ("~/proj/.nbstep") or None."""
+
+    run: str
+    at: float
+    name: str | None
+    place: Place
+    mode: str
+    cache: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """A run ended after `took_s` seconds; `error` is a one-line text where it failed."""
+
+    run: str
+    at: float
+    outcome: Outcome
+    took_s: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepAsked:
+    """A step was called. First event of every step: before the cache is read, before the thunk runs.
+
+    `step` numbers the calls of one run from 0. `key` is None for a step without one. `parent` is the enclosing step.
+    """
+
+    run: str
+    step: int
+    key: str | None
+    place: Place
+    at: float
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepHit:
+    """A kept entry was used; the last event of its step.
+
+    `saved_s` is the time the thunk took when it ran, `created` when that was. `drift` says what changed since ("tidy() was
+    edited"), None if nothing. `error` is "Type: message" of a kept error. `source` is "shared" where this call waited for
+    another task or thread to compute it.
+    """
+
+    run: str
+    step: int
+    key: str
+    outcome: Outcome
+    at: float
+    created: float
+    saved_s: float
+    size_bytes: int
+    error: str | None = None
+    drift: str | None = None
+    source: Source = "cache"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMissed:
+    """No entry was used, and why; `detail` is one line for people ("signed by key a1b2c3d4 …")."""
+
+    run: str
+    step: int
+    key: str | None
+    reason: Reason
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepWaiting:
+    """The step waits for somebody else who computes the same key ("churn.ipynb (pid 812)")."""
+
+    run: str
+    step: int
+    key: str
+    holder: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The thunk runs now. `expected_s` is how long it took last time, where known."""
+
+    run: str
+    step: int
+    key: str | None
+    at: float
+    expected_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """The thunk ended after `took_s` seconds; the last event of its step.
+
+    `size_bytes` is what was kept, None where nothing was; `error` is "Type: message".
+    """
+
+    run: str
+    step: int
+    key: str | None
+    outcome: Outcome
+    at: float
+    took_s: float
+    size_bytes: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line for people: what, where, what to do. `kind` groups alike ones ("not-stored", "untrusted", "never-awaited")."""
+
+    run: str | None
+    key: str | None
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """Entries of a cache were kept, deleted or restored, by this process. `cache` is the cache's place."""
+
+    cache: str
+    change: Literal["kept", "deleted", "restored"]
+    keys: tuple[str, ...]
+
+
+Event: TypeAlias = (
+    RunStarted | RunFinished | StepAsked | StepHit | StepMissed | StepWaiting | StepStarted | StepFinished
+    | Finding | CacheChanged
+)  # fmt: skip
+Listener: TypeAlias = Callable[[Event], None]
+
+_process_listeners: list[Listener] = []
+
+
+def listen(listener: Listener) -> Callable[[], None]:
+    """Tells `listener` every event of this process (the panel does this); returns the function that stops it."""
+    _process_listeners.append(listener)
+
+    def stop() -> None:
+        if listener in _process_listeners:
+            _process_listeners.remove(listener)
+
+    return stop
+
+
+def emit(event: Event, listeners: Iterable[Listener] = ()) -> None:
+    """Tells `listeners`, then those of the process. A finding without a run goes to logging as well."""
+    if isinstance(event, Finding) and event.run is None:
+        _log.warning("%s", event.text)
+    for listener in (*listeners, *_process_listeners):
+        try:
+            listener(event)
+        except Exception:  # noqa: BLE001 - a listener must never break a step
+            _log.exception("a listener failed on %s", type(event).__name__)

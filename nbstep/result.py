@@ -1,0 +1,104 @@
+"""Ok and Err: what a workflow returns."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+
+from nbstep.errors import StepFailed
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+_log: Final = logging.getLogger("nbstep")
+
+
+class Ok(Generic[T]):
+    """A workflow that ended well, with what its body returned.
+
+    >>> result = Ok(3)
+    >>> match result:
+    ...     case Ok(value):
+    ...         print(value)
+    3
+    """
+
+    __match_args__ = ("value",)
+    __slots__ = ("value",)
+
+    ok: Final = True
+    error: Final = None
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def unwrap(self) -> T:
+        """The value."""
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"Ok({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ok) and bool(self.value == other.value)
+
+    __hash__ = None  # type: ignore[assignment]  # values are mutable
+
+
+class Err(Generic[E]):
+    """A workflow that a step's failure ended, with the error of that step.
+
+    An `Err` that a run returned and that nobody looked at is logged when it is collected, as asyncio does
+    for tasks.
+
+    >>> Err("NOT_FOUND").error
+    'NOT_FOUND'
+    """
+
+    __match_args__ = ("error",)
+    __slots__ = ("__weakref__", "_error", "_unseen_of")
+
+    ok: Final = False
+    value: Final = None
+
+    def __init__(self, error: E) -> None:
+        self._error = error
+        self._unseen_of: str | None = None
+
+    @property
+    def error(self) -> E:
+        """What failed: the exception itself, or what the thunk returned in its `Err`."""
+        self._unseen_of = None
+        return self._error
+
+    def unwrap(self) -> NoReturn:
+        """Raises the error: itself where it is an exception, else in a `StepFailed`.
+
+        Raises:
+            BaseException: the error.
+        """
+        error = self.error
+        if isinstance(error, BaseException):
+            raise error
+        raise StepFailed(None, error)
+
+    def __repr__(self) -> str:
+        return f"Err({self.error!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Err) and bool(self.error == other.error)
+
+    __hash__ = None  # type: ignore[assignment]  # as Ok
+
+    def __del__(self) -> None:
+        if getattr(self, "_unseen_of", None):
+            _log.error("the result of %s was never looked at: it failed with %r", self._unseen_of, self._error)
+
+
+Result: TypeAlias = Ok[T] | Err[E]
+
+
+def unseen(result: Err[Any], of: str) -> Err[Any]:
+    """Marks a fresh `Err` as the result of the run `of`, to be logged if nobody looks at it."""
+    result._unseen_of = of  # pyright: ignore[reportPrivateUsage]
+    return result
