@@ -1,0 +1,61 @@
+"""Which errors pass by themselves: time-outs, connection errors, and the HTTP statuses that say "later"."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# Named, not imported: none of these libraries is a dependency. Matched against every class in the error's MRO.
+_PASSING_CLASSES: Final = frozenset(
+    {
+        "httpx.TransportError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.Timeout",
+        "requests.exceptions.ChunkedEncodingError",
+        "urllib3.exceptions.TimeoutError",
+        "urllib3.exceptions.ProtocolError",
+        "urllib3.exceptions.NewConnectionError",
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "aiohttp.client_exceptions.ClientPayloadError",
+        "http.client.RemoteDisconnected",
+        "socket.gaierror",
+    }
+)
+_LASTING_CLASSES: Final = frozenset({"httpx.UnsupportedProtocol", "httpx.LocalProtocolError"})
+
+
+def transient(error: BaseException) -> bool:
+    """Whether an error is likely to be gone in a minute.
+
+    True for time-outs, connection errors, and HTTP 408, 425, 429 and 5xx as httpx, requests, aiohttp and urllib raise them.
+
+    >>> transient(TimeoutError()), transient(ValueError("bad input"))
+    (True, False)
+    """
+    status = http_status(error)
+    if status is not None:
+        return status in {408, 425, 429} or 500 <= status <= 599
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
+    if names & _LASTING_CLASSES:
+        return False
+    if isinstance(error, TimeoutError | ConnectionError) or names & _PASSING_CLASSES:
+        return True
+    if "urllib.error.URLError" in names:
+        reason = getattr(error, "reason", None)
+        return isinstance(reason, OSError)
+    return False
+
+
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status an error stands for, or None.
+
+    Reads `error.response.status_code` (httpx, requests, openai), `error.status` (aiohttp) and `error.code` (urllib).
+    """
+    response: Any = getattr(error, "response", None)
+    candidates = [getattr(response, "status_code", None), getattr(error, "status_code", None)]
+    root = type(error).__module__.partition(".")[0]
+    if root in {"aiohttp", "urllib"}:
+        candidates += [getattr(error, "status", None), getattr(error, "code", None)]
+    for status in candidates:
+        if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
+            return status
+    return None
