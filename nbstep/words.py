@@ -1,0 +1,109 @@
+"""Text as it may be shown: hostile characters as escapes, widths in terminal columns, and the words for what was kept.
+
+Keys, messages, type names and previews are other people's text. Whatever shows them (a terminal table, the panel, the
+step list) passes them through `shown` or `shown_lines` first: what remains is printable and changes no direction.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final, Literal, TypeAlias
+
+from nbstep.events import Outcome
+
+Status: TypeAlias = Literal["ok", "failed", "old value"]
+
+MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲"}
+
+
+def status_of(outcome: Outcome, drift: str | None = None) -> Status:
+    """The word on screen for a kept entry; `drift` is what changed since it was kept.
+
+    >>> status_of("ok"), status_of("error"), status_of("ok", "tidy() was edited")
+    ('ok', 'failed', 'old value')
+    """
+    if outcome == "error":
+        return "failed"
+    return "old value" if drift else "ok"
+
+
+def shown(text: str) -> str:
+    r"""One line in which control characters, direction marks, lone surrogates and odd spaces are escapes.
+
+    >>> shown("user:1\n\x1b[31m" + chr(0x202E))
+    'user:1\\n\\x1b[31m\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown_lines(text: str) -> str:
+    r"""As `shown`, for text of several lines: line breaks stay, tabs become spaces.
+
+    >>> shown_lines("a\tb\r\nc\x07")
+    'a   b\nc\\x07'
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(shown(line.expandtabs(4)) for line in lines)
+
+
+def text_width(text: str) -> int:
+    """How many terminal columns `text` takes: East Asian wide characters two, combining marks none.
+
+    >>> text_width("日本 e" + chr(0x301))
+    6
+    """
+    if text.isascii():
+        return len(text)
+    return sum(map(_char_width, text))
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.category(char) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def fit(text: str, width: int, *, right: bool = False, keep_end: bool = False) -> str:
+    """`text` in exactly `width` columns: padded, or cut with an ellipsis.
+
+    Args:
+        text: What `shown` returned.
+        width: Terminal columns.
+        right: Align to the right.
+        keep_end: Cut in the middle, so that long keys that differ at their end stay apart.
+
+    >>> fit("user:1", 8), fit("1.4 GB", 8, right=True), fit("cv:lr=0.1:depth=3", 9, keep_end=True)
+    ('user:1  ', '  1.4 GB', 'cv:l…th=3')
+    """
+    if text_width(text) > width:
+        text = _cut(text, width, keep_end)
+    padding = " " * (width - text_width(text))
+    return padding + text if right else text + padding
+
+
+def _cut(text: str, width: int, keep_end: bool) -> str:
+    if width < 1:
+        return ""
+    tail = (width - 1) // 2 if keep_end else 0
+    return _first(text, width - 1 - tail) + "…" + _first(text[::-1], tail)[::-1]
+
+
+def _first(text: str, width: int) -> str:
+    """The longest beginning of `text` that takes at most `width` columns."""
+    used = 0
+    for at, char in enumerate(text):
+        used += _char_width(char)
+        if used > width:
+            return text[:at]
+    return text
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "entry", "entries"), plural(1200, "error")
+    ('1 entry', '1,200 errors')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
