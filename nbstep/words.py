@@ -11,17 +11,19 @@ from typing import Final, Literal, TypeAlias
 
 from nbstep.events import Outcome
 
-Status: TypeAlias = Literal["ok", "failed", "old value"]
+Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
-MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲"}
+MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲", "untrusted": "?"}
 
 
-def status_of(outcome: Outcome, drift: str | None = None) -> Status:
+def status_of(outcome: Outcome, drift: str | None = None, *, trusted: bool = True) -> Status:
     """The word on screen for a kept entry; `drift` is what changed since it was kept.
 
     >>> status_of("ok"), status_of("error"), status_of("ok", "tidy() was edited")
     ('ok', 'failed', 'old value')
     """
+    if not trusted:
+        return "untrusted"
     if outcome == "error":
         return "failed"
     return "old value" if drift else "ok"

@@ -1,0 +1,231 @@
+"""What is kept, as rows: one row model and one query language for `ls`, the panel and its snapshot.
+
+A query is words, all of which must hold:
+
+    error:            kept errors                 error:HTTPStatus   those of a type
+    user:*            keys that match the glob    404                any text in key, type or message
+    unused:30d        not used for 30 days        "two words"        that text, taken literally
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from nbstep.durations import duration_text, size_text, to_seconds
+from nbstep.words import Status, plural, shown, status_of
+
+if TYPE_CHECKING:
+    from nbstep.cache.records import Meta
+    from nbstep.runlog import Usage
+
+_WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
+_DIGITS: Final = re.compile(r"(\d+)")
+_MESSAGE_CHARS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kept entry as every list shows it; all text has been through `shown`.
+
+    Attributes:
+        id: SHA-256 of the key, in hex: what a front end sends back, never the key itself.
+        key: The user's key, as it is; for looking up only, never for showing.
+        label: The key as shown.
+        status: The word on screen.
+        type: The value's type, or the error's.
+        shape: "8,120 × 14", "3 items" or "".
+        message: Of a kept error its message, else "".
+        size_bytes: The whole entry.
+        took_s: How long the thunk ran.
+        created: Seconds since the epoch.
+        expires_at: The end of its time to live as written, None for ever.
+        hits: How often logged runs used it.
+        last_used: When a logged run last used it.
+        saved_s: Time those hits saved.
+    """
+
+    id: str
+    key: str
+    label: str
+    status: Status
+    type: str
+    shape: str
+    message: str
+    size_bytes: int
+    took_s: float
+    created: float
+    expires_at: float | None
+    hits: int = 0
+    last_used: float | None = None
+    saved_s: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """The value's type and shape, or the error's type and message.
+
+        The module is left out: "DataFrame 8,120 × 14".
+        """
+        short = self.type.rpartition(".")[2]
+        if self.status == "failed" and self.message:
+            return f"{short}: {self.message}"
+        return f"{short} {self.shape}".rstrip()
+
+
+def entry_id(key: str) -> str:
+    """The id under which a front end knows `key`; lone surrogates have one too."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def row_of(meta: Meta, usage: Usage | None = None) -> Row:
+    """The row of one entry."""
+    ttl_s = meta.facts.ttl_s
+    message = shown(meta.error.message[:_MESSAGE_CHARS]) if meta.error else ""
+    return Row(
+        id=entry_id(meta.key),
+        key=meta.key,
+        label=shown(meta.key),
+        status=status_of(meta.outcome, trusted=meta.trusted),
+        type=shown(meta.error.type if meta.error else meta.type),
+        shape=shown(meta.shape),
+        message=message,
+        size_bytes=meta.size_bytes,
+        took_s=meta.facts.took_s,
+        created=meta.created,
+        expires_at=None if ttl_s is None else meta.created + ttl_s,
+        hits=usage.hits if usage else 0,
+        last_used=usage.last_used if usage else None,
+        saved_s=usage.saved_s if usage else 0.0,
+    )
+
+
+def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
+    """Rows in the natural order of their keys: `page:2` before `page:10`."""
+    return sorted((row_of(meta, usage.get(meta.key)) for meta in metas), key=lambda row: natural_order(row.label))
+
+
+def natural_order(text: str) -> tuple[tuple[str, int], ...]:
+    """A sorting key that reads numbers as numbers."""
+    parts = _DIGITS.split(text.lower())
+    return tuple((part, -1) if at % 2 == 0 else ("", int(part[:18])) for at, part in enumerate(parts))
+
+
+Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a query: its kind, the text in it, and seconds for `unused:`."""
+
+    kind: Kind
+    text: str = ""
+    seconds: float = 0.0
+
+
+Query: TypeAlias = tuple[Word, ...]
+
+
+def parse_query(text: str) -> Query:
+    """Reads a query; see the module's first lines.
+
+    Raises:
+        ValueError: `unused:` is followed by no duration.
+
+    >>> parse_query('error:HTTP user:* "two words"')
+    (Word(kind='type', text='http', seconds=0.0), Word(kind='glob', text='user:*', seconds=0.0), \
+Word(kind='text', text='two words', seconds=0.0))
+    """
+    return tuple(
+        Word("text", match[1].lower()) if match[2] is None else _parse_word(match[2])
+        for match in _WORD.finditer(text)
+        if match[0].strip('"')
+    )
+
+
+def _parse_word(word: str) -> Word:
+    name, colon, rest = word.partition(":")
+    if colon and name == "error":
+        return Word("type", rest.lower()) if rest else Word("failed")
+    if colon and name == "unused":
+        return Word("unused", seconds=to_seconds(rest, "unused") or 0.0)
+    if is_glob(word):
+        return Word("glob", word)
+    return Word("text", word.lower())
+
+
+def is_glob(text: str) -> bool:
+    """Whether `text` is a pattern for whole keys rather than a key or a part of one."""
+    return "*" in text or "?" in text
+
+
+def matches(query: Query, row: Row, now: float) -> bool:
+    """Whether every word of the query holds for the row."""
+    return all(_holds(word, row, now) for word in query)
+
+
+def _holds(word: Word, row: Row, now: float) -> bool:
+    match word.kind:
+        case "failed":
+            return row.status == "failed"
+        case "type":
+            kind = row.type.lower()
+            return row.status == "failed" and (
+                fnmatchcase(kind, word.text) if is_glob(word.text) else word.text in kind
+            )
+        case "glob":
+            return fnmatchcase(row.label, word.text)
+        case "unused":
+            return now - max(row.created, row.last_used or 0.0) >= word.seconds
+        case "text":
+            return word.text in f"{row.label}\n{row.type}\n{row.message}".lower()
+
+
+def named_rows(rows: Sequence[Row], name: str) -> list[Row]:
+    """The rows that a word of `rm`, `retry` or `export` names.
+
+    A key as it is or as it is shown, before a glob.
+    """
+    exact = [row for row in rows if name in (row.key, row.label)]
+    if exact or not is_glob(name):
+        return exact
+    return [row for row in rows if fnmatchcase(row.key, name) or fnmatchcase(row.label, name)]
+
+
+def has_type(row: Row, name: str) -> bool:
+    """Whether the row is a kept error of the type `name`, with or without its module."""
+    return row.status == "failed" and name in (row.type, row.type.rpartition(".")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The header line of every list."""
+
+    place: str
+    entries: int
+    failed: int
+    size_bytes: int
+    trash_entries: int
+    trash_bytes: int
+    saved_s: float
+
+
+def totals_text(totals: Totals, found: int | None = None) -> str:
+    """The header line; `found` is how many entries a query left.
+
+    >>> totals_text(Totals("~/proj/.nbstep", 12, 1, 84_000_000, 0, 0, 250.0))
+    '12 entries · 1 failed · 84 MB · saved 4 m 10 s · ~/proj/.nbstep'
+    """
+    count = plural(totals.entries, "entry", "entries")
+    parts = [count if found is None else f"{found:,} of {count}"]
+    if totals.failed:
+        parts.append(f"{totals.failed:,} failed")
+    parts.append(size_text(totals.size_bytes))
+    if totals.trash_entries:
+        parts.append(f"{size_text(totals.trash_bytes)} in trash")
+    if totals.saved_s > 0:
+        parts.append(f"saved {duration_text(totals.saved_s)}")
+    return " · ".join([*parts, totals.place])
