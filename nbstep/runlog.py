@@ -1,0 +1,213 @@
+"""The run log: what recent runs asked and got. Statistics only; losing it loses nothing else.
+
+One small JSON file a run in `v1/runs/` of a disk cache, the newest 200 kept, read as untrusted text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+from nbstep.events import Event, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+
+_log: Final = logging.getLogger("nbstep")
+
+KEPT_RUNS: Final = 200
+_FLUSH_EVERY_S: Final = 30.0
+_MAX_FILE_BYTES: Final = 16 << 20
+_MAX_STEPS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedStep:
+    """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch."""
+
+    key: str
+    got: str
+    outcome: str
+    at: float
+    took_s: float
+    saved_s: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """One run of the log; `notebook` and `name` are labels, None where unknown."""
+
+    run: str
+    at: float
+    name: str | None
+    notebook: str | None
+    steps: tuple[LoggedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the logged runs say of one key: `last_used` is seconds since the epoch, `last_reason` why it last missed."""
+
+    hits: int = 0
+    saved_s: float = 0.0
+    last_used: float = 0.0
+    last_reason: str | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    key: str
+    at: float
+    got: str = "asked"
+    outcome: str = ""
+    took_s: float = 0.0
+    saved_s: float = 0.0
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A listener that writes one run into the log: at its end, and every 30 s before."""
+
+    directory: Path
+    _started: RunStarted | None = None
+    _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
+    _flushed: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            match event:
+                case RunStarted():
+                    self._started = event
+                case StepAsked(key=str(key)) if len(self._rows) < _MAX_STEPS:
+                    self._rows[event.step] = _Row(key, event.at)
+                case StepMissed():
+                    if row := self._rows.get(event.step):
+                        row.reason = event.reason
+                case StepHit():
+                    if row := self._rows.get(event.step):
+                        row.got, row.outcome, row.saved_s, row.at = "hit", event.outcome, event.saved_s, event.at
+                case StepFinished():
+                    if row := self._rows.get(event.step):
+                        row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
+                case _:
+                    pass
+            due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
+            if self._rows and (due or isinstance(event, RunFinished)):
+                self._flushed = time.monotonic()
+                self._write()
+
+    def _write(self) -> None:
+        started = self._started
+        if started is None:
+            return
+        record = {
+            "run": started.run,
+            "at": started.at,
+            "name": started.name,
+            "notebook": started.place.notebook,
+            "steps": [[r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason] for r in self._rows.values()],
+        }
+        try:
+            _publish(self.directory, f"{int(started.at * 1e6):016d}-{started.run}.json", json.dumps(record))
+        except OSError as error:
+            _log.debug("the run log cannot be written: %s", error)
+
+
+def _publish(directory: Path, name: str, text: str) -> None:
+    if not directory.parent.is_dir():  # nothing was ever kept here, or it was taken away: there is nothing to log for
+        return
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    temporary = directory / f".{name}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text)
+        os.replace(temporary, directory / name)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    for old in _files(directory)[KEPT_RUNS:]:
+        with suppress(OSError):
+            old.unlink()
+
+
+def _files(directory: Path) -> list[Path]:
+    """The log's files, newest first."""
+    try:
+        names = [e.name for e in os.scandir(directory) if e.name.endswith(".json") and not e.name.startswith(".")]
+    except OSError:
+        return []
+    return [directory / name for name in sorted(names, reverse=True)]
+
+
+def runs_directory(cache_directory: Path) -> Path:
+    """Where a disk cache's run log stands."""
+    return cache_directory / "v1" / "runs"
+
+
+def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
+    """The logged runs, newest first. What cannot be read is passed over."""
+    for path in _files(runs_directory(cache_directory)):
+        run = _read(path)
+        if run is not None:
+            yield run
+
+
+def last_run(cache_directory: Path) -> LoggedRun | None:
+    """The newest logged run that asked for a key, or None."""
+    return next(read_runs(cache_directory), None)
+
+
+def usage(cache_directory: Path) -> dict[str, Usage]:
+    """What the logged runs say, by key."""
+    found: dict[str, Usage] = {}
+    for run in reversed(list(read_runs(cache_directory))):
+        for step in run.steps:
+            before = found.get(step.key, Usage())
+            hit = step.got == "hit"
+            found[step.key] = Usage(
+                hits=before.hits + hit,
+                saved_s=before.saved_s + (step.saved_s if hit else 0.0),
+                last_used=max(before.last_used, step.at),
+                last_reason=before.last_reason if hit else step.reason,
+            )
+    return found
+
+
+def _read(path: Path) -> LoggedRun | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
+                return None
+            record = json.loads(file.read())
+        return _parsed(record)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _parsed(record: Mapping[str, Any]) -> LoggedRun:
+    return LoggedRun(
+        run=str(record["run"]),
+        at=float(record["at"]),
+        name=_text(record.get("name")),
+        notebook=_text(record.get("notebook")),
+        steps=tuple(
+            LoggedStep(str(key), str(got), str(outcome), float(at), float(took_s), float(saved_s), _text(reason))
+            for key, got, outcome, at, took_s, saved_s, reason in cast("list[list[Any]]", record["steps"])
+        ),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

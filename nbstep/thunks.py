@@ -1,0 +1,193 @@
+"""Thunks: which callables are accepted, which give an awaitable, and how one is frozen to be called later."""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+Thunk: TypeAlias = Callable[..., Any]
+
+_PLAIN_CALLABLES: Final = (
+    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType,
+    types.MethodDescriptorType, types.ClassMethodDescriptorType, functools.partial, type,
+)  # fmt: skip
+
+
+def check_thunk(thunk: object, key: str | None) -> Thunk:
+    """The thunk itself, if it can be called (K5). A coroutine is closed first.
+
+    Raises:
+        TypeError: It is a value, a coroutine, a Task or a Future: the work was already done or started.
+    """
+    if callable(thunk) and not isinstance(thunk, asyncio.Future):
+        return thunk
+    where = f", key={key!r}" if key is not None else ""
+    write = f"step(lambda: …{where})"
+    if inspect.iscoroutine(thunk):
+        name = thunk.__qualname__.rpartition(".")[2]
+        thunk.close()
+        raise TypeError(
+            f"step got a coroutine, already made; pass the call unmade: await step(lambda: {name}(…){where})"
+        )
+    if isinstance(thunk, asyncio.Future):
+        kind = "Task" if isinstance(thunk, asyncio.Task) else "Future"
+        raise TypeError(f"step got a {kind} that is already under way; pass a function that starts it: await {write}")
+    if inspect.isawaitable(thunk):
+        raise TypeError(f"step got an awaitable, already made; pass the call unmade: await {write}")
+    raise TypeError(
+        f"step got a value ({type(thunk).__name__}), so the work was already done; pass the call unmade: {write}"
+    )
+
+
+def called_object(thunk: Thunk) -> bool:
+    """Whether a thunk is likely the *result* of a call that was meant as the work: `step(train(), …)` (K5)."""
+    # what wraps or stands for a function (lru_cache, a ufunc) carries a name; a model or a client does not
+    return not isinstance(thunk, _PLAIN_CALLABLES) and not hasattr(thunk, "__name__")
+
+
+def surely_awaitable(thunk: Thunk) -> bool:
+    """Whether calling the thunk gives an awaitable, read from code alone (K4); False means "not known".
+
+    True for `async def`, for a partial of one, and for a lambda whose one call resolves to one.
+    """
+    if isinstance(thunk, functools.partial):
+        return surely_awaitable(thunk.func)
+    if inspect.iscoroutinefunction(thunk):
+        return True
+    if not isinstance(thunk, types.FunctionType):
+        call = inspect.getattr_static(type(thunk), "__call__", None)
+        return inspect.iscoroutinefunction(call)
+    if thunk.__name__ != "<lambda>":
+        return False
+    path = _called_path(thunk.__code__)
+    target = _resolve(thunk, path) if path else None
+    return inspect.iscoroutinefunction(target)
+
+
+@functools.lru_cache(maxsize=4096)
+def _called_path(code: types.CodeType) -> tuple[str, ...]:
+    """The dotted name that a lambda's only call calls, ("client", "get"); empty where there is no such single call."""
+    path: list[str] = []
+    calls, loading = 0, True
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name in _BEFORE_THE_NAME:
+            continue
+        if name.startswith("CALL") and not name.startswith("CALL_INTRINSIC"):
+            calls += 1
+        if not path:
+            if name in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
+                path.append(str(instruction.argval))
+            else:
+                return ()
+        elif loading and name in {"LOAD_ATTR", "LOAD_METHOD"}:
+            path.append(str(instruction.argval))
+        else:
+            loading = False
+    return tuple(path) if calls == 1 else ()
+
+
+_BEFORE_THE_NAME: Final = frozenset({"RESUME", "COPY_FREE_VARS", "PUSH_NULL", "PRECALL", "NOP", "CACHE", "MAKE_CELL"})
+
+
+def _resolve(function: types.FunctionType, path: tuple[str, ...]) -> object:
+    """What a dotted name means inside a function, without running any code of the user's; None where that cannot be known."""
+    target: Any = named_values(function).get(path[0])
+    for attribute in path[1:]:
+        found = inspect.getattr_static(target, attribute, None)
+        target = found.__func__ if isinstance(found, staticmethod | classmethod) else found
+    return target
+
+
+def named_values(function: types.FunctionType) -> dict[str, Any]:
+    """The values of the closure cells and of the globals that a function's own code names, nested code included."""
+    values = {
+        name: function.__globals__[name] for name in global_names(function.__code__) if name in function.__globals__
+    }
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            values[name] = cell.cell_contents
+        except ValueError:  # an empty cell: the name is not bound yet
+            continue
+    return values
+
+
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that code and the code nested in it read, in order of appearance."""
+    names = [str(i.argval) for i in dis.get_instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"}]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += global_names(constant)
+    return tuple(dict.fromkeys(names))
+
+
+@functools.lru_cache(maxsize=4096)
+def _writes_globals(code: types.CodeType) -> bool:
+    return any(i.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"} for i in dis.get_instructions(code)) or any(
+        _writes_globals(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)
+    )
+
+
+class _FrozenGlobals(dict[str, Any]):
+    """The globals a thunk names, as they were; any other name is looked up live."""
+
+    def __init__(self, bound: Mapping[str, Any], live: dict[str, Any]) -> None:
+        super().__init__(bound)
+        self.live = live
+
+    def __missing__(self, name: str) -> Any:
+        return self.live[name]
+
+
+def freeze(thunk: Thunk) -> Thunk:
+    """A copy of a thunk that sees what it names as it is now, however much later it is called (K10).
+
+    Closure cells are copied, and the globals its own code names are bound. What those values *contain* is not copied.
+    A function that writes globals keeps the live ones.
+    """
+    if isinstance(thunk, functools.partial):
+        return functools.partial(freeze(thunk.func), *thunk.args, **thunk.keywords)
+    if not isinstance(thunk, types.FunctionType):
+        return thunk
+    code = thunk.__code__
+    scope: dict[str, Any] = thunk.__globals__
+    if not _writes_globals(code):
+        names = (*global_names(code), "__builtins__", "__name__", "__file__", "__loader__", "__spec__")
+        scope = _FrozenGlobals({name: scope[name] for name in names if name in scope}, scope)
+    frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
+    frozen.__kwdefaults__ = cast("dict[str, Any]", thunk.__kwdefaults__)
+    frozen.__qualname__ = thunk.__qualname__
+    frozen.__module__ = thunk.__module__
+    frozen.__dict__.update(thunk.__dict__)
+    return frozen
+
+
+def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | None:
+    if function.__closure__ is None:
+        return None
+    writes = set(function.__code__.co_freevars) & _written_names(function.__code__)
+    copies: list[types.CellType] = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+        if name in writes:
+            copies.append(cell)  # `nonlocal`: what it writes must reach its owner
+            continue
+        try:
+            copies.append(types.CellType(cell.cell_contents))
+        except ValueError:
+            copies.append(cell)
+    return tuple(copies)
+
+
+@functools.lru_cache(maxsize=4096)
+def _written_names(code: types.CodeType) -> frozenset[str]:
+    names = {str(i.argval) for i in dis.get_instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _written_names(constant) & set(constant.co_freevars)
+    return frozenset(names)
