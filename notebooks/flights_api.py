@@ -272,7 +272,7 @@ class _Server(ThreadingHTTPServer):
         self.tables = tables
         self.latency_s = latency_s
         self.log = RequestLog()
-        self.thread = threading.Thread(target=self.serve_forever, name="flights-api", daemon=True)
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="flights-api", daemon=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away (a killed kernel) is no event worth a traceback; anything else is."""
