@@ -10,18 +10,21 @@ A query is words, all of which must hold:
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
+from nbstep import runlog
+from nbstep.cache.cache import Cache
+from nbstep.cache.records import Hit, Meta
 from nbstep.durations import duration_text, size_text, to_seconds
+from nbstep.runlog import Usage
 from nbstep.words import Status, plural, shown, status_of
 
-if TYPE_CHECKING:
-    from nbstep.cache.records import Meta
-    from nbstep.runlog import Usage
+T = TypeVar("T")
 
 _WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -98,7 +101,7 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
         created=meta.created,
         expires_at=None if ttl_s is None else meta.created + ttl_s,
         hits=usage.hits if usage else 0,
-        last_used=usage.last_used if usage else None,
+        last_used=(usage.last_used or None) if usage else None,
         saved_s=usage.saved_s if usage else 0.0,
     )
 
@@ -229,3 +232,40 @@ def totals_text(totals: Totals, found: int | None = None) -> str:
     if totals.saved_s > 0:
         parts.append(f"saved {duration_text(totals.saved_s)}")
     return " · ".join([*parts, totals.place])
+
+
+async def settled(value: Awaitable[T] | T) -> T:
+    """The result of a cache's method, over a sync or an async store."""
+    return await cast("Awaitable[T]", value) if inspect.isawaitable(value) else cast("T", value)
+
+
+def usage_of(cache: Cache) -> Mapping[str, Usage]:
+    """What the logged runs say, by key; nothing for a cache that is no directory."""
+    return runlog.usage(cache.directory) if cache.directory is not None else {}
+
+
+async def list_rows(cache: Cache) -> list[Row]:
+    """Every entry of the cache as a row, in the natural order of the keys."""
+    return rows_of(await settled(cache.entries()), usage_of(cache))
+
+
+async def totals_of(cache: Cache, rows: Sequence[Row]) -> Totals:
+    """The header line's numbers."""
+    trash = await settled(cache.trash())
+    return Totals(
+        place=shown(cache.place),
+        entries=len(rows),
+        failed=sum(row.status == "failed" for row in rows),
+        size_bytes=sum(row.size_bytes for row in rows),
+        trash_entries=trash.entries,
+        trash_bytes=trash.size_bytes,
+        saved_s=sum(row.saved_s for row in rows),
+    )
+
+
+async def find_meta(cache: Cache, key: str) -> Meta | None:
+    """The metadata of one entry, also of one that a step would not use, or None."""
+    found = await cache.look_up(key)
+    if isinstance(found, Hit):
+        return found.meta
+    return next((meta for meta in await settled(cache.entries()) if meta.key == key), None)

@@ -7,12 +7,14 @@ step list) passes them through `shown` or `shown_lines` first: what remains is p
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from nbstep.events import Outcome
 
 Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
+_NAMED_KEYS: Final = 5
 MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲", "untrusted": "?"}
 
 
@@ -109,3 +111,13 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     ('1 entry', '1,200 errors')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def keys_text(labels: Sequence[str]) -> str:
+    """Some keys by name, many by number.
+
+    >>> keys_text(["a", "b"]), keys_text(list("abcdefg"))
+    ('a, b', 'a, b, c, d, e and 2 more')
+    """
+    named = ", ".join(labels[:_NAMED_KEYS])
+    return f"{named} and {len(labels) - _NAMED_KEYS:,} more" if len(labels) > _NAMED_KEYS else named

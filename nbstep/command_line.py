@@ -1,0 +1,132 @@
+"""The command line of `%nbstep` and `nbstep`: what a verb is, and how a command is read into one."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from nbstep.cache.cache import Cache
+from nbstep.tables import Screen
+from nbstep.words import shown
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """What a verb has to say.
+
+    Attributes:
+        text: For the terminal or the cell's output.
+        exit_code: 0 done, 1 nothing matched or it failed, 2 wrong usage.
+        opens_panel: The cache whose panel the notebook shows instead of the text.
+        binds: A name for the notebook's namespace and its value (`show KEY --as NAME`).
+    """
+
+    text: str
+    exit_code: int = 0
+    opens_panel: Cache | None = None
+    binds: tuple[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What stands behind a verb."""
+
+    words: tuple[str, ...] = ()
+    as_json: bool = False
+    as_name: str | None = None
+
+
+VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One row of the table of verbs; `most` None takes any number of words."""
+
+    name: str
+    arguments: str
+    help: str
+    run: VerbFunction
+    least: int = 0
+    most: int | None = 0
+    options: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """The verb with its arguments."""
+        return " ".join(filter(None, (self.name, self.arguments, *(f"[{option}]" for option in self.options))))
+
+
+class UsageError(ValueError):
+    """A command that cannot be understood; its text says what to write."""
+
+
+def parse_command(
+    command: str | Sequence[str], verbs: Mapping[str, Verb], screen: Screen
+) -> tuple[Verb, Arguments, str | None]:
+    """Reads a command into its verb, its arguments and the folder of `--cache`.
+
+    Raises:
+        UsageError: It cannot be understood; the text says what to write.
+    """
+    try:
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+    except ValueError:
+        raise UsageError("A quotation mark is missing its partner.") from None
+    plain, options = _split_options(words)
+    verb = find_verb(plain[0] if plain else "help", verbs, screen)
+    _check(verb, plain[1:], options, screen)
+    arguments = Arguments(tuple(plain[1:]), as_json="--json" in options, as_name=options.get("--as"))
+    return verb, arguments, options.get("--cache")
+
+
+def _split_options(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    plain: list[str] = []
+    options: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        name, _, given = word.partition("=")
+        if word == "--":
+            plain.extend(rest)
+        elif word in {"-h", "--help"}:
+            plain.insert(0, "help")
+        elif name in {"--cache", "--as"}:
+            options[name] = given or next(rest, "")
+            if not options[name]:
+                raise UsageError(f"{name} needs a {'folder' if name == '--cache' else 'name'} behind it.")
+        elif word.startswith("--") or (word.startswith("-") and len(word) == 2 and word[1].isalpha()):
+            options[word] = ""
+        else:
+            plain.append(word)
+    return plain, options
+
+
+def find_verb(name: str, verbs: Mapping[str, Verb], screen: Screen) -> Verb:
+    """The verb of that name.
+
+    Raises:
+        UsageError: There is none; the text names the closest.
+    """
+    if verb := verbs.get(name):
+        return verb
+    close = difflib.get_close_matches(name, verbs, n=1, cutoff=0.5)
+    hint = f"Did you mean {screen.command} {close[0]}?" if close else f"See: {screen.command} help"
+    raise UsageError(f"There is no verb {shown(name)!r}. {hint}")
+
+
+def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen: Screen) -> None:
+    usage = f"Usage: {screen.command} {verb.usage}"
+    known = {option.partition(" ")[0] for option in verb.options} | {"--cache"}
+    for option in options:
+        if option not in known:
+            raise UsageError(f"{verb.name} has no option {shown(option)}. {usage}")
+    if len(words) < verb.least or (verb.most is not None and len(words) > verb.most):
+        raise UsageError(usage)
+    name = options.get("--as")
+    if name is not None and not screen.notebook:
+        raise UsageError("--as binds a name in a notebook; in a shell there is nothing to bind it to.")
+    if name is not None and not name.isidentifier():
+        raise UsageError(f"--as {shown(name)}: that is no Python name.")

@@ -1,0 +1,277 @@
+"""What `%nbstep VERB` and `nbstep VERB` do: one table of verbs for the notebook and the shell.
+
+A verb works on a cache and gives text; it never prints, never asks, and never unpickles a value to show it (only
+`show KEY --as NAME` loads one). `rm`, `clear` and `retry` say how to undo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import shlex
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from nbstep import runlog
+from nbstep.cache.cache import Cache, project_cache
+from nbstep.cache.records import Hit, Meta, Unreadable
+from nbstep.command_line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
+from nbstep.details import detail_of, detail_text
+from nbstep.errors import NbstepError
+from nbstep.listing import (
+    Row,
+    find_meta,
+    has_type,
+    is_glob,
+    list_rows,
+    matches,
+    named_rows,
+    parse_query,
+    settled,
+    totals_of,
+    totals_text,
+    usage_of,
+)  # fmt: skip
+from nbstep.result import Ok
+from nbstep.stores.base import run_now
+from nbstep.tables import Screen, table_text
+from nbstep.words import keys_text, plural, shown
+
+EMPTY: Final = "Nothing kept yet. A step with a key appears here when it has run."
+
+
+def run_command(
+    command: str | Sequence[str], *, cache: Cache | None = None, screen: Screen | None = None
+) -> CommandOutcome:
+    """Runs one command, given as a magic's line or as a shell's words.
+
+    Args:
+        command: `"rm user:1"` or `["rm", "user:1"]`; `--cache DIR` may stand in it.
+        cache: The cache to work on; the project's when None.
+        screen: Where the text will be shown.
+
+    Returns:
+        What to show; wrong usage is an outcome too (exit code 2), never an exception.
+    """
+    screen = screen or Screen()
+    try:
+        verb, arguments, directory = parse_command(command, VERBS, screen)
+        if directory is not None:
+            cache = Cache(_cache_directory(directory))
+        if verb.name == "help":
+            return _help_outcome(arguments, screen)
+        cache = cache or project_cache()
+        return _run(verb.run(cache, arguments, screen), cache)
+    except UsageError as error:
+        return CommandOutcome(str(error), exit_code=2)
+    except (NbstepError, OSError) as error:
+        return CommandOutcome(shown(str(error)), exit_code=1)
+
+
+def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> CommandOutcome:
+    if not cache.is_async:
+        return run_now(coroutine)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    coroutine.close()
+    raise UsageError("This cache's store is async: await its methods instead, as in await cache.entries()")
+
+
+def _cache_directory(text: str) -> Path:
+    """The cache in a folder: its `.nbstep`, or the folder itself."""
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"--cache {shown(text)}: there is no such folder")
+    inner = folder / ".nbstep"
+    return inner if inner.is_dir() else folder
+
+
+async def delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    """Deletes entries as one batch and says how to undo it."""
+    await settled(cache.delete_many([row.key for row in rows]))
+    counted = plural(len(rows), "entry", "entries")
+    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+
+
+async def retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    """Deletes kept errors, so that the next run tries those steps again."""
+    await settled(cache.delete_many([row.key for row in rows]))
+    counted = plural(len(rows), "kept error")
+    again = "it runs again when it is next asked" if len(rows) == 1 else "they run again when they are next asked"
+    return CommandOutcome(f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+
+
+def _undo(screen: Screen) -> str:
+    return f"Undo: {screen.command} undo"
+
+
+# The verbs
+
+
+async def _panel(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
+    listed = await _list(cache, Arguments(), screen)
+    return CommandOutcome(listed.text, listed.exit_code, opens_panel=cache)
+
+
+async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    # A shell has taken the quotes away: a word with a space in it was quoted.
+    text = " ".join(f'"{word}"' if " " in word else word for word in arguments.words)
+    try:
+        query = parse_query(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    now = time.time()
+    rows = await list_rows(cache)
+    found = [row for row in rows if matches(query, row, now)]
+    exit_code = 1 if query and not found else 0
+    if arguments.as_json:
+        return CommandOutcome(json.dumps([_row_json(row) for row in found], indent=1), exit_code)
+    if not rows:
+        return CommandOutcome(f"{EMPTY}\n{shown(cache.place)}", exit_code)
+    if not found:
+        return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
+    head = totals_text(await totals_of(cache, rows), len(found) if query else None)
+    return CommandOutcome(f"{head}\n\n{table_text(found, screen, now)}", exit_code)
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    record = asdict(row)
+    del record["label"]
+    return record
+
+
+async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    name = arguments.words[0]
+    meta = await find_meta(cache, name)
+    if meta is None:
+        rows = await list_rows(cache)
+        named = [row for row in rows if row.label == name]
+        meta = await find_meta(cache, named[0].key) if named else None
+        if meta is None:
+            return _nothing_called(name, rows, screen)
+    if arguments.as_name is not None:
+        return await _bind(cache, meta, arguments.as_name, screen)
+    detail = detail_of(meta, usage_of(cache).get(meta.key))
+    if arguments.as_json:
+        record = asdict(detail) | {"key": meta.key, "facts": dict(detail.facts)}
+        return CommandOutcome(json.dumps(record, indent=1))
+    text = detail_text(detail)
+    if meta.error:
+        text += f"\n\nTry again: {screen.command} retry {shlex.quote(detail.label)}"
+    return CommandOutcome(text)
+
+
+async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandOutcome:
+    label = shown(meta.key)
+    if meta.error:
+        again = f"{screen.command} show {shlex.quote(label)}"
+        return CommandOutcome(f"{label} is a kept error, there is no value to load. See: {again}", exit_code=1)
+    found = await cache.look_up(meta.key)
+    if not isinstance(found, Hit):
+        return CommandOutcome(f"{label} cannot be loaded ({found.reason}): {shown(found.detail or '')}", exit_code=1)
+    try:
+        loaded = found.load()
+    except Unreadable as error:
+        return CommandOutcome(f"{label} cannot be loaded: {shown(error.detail)}", exit_code=1)
+    value = loaded.value if isinstance(loaded, Ok) else loaded
+    return CommandOutcome(f"{name} = {label}", binds=(name, value))
+
+
+async def _remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    rows = await list_rows(cache)
+    chosen: dict[str, Row] = {}
+    for name in arguments.words:
+        named = named_rows(rows, name)
+        if not named:
+            return _nothing_called(name, rows, screen)
+        chosen.update((row.key, row) for row in named)
+    return await delete_rows(cache, list(chosen.values()), screen)
+
+
+async def _clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
+    count = await settled(cache.clear())
+    if not count:
+        return CommandOutcome("Nothing to clear.")
+    return CommandOutcome(f"Deleted all {plural(count, 'entry', 'entries')}. {_undo(screen)}")
+
+
+async def _bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
+    keys = await settled(cache.undo(arguments.words[0] if arguments.words else None))
+    if not keys:
+        what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
+        return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.", exit_code=1)
+    counted = plural(len(keys), "entry", "entries")
+    return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
+
+
+async def _retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    failed = [row for row in await list_rows(cache) if row.status == "failed"]
+    if arguments.words:
+        name = arguments.words[0]
+        chosen = named_rows(failed, name) or [row for row in failed if has_type(row, name)]
+        if not chosen:
+            return CommandOutcome(f"No kept error has the key or type {shown(name)}.", exit_code=1)
+        return await retry_rows(cache, chosen, screen)
+    run = runlog.last_run(cache.directory) if cache.directory is not None else None
+    if run is None:
+        return CommandOutcome(f"No run is logged yet. All kept errors: {screen.command} retry '*'", exit_code=1)
+    met = {step.key for step in run.steps if step.outcome == "error"}
+    chosen = [row for row in failed if row.key in met]
+    if not chosen:
+        rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
+        return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
+    return await retry_rows(cache, chosen, screen)
+
+
+async def _export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
+    glob, folder = arguments.words
+    paths = await settled(cache.export(glob, folder))
+    if not paths:
+        return CommandOutcome(f"No kept value matches {shown(glob)}.", exit_code=1)
+    return CommandOutcome(
+        f"Exported {plural(len(paths), 'value')} to {shown(folder)}. Open one with joblib.load({str(paths[0])!r})"
+    )
+
+
+async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    return _help_outcome(arguments, screen)
+
+
+def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
+    if arguments.words:
+        verb = find_verb(arguments.words[0], VERBS, screen)
+        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}")
+    width = max(len(verb.usage) for verb in VERBS.values())
+    lines = [f"  {verb.usage:<{width}}  {verb.help}" for verb in VERBS.values()]
+    queries = "A query: error:  error:TYPE  user:*  unused:30d  any text  (all words must hold)"
+    return CommandOutcome("\n".join([f"{screen.command} VERB, or with --cache FOLDER", "", *lines, "", queries]))
+
+
+def _nothing_called(name: str, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    close = [] if is_glob(name) else difflib.get_close_matches(name, [row.label for row in rows], n=3)
+    hint = f"Near it: {', '.join(close)}" if close else f"See: {screen.command} ls"
+    return CommandOutcome(f"Nothing is kept under {shown(name)}. {hint}", exit_code=1)
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    verb.name: verb
+    for verb in (
+        Verb("panel", "", "everything kept, to look at, select and delete", _panel),
+        Verb("ls", "[QUERY…]", "list what is kept", _list, most=None, options=("--json",)),
+        Verb(
+            "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
+        ),
+        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", _remove, 1, None),
+        Verb("clear", "", "delete every entry", _clear),
+        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", _bring_back, most=1),
+        Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", _retry, most=1),
+        Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
+        Verb("help", "[VERB]", "this list", _help, most=1),
+    )
+}
