@@ -1,0 +1,115 @@
+"""Which run a step belongs to: the active one, the executing cell's, or the default workflow's (W5)."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import PurePath
+from typing import Any, Final, cast
+
+from nbstep.cache.cache import Cache, project_cache
+from nbstep.events import Listener, Place
+from nbstep.options import UNSET
+from nbstep.policy import Policy, policy_changes, with_changes
+from nbstep.runs import Run
+from nbstep.settings import MODES, Mode, read_settings
+
+active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)
+_ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
+_default: Run | None = None
+_default_lock: Final = threading.Lock()
+
+
+def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
+    """Says which run serves where no ContextVar tells: the notebook's cell that executes now (W5)."""
+    global _ambient
+    _ambient = provider if provider is not None else lambda: None
+
+
+def current_run() -> Run:
+    """The active run; else that of the cell now executing; else the default workflow's (W5)."""
+    run = active_run.get()
+    if run is not None and not run.closed:
+        return run
+    return _ambient() or run or _default_run()
+
+
+def _default_run() -> Run:
+    global _default
+    with _default_lock:
+        if _default is None or _default.cache is not _project_cache_or_none():
+            if _default is not None:
+                _default.close()
+            _default = open_run(place=Place(notebook=PurePath(sys.argv[0] or "python").name))
+            atexit.register(_default.close)
+        return _default
+
+
+def _project_cache_or_none() -> Cache | None:
+    return None if read_settings().mode == "off" else project_cache()
+
+
+def open_run(
+    name: str | None = None,
+    *,
+    cache: Any = UNSET,
+    mode: str | None = None,
+    policy: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    place: Place | None = None,
+    listeners: tuple[Listener, ...] = (),
+    retry_errors: bool = False,
+    shown: bool = False,
+) -> Run:
+    """Opens a run; the caller makes it active and closes it.
+
+    Args:
+        name: A label.
+        cache: What `Cache` takes; left out, the project's; None keeps nothing.
+        mode: "normal", "refresh" or "offline"; None leaves it to the run around and the environment.
+        policy: Policy options by name, as a workflow gives them.
+        flags: Policy options by name, as a magic gives them: they win over those of any workflow inside.
+        place: Where the run stands.
+        listeners: Who is told.
+        retry_errors: Kept errors from before run again.
+        shown: A step list shows findings; else they go to logging.
+
+    Raises:
+        TypeError, ValueError: An option is unknown or has no such value.
+    """
+    settings = read_settings()
+    parent = active_run.get()
+    if parent is not None and parent.closed:
+        parent = None
+    if mode is not None and mode not in MODES:
+        raise ValueError(f'mode={mode!r}: use "normal", "refresh" or "offline"')
+    inherited = parent.flags if parent is not None else {}
+    own_flags = policy_changes(flags or {})
+    mode_flag = cast("Mode | None", mode) if flags is not None else (parent.mode_flag if parent is not None else None)
+    environment_mode: Mode = "normal" if settings.mode == "off" else settings.mode
+    run = Run(
+        name=name,
+        cache=None if settings.mode == "off" else as_cache(cache),
+        mode=mode_flag or cast("Mode | None", mode) or environment_mode,
+        policy=with_changes(Policy(), {**policy_changes(policy or {}), **inherited, **own_flags}),
+        place=place or (parent.place if parent is not None else Place()),
+        listeners=(*listeners, *(parent.listeners if parent is not None else ())),
+        flags={**inherited, **own_flags},
+        mode_flag=mode_flag,
+        retry_errors=retry_errors or settings.retry_errors or (parent is not None and parent.retry_errors),
+        shown=shown,
+        parent=parent,
+    )
+    return run.open()
+
+
+def as_cache(cache: Any) -> Cache | None:
+    """What `cache=` means: left out, the project's; None, none; else what `Cache` takes."""
+    if cache is UNSET:
+        return project_cache()
+    if cache is None or isinstance(cache, Cache):
+        return cache
+    return Cache(cache)

@@ -1,0 +1,102 @@
+"""Calls a thunk: once, or again after failures that may pass, awaiting what it gives."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nbstep.errors import NbstepError, StepTimeout
+from nbstep.runs import thunk_guard
+from nbstep.thunks import Thunk
+from nbstep.transience import http_status, transient
+
+# Between attempts: 0.2 s, 0.4 s, … and at the most 10 s, each with some jitter so that many steps do not retry in step.
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+_PROGRAM_ERRORS: Final = (NameError, ImportError, SyntaxError, MemoryError, NbstepError)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a thunk gave. `later` is an awaitable that the plain caller must hand to the user instead."""
+
+    value: Any = None
+    awaitable: bool = False
+    later: Awaitable[Any] | None = None
+
+
+async def attempt_thunk(
+    thunk: Thunk,
+    args: tuple[Any, ...],
+    retries: int,
+    timeout_s: float | None,
+    *,
+    awaiting: bool,
+    prepared: Awaitable[Any] | None,
+) -> Given:
+    """Calls the thunk up to `1 + retries` times; only the last failure leaves.
+
+    Args:
+        thunk: The thunk.
+        args: Its arguments.
+        retries: How many more attempts a failure that may pass gets.
+        timeout_s: Seconds each attempt of an awaitable thunk may take.
+        awaiting: The caller awaits; else nothing here suspends.
+        prepared: What a first call already gave.
+    """
+    __tracebackhide__ = True
+    if retries == 0:
+        return await _attempt(thunk, args, timeout_s, awaiting, prepared)
+
+    import tenacity
+
+    first = [prepared]
+    retrying = tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(retries + 1),
+        wait=tenacity.wait_exponential_jitter(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, jitter=_FIRST_PAUSE_S),
+        retry=tenacity.retry_if_exception(may_pass),
+        sleep=asyncio.sleep if awaiting else _sleep_blocking,
+        reraise=True,
+    )
+    async for attempt in retrying:
+        with attempt:
+            return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
+    raise AssertionError("unreachable: tenacity raises the last failure")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another attempt makes sense: not for a program error, nor for an HTTP status that says "never"."""
+    if not isinstance(error, Exception) or isinstance(error, _PROGRAM_ERRORS):
+        return isinstance(error, StepTimeout)
+    return http_status(error) is None or transient(error)
+
+
+async def _attempt(
+    thunk: Thunk, args: tuple[Any, ...], timeout_s: float | None, awaiting: bool, prepared: Awaitable[Any] | None
+) -> Given:
+    __tracebackhide__ = True
+    given: Any = prepared
+    if prepared is None:
+        with thunk_guard():
+            given = thunk(*args)
+    if not inspect.isawaitable(given):
+        return Given(given)
+    if not awaiting:
+        return Given(later=given)
+    deadline = asyncio.timeout(timeout_s)
+    try:
+        async with deadline:
+            return Given(await given, awaitable=True)
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise StepTimeout(f"the step took longer than timeout={timeout_s:g} s") from error
+
+
+async def _sleep_blocking(seconds: float) -> None:
+    with thunk_guard():
+        time.sleep(seconds)

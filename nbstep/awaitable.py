@@ -1,0 +1,70 @@
+"""What an awaitable step gives: everything about it happens at `await`, never at the call (K4)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeAlias
+
+from nbstep.calls import Call
+
+Begin: TypeAlias = Callable[[Call, Awaitable[Any] | None], Coroutine[Any, Any, Any]]
+
+
+class AwaitableStep(Coroutine[Any, Any, Any]):
+    """A step to await.
+
+    A `Coroutine`, so that `gather`, `create_task` and `TaskGroup` take it; one never awaited is named when the run ends.
+    """
+
+    def __init__(self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None) -> None:
+        self._call = call
+        self._begin_step = begin
+        self._prepared = prepared
+        self._running: Coroutine[Any, Any, Any] | None = None
+        self.key = call.key
+        self.place = call.place
+        call.run.pending[call.step] = self
+
+    def _begin(self) -> Coroutine[Any, Any, Any]:
+        self._call.run.pending.pop(self._call.step, None)
+        prepared, self._prepared = self._prepared, None
+        return self._begin_step(self._call, prepared)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        __tracebackhide__ = True
+        return self._begin().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Runs on to the next suspension, as a task does."""
+        __tracebackhide__ = True
+        if self._running is None:
+            self._running = self._begin()
+        return self._running.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throws into the step, as a cancelled task does."""
+        __tracebackhide__ = True
+        if self._running is None:
+            self._running = self._begin()
+        return self._running.throw(*error)
+
+    def close(self) -> None:
+        """Gives the step up."""
+        self._call.run.pending.pop(self._call.step, None)
+        discard(self._prepared)
+        self._prepared = None
+        if self._running is not None:
+            self._running.close()
+
+    def __repr__(self) -> str:
+        return f"<awaitable step {self.key!r}: write await>" if self.key else "<awaitable step: write await>"
+
+    def __del__(self) -> None:
+        discard(self._prepared)
+
+
+def discard(prepared: object) -> None:
+    """Closes a coroutine that nobody will await, so that Python does not complain."""
+    if inspect.iscoroutine(prepared):
+        prepared.close()

@@ -1,0 +1,57 @@
+"""One call of `step`, as a record: what was asked, where, inside what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbstep.drift.code import code_fingerprint
+from nbstep.events import Place
+from nbstep.policy import Policy
+from nbstep.runs import Frame, Run
+from nbstep.thunks import Thunk
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each."""
+
+    policy: Policy
+    refresh: bool = False
+    retries: int = 0
+    timeout_s: float | None = None
+    hand_back: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call of `step`, with all it needs to run now or later."""
+
+    run: Run
+    step: int
+    key: str | None
+    thunk: Thunk
+    args: tuple[Any, ...]
+    options: Options
+    place: Place
+    outer: Frame | None
+    asked: float = field(default_factory=time.time)
+    announced: bool = False
+    _code: Mapping[str, str] | None = None
+
+    def code(self) -> Mapping[str, str]:
+        """The code fingerprint, made when first needed."""
+        if self._code is None:
+            try:
+                self._code = code_fingerprint(self.thunk)
+            except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
+                self._code = {}
+        return self._code
+
+    def scope(self) -> Hashable:
+        """What single flight counts as the same cache."""
+        cache = self.run.cache
+        assert cache is not None
+        return cache.directory or id(cache)

@@ -1,0 +1,68 @@
+"""Keeps what a step gave, where it may be kept (E1 to E3), without ever costing it (C3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nbstep.cache.records import Facts, Kept, NotKept
+from nbstep.calls import Call
+from nbstep.decision import Compute
+from nbstep.drift.code import source_text
+from nbstep.errors import NbstepError
+from nbstep.notes import one_line
+from nbstep.result import Err, Ok
+from nbstep.runs import Frame
+
+
+async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], facts: Facts) -> int | None:
+    """Keeps a result under its key, where it may be; the kept size, or None. Never raises an `Exception` (C3)."""
+    run, key = call.run, call.key
+    if key is None or run.cache is None:
+        return None
+    if isinstance(result, Err):
+        error: Any = result.error
+        if isinstance(error, NbstepError) or not _may_keep(call, error):
+            return None
+        if call.options.policy.stale_if_error and why.old is not None:
+            return None
+        facts = replace(facts, ttl_s=_error_ttl_s(call, error))
+    try:
+        kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
+    except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
+        kept = NotKept(one_line(f"{type(error).__name__}: {error}"))
+    if isinstance(kept, NotKept):
+        run.find("not-stored", key, f"{key} was not kept: {kept.why}")
+        return None
+    return kept.meta.size_bytes
+
+
+def _may_keep(call: Call, error: Any) -> bool:
+    policy = call.options.policy
+    try:
+        if not isinstance(error, BaseException):  # an Err with a plain value, such as Err("NOT_FOUND")
+            return policy.cache_errors is True or (
+                callable(policy.cache_errors)
+                and not isinstance(policy.cache_errors, type)
+                and bool(policy.cache_errors(error))
+            )
+        return policy.keeps(error) and not call.run.came_from_keyed_step(error)
+    except Exception as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
+        call.run.find(
+            "cache-errors", call.key, f"{call.key}: cache_errors= failed with {broken!r}; the error was not kept"
+        )
+        return False
+
+
+def _error_ttl_s(call: Call, error: Any) -> float | None:
+    policy = call.options.policy
+    return policy.error_ttl_of(error) if isinstance(error, BaseException) else policy.error_ttl(False)
+
+
+def facts_of(call: Call, took_s: float, awaitable: bool, returned: bool, frame: Frame) -> Facts:
+    """What the entry says of the step."""
+    return Facts(
+        took_s=took_s, awaitable=awaitable, returned=returned, ttl_s=call.options.policy.ttl_s,
+        workflow=call.run.name, place=call.place, code=call.code() if call.key is not None else {},
+        source=source_text(call.thunk) if call.key is not None else None, uses=tuple(dict.fromkeys(frame.used)),
+    )  # fmt: skip

@@ -1,0 +1,39 @@
+"""The only table of options: which belongs where, and the error for one in the wrong place (W2)."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Final
+
+from nbstep.policy import POLICY_OPTIONS
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "…"
+
+
+UNSET: Final[Any] = _Unset()
+
+CACHE_OPTIONS: Final = ("durability", "previews", "redact")
+WORKFLOW_OPTIONS: Final = ("cache", "name", "mode", "on_event", *POLICY_OPTIONS)
+STEP_OPTIONS: Final = ("key", "refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
+
+_HOMES: Final = {"step": STEP_OPTIONS, "create_workflow": WORKFLOW_OPTIONS, "Cache": CACHE_OPTIONS}
+
+
+def misplaced(option: str, where: str) -> TypeError:
+    """The error for an option that `where` ("step", "create_workflow", "workflow(body)") does not take.
+
+    >>> print(misplaced("cache", "step"))
+    step takes no cache=; it belongs to create_workflow(…, cache=…)
+    """
+    homes = [home for home, options in _HOMES.items() if option in options and home != where]
+    if homes:
+        return TypeError(
+            f"{where} takes no {option}=; it belongs to {' or '.join(f'{h}(…, {option}=…)' for h in homes)}"
+        )
+    known = _HOMES.get(where, WORKFLOW_OPTIONS)
+    close = difflib.get_close_matches(option, known, 1)
+    hint = f"did you mean {close[0]}=?" if close else f"its options: {', '.join(known)}"
+    return TypeError(f"{where} has no option {option}=; {hint}")

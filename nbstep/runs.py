@@ -1,0 +1,189 @@
+"""The state of one run: its cache, its policy, what its steps raised, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nbstep.cache.cache import Cache
+from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.policy import Policy
+from nbstep.runlog import Recorder, runs_directory
+from nbstep.settings import Mode
+
+_log: Final = logging.getLogger("nbstep")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A step whose thunk runs now. Asking one's own key inside oneself is seen by walking `outer`."""
+
+    run: Run
+    step: int
+    key: str | None
+    outer: Frame | None
+    used: list[str] = field(default_factory=list[str])
+
+    def computes(self, cache: Cache | None, key: str) -> bool:
+        """Whether this step, or one around it, computes `key` of `cache`."""
+        frame: Frame | None = self
+        while frame is not None:
+            if frame.key == key and frame.run.cache is cache:
+                return True
+            frame = frame.outer
+        return False
+
+
+# The step inside whose thunk we are; copied into tasks like any ContextVar.
+enclosing: ContextVar[Frame | None] = ContextVar("nbstep_step", default=None)
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One execution of a workflow or of a cell.
+
+    Attributes:
+        name: A label, never part of a key's identity.
+        cache: Where its steps are kept; None keeps nothing.
+        mode: "normal", "refresh" or "offline".
+        policy: What applies to a step that says nothing else.
+        flags: Policy fields set by a magic: they win over those of a workflow inside this run.
+        retry_errors: Kept errors from before this run run again.
+        place: Where it stands.
+        listeners: Who is told what happens.
+        shown: A step list shows its findings; else they go to logging.
+        parent: The run it is inside of.
+    """
+
+    name: str | None
+    cache: Cache | None
+    mode: Mode
+    policy: Policy
+    place: Place
+    listeners: tuple[Listener, ...]
+    flags: dict[str, Any] = field(default_factory=dict[str, Any])
+    mode_flag: Mode | None = None
+    retry_errors: bool = False
+    shown: bool = False
+    parent: Run | None = None
+    id: str = field(default_factory=lambda: f"{os.getpid():x}-{secrets.token_hex(4)}")
+    started: float = field(default_factory=time.time)
+    closed: bool = False
+    pending: dict[int, Any] = field(default_factory=dict[int, Any])
+    error_asks: dict[str, int] = field(default_factory=dict[str, int])
+    kept_errors: int = 0
+    _recorder: Recorder | None = None
+    _raised: dict[int, tuple[BaseException, bool]] = field(default_factory=dict[int, tuple[BaseException, bool]])
+    _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _started_monotonic: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self) -> Run:
+        """Tells that the run begins; everything it does later is told to the run log too."""
+        if self.cache is not None and self.cache.directory is not None:
+            self._recorder = Recorder(runs_directory(self.cache.directory))
+        cache_place = None if self.cache is None else self.cache.place
+        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place))
+        return self
+
+    def tell(self, event: Event) -> None:
+        """Tells the run's listeners."""
+        emit(event, self.listeners if self._recorder is None else (*self.listeners, self._recorder))
+
+    def next_step(self) -> int:
+        """The number of the next step, from 0."""
+        return next(self._numbers)
+
+    def find(self, kind: str, key: str | None, text: str) -> None:
+        """Tells a finding, once for each kind and text."""
+        with self._lock:
+            if (kind, text) in self._found:
+                return
+            self._found.add((kind, text))
+        if not self._is_shown():
+            _log.warning("%s", text)
+        self.tell(Finding(self.id, key, kind, text))
+
+    def _is_shown(self) -> bool:
+        return self.shown or (self.parent is not None and self.parent._is_shown())
+
+    def note_raised(self, error: BaseException, *, keyed: bool) -> None:
+        """Remembers that a step of this run raised this very exception (W3)."""
+        run: Run | None = self
+        while run is not None:
+            run._raised[id(error)] = (error, keyed)
+            run = run.parent
+
+    def owns(self, error: BaseException) -> bool:
+        """Whether a step of this run, or of a run inside it, raised this very exception, or it is a group of only such (W3)."""
+        if id(error) in self._raised:
+            return True
+        return isinstance(error, BaseExceptionGroup) and all(self.owns(leaf) for leaf in error.exceptions)
+
+    def came_from_keyed_step(self, error: BaseException) -> bool:
+        """Whether a keyed step already raised it: then that key owns it, no step around it (E2)."""
+        if self._raised.get(id(error), (None, False))[1]:
+            return True
+        return isinstance(error, BaseExceptionGroup) and any(self.came_from_keyed_step(e) for e in error.exceptions)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Ends the run: names the steps that were never awaited, tells how it ended, writes the run log. Twice is once."""
+        if self.closed:
+            return
+        self.closed = True
+        for step in self._never_awaited():
+            key = "a step without key" if step.key is None else f"step {step.key!r}"
+            line = f" (line {step.place.line})" if step.place.line else ""
+            self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
+        text = None if error is None else f"{type(error).__name__}: {error}"[:300]
+        took_s = time.monotonic() - self._started_monotonic
+        self.tell(RunFinished(self.id, time.time(), "ok" if error is None else "error", took_s, text))
+        self._raised.clear()  # exceptions hold their frames, frames hold frames of data
+
+    def _never_awaited(self) -> list[Any]:
+        try:
+            scheduled = {id(task.get_coro()) for task in asyncio.all_tasks()}
+        except RuntimeError:  # no running loop
+            scheduled = set[int]()
+        return [step for step in list(self.pending.values()) if id(step) not in scheduled]
+
+
+def explain_await(error: BaseException) -> None:
+    """Adds the fix to Python's own complaint about `await step(…)` of a plain step."""
+    text = str(error)
+    if (
+        isinstance(error, TypeError)
+        and "can't be used in 'await' expression" in text
+        and not hasattr(error, "__notes__")
+    ):
+        error.add_note(
+            "  If this is `await step(…)`: its thunk is not async, so step gave a plain value. Leave out `await`."
+        )
+
+
+_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def guard_thunks(guard: Callable[[], AbstractContextManager[Any]] | None) -> None:
+    """Installs a context manager around every plain thunk; None takes it away.
+
+    The notebook uses it so that an interrupt stops a blocking thunk in a cell that awaits.
+    """
+    global _guard
+    _guard = nullcontext if guard is None else guard
+
+
+def thunk_guard() -> AbstractContextManager[Any]:
+    """The context manager for one call of a plain thunk."""
+    return _guard()

@@ -1,0 +1,200 @@
+"""create_workflow: bodies of steps that end in `Ok` or `Err`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, cast, get_args
+
+from nbstep.active import active_run, as_cache, current_run, open_run, set_ambient_run
+from nbstep.cache.cache import Cache
+from nbstep.durations import Duration
+from nbstep.errors import StepFailed
+from nbstep.events import Listener
+from nbstep.options import UNSET
+from nbstep.options import misplaced as misplaced_option
+from nbstep.policy import CacheErrors, OnDrift, policy_changes
+from nbstep.result import Err, Ok, unseen
+from nbstep.runs import Run, explain_await
+from nbstep.settings import Mode
+from nbstep.steps import Step, step
+
+__all__ = [
+    "Deps",
+    "Step",
+    "Workflow",
+    "active_run",
+    "create_workflow",
+    "current_run",
+    "open_run",
+    "set_ambient_run",
+    "step",
+]
+
+
+class Deps(dict[str, Any]):
+    """A mapping of dependencies that may also be read by attribute: `deps.fetch_user("1")`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"deps has no {name!r}; it has {', '.join(map(str, self)) or 'nothing'}") from None
+
+
+class Workflow:
+    """A way to run bodies of steps against one cache; made by `create_workflow`.
+
+    Attributes:
+        cache: Where its steps are kept, None where nothing is; the project's cache is found at the first run.
+    """
+
+    def __init__(
+        self, deps: Any, cache: Any, name: str | None, mode: str | None, on_event: Any, policy: dict[str, Any]
+    ):
+        self._deps = Deps(deps) if type(deps) is dict else deps
+        self._cache = as_cache(cache) if cache is not UNSET else UNSET
+        self._name = name
+        self._mode = mode
+        self._listeners: tuple[Listener, ...] = () if on_event is None else (on_event,)
+        self._policy = policy
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where its steps are kept."""
+        return as_cache(self._cache)
+
+    def __call__(self, body: Callable[..., Any], **misplaced: Any) -> Any:
+        """Runs `body(step)`, or `body(step, deps)` if it takes two positional parameters (W1).
+
+        Returns:
+            `Ok(value)` or `Err(error)`; for an `async def` body an awaitable of that. `Err` exactly when a step's failure left
+            the body (W3).
+
+        Raises:
+            TypeError: `body` is not callable, or options were given here that belong to `create_workflow`.
+            BaseException: Whatever else left the body: a bug is not turned into a result.
+        """
+        __tracebackhide__ = True
+        for option in misplaced:
+            raise misplaced_option(option, "workflow(body)")
+        if not callable(body):
+            raise TypeError(
+                f"workflow(body) takes a function of step; got {type(body).__name__}: write workflow(lambda step: …)"
+            )
+        args = (step, self._deps) if _takes_two(body) else (step,)
+        run = open_run(
+            self._name, cache=self._cache, mode=self._mode, policy=self._policy, listeners=self._listeners,
+        )  # fmt: skip
+        token = active_run.set(run)
+        try:
+            value = body(*args)
+        except BaseException as error:  # noqa: BLE001 - told apart there; a bug goes on
+            return _failed(run, error)
+        finally:
+            active_run.reset(token)
+        if isinstance(value, Awaitable):
+            return _finish(run, cast("Awaitable[Any]", value))
+        return _succeeded(run, value)
+
+
+async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
+    __tracebackhide__ = True
+    token = active_run.set(run)
+    try:
+        value = await body
+    except BaseException as error:  # noqa: BLE001 - told apart there; a bug goes on
+        return _failed(run, error)
+    finally:
+        active_run.reset(token)
+    return _succeeded(run, value)
+
+
+def _succeeded(run: Run, value: Any) -> Ok[Any] | Err[Any]:
+    run.close()
+    if isinstance(value, Err):
+        return unseen(cast("Err[Any]", value), _label(run))
+    return cast("Ok[Any]", value) if isinstance(value, Ok) else Ok(value)
+
+
+def _failed(run: Run, error: BaseException) -> Err[Any]:
+    """The run's `Err`, if a step's failure left the body; a bug goes on."""
+    __tracebackhide__ = True
+    owned = run.owns(error)
+    if not owned:
+        explain_await(error)
+    run.close(error)
+    if not owned or not isinstance(error, Exception):
+        raise error
+    return unseen(Err(error.error if isinstance(error, StepFailed) else error), _label(run))
+
+
+def _label(run: Run) -> str:
+    return f"workflow {run.name!r}" if run.name else "a workflow"
+
+
+def _takes_two(body: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(body).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = [p.kind for p in parameters]
+    positional = kinds.count(inspect.Parameter.POSITIONAL_ONLY) + kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return positional >= 2 or inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def create_workflow(
+    deps: Any = None,
+    *,
+    cache: Any = UNSET,
+    name: str | None = None,
+    mode: Mode | None = None,
+    on_event: Listener | None = None,
+    ttl: Duration | None = UNSET,
+    error_ttl: Duration | None = UNSET,
+    cache_errors: CacheErrors = UNSET,
+    stale_if_error: bool = UNSET,
+    on_drift: OnDrift = UNSET,
+    **misplaced: Any,
+) -> Workflow:
+    """Makes a workflow (W1).
+
+    Args:
+        deps: Handed to bodies that take two parameters; a plain dict may be read by attribute too.
+        cache: Left out: the project's disk cache. None keeps nothing. A `Cache`, a path or URL, a `dict`, or any object with
+            `get`, `set`, `has` and `delete`, sync or async.
+        name: A label, never part of a key's identity.
+        mode: "normal", "refresh" (everything runs again) or "offline" (a miss raises).
+        on_event: Told every event of its runs; what it raises is logged.
+        ttl: For how long a value counts: seconds, a timedelta or text like "15m".
+        error_ttl: The same for kept errors; "auto" is 60 s for errors that pass by themselves, for ever for others.
+        cache_errors: Which errors are kept: True, False, an exception type or tuple, or a predicate.
+        stale_if_error: A failed refetch gives the last good value.
+        on_drift: What happens to a value whose step's code changed: "warn", "rerun", "error" or "ignore".
+        **misplaced: Nothing; named in the message.
+
+    Raises:
+        TypeError: An option is unknown, of the wrong type, or belongs elsewhere.
+        ValueError: An option has no such value; a cache URL has an unknown scheme.
+
+    >>> workflow = create_workflow(cache={})
+    >>> workflow(lambda step: step(lambda: 6 * 7, key="answer"))
+    Ok(42)
+    """
+    for option in misplaced:
+        raise misplaced_option(option, "create_workflow")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name= takes a str, got {type(name).__name__}")
+    if mode is not None and mode not in get_args(Mode):
+        raise ValueError(f'mode={mode!r}: use "normal", "refresh" or "offline"')
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event= takes a function of one event, got {type(on_event).__name__}")
+    policy = _given(
+        ttl=ttl, error_ttl=error_ttl, cache_errors=cache_errors, stale_if_error=stale_if_error, on_drift=on_drift
+    )
+    policy_changes(policy)
+    return Workflow(deps, cache, name, mode, on_event, policy)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not UNSET}
