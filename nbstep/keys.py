@@ -64,7 +64,7 @@ def make_key(*names: object, **arguments: object) -> str:
     >>> make_key("cv", lr=0.1, depth=3)
     'cv:lr=0.1:depth=3'
     >>> make_key("label", prompt="x" * 100)
-    'label:prompt=#27cd2d2d'
+    'label:prompt=#09ecb6eb'
     """
     parts = [_text("a name", name) for name in names]
     parts += [f"{name}={_text(name, value)}" for name, value in arguments.items()]

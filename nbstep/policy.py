@@ -32,7 +32,7 @@ class Policy:
     """
 
     ttl_s: float | None = None
-    error_ttl_s: float | None | Literal["auto"] = "auto"
+    error_ttl_s: float | Literal["auto"] | None = "auto"
     cache_errors: CacheErrors = True
     stale_if_error: bool = False
     on_drift: OnDrift = "warn"

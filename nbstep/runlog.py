@@ -82,6 +82,7 @@ class Recorder:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, event: Event) -> None:
+        """Takes one event."""
         with self._lock:
             match event:
                 case RunStarted():

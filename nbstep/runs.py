@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nbstep.cache.cache import Cache
+from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.policy import Policy
 from nbstep.runlog import Recorder, runs_directory
 from nbstep.settings import Mode
 
 _log: Final = logging.getLogger("nbstep")
+
+
+_STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,12 @@ class Run:
         return self.shown or (self.parent is not None and self.parent._is_shown())
 
     def note_raised(self, error: BaseException, *, keyed: bool) -> None:
-        """Remembers that a step of this run raised this very exception (W3)."""
+        """Remembers that a step of this run raised this very exception (W3).
+
+        What nbstep itself objects to (a recursive step, a miss when offline) is a bug of the program, not a step's failure.
+        """
+        if isinstance(error, NbstepError) and not isinstance(error, _STEP_FAILURES):
+            return
         run: Run | None = self
         while run is not None:
             run._raised[id(error)] = (error, keyed)
