@@ -23,6 +23,7 @@ from nbstep.command_line import Arguments, CommandOutcome, UsageError, Verb, fin
 from nbstep.details import detail_of, detail_text
 from nbstep.errors import NbstepError
 from nbstep.listing import (
+    NOTHING_KEPT,
     Row,
     find_meta,
     has_type,
@@ -40,8 +41,6 @@ from nbstep.result import Ok
 from nbstep.stores.base import run_now
 from nbstep.tables import Screen, table_text
 from nbstep.words import keys_text, plural, shown
-
-EMPTY: Final = "Nothing kept yet. A step with a key appears here when it has run."
 
 
 def run_command(
@@ -133,7 +132,7 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if arguments.as_json:
         return CommandOutcome(json.dumps([_row_json(row) for row in found], indent=1), exit_code)
     if not rows:
-        return CommandOutcome(f"{EMPTY}\n{shown(cache.place)}", exit_code)
+        return CommandOutcome(f"{NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
     if not found:
         return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
     head = totals_text(await totals_of(cache, rows), len(found) if query else None)

@@ -13,9 +13,9 @@ import hashlib
 import inspect
 import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Final, Literal, TypeAlias, TypeVar, cast
+from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
@@ -25,6 +25,8 @@ from nbstep.runlog import Usage
 from nbstep.words import Status, plural, shown, status_of
 
 T = TypeVar("T")
+
+NOTHING_KEPT: Final = "Nothing kept yet. A step with a key appears here when it has run."
 
 _WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -100,10 +102,25 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
         took_s=meta.facts.took_s,
         created=meta.created,
         expires_at=None if ttl_s is None else meta.created + ttl_s,
-        hits=usage.hits if usage else 0,
-        last_used=(usage.last_used or None) if usage else None,
-        saved_s=usage.saved_s if usage else 0.0,
+        **_use(usage),
     )
+
+
+class _Use(TypedDict):
+    hits: int
+    last_used: float | None
+    saved_s: float
+
+
+def _use(usage: Usage | None) -> _Use:
+    if usage is None:
+        return {"hits": 0, "last_used": None, "saved_s": 0.0}
+    return {"hits": usage.hits, "last_used": usage.last_used or None, "saved_s": usage.saved_s}
+
+
+def with_usage(row: Row, usage: Usage | None) -> Row:
+    """The row with newer numbers of the run log."""
+    return replace(row, **_use(usage))
 
 
 def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:

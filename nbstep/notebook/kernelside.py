@@ -1,0 +1,288 @@
+"""The kernel's side of the panel: lists the cache, follows its changes, does what the page asks. Knows no widgets.
+
+The page sends ids (SHA-256 of a key), never keys or paths; what is no id of a listed entry is passed over. Requests may
+come on the main thread, in the middle of an awaiting cell, or on another thread; changes come from any thread. Over an
+async store everything runs on the loop that was running when the panel was opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, TypeAlias, cast
+
+from nbstep.cache.cache import Cache
+from nbstep.cache.records import Hit
+from nbstep.details import detail_of
+from nbstep.events import CacheChanged, Event, RunFinished, listen
+from nbstep.listing import Row, entry_id, find_meta, row_of, rows_of, settled, totals_of, usage_of, with_usage
+from nbstep.runlog import Usage
+from nbstep.stores.base import run_now
+from nbstep.words import keys_text, plural, shown
+
+_log: Final = logging.getLogger("nbstep")
+
+Message: TypeAlias = dict[str, Any]
+ROWS_A_MESSAGE: Final = 5_000
+_CHANGES_EVERY_S: Final = 0.25
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_MOST_VIEWS: Final = 64
+
+
+class KernelSide:
+    """Serves the views of one panel.
+
+    Args:
+        cache: The cache it shows.
+        send: Sends a message to every view; called from any thread.
+        changes_every_s: How long changes are gathered before they are sent.
+    """
+
+    def __init__(
+        self, cache: Cache, send: Callable[[Message], None], changes_every_s: float = _CHANGES_EVERY_S
+    ) -> None:
+        self._cache = cache
+        self._send = send
+        self._changes_every_s = changes_every_s
+        self._rows: dict[str, Row] = {}
+        self._usage: Mapping[str, Usage] = {}
+        self._views: set[str] = set()
+        self._listed = False
+        self._lock = threading.Lock()  # guards the next four
+        self._changed: set[str] = set()
+        self._run_ended = False
+        self._timer: threading.Timer | None = None
+        self._stop_listening: Callable[[], None] | None = None
+        self._turn = threading.RLock()  # one request at a time over a sync store
+        self._loop = _running_loop() if cache.is_async else None
+        self._loop_turn = asyncio.Lock()
+
+    def receive(self, message: object) -> None:
+        """Does what one message of the page asks; anything else is passed over."""
+        if not isinstance(message, dict):
+            return
+        content = cast("Message", message)
+        requests: dict[object, Callable[[Message], Coroutine[Any, Any, None]]] = {
+            "ready": self._ready,
+            "closed": self._closed,
+            "detail": self._detail,
+            "delete": self._delete,
+            "retry": self._retry,
+            "undo": self._undo,
+            "delete-errors": self._delete_errors,
+            "clear": self._clear,
+            "refresh": self._refresh,
+        }
+        kind = content.get("kind")
+        if isinstance(kind, str) and kind in requests:
+            self._work(lambda: requests[kind](content))
+
+    def close(self) -> None:
+        """Stops following the cache; a view that reports again starts it anew."""
+        self._views.clear()
+        with self._lock:
+            stop, self._stop_listening = self._stop_listening, None
+            timer, self._timer = self._timer, None
+            self._changed.clear()
+        if stop:
+            stop()
+        if timer:
+            timer.cancel()
+        self._listed = False
+
+    # Following the cache
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._stop_listening is None:
+                self._stop_listening = listen(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        """Notes what changed; runs inside somebody's step, so it only notes."""
+        with self._lock:
+            if isinstance(event, CacheChanged) and event.cache == self._cache.place:
+                self._changed.update(event.keys)
+            elif isinstance(event, RunFinished):
+                self._run_ended = True
+            else:
+                return
+            if self._timer is None and self._stop_listening is not None:
+                self._timer = threading.Timer(self._changes_every_s, self._on_time)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _on_time(self) -> None:
+        with self._lock:
+            self._timer = None
+        self._work(self._send_changes)
+
+    async def _send_changes(self) -> None:
+        with self._lock:
+            keys, self._changed = self._changed, set()
+            run_ended, self._run_ended = self._run_ended, False
+        if not self._listed:
+            return
+        fresh = dict(self._rows)
+        if run_ended:
+            self._usage = usage_of(self._cache)
+            fresh = {row.id: with_usage(row, self._usage.get(row.key)) for row in fresh.values()}
+        for key in keys:
+            found = await self._cache.look_up(key)
+            if isinstance(found, Hit):
+                fresh[entry_id(key)] = row_of(found.meta, self._usage.get(key))
+            elif found.reason in {"new", "deleted"}:
+                fresh.pop(entry_id(key), None)
+            else:  # something that no step would use, and still is listed
+                fresh = await self._listing()
+                break
+        await self._send_difference(fresh)
+
+    async def _listing(self) -> dict[str, Row]:
+        self._usage = usage_of(self._cache)
+        return {row.id: row for row in rows_of(await settled(self._cache.entries()), self._usage)}
+
+    async def _send_difference(self, fresh: dict[str, Row]) -> None:
+        before, self._rows = self._rows, fresh
+        gone = [row_id for row_id in before if row_id not in fresh]
+        changed = [row for row in fresh.values() if before.get(row.id) != row]
+        self._send({"kind": "change", "gone": gone, "rows": [packed(row) for row in changed], **await self._state()})
+
+    async def _state(self) -> Message:
+        totals = await totals_of(self._cache, list(self._rows.values()))
+        return {
+            "now": time.time(),
+            "totals": {
+                "entries": totals.entries,
+                "failed": totals.failed,
+                "size": totals.size_bytes,
+                "trashEntries": totals.trash_entries,
+                "trash": totals.trash_bytes,
+                "saved": _finite(totals.saved_s),
+                "place": totals.place,
+            },
+        }
+
+    # What the page asks
+
+    async def _ready(self, message: Message) -> None:
+        view = message.get("view")
+        if isinstance(view, str) and len(self._views) < _MOST_VIEWS:
+            self._views.add(view)
+        self._listen()
+        if not self._listed:
+            self._rows = await self._listing()
+            self._listed = True
+        rows = list(self._rows.values())
+        state = await self._state()
+        for at in range(0, max(1, len(rows)), ROWS_A_MESSAGE):
+            part = [packed(row) for row in rows[at : at + ROWS_A_MESSAGE]]
+            last = at + ROWS_A_MESSAGE >= len(rows)
+            self._send({"kind": "rows", "first": at == 0, "last": last, "rows": part, **state})
+
+    async def _closed(self, message: Message) -> None:
+        self._views.discard(cast("str", message.get("view")))
+        if not self._views:
+            self.close()
+
+    async def _detail(self, message: Message) -> None:
+        for row in self._named([message.get("id")]):
+            meta = await find_meta(self._cache, row.key)
+            if meta is not None:
+                self._send({"kind": "detail", **asdict(detail_of(meta, self._usage.get(row.key)))})
+
+    async def _delete(self, message: Message) -> None:
+        await self._remove(self._named(message.get("ids")), "entry", "entries", "")
+
+    async def _retry(self, message: Message) -> None:
+        await self._remove_errors(self._named(message.get("ids")))
+
+    async def _delete_errors(self, _: Message) -> None:
+        await self._remove_errors(self._rows.values())
+
+    async def _remove_errors(self, rows: Iterable[Row]) -> None:
+        failed = [row for row in rows if row.status == "failed"]
+        again = (
+            "; it runs again when it is next asked" if len(failed) == 1 else "; they run again when they are next asked"
+        )
+        await self._remove(failed, "kept error", "kept errors", again)
+
+    async def _remove(self, rows: Sequence[Row], one: str, many: str, then: str) -> None:
+        if rows:
+            await settled(self._cache.delete_many([row.key for row in rows]))
+            text = f"Deleted {plural(len(rows), one, many)}{then}: {keys_text([row.label for row in rows])}"
+        else:
+            text = "There is nothing of that left to delete."
+        await self._conclude(text)
+
+    async def _clear(self, _: Message) -> None:
+        count = await settled(self._cache.clear())
+        await self._conclude(f"Deleted all {plural(count, 'entry', 'entries')}")
+
+    async def _undo(self, _: Message) -> None:
+        keys = await settled(self._cache.undo())
+        named = keys_text([shown(key) for key in keys])
+        text = f"Restored {plural(len(keys), 'entry', 'entries')}: {named}" if keys else "There is nothing to undo."
+        await self._conclude(text)
+
+    async def _refresh(self, _: Message) -> None:
+        await self._send_difference(await self._listing())
+        self._listed = True
+        self._send({"kind": "note", "text": "The cache was read again.", "failed": False})
+
+    async def _conclude(self, text: str) -> None:
+        await self._send_changes()
+        self._send({"kind": "note", "text": text, "failed": False})
+
+    def _named(self, ids: object) -> list[Row]:
+        """The listed entries that ids of the page stand for."""
+        if not isinstance(ids, list):
+            return []
+        valid = [i for i in cast("list[object]", ids) if isinstance(i, str) and _ID.fullmatch(i)]
+        return [self._rows[i] for i in dict.fromkeys(valid) if i in self._rows]
+
+    # Doing it, over a sync or an async store
+
+    def _work(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._cache.is_async:
+            with self._turn:
+                run_now(self._guarded(work))
+        elif self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._in_turn(work), self._loop)
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async with self._loop_turn:
+            await self._guarded(work)
+
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a store of the user's may fail in any way; the panel says so
+            _log.debug("the panel could not do as asked", exc_info=True)
+            self._send({"kind": "note", "text": shown(f"{type(error).__name__}: {error}"), "failed": True})
+
+
+def packed(row: Row) -> list[Any]:
+    """A row as the page takes it, without names; `FIELDS` in panel.js gives them."""
+    return [
+        row.id, row.label, row.status, row.type, row.shape, row.message, row.size_bytes, _finite(row.took_s),
+        _finite(row.created), None if row.expires_at is None else _finite(row.expires_at), row.hits, row.last_used,
+        _finite(row.saved_s),
+    ]  # fmt: skip
+
+
+def _finite(number: float) -> float:
+    """JSON has no infinity, and a header of somebody else's may claim anything."""
+    return number if math.isfinite(number) else 0.0
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

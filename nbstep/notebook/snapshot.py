@@ -1,0 +1,59 @@
+"""The panel as a saved table: what a reopened, exported or hosted notebook shows where no kernel runs. Pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Final
+
+from nbstep.durations import date_text, duration_text, size_text
+from nbstep.listing import NOTHING_KEPT, Row, Totals, totals_text
+from nbstep.notebook.steprender import HTML_END
+from nbstep.words import MARKS
+
+MOST_ROWS: Final = 200
+HTML_BEGIN: Final = "<!--nbstep panel-->"
+_HEADS: Final = ("", "Key", "Type and shape", "Size", "Took", "Kept", "Hits")
+_LEFT: Final = "text-align:left"
+_RIGHT: Final = "text-align:right"
+_STYLES: Final = (_LEFT, _LEFT, _LEFT, _RIGHT, _RIGHT, _RIGHT, _RIGHT)
+_FAILED: Final = ";color:var(--jp-error-color1,#d32f2f)"
+
+
+def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
+    """The table as HTML without scripts or ids, at most `MOST_ROWS` rows.
+
+    It is marked as nbstep's changing output, so that a comparison of notebooks leaves it out.
+    """
+    head = f"<p>{html.escape(totals_text(totals))}</p>"
+    body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
+    more = f"<p>… and {len(rows) - MOST_ROWS:,} more</p>" if len(rows) > MOST_ROWS else ""
+    return f'{HTML_BEGIN}<div class="nbstep-snapshot">{head}{body}{more}</div>{HTML_END}'
+
+
+def _table(rows: Sequence[Row], now: float) -> str:
+    heads = "".join(f'<th style="{style}">{head}</th>' for head, style in zip(_HEADS, _STYLES, strict=True))
+    lines = "".join(_line(row, now) for row in rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _line(row: Row, now: float) -> str:
+    texts = (
+        f"{MARKS[row.status]} {row.status}", row.label, row.what, size_text(row.size_bytes), duration_text(row.took_s),
+        date_text(row.created, now), f"{row.hits:,}" if row.hits else "",
+    )  # fmt: skip
+    red = _FAILED if row.status == "failed" else ""
+    cells = "".join(
+        f'<td style="{style}{red}">{html.escape(text)}</td>' for text, style in zip(texts, _STYLES, strict=True)
+    )
+    return f"<tr>{cells}</tr>"
+
+
+def snapshot_plain(rows: Sequence[Row]) -> str:
+    """Keys with ok or failed, nothing that changes from run to run."""
+    if not rows:
+        return NOTHING_KEPT
+    lines = [f"{row.status:<6}  {row.label}" for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        lines.append(f"… and {len(rows) - MOST_ROWS:,} more")
+    return "\n".join(lines)

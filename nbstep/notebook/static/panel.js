@@ -1,0 +1,729 @@
+// The panel's front end: a virtual table of kept entries. Plain DOM, no build step.
+//
+// All text comes from the cache and is foreign: it reaches the page through textContent and title only, never as markup.
+// Rows arrive as messages, not as widget state, so that nothing of them is saved with the notebook.
+
+const ROW_PX = 26;
+const VISIBLE_ROWS = 15;
+const OVERSCAN = 6;
+const SLOW_ANSWER_MS = 1500;
+const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
+const AGES_EVERY_MS = 20_000;
+const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
+const FIELDS = [
+  "id", "label", "status", "type", "shape", "message", "size", "took", "created", "expires", "hits", "used", "saved",
+];
+
+// Words for numbers: the same as nbstep/durations.py, checked against it by the tests.
+
+export function durationText(seconds) {
+  if (seconds < 0.095) return `${(seconds * 1000).toFixed(0)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const [big, small, bigName, smallName] =
+    whole < 3600 ? [60, 1, "m", "s"] : whole < 86400 ? [3600, 60, "h", "m"] : [86400, 3600, "d", "h"];
+  const rest = Math.floor((whole % big) / small);
+  return `${Math.floor(whole / big)} ${bigName}` + (rest ? ` ${rest} ${smallName}` : "");
+}
+
+export function ageText(seconds) {
+  if (seconds < 1) return "just now";
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+export function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  let size = bytes;
+  for (const unit of ["KB", "MB", "GB", "TB"]) {
+    size /= 1000;
+    if (size < 999.5 || unit === "TB") return `${size.toFixed(size < 9.95 && unit !== "KB" ? 1 : 0)} ${unit}`;
+  }
+}
+
+export function expiryText(expires, now) {
+  if (expires === null) return "";
+  return expires > now ? `in ${durationText(expires - now)}` : "expired";
+}
+
+function countText(count, one, many) {
+  return `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
+}
+
+function whatText(row) {
+  const short = row.type.slice(row.type.lastIndexOf(".") + 1);
+  if (row.status === "failed" && row.message) return `${short}: ${row.message}`;
+  return `${short} ${row.shape}`.trimEnd();
+}
+
+// Queries: the language of `nbstep ls` (nbstep/listing.py), here so that searching works while the kernel is busy.
+
+const UNIT_S = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600, d: 86400, w: 604800 };
+
+function readDuration(text) {
+  const part = /\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])\s*/y;
+  let total = 0;
+  let at = 0;
+  for (let found; (found = part.exec(text)); at = part.lastIndex) total += Number(found[1]) * UNIT_S[found[2]];
+  return at > 0 && at === text.length ? total : null;
+}
+
+function isGlob(text) {
+  return text.includes("*") || text.includes("?");
+}
+
+function globExpression(glob) {
+  const chars = [...glob];
+  let source = "";
+  for (let at = 0; at < chars.length; at++) {
+    const char = chars[at];
+    if (char === "*") source += ".*";
+    else if (char === "?") source += ".";
+    else if (char === "[") {
+      let end = at + 1;
+      if (chars[end] === "!") end++;
+      if (chars[end] === "]") end++;
+      while (end < chars.length && chars[end] !== "]") end++;
+      if (end >= chars.length) source += "\\[";
+      else {
+        const negated = chars[at + 1] === "!";
+        const inside = chars.slice(at + (negated ? 2 : 1), end).map((c) => (/[\\\]^[]/.test(c) ? `\\${c}` : c));
+        source += `[${negated ? "^" : ""}${inside.join("")}]`;
+        at = end;
+      }
+    } else source += /[\\^$.*+?()[\]{}|/]/.test(char) ? `\\${char}` : char;
+  }
+  try {
+    return new RegExp(`^(?:${source})$`, "su");
+  } catch {
+    return /[^\s\S]/;
+  }
+}
+
+export function parseQuery(text) {
+  const words = [];
+  let problem = "";
+  for (const [all, quoted, word] of text.matchAll(/"([^"]*)"?|(\S+)/g)) {
+    if (word === undefined) {
+      if (all.replaceAll('"', "")) words.push({ kind: "text", text: quoted.toLowerCase() });
+      continue;
+    }
+    const rest = word.slice(word.indexOf(":") + 1);
+    if (word === "error:") words.push({ kind: "failed" });
+    else if (word.startsWith("error:")) {
+      const type = rest.toLowerCase();
+      words.push({ kind: "type", text: type, glob: isGlob(type) ? globExpression(type) : null });
+    } else if (word.startsWith("unused:")) {
+      const seconds = readDuration(rest);
+      if (seconds === null) problem = "unused: takes a duration, as in unused:30d";
+      else words.push({ kind: "unused", seconds });
+    } else if (isGlob(word)) words.push({ kind: "glob", glob: globExpression(word) });
+    else words.push({ kind: "text", text: word.toLowerCase() });
+  }
+  return { words, problem };
+}
+
+export function matches(words, row, now) {
+  return words.every((word) => {
+    if (word.kind === "failed") return row.status === "failed";
+    if (word.kind === "type") {
+      const type = row.type.toLowerCase();
+      return row.status === "failed" && (word.glob ? word.glob.test(type) : type.includes(word.text));
+    }
+    if (word.kind === "glob") return word.glob.test(row.label);
+    if (word.kind === "unused") return now - Math.max(row.created, row.used ?? 0) >= word.seconds;
+    row.found ??= `${row.label}\n${row.type}\n${row.message}`.toLowerCase();
+    return row.found.includes(word.text);
+  });
+}
+
+// Small DOM tools
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// JupyterLab's command-mode keys (D, D deletes the cell) reach a focused element unless it says so itself.
+function focusable(node, tabIndex) {
+  node.dataset.lmSuppressShortcuts = "true";
+  if (tabIndex !== undefined) node.tabIndex = tabIndex;
+  return node;
+}
+
+function button(text, title, act, className = "") {
+  const made = focusable(element("button", `nbstep-button ${className}`.trim(), text));
+  made.type = "button";
+  made.title = title;
+  made.addEventListener("click", act);
+  return made;
+}
+
+const byText = new Intl.Collator("en", { numeric: true }).compare;
+const COLUMNS = [
+  { name: "status", title: "Status", text: (row) => `${MARKS[row.status]} ${row.status}`, order: (row) => row.status },
+  { name: "key", title: "Key", text: (row) => row.label, order: (row) => row.label },
+  { name: "what", title: "Type and shape", text: whatText, order: whatText },
+  { name: "size", title: "Size", text: (row) => sizeText(row.size), order: (row) => row.size, right: true },
+  { name: "took", title: "Took", text: (row) => durationText(row.took), order: (row) => row.took, right: true },
+  {
+    name: "age", title: "Age", right: true,
+    text: (row, now) => ageText(Math.max(0, now - row.created)), order: (row) => -row.created,
+  },
+  {
+    name: "expires", title: "Expires", right: true,
+    text: (row, now) => expiryText(row.expires, now), order: (row) => row.expires ?? Infinity,
+  },
+  {
+    name: "hits", title: "Hits", right: true,
+    text: (row) => (row.hits ? row.hits.toLocaleString("en-US") : ""), order: (row) => row.hits,
+  },
+];
+const LARGE_FIRST = new Set(["size", "took", "hits"]);
+
+class Panel {
+  constructor(model, el) {
+    this.model = model;
+    this.rows = new Map(); // id -> row
+    this.view = []; // the rows that match the query, in order
+    this.at = new Map(); // id -> index in view
+    this.selected = new Set(); // ids
+    this.cursor = null; // id of the row the keyboard is on
+    this.anchor = null; // id where a range began
+    this.detailId = null;
+    this.order = { column: COLUMNS.find((c) => c.name === "age"), reverse: false };
+    this.query = parseQuery("");
+    this.totals = null;
+    this.clockOffset = 0;
+    this.complete = false;
+    this.painted = [];
+    this.id = `nbstep-${Math.random().toString(36).slice(2, 8)}`;
+    this.build(el);
+    this.onMessage = (message) => this.receive(message);
+    model.on("msg:custom", this.onMessage);
+    this.agesTimer = setInterval(() => this.paint(), AGES_EVERY_MS);
+    this.resized = new ResizeObserver(() => this.paint());
+    this.resized.observe(this.scroller);
+    this.snapshot = new Snapshot(el);
+    this.send({ kind: "ready", view: this.id });
+  }
+
+  close() {
+    this.send({ kind: "closed", view: this.id });
+    this.model.off("msg:custom", this.onMessage);
+    clearInterval(this.agesTimer);
+    clearTimeout(this.slowTimer);
+    clearTimeout(this.detailTimer);
+    this.resized.disconnect();
+    this.snapshot.restore();
+  }
+
+  now() {
+    return Date.now() / 1000 + this.clockOffset;
+  }
+
+  // Building the page's part
+
+  build(el) {
+    this.root = element("div", "nbstep-panel");
+    this.root.append(this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
+    el.append(this.root);
+    this.applyTotals();
+  }
+
+  buildHead() {
+    this.head = element("div", "nbstep-head");
+    return this.head;
+  }
+
+  buildBar() {
+    const bar = element("div", "nbstep-bar");
+    this.search = focusable(element("input", "nbstep-search"));
+    this.search.type = "search";
+    this.search.placeholder = "Search: text, user:*, error:, unused:30d";
+    this.search.setAttribute("aria-label", "Search the entries");
+    this.search.spellcheck = false;
+    this.search.addEventListener("input", () => this.setQuery(this.search.value));
+    this.search.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "ArrowDown") {
+        event.preventDefault();
+        this.grid.focus();
+      }
+    });
+    const buttons = element("div", "nbstep-buttons");
+    this.deleteButton = button("Delete", "Delete the selected entries (Delete)", () => this.deleteSelected());
+    this.retryButton = button("Retry", "Delete the selected errors, so that their steps run again", () =>
+      this.retrySelected(),
+    );
+    this.undoButton = button("Undo", "Bring back what was last deleted or replaced", () => this.act({ kind: "undo" }));
+    this.errorsButton = button("Delete all errors", "Delete every kept error, so that those steps run again", () =>
+      this.act({ kind: "delete-errors" }),
+    );
+    this.clearButton = button("Clear", "Delete every entry; asks first", () => this.ask());
+    this.refreshButton = button("Refresh", "Read the cache again: other kernels may have changed it", () =>
+      this.act({ kind: "refresh" }),
+    );
+    buttons.append(
+      this.deleteButton, this.retryButton, this.undoButton, this.errorsButton, this.clearButton, this.refreshButton,
+    );
+    bar.append(this.search, buttons);
+    return bar;
+  }
+
+  buildQuestion() {
+    this.question = element("div", "nbstep-question");
+    this.question.setAttribute("role", "alertdialog");
+    this.question.hidden = true;
+    this.questionText = element("span", "nbstep-question-text");
+    this.questionText.id = `${this.id}-question`;
+    this.question.setAttribute("aria-labelledby", this.questionText.id);
+    this.yesButton = button("", "", () => {
+      this.closeQuestion();
+      this.act({ kind: "clear" });
+    }, "nbstep-danger");
+    this.noButton = button("Cancel", "Keep everything", () => this.closeQuestion());
+    this.question.append(this.questionText, this.yesButton, this.noButton);
+    this.question.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") this.closeQuestion();
+    });
+    return this.question;
+  }
+
+  buildMain() {
+    const main = element("div", "nbstep-main");
+    main.append(this.buildGrid(), this.buildDetail());
+    return main;
+  }
+
+  buildGrid() {
+    this.grid = focusable(element("div", "nbstep-grid"), 0);
+    this.grid.setAttribute("role", "grid");
+    this.grid.setAttribute("aria-label", "Kept entries");
+    this.grid.setAttribute("aria-multiselectable", "true");
+    this.grid.setAttribute("aria-colcount", COLUMNS.length);
+    const headGroup = element("div", "nbstep-head-row");
+    headGroup.setAttribute("role", "row");
+    headGroup.setAttribute("aria-rowindex", 1);
+    this.headers = COLUMNS.map((column, number) => {
+      const cell = element("div", `nbstep-cell nbstep-${column.name}${column.right ? " nbstep-right" : ""}`);
+      cell.setAttribute("role", "columnheader");
+      cell.setAttribute("aria-colindex", number + 1);
+      const sorter = focusable(element("button", "nbstep-sorter", column.title));
+      sorter.type = "button";
+      sorter.addEventListener("click", () => this.sortBy(column));
+      cell.append(sorter);
+      headGroup.append(cell);
+      return cell;
+    });
+    this.scroller = focusable(element("div", "nbstep-scroller"), -1);
+    this.scroller.setAttribute("role", "rowgroup");
+    this.scroller.addEventListener("scroll", () => this.paint(), { passive: true });
+    this.space = element("div", "nbstep-space");
+    this.space.setAttribute("role", "presentation");
+    this.space.addEventListener("mousedown", (event) => {
+      event.preventDefault(); // no text selection; the grid keeps the keyboard
+      this.grid.focus({ preventScroll: true });
+    });
+    this.space.addEventListener("click", (event) => this.onClick(event));
+    this.empty = element("div", "nbstep-empty", "Reading the cache …");
+    this.scroller.append(this.space);
+    this.grid.append(headGroup, this.scroller, this.empty);
+    this.grid.addEventListener("keydown", (event) => this.onKey(event));
+    return this.grid;
+  }
+
+  buildDetail() {
+    this.detail = element("section", "nbstep-detail");
+    this.detail.setAttribute("aria-label", "Entry");
+    this.detail.hidden = true;
+    this.detail.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") this.closeDetail();
+    });
+    return this.detail;
+  }
+
+  buildFoot() {
+    const foot = element("div", "nbstep-foot");
+    this.note = element("span", "nbstep-note", HINT);
+    this.note.setAttribute("role", "status");
+    this.note.setAttribute("aria-live", "polite");
+    this.picked = element("span", "nbstep-picked");
+    foot.append(this.note, this.picked);
+    return foot;
+  }
+
+  // Talking with the kernel
+
+  send(message) {
+    try {
+      this.model.send(message);
+    } catch {
+      this.say("The kernel does not answer. After a restart, run %nbstep panel again.", true);
+    }
+  }
+
+  act(message) {
+    this.send(message);
+    clearTimeout(this.slowTimer);
+    this.slowTimer = setTimeout(
+      () => this.say("Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again."),
+      SLOW_ANSWER_MS,
+    );
+  }
+
+  receive(message) {
+    if (message.now) this.clockOffset = message.now - Date.now() / 1000;
+    if (message.totals) this.totals = message.totals;
+    if (message.kind === "rows") this.receiveRows(message);
+    else if (message.kind === "change") this.receiveChange(message);
+    else if (message.kind === "detail") this.showDetail(message);
+    else if (message.kind === "note") {
+      clearTimeout(this.slowTimer);
+      this.say(message.text, message.failed);
+    }
+  }
+
+  receiveRows(message) {
+    if (message.first) {
+      this.rows.clear();
+      this.complete = false;
+    }
+    this.takeRows(message.rows);
+    this.complete ||= message.last;
+    if (message.first || message.last) this.arrange();
+  }
+
+  receiveChange(message) {
+    for (const id of message.gone) this.rows.delete(id);
+    this.takeRows(message.rows);
+    this.arrange();
+    if (this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
+    else if (message.rows.some((row) => row[0] === this.detailId)) this.send({ kind: "detail", id: this.detailId });
+  }
+
+  takeRows(rows) {
+    for (const values of rows) {
+      const row = {};
+      FIELDS.forEach((field, at) => (row[field] = values[at]));
+      this.rows.set(row.id, row);
+    }
+  }
+
+  // What is shown, in which order
+
+  setQuery(text) {
+    this.query = parseQuery(text);
+    this.say(this.query.problem || HINT);
+    this.scroller.scrollTop = 0;
+    this.arrange();
+  }
+
+  sortBy(column) {
+    this.order = { column, reverse: this.order.column === column ? !this.order.reverse : LARGE_FIRST.has(column.name) };
+    this.arrange();
+  }
+
+  arrange() {
+    const now = this.now();
+    const { column, reverse } = this.order;
+    const found = [];
+    for (const row of this.rows.values()) if (matches(this.query.words, row, now)) found.push([column.order(row), row]);
+    const compare = typeof found[0]?.[0] === "string" ? byText : (a, b) => (a === b ? 0 : a - b);
+    const sign = reverse ? -1 : 1;
+    found.sort((a, b) => sign * compare(a[0], b[0]));
+    this.view = found.map((pair) => pair[1]);
+    this.at = new Map(this.view.map((row, index) => [row.id, index]));
+    // What is not in view is not selected: Delete must never reach rows that nobody sees.
+    for (const id of this.selected) if (!this.at.has(id)) this.selected.delete(id);
+    if (!this.at.has(this.cursor)) this.cursor = null;
+    if (!this.at.has(this.anchor)) this.anchor = this.cursor;
+    this.grid.classList.toggle("nbstep-no-expiry", this.view.every((row) => row.expires === null));
+    this.headers.forEach((cell, number) => {
+      const sorted = COLUMNS[number] === column;
+      if (sorted) cell.setAttribute("aria-sort", reverse ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    });
+    this.applyTotals();
+    this.applySelection();
+    this.paint();
+  }
+
+  applyTotals() {
+    const totals = this.totals;
+    this.head.replaceChildren();
+    if (totals) {
+      const parts = [];
+      const entries = countText(totals.entries, "entry", "entries");
+      const narrowed = this.query.words.length > 0;
+      parts.push(element("strong", "", narrowed ? `${this.view.length.toLocaleString("en-US")} of ${entries}` : entries));
+      if (totals.failed) {
+        const only = button(`${totals.failed.toLocaleString("en-US")} failed`, "Show only the errors", () => {
+          this.search.value = "error:";
+          this.setQuery("error:");
+        }, "nbstep-link nbstep-failed");
+        parts.push(only);
+      }
+      parts.push(element("span", "", `${sizeText(totals.size)} on disk`));
+      if (totals.trashEntries) parts.push(element("span", "", `${sizeText(totals.trash)} in trash`));
+      if (totals.saved > 0) parts.push(element("span", "", `${durationText(totals.saved)} saved`));
+      this.head.append(...parts, element("span", "nbstep-place", totals.place));
+    }
+    this.undoButton.disabled = !totals?.trashEntries;
+    this.errorsButton.disabled = !totals?.failed;
+    this.clearButton.disabled = !totals?.entries;
+    this.empty.hidden = this.view.length > 0;
+    if (this.complete) {
+      this.empty.textContent = this.rows.size
+        ? "No entry matches the search."
+        : "Nothing kept yet. A step with a key appears here when it has run.";
+    }
+  }
+
+  applySelection() {
+    const chosen = [...this.selected].map((id) => this.rows.get(id)).filter(Boolean);
+    this.deleteButton.disabled = chosen.length === 0;
+    this.retryButton.disabled = !chosen.some((row) => row.status === "failed");
+    const size = chosen.reduce((sum, row) => sum + row.size, 0);
+    this.picked.textContent = chosen.length ? `${chosen.length.toLocaleString("en-US")} selected · ${sizeText(size)}` : "";
+  }
+
+  paint() {
+    const count = this.view.length;
+    this.space.style.height = `${count * ROW_PX}px`;
+    this.scroller.style.height = `${Math.min(count, VISIBLE_ROWS) * ROW_PX}px`;
+    this.scroller.hidden = count === 0;
+    // Counted with the header row, as ARIA wants it.
+    this.grid.setAttribute("aria-rowcount", count + 1);
+    const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_PX) - OVERSCAN);
+    const last = Math.min(count, first + VISIBLE_ROWS + 2 * OVERSCAN);
+    while (this.painted.length < last - first) this.painted.push(this.makeRow());
+    while (this.painted.length > last - first) this.painted.pop().remove();
+    const now = this.now();
+    for (let at = first; at < last; at++) this.fillRow(this.painted[at - first], this.view[at], at, now);
+    const cursorAt = this.at.get(this.cursor);
+    if (cursorAt >= first && cursorAt < last) this.grid.setAttribute("aria-activedescendant", `${this.id}-${cursorAt}`);
+    else this.grid.removeAttribute("aria-activedescendant");
+    // The scroll bar takes its width from the rows, not from the header: keep the columns in line.
+    this.root.style.setProperty("--nbstep-bar", `${this.scroller.offsetWidth - this.scroller.clientWidth}px`);
+  }
+
+  makeRow() {
+    const node = element("div", "nbstep-row");
+    node.setAttribute("role", "row");
+    node.cells = COLUMNS.map((column, number) => {
+      const cell = element("div", `nbstep-cell nbstep-${column.name}${column.right ? " nbstep-right" : ""}`);
+      cell.setAttribute("role", "gridcell");
+      cell.setAttribute("aria-colindex", number + 1);
+      node.append(cell);
+      return cell;
+    });
+    this.space.append(node);
+    return node;
+  }
+
+  fillRow(node, row, at, now) {
+    const chosen = this.selected.has(row.id);
+    node.id = `${this.id}-${at}`;
+    node.dataset.at = at;
+    node.style.transform = `translateY(${at * ROW_PX}px)`;
+    node.setAttribute("aria-rowindex", at + 2);
+    node.setAttribute("aria-selected", chosen);
+    node.dataset.status = row.status;
+    node.classList.toggle("nbstep-cursor", row.id === this.cursor);
+    COLUMNS.forEach((column, number) => {
+      const text = column.text(row, now);
+      const cell = node.cells[number];
+      if (cell.textContent !== text) cell.textContent = text;
+    });
+    node.cells[1].title = row.label;
+    node.cells[2].title = row.status === "failed" ? `${row.type}: ${row.message}` : `${row.type} ${row.shape}`;
+  }
+
+  // Choosing rows
+
+  onClick(event) {
+    const node = event.target.closest(".nbstep-row");
+    if (!node) return;
+    const row = this.view[Number(node.dataset.at)];
+    if (event.shiftKey) this.extendTo(row.id, event.ctrlKey || event.metaKey);
+    else if (event.ctrlKey || event.metaKey) this.toggle(row.id);
+    else this.pickOnly(row.id);
+  }
+
+  pickOnly(id) {
+    this.selected = new Set([id]);
+    this.anchor = id;
+    this.moveCursor(id);
+  }
+
+  toggle(id) {
+    if (!this.selected.delete(id)) this.selected.add(id);
+    this.anchor = id;
+    this.moveCursor(id);
+  }
+
+  extendTo(id, keep = false) {
+    const from = this.at.get(this.anchor ?? id);
+    const to = this.at.get(id);
+    if (!keep) this.selected = new Set();
+    for (let at = Math.min(from, to); at <= Math.max(from, to); at++) this.selected.add(this.view[at].id);
+    this.anchor ??= id;
+    this.moveCursor(id);
+  }
+
+  moveCursor(id) {
+    this.cursor = id;
+    const top = this.at.get(id) * ROW_PX;
+    const height = this.scroller.clientHeight;
+    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
+    else if (top + ROW_PX > this.scroller.scrollTop + height) this.scroller.scrollTop = top + ROW_PX - height;
+    this.applySelection();
+    this.paint();
+    this.askDetail(id);
+  }
+
+  onKey(event) {
+    if (event.target !== this.grid || this.view.length === 0) return;
+    const command = event.ctrlKey || event.metaKey;
+    const at = this.at.get(this.cursor) ?? -1;
+    const end = this.view.length - 1;
+    const steps = { ArrowDown: at + 1, ArrowUp: at < 0 ? end : at - 1, PageDown: at + VISIBLE_ROWS, PageUp: at - VISIBLE_ROWS, Home: 0, End: end };
+    if (event.key in steps && !event.altKey) {
+      const id = this.view[Math.max(0, Math.min(end, steps[event.key]))].id;
+      if (event.shiftKey) this.extendTo(id);
+      else if (command) this.moveCursor(id);
+      else this.pickOnly(id);
+    } else if (event.key === " " && this.cursor !== null) this.toggle(this.cursor);
+    else if (event.key === "Enter" && this.cursor !== null) this.pickOnly(this.cursor);
+    else if (command && event.key.toLowerCase() === "a") {
+      this.selected = new Set(this.view.map((row) => row.id));
+      this.applySelection();
+      this.paint();
+    } else if (event.key === "Delete" || event.key === "Backspace") this.deleteSelected();
+    else if (event.key === "Escape") {
+      this.selected.clear();
+      this.closeDetail();
+      this.applySelection();
+      this.paint();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  deleteSelected() {
+    if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected] });
+  }
+
+  retrySelected() {
+    const ids = [...this.selected].filter((id) => this.rows.get(id)?.status === "failed");
+    if (ids.length) this.act({ kind: "retry", ids });
+  }
+
+  ask() {
+    const { entries, size } = this.totals;
+    const counted = countText(entries, "entry", "entries");
+    this.questionText.textContent = `Delete all ${counted} (${sizeText(size)})? Undo brings them back for 24 hours.`;
+    this.yesButton.textContent = `Delete all ${counted}`;
+    this.question.hidden = false;
+    this.noButton.focus();
+  }
+
+  closeQuestion() {
+    this.question.hidden = true;
+    this.clearButton.focus();
+  }
+
+  say(text, failed = false) {
+    this.note.textContent = text;
+    this.note.classList.toggle("nbstep-failed", Boolean(failed));
+  }
+
+  // One entry in full
+
+  askDetail(id) {
+    this.detailId = id;
+    clearTimeout(this.detailTimer);
+    const row = this.rows.get(id);
+    this.showDetail({
+      id, label: row.label, status: row.status, headline: whatText(row), facts: [], preview: "", traceback: "", source: "",
+    });
+    this.detailTimer = setTimeout(() => this.send({ kind: "detail", id }), 60); // not for every row an arrow passes
+  }
+
+  showDetail(detail) {
+    if (detail.id !== this.detailId) return;
+    const top = element("div", "nbstep-detail-top");
+    const title = element("span", "nbstep-detail-key", detail.label);
+    const status = element("span", "nbstep-detail-status", `${MARKS[detail.status]} ${detail.status}`);
+    status.dataset.status = detail.status;
+    top.append(title, status, button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
+    const headline = element("div", "nbstep-headline", detail.headline);
+    headline.dataset.status = detail.status;
+    const facts = element("dl", "nbstep-facts");
+    for (const [name, text] of detail.facts) facts.append(element("dt", "", name), element("dd", "", text));
+    this.detail.replaceChildren(top, headline);
+    if (detail.facts.length) this.detail.append(facts);
+    for (const [name, text] of [["Value", detail.preview], ["Original traceback", detail.traceback], ["Source", detail.source]]) {
+      if (!text) continue;
+      const box = focusable(element("pre", "nbstep-text", text), 0);
+      box.setAttribute("aria-label", name);
+      this.detail.append(element("div", "nbstep-caption", name), box);
+    }
+    this.detail.hidden = false;
+  }
+
+  closeDetail() {
+    const inside = this.detail.contains(document.activeElement);
+    this.detailId = null;
+    clearTimeout(this.detailTimer);
+    this.detail.hidden = true;
+    this.detail.replaceChildren();
+    if (inside) this.grid.focus({ preventScroll: true });
+  }
+}
+
+// The saved table above the panel stands in for it where no kernel runs; it is hidden while the panel is alive.
+class Snapshot {
+  constructor(el) {
+    this.hidden = [];
+    this.frames = 0;
+    this.seek(el);
+  }
+
+  seek(el) {
+    let above = el.parentElement;
+    for (let level = 0; above && level < 12 && this.hidden.length === 0; level++, above = above.parentElement) {
+      const tables = [...above.querySelectorAll(".nbstep-snapshot")];
+      const before = tables.filter((t) => t.compareDocumentPosition(el) & Node.DOCUMENT_POSITION_FOLLOWING).pop();
+      if (before) this.hide(before.closest(".jp-OutputArea-child") ?? before);
+      if (above.matches(".jp-OutputArea, .jp-Cell, .output_area")) break;
+    }
+    // The view is made before it is put into the page.
+    if (this.hidden.length === 0 && this.frames++ < 60) this.frame = requestAnimationFrame(() => this.seek(el));
+  }
+
+  hide(node) {
+    this.hidden.push([node, node.style.display]);
+    node.style.display = "none";
+  }
+
+  restore() {
+    cancelAnimationFrame(this.frame);
+    for (const [node, display] of this.hidden) node.style.display = display;
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const panel = new Panel(model, el);
+    return () => panel.close();
+  },
+};
