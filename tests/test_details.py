@@ -1,0 +1,49 @@
+"""One entry in full, as `show` and the panel's detail pane give it (D4, N7)."""
+
+from __future__ import annotations
+
+from sample_rows import NOW, a_meta
+
+from nbstep.cache.records import ErrorText, Facts
+from nbstep.details import detail_of, detail_text
+from nbstep.events import Place
+from nbstep.runlog import Usage
+
+FACTS = Facts(
+    took_s=0.4, ttl_s=7200.0, workflow="churn", place=Place("churn.ipynb", 3, 2), source="lambda: f(1)", uses=("raw",)
+)
+ERROR = ErrorText(
+    "httpx.HTTPStatusError", "404 Not Found", "Traceback (most recent call last):\n\tf(999)\nHTTP\x1b[31mError"
+)
+
+
+def test_a_value_shows_where_it_comes_from_and_what_it_is() -> None:
+    meta = a_meta("user:1", type="pandas.DataFrame", shape="2 × 3", preview="a b\n1 2", created=NOW - 7000, facts=FACTS)
+    detail = detail_of(meta, Usage(hits=4, saved_s=1.6, last_used=NOW - 180), NOW)
+    facts = dict(detail.facts)
+    assert (
+        detail.status, detail.headline, detail.preview, detail.source,
+    ) == ("ok", "pandas.DataFrame 2 × 3", "a b\n1 2", "lambda: f(1)")  # fmt: skip
+    assert facts["kept"].startswith("1 h ago (")
+    assert facts["kept"].endswith("), took 0.4 s, 10 B")
+    assert (
+        facts["expires"], facts["from"], facts["workflow"], facts["made from"], facts["used"],
+    ) == ("in 3 m 20 s", "churn.ipynb, In [3], line 2", "churn", "raw", "4 times, last 3 m ago, saved 1.6 s")  # fmt: skip
+
+
+def test_e5_an_error_shows_type_message_and_its_original_traceback_with_hostile_text_escaped() -> None:
+    detail = detail_of(a_meta("user:999", outcome="error", error=ERROR), now=NOW)
+    assert detail.headline == "httpx.HTTPStatusError: 404 Not Found"
+    assert detail.traceback == "Traceback (most recent call last):\n    f(999)\nHTTP\\x1b[31mError"
+
+
+def test_an_entry_of_somebody_else_says_that_no_step_uses_it() -> None:
+    facts = dict(detail_of(a_meta("a", trusted=False), now=NOW).facts)
+    assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it"
+
+
+def test_the_text_has_a_section_for_what_there_is() -> None:
+    text = detail_text(detail_of(a_meta("a", preview="1"), now=NOW))
+    assert text.startswith("✓ a   ok\n  builtins.int\n")
+    assert text.endswith("\nValue\n  1")
+    assert "traceback" not in text
