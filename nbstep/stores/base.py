@@ -2,10 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Part: TypeAlias = bytes | bytearray | memoryview
+
+
+class Document(Protocol):
+    """One entry's bytes, open for reading: what was found stays readable even if the entry is deleted meanwhile."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole document."""
+        ...
+
+    def read(self, at: int, count: int) -> bytes:
+        """A private copy of `count` bytes from `at`; fewer where the document ends."""
+        ...
+
+    def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Writable bytes for each (at, count); they belong to the caller alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where one entry stands in a store.
+
+    Attributes:
+        address: The store's own name for it; no two entries share one.
+        signer: Short id of the signer, where the address tells it.
+        stamp: Changes whenever the entry does; None where the store cannot tell.
+    """
+
+    address: str
+    signer: str | None = None
+    stamp: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrashTotals:
+    """What waits in a cache's trash."""
+
+    entries: int
+    size_bytes: int
+
+
+class Store(Protocol):
+    """Entries as bytes under keys. All methods are coroutines; those of a sync store never suspend."""
+
+    @property
+    def place(self) -> str:
+        """The store as people know it: "~/proj/.nbstep", "memory:", "RedisStore"."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its coroutines may suspend."""
+        ...
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of a disk store."""
+        ...
+
+    async def open(self, key: str, signer: str) -> Document | None:
+        """What `signer` kept under `key`."""
+        ...
+
+    async def open_spot(self, spot: Spot) -> Document | None:
+        """The entry that stands at `spot`."""
+        ...
+
+    async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
+        """Who else kept an entry under `key`."""
+        ...
+
+    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
+        """Stores the concatenated `parts`, all or nothing; what stood there goes to the trash under `batch`."""
+        ...
+
+    async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
+        """Moves all entries under `keys` to the trash; returns the keys that had any."""
+        ...
+
+    async def remove_all(self, batch: str) -> int:
+        """Moves every entry to the trash; returns how many."""
+        ...
+
+    async def spots(self) -> list[Spot]:
+        """Where entries stand."""
+        ...
+
+    async def trashed(self, key: str) -> bool:
+        """Whether an entry of `key` waits in the trash."""
+        ...
+
+    async def restore(self, key: str | None, batch: str) -> list[Spot]:
+        """Brings back the trash's last batch, or the last entry of `key`; what stands there now takes its place under `batch`."""
+        ...
+
+    async def trash(self) -> TrashTotals:
+        """What waits in the trash."""
+        ...
+
+    async def empty_trash(self) -> int:
+        """Removes what waits in the trash for good; returns how many entries."""
+        ...
+
+
+class BytesDocument:
+    """A document that is in memory already."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole document."""
+        return len(self._content)
+
+    def read(self, at: int, count: int) -> bytes:
+        """A private copy of `count` bytes from `at`; fewer where the document ends."""
+        return self._content[at : at + count]
+
+    def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Writable bytes for each (at, count); they belong to the caller alone."""
+        return [memoryview(bytearray(self._content[at : at + count])) for at, count in ranges]
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,0 +1,314 @@
+"""The entry: one signed container of header, pickle stream and buffers. The layout is this package's file format.
+
+    magic and version, 8 bytes · header length, 4 bytes little-endian · header, JSON in ASCII · HMAC-SHA256, 32 bytes ·
+    pickle stream · zeros up to a page · buffer · zeros up to a page · buffer …
+
+The file ends with its last buffer, or with the stream. The HMAC covers magic, length and header; the header holds the
+digests of everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import struct
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
+from nbstep.cache.trust import SigningKey
+from nbstep.events import Outcome, Place
+from nbstep.stores.base import Document, Part
+
+MAGIC: Final = b"NBSTEP1\n"
+HEADER_BYTES_AT_MOST: Final = 1 << 20
+PAGE: Final = 4096
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+_FAMILY: Final = b"NBSTEP"
+_LENGTH: Final = struct.Struct("<I")
+_PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
+_MAC_BYTES: Final = 32
+_ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
+_USES_AT_MOST: Final = 1000
+
+Payload: TypeAlias = Literal["value", "returned", "failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an entry carries besides its metadata.
+
+    Attributes:
+        payload: How the stream is to be read: a value, the error a thunk returned, or the record of an exception.
+        stream: The pickle stream.
+        buffers: Its out-of-band buffers.
+        by_value: The stream holds the code of functions or classes, which only this Python version can read.
+    """
+
+    payload: Payload
+    stream: Part
+    buffers: Sequence[Part]
+    by_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Where a part of the payload stands, and its digest."""
+
+    at: int
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A header that was read: what it says, and where the rest stands."""
+
+    meta: Meta
+    payload: Payload
+    by_value: bool
+    sections: tuple[Section, ...]
+
+
+class TooMuchText(ValueError):  # noqa: N818 - the name says what happened
+    """The metadata of an entry does not fit into its header."""
+
+
+def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
+    """The entry as parts to write one after the other; `meta.signer`, `trusted` and `size_bytes` are not read.
+
+    Raises:
+        TooMuchText: The header would be larger than a reader accepts.
+    """
+    fields: dict[str, Any] = {
+        "key": meta.key,
+        "outcome": meta.outcome,
+        "payload": content.payload,
+        "by_value": content.by_value,
+        "created": meta.created,
+        "type": meta.type,
+        "shape": meta.shape,
+        "preview": meta.preview,
+        "error": None if meta.error is None else asdict(meta.error),
+        "python": meta.python,
+        "abi": sys.implementation.cache_tag,
+        "platform": f"{sys.platform}-{platform.machine()}-{sys.byteorder}",
+        "packages": dict(meta.packages),
+        "facts": _facts_fields(meta.facts),
+        "stream": [len(content.stream), _digest(content.stream)],
+        "buffers": [[len(buffer), _digest(buffer)] for buffer in content.buffers],
+        **_ALGORITHMS,
+    }
+    prefix_and_header = sign_header(fields, key)
+    parts: list[Part] = [prefix_and_header, content.stream]
+    at = len(prefix_and_header) + len(content.stream)
+    for buffer in content.buffers:
+        pad = -at % PAGE
+        parts += [bytes(pad), buffer]
+        at += pad + len(buffer)
+    return parts
+
+
+def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
+    """Magic, length, header and signature.
+
+    Raises:
+        TooMuchText: The header would be larger than a reader accepts.
+    """
+    header = json.dumps({**fields, "signer": key.id}, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    if len(header) > HEADER_BYTES_AT_MOST:
+        raise TooMuchText(f"its metadata takes {len(header):,} bytes, {HEADER_BYTES_AT_MOST:,} are allowed")
+    signed = MAGIC + _LENGTH.pack(len(header)) + header
+    return signed + key.sign("entry:v1", signed)
+
+
+def read_head(document: Document, key: SigningKey, now: float) -> Head:
+    """Reads and checks an entry's header; unpickles nothing.
+
+    An entry of another signer is read as well, with `meta.trusted` False: its text is to be shown with care, its payload
+    must not be loaded.
+
+    Args:
+        document: The entry.
+        key: The user's key.
+        now: Seconds since the epoch; a later `created` counts as now.
+
+    Raises:
+        Unreadable: It is no entry, damaged, or of another format.
+    """
+    signed, mac = _read_signed(document)
+    trusted = key.verifies("entry:v1", signed, mac)
+    try:
+        fields = json.loads(signed[_PREFIX_BYTES:])
+        head = _read_fields(fields, trusted, len(signed) + len(mac), document.size_bytes, now)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Unreadable("unreadable", f"its header is damaged ({error})") from None
+    if not trusted and head.meta.signer == key.id:
+        raise Unreadable(
+            "unreadable", "its signature does not match: the entry is damaged, or somebody else changed it"
+        )
+    last = head.sections[-1]
+    if trusted and last.at + last.size != document.size_bytes:
+        raise Unreadable("unreadable", f"it has {document.size_bytes:,} bytes instead of {last.at + last.size:,}")
+    return head
+
+
+def read_fields(document: Document) -> tuple[dict[str, Any], int]:
+    """The raw header and where the payload begins, whoever signed it; for re-signing.
+
+    Raises:
+        Unreadable: It is no entry.
+    """
+    signed, mac = _read_signed(document)
+    try:
+        fields = json.loads(signed[_PREFIX_BYTES:])
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("unreadable", f"its header is damaged ({error})") from None
+    return cast("dict[str, Any]", fields), len(signed) + len(mac)
+
+
+def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview]]:
+    """The pickle stream and the buffers, checked against their digests.
+
+    Raises:
+        Unreadable: They are damaged.
+    """
+    stream_section, *buffer_sections = head.sections
+    stream = document.read(stream_section.at, stream_section.size)
+    if _digest(stream) != stream_section.digest:
+        raise Unreadable("unreadable", "its content does not match its digest: the entry is damaged")
+    try:
+        buffers = document.buffers([(section.at, section.size) for section in buffer_sections])
+    except (OSError, EOFError) as error:
+        raise Unreadable("unreadable", f"it cannot be read ({error})") from None
+    end = stream_section.at + stream_section.size
+    for section, buffer in zip(buffer_sections, buffers, strict=True):
+        if any(document.read(end, section.at - end)) or _digest(buffer) != section.digest:
+            raise Unreadable("unreadable", "its content does not match its digest: the entry is damaged")
+        end = section.at + section.size
+    return stream, buffers
+
+
+def _read_signed(document: Document) -> tuple[bytes, bytes]:
+    prefix = document.read(0, _PREFIX_BYTES)
+    if not prefix.startswith(MAGIC):
+        if prefix.startswith(_FAMILY):
+            raise Unreadable("incompatible", "another version of nbstep wrote it")
+        raise Unreadable("unreadable", "it is no entry of nbstep" if prefix else "it is empty")
+    if len(prefix) < _PREFIX_BYTES:
+        raise Unreadable("unreadable", "it ends within its header")
+    (length,) = _LENGTH.unpack(prefix[len(MAGIC) :])
+    if length > HEADER_BYTES_AT_MOST:
+        raise Unreadable("unreadable", "its header is too long")
+    rest = document.read(_PREFIX_BYTES, length + _MAC_BYTES)
+    if len(rest) < length + _MAC_BYTES:
+        raise Unreadable("unreadable", "it ends within its header")
+    return prefix + rest[:length], rest[length:]
+
+
+def _read_fields(fields: Any, trusted: bool, begin: int, size_bytes: int, now: float) -> Head:
+    """Everything the header says, each field checked: an entry of a stranger may say anything."""
+    for name, expected in _ALGORITHMS.items():
+        if fields[name] != expected:
+            raise Unreadable("incompatible", f"it was written with {name} {_text(fields[name])!r}")
+    outcome: Outcome = _one_of(fields["outcome"], ("ok", "error"))
+    error = fields["error"]
+    meta = Meta(
+        key=_text(fields["key"]),
+        outcome=outcome,
+        created=min(_number(fields["created"]), now),
+        size_bytes=size_bytes,
+        type=_text(fields["type"]),
+        shape=_text(fields["shape"]),
+        preview=_text(fields["preview"]),
+        error=None if error is None else _error_text(error),
+        signer=_text(fields["signer"]),
+        trusted=trusted,
+        python=_text(fields["python"]),
+        packages=_texts(fields["packages"]),
+        facts=_facts(fields["facts"]),
+    )
+    sections = _sections([fields["stream"], *fields["buffers"]], begin)
+    payload: Payload = _one_of(fields["payload"], ("value", "returned", "failure"))
+    return Head(meta, payload, fields["by_value"] is True, tuple(sections))
+
+
+def _sections(described: Iterable[Any], begin: int) -> list[Section]:
+    sections: list[Section] = []
+    at = begin
+    for size, digest in described:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 60:
+            raise ValueError("a size is out of range")
+        if sections:
+            at += -at % PAGE
+        sections.append(Section(at, size, _text(digest)))
+        at += size
+    return sections
+
+
+def _facts_fields(facts: Facts) -> dict[str, Any]:
+    fields = asdict(facts)
+    fields["uses"] = list(facts.uses[:_USES_AT_MOST])
+    fields["code"] = dict(facts.code)
+    return fields
+
+
+def _facts(fields: Any) -> Facts:
+    place = fields["place"]
+    ttl_s, workflow, source = fields["ttl_s"], fields["workflow"], fields["source"]
+    return Facts(
+        took_s=max(0.0, _number(fields["took_s"])),
+        awaitable=fields["awaitable"] is True,
+        returned=fields["returned"] is True,
+        ttl_s=None if ttl_s is None else _number(ttl_s),
+        workflow=None if workflow is None else _text(workflow),
+        place=Place(
+            notebook=None if place["notebook"] is None else _text(place["notebook"]),
+            cell=None if place["cell"] is None else int(place["cell"]),
+            line=None if place["line"] is None else int(place["line"]),
+        ),
+        code=_texts(fields["code"]),
+        source=None if source is None else _text(source),
+        uses=tuple(_text(key) for key in fields["uses"]),
+    )
+
+
+def _error_text(fields: Any) -> ErrorText:
+    texts = (_text(fields[name]) for name in ("type", "message", "traceback"))
+    return ErrorText(*texts, transient=fields["transient"] is True)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is missing")
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        raise TypeError("a number is missing")
+    return float(value)
+
+
+def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{_text(value)!r} is unknown")
+    return value
+
+
+def _digest(part: Part) -> str:
+    import blake3  # 3 ms, needed only where something is kept or loaded
+
+    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if len(part) > 1 << 20 else 1)
+    return hasher.update(part).hexdigest()
+
+
+def published(meta: Meta, signer: str, size_bytes: int) -> Meta:
+    """The metadata as a reader of the published entry sees it."""
+    return replace(meta, signer=signer, trusted=True, size_bytes=size_bytes)

@@ -1,0 +1,133 @@
+"""From a result to an entry's metadata and content, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from nbstep.cache import entry
+from nbstep.cache.previews import preview_text, shape_text, type_text
+from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
+from nbstep.cache.redaction import redact_text
+from nbstep.result import Err, Ok
+from nbstep.stores.base import Document
+
+if TYPE_CHECKING:
+    from nbstep.cache import failure, serializer
+
+_SOURCE_CHARS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Makes entries out of results.
+
+    Attributes:
+        previews: Whether the beginning of each value is kept as text.
+        redact: The user's own redaction.
+    """
+
+    previews: bool
+    redact: Callable[[str], str] | None
+
+    def prepare(self, key: str, result: Ok[Any] | Err[Any], facts: Facts, now: float) -> tuple[Meta, entry.Content]:
+        """An entry's metadata and content; unsigned yet.
+
+        Raises:
+            Exception: The result cannot be kept; `why_not` says why.
+        """
+        facts = replace(facts, source=None if facts.source is None else self._shown(facts.source)[:_SOURCE_CHARS])
+        meta = Meta(
+            key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
+            signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,
+        )  # fmt: skip
+        if isinstance(result, Ok):
+            return self._value(meta, result.value, "value")
+        error = result.error
+        if not isinstance(error, BaseException):
+            return self._value(
+                replace(meta, outcome="error", error=_returned_text(error, self._shown)), error, "returned"
+            )
+        if not isinstance(error, Exception):
+            raise TypeError(f"a {type(error).__name__} is never kept")
+        return self._failure(meta, error)
+
+    def load(self, document: Document, head: entry.Head) -> Any:
+        """A fresh value, or for an error entry the `Err` holding it.
+
+        Raises:
+            Unreadable: The content is damaged, or cannot be unpickled here.
+        """
+        stream, buffers = entry.read_payload(document, head)
+        if head.payload == "failure":
+            error = head.meta.error
+            return Err(_failure().rebuild(stream, error or ErrorText(head.meta.type, "", "")))
+        try:
+            value = _serializer().deserialize(stream, buffers)
+        except Exception as error:
+            raise _unloadable(head.meta, error) from error
+        return value if head.payload == "value" else Err(value)
+
+    def why_not(self, error: Exception, place: str) -> str:
+        """One line for `NotKept`."""
+        text = " ".join(str(getattr(error, "strerror", None) or error).split())
+        if type(error).__name__ in {"NotSerializable", "NoRoom", "TooMuchText"}:
+            return self._shown(text)
+        return self._shown(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
+
+    def _value(self, meta: Meta, value: Any, payload: entry.Payload) -> tuple[Meta, entry.Content]:
+        serialized = _serializer().serialize(value)
+        preview = self._shown(preview_text(value)) if self.previews else ""
+        described = replace(
+            meta, type=type_text(value), shape=shape_text(value), preview=preview, packages=serialized.packages
+        )
+        return described, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
+
+    def _failure(self, meta: Meta, error: Exception) -> tuple[Meta, entry.Content]:
+        failure = _failure()
+        taken = failure.take_apart(error, self.redact)
+        packages = _serializer().package_versions(set(taken.modules))
+        meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
+        if meta.facts.source is not None:
+            meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
+        return meta, entry.Content("failure", taken.stream, (), by_value=False)
+
+    def _shown(self, text: str) -> str:
+        text = redact_text(text)
+        return text if self.redact is None else str(self.redact(text))
+
+
+def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
+    text = shown(preview_text(error))
+    return ErrorText(type_text(error), " ".join(text.split())[:500], "")
+
+
+def _unloadable(meta: Meta, error: Exception) -> Unreadable:
+    """Why verified bytes did not become a value: most often another version of a package."""
+    now = _serializer().package_versions(set(meta.packages))
+    changed = [
+        f"{name} {then} then, {now.get(name, 'none')} now"
+        for name, then in meta.packages.items()
+        if now.get(name) != then
+    ]
+    if meta.python != entry.PYTHON:
+        changed.append(f"Python {meta.python} then, {entry.PYTHON} now")
+    problem = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+    if changed:
+        return Unreadable("incompatible", f"{'; '.join(changed)}: {problem}")
+    return Unreadable("unreadable", f"it cannot be loaded: {problem}")
+
+
+# cloudpickle takes 50 ms to import: only where something is kept or loaded.
+def _serializer() -> serializer:
+    from nbstep.cache import serializer
+
+    return serializer
+
+
+def _failure() -> failure:
+    from nbstep.cache import failure
+
+    return failure

@@ -1,0 +1,305 @@
+"""Functions that pickle streams call by name when they are loaded. They are part of the entry format: never rename one."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import importlib
+import io
+import pickle
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+ANY_VERSION: Final = "*"
+# What Python, copyreg, abc and dataclasses add to a class; none of it is the user's text, some of it comes and goes.
+_NOT_TEXT: Final = frozenset(
+    {
+        "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__",
+        "__classdictcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__", "__firstlineno__",
+        "__module__", "__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__static_attributes__",
+        "__weakref__", "_abc_impl", "_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_",
+        "_hashable_values_", "_unhashable_values_map_", "_new_member_", "_generate_next_value_", "_use_args_", "__new__member__",
+    }
+)  # fmt: skip
+_DEPTH_AT_MOST: Final = 6
+
+
+def live_or_made_class(qualname: str, fingerprint: str, maker: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """The notebook's own class of this name if it is still the one that was kept; else one made from what was kept.
+
+    A class object kept by value would be another class: `isinstance`, `except`, enum identity and dataclass equality would
+    fail after a restart.
+    """
+    live = live_class(qualname)
+    if live is not None and fingerprint in (ANY_VERSION, class_fingerprint(live)):
+        return live
+    return maker(*args)
+
+
+def set_class_state(cls: type, state: Any) -> type:
+    """Fills a class that was made from what was kept; the notebook's own class stays as it is."""
+    if live_class(cls.__qualname__) is cls:
+        return cls
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._class_setstate(cls, state)  # pyright: ignore[reportPrivateUsage]
+
+
+def live_class(qualname: str) -> type | None:
+    """The class of this name that `__main__` holds now."""
+    found: Any = sys.modules.get("__main__")
+    for name in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+        if found is None:
+            return None
+    return found if isinstance(found, type) and found.__module__ == "__main__" else None
+
+
+def class_fingerprint(cls: type) -> str:
+    """A digest of what the user wrote in a class: bases, attributes, code; the same in every process."""
+    return hashlib.sha256(repr(_class_text(cls, 0)).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def _class_text(cls: type, depth: int) -> Any:
+    bases = [f"{base.__module__}.{base.__qualname__}" for base in cls.__bases__]
+    attributes = dict(vars(cls))
+    parts: list[Any] = [cls.__qualname__, bases, type(cls).__qualname__]
+    if isinstance(cls, enum.EnumMeta):
+        members = cast("dict[str, enum.Enum]", dict(cls.__members__))
+        parts.append([(name, _text(member.value, depth + 1)) for name, member in members.items()])
+        attributes = {name: value for name, value in attributes.items() if name not in members}
+    for base in cls.__bases__:
+        if base.__module__ == "__main__" and depth < _DEPTH_AT_MOST:
+            parts.append(_class_text(base, depth + 1))
+    names = sorted(name for name in attributes if name not in _NOT_TEXT)
+    parts.append([(name, _text(attributes[name], depth + 1)) for name in names])
+    return parts
+
+
+def _text(value: Any, depth: int) -> Any:
+    """A stable text for an attribute; what has none counts by its type."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes) or value is Ellipsis:
+        return f"{type(value).__name__}:{value!r}"
+    if depth > _DEPTH_AT_MOST:
+        return "…"
+    if isinstance(value, types.FunctionType):
+        return ["function", _code_text(value.__code__, depth + 1), _text(value.__defaults__, depth + 1)]
+    if isinstance(value, staticmethod | classmethod):
+        return [type(value).__name__, _text(cast("Any", value).__func__, depth)]
+    if isinstance(value, property):
+        return ["property", *(_text(part, depth) for part in (value.fget, value.fset, value.fdel))]
+    if isinstance(value, types.CodeType):
+        return _code_text(value, depth + 1)
+    if isinstance(value, tuple | list):
+        return [type(value).__name__, *(_text(item, depth + 1) for item in cast("list[Any]", value)[:100])]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(repr(_text(item, depth + 1)) for item in cast("set[Any]", value))]
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return ["dict", *sorted(repr((_text(key, depth + 1), _text(item, depth + 1))) for key, item in items)]
+    if isinstance(value, type):
+        return f"class:{value.__module__}.{value.__qualname__}"
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _code_text(code: types.CodeType, depth: int) -> Any:
+    constants = code.co_consts
+    if constants and isinstance(constants[0], str) and _has_docstring(code):
+        constants = constants[1:]
+    return [
+        code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount,
+        [_text(constant, depth + 1) for constant in constants],
+    ]  # fmt: skip
+
+
+def _has_docstring(code: types.CodeType) -> bool:
+    """Whether the first constant, a text, is the docstring: newer Pythons say so, older ones put None there otherwise."""
+    if sys.version_info >= (3, 14):
+        return bool(code.co_flags & 0x4000000)
+    return not code.co_name.startswith("<")
+
+
+BUILTIN_SLOTS: Final = {
+    "OSError": ("errno", "strerror", "filename", "filename2"),
+    "UnicodeDecodeError": ("encoding", "object", "start", "end", "reason"),
+    "UnicodeEncodeError": ("encoding", "object", "start", "end", "reason"),
+    "UnicodeTranslateError": ("object", "start", "end", "reason"),
+    "SyntaxError": ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line"),
+    "ImportError": ("msg", "name", "path"),
+    "AttributeError": ("name",),
+    "NameError": ("name",),
+    "StopIteration": ("value",),
+}
+_made: dict[tuple[str, tuple[type, ...]], type] = {}
+
+
+def class_spec(cls: type) -> tuple[Any, ...]:
+    """How to find the class of an error again: by import, or as the notebook's class with these bases."""
+    module = sys.modules.get(cls.__module__)
+    found: Any = module
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    if found is cls and cls.__module__ != "__main__":
+        return "import", cls.__module__, cls.__qualname__
+    return "notebook", cls.__module__, cls.__qualname__, [class_spec(base) for base in cls.__bases__]
+
+
+def error_class(spec: tuple[Any, ...]) -> type:
+    """The class that `class_spec` described; a notebook's class of which nothing is left is made anew, without its methods.
+
+    Raises:
+        ImportError: Its module cannot be imported.
+        LookupError: The module has no such class any more.
+    """
+    how, module, qualname, *bases = spec
+    if how == "import":
+        found: Any = importlib.import_module(module)
+        for name in qualname.split("."):
+            found = getattr(found, name, None)
+        if not isinstance(found, type):
+            raise LookupError(f"{module} has no class {qualname}")
+        return found
+    live = live_class(qualname)
+    if live is not None and issubclass(live, BaseException):
+        return live
+    parents = tuple(error_class(base) for base in bases[0])
+    if (qualname, parents) not in _made:
+        name = qualname.rpartition(".")[2]
+        body = {"__module__": module, "__qualname__": qualname, "__str__": _recorded_text}
+        _made[qualname, parents] = type(name, parents, body)
+    return _made[qualname, parents]
+
+
+def _recorded_text(error: BaseException) -> str:
+    return str(getattr(error, "_nbstep_text", ""))
+
+
+def rebuilt_error(record: dict[str, Any]) -> BaseException:
+    """An exception out of its record, without calling `__init__`.
+
+    Raises:
+        Exception: Whatever importing its class or filling it raises.
+    """
+    error = _filled(record)
+    for note in record["notes"]:
+        error.add_note(note)
+    for name in ("cause", "context"):
+        if record[name] is not None:
+            setattr(error, f"__{name}__", rebuilt_error(record[name]))
+    error.__suppress_context__ = record["suppress"]
+    return error
+
+
+def _filled(record: dict[str, Any]) -> BaseException:
+    if "urllib" in record:
+        from urllib.error import HTTPError
+
+        url, code, text, headers = pickle.loads(record["urllib"])
+        return HTTPError(url, code, text, http_message(headers), io.BytesIO())
+    if "own" in record:
+        func, args, state = pickle.loads(record["own"])
+        error = func(*args)
+        if isinstance(state, dict):
+            error.__dict__.update(state)
+        return error
+    cls = error_class(record["class"])
+    args = [_part(part) for part in record["args"]]
+    if "group" in record:
+        error = BaseExceptionGroup.__new__(cls, args[0], [rebuilt_error(member) for member in record["group"]])
+    else:
+        maker = next(base for base in cls.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
+        error = cast("BaseException", maker.__new__(cls))
+        error.args = tuple(args)
+    for name, part in record["slots"].items():
+        try:
+            setattr(error, name, _part(part))
+        except (AttributeError, TypeError):
+            continue  # a placeholder where only a number fits
+    for name, part in record["state"].items():
+        error.__dict__[name] = _part(part)
+    if cls in _made.values():
+        error.__dict__["_nbstep_text"] = record["message"]
+    return error
+
+
+def _part(part: bytes) -> Any:
+    try:
+        return pickle.loads(part)
+    except Exception as error:  # noqa: BLE001 - one part of another version must not cost the whole error
+        return f"<not loaded: {type(error).__name__}: {error}>"
+
+
+def notebook_class(qualname: str) -> type:
+    """The notebook's class of this name.
+
+    Raises:
+        LookupError: The notebook has none.
+    """
+    live = live_class(qualname)
+    if live is None:
+        raise LookupError(f"the notebook has no class {qualname}")
+    return live
+
+
+def http_request(library: str, method: str, url: str) -> Any:
+    """A request of httpx or requests with its method and URL only."""
+    module = importlib.import_module(library)
+    if library == "httpx":
+        return module.Request(method, url)
+    request = module.models.PreparedRequest()
+    request.method, request.url, request.headers = method, url, module.structures.CaseInsensitiveDict()
+    return request
+
+
+def httpx_response(fields: dict[str, Any]) -> Any:
+    """A response of httpx with status, body and harmless headers."""
+    httpx = importlib.import_module("httpx")
+    request = fields["request"]
+    response = httpx.Response(
+        fields["status_code"],
+        headers=fields["headers"],
+        content=fields["content"],
+        request=None if request is None else httpx.Request(*request),
+        extensions={"reason_phrase": fields["reason_phrase"].encode("ascii", "ignore")},
+    )
+    response.extensions["http_version"] = fields["http_version"].encode("ascii", "ignore")
+    if fields["encoding"] is not None:
+        response.encoding = fields["encoding"]
+    return response
+
+
+def requests_response(fields: dict[str, Any]) -> Any:
+    """A response of requests with status, body and harmless headers."""
+    requests = importlib.import_module("requests")
+    response = requests.Response()
+    for name in ("status_code", "encoding", "reason", "url", "elapsed"):
+        setattr(response, name, fields[name])
+    response._content, response._content_consumed = fields["content"], True
+    response.headers = requests.structures.CaseInsensitiveDict(fields["headers"])
+    if fields["request"] is not None:
+        response.request = http_request("requests", *fields["request"])
+    return response
+
+
+def multidict_proxy(headers: dict[str, str]) -> Any:
+    """Headers as aiohttp holds them."""
+    multidict = importlib.import_module("multidict")
+    return multidict.CIMultiDictProxy(multidict.CIMultiDict(headers))
+
+
+def aiohttp_request_info(url: str, method: str, real_url: str) -> Any:
+    """What an aiohttp error tells of its request, without headers."""
+    make_url = importlib.import_module("yarl").URL
+    return importlib.import_module("aiohttp").RequestInfo(
+        make_url(url), method, multidict_proxy({}), make_url(real_url)
+    )
+
+
+def http_message(headers: dict[str, str]) -> Any:
+    """Headers as urllib holds them."""
+    message = importlib.import_module("http.client").HTTPMessage()
+    for name, value in headers.items():
+        message[name] = value
+    return message

@@ -1,0 +1,144 @@
+"""What an entry says of its value without being loaded: type, shape, and a short text, all made when it was kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+from collections.abc import Mapping, Sized
+from itertools import islice
+from typing import Any, Final, cast
+
+PREVIEW_CHARS: Final = 1000
+_NAME_CHARS: Final = 200
+_PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
+
+
+def type_text(value: Any) -> str:
+    """The type's name with its module, the plain ones without.
+
+    >>> type_text([1]), type_text(None)
+    ('list', 'None')
+    """
+    if value is None:
+        return "None"
+    return class_text(type(value))
+
+
+def class_text(cls: type) -> str:
+    """A class's name with its module; those of builtins and of the notebook without."""
+    module, name = str(cls.__module__), str(cls.__qualname__)
+    if module in _PLAIN_MODULES:
+        return name[:_NAME_CHARS]
+    root = module.partition(".")[0]
+    public = root if root in _SHORTENED else module
+    return f"{public}.{name}"[:_NAME_CHARS]
+
+
+_SHORTENED: Final = frozenset(
+    {"pandas", "polars", "numpy", "xarray", "torch", "scipy", "pyarrow", "httpx", "geopandas"}
+)
+
+
+def shape_text(value: Any) -> str:
+    """How large a value is, as people say it; "" where it has no size.
+
+    >>> shape_text([1, 2, 3]), shape_text({"a": 1}), shape_text("text"), shape_text(3)
+    ('3 items', '1 item', '4 characters', '')
+    """
+    try:
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple):
+            sizes = cast("tuple[Any, ...]", shape)
+            if sizes and all(isinstance(size, int) for size in sizes):
+                return " × ".join(f"{size:,}" for size in sizes[:8])
+            return ""
+        if isinstance(value, type) or not isinstance(value, Sized):
+            return ""
+        count = len(value)
+    except Exception:  # noqa: BLE001 - the user's own __len__ or shape
+        return ""
+    if isinstance(value, str):
+        return f"{count:,} character" + ("" if count == 1 else "s")
+    if isinstance(value, bytes | bytearray):
+        return f"{count:,} byte" + ("" if count == 1 else "s")
+    return f"{count:,} item" + ("" if count == 1 else "s")
+
+
+def preview_text(value: Any) -> str:
+    """The beginning of a value as text, at most 1,000 characters; never runs away, never raises.
+
+    >>> preview_text({"name": "Ada", "langs": ["en", "fr"]})
+    "{'name': 'Ada', 'langs': ['en', 'fr']}"
+    """
+    try:
+        text = _frame_text(value)
+        if text is None:
+            text = _short.repr(value)
+    except Exception as error:  # noqa: BLE001 - the user's own __repr__
+        return f"<no preview: {type(error).__name__}>"
+    return text if len(text) <= PREVIEW_CHARS else text[: PREVIEW_CHARS - 1] + "…"
+
+
+class _Short(reprlib.Repr):
+    """`repr` with limits everywhere, the key order of dictionaries, and fields of dataclasses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = 12
+        self.maxdict = 16
+        self.maxstring = self.maxother = 240
+        self.maxlong = 60
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        if level <= 0 and x:
+            return "{…}"
+        shown = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in islice(x, self.maxdict)]
+        return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
+
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - reprlib's signature
+        return repr(x) if len(x) <= self.maxstring else repr(x[: self.maxstring])[:-1] + "…'"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 - reprlib's signature
+        return repr(x) if len(x) <= self.maxstring else repr(x[: self.maxstring])[:-1] + "…'"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if dataclasses.is_dataclass(x) and not isinstance(x, type) and type(x).__repr__ is not object.__repr__:
+            return self._dataclass_text(x, level)
+        if _may_be_huge(x):
+            return f"<{type_text(x)}, {shape_text(x)}>"
+        text = repr(x)
+        return text if len(text) <= self.maxother else text[: self.maxother] + "…"
+
+    def _dataclass_text(self, x: Any, level: int) -> str:
+        if level <= 0:
+            return f"{type(x).__name__}(…)"
+        fields = [field.name for field in dataclasses.fields(x) if field.repr][: self.maxdict]
+        shown = (f"{name}={self.repr1(getattr(x, name, None), level - 1)}" for name in fields)
+        return f"{type(x).__name__}({', '.join(shown)})"
+
+
+_short = _Short()
+
+
+def _may_be_huge(value: Any) -> bool:
+    """Containers of other libraries, and subclasses of the builtin ones, whose own `repr` has no limit."""
+    if hasattr(value, "shape"):
+        return False  # arrays and frames shorten themselves
+    try:
+        return isinstance(value, Mapping | list | tuple | set | frozenset | str | bytes) and len(value) > 100
+    except Exception:  # noqa: BLE001 - the user's own __len__
+        return True
+
+
+def _frame_text(value: Any) -> str | None:
+    """The first rows of a frame or a series, None for anything else."""
+    root = type(value).__module__.partition(".")[0]
+    if root not in {"pandas", "geopandas", "polars"} or not callable(getattr(value, "head", None)):
+        return None
+    head = value.head(5)
+    if root == "polars":
+        return repr(head)
+    if getattr(head, "ndim", 1) == 2 and len(head.columns) > 12:
+        head = head.iloc[:, :12]
+    return head.to_string(max_colwidth=24) if getattr(head, "ndim", 1) == 2 else head.to_string()

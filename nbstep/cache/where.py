@@ -1,0 +1,84 @@
+"""What `cache=` takes, and the store it means: a path, a URL, a mapping, an object with get, set, has and delete."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from nbstep.project import CachePlace, find_cache
+from nbstep.stores.base import Store
+from nbstep.stores.disk import DiskStore
+from nbstep.stores.mapping import MappingStore
+from nbstep.stores.memory import MemoryStore
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
+_TO_COME: Final = {
+    "redis": "redis.Redis.from_url(…)",
+    "rediss": "redis.Redis.from_url(…)",
+    "s3": "an S3 client",
+    "gs": "a Google Cloud Storage client",
+    "abfs": "an Azure Blob client",
+}
+
+
+def open_store(where: Any) -> Store:
+    """The store that `where` means; a disk store's folder is created.
+
+    Raises:
+        TypeError: It is nothing that can be a store.
+        ValueError: A URL of an unknown scheme.
+        CacheDirectoryError: The folder cannot be created or written.
+    """
+    if isinstance(where, str):
+        if not where.strip():
+            raise ValueError("cache='' names no place: give a path, \"memory:\", or leave cache out for the project's")
+        scheme = _SCHEME.match(where)
+        if scheme is not None and len(scheme[1]) > 1:
+            return _open_url(where, scheme[1].lower())
+        return DiskStore(cache_folder(Path(where).expanduser()))
+    if isinstance(where, os.PathLike):
+        return DiskStore(cache_folder(Path(os.fspath(where)).expanduser()))  # pyright: ignore[reportArgumentType]
+    if isinstance(where, type):
+        raise TypeError(f"cache={where.__name__} is a class: give an object of it, cache={where.__name__}()")
+    if where is None or isinstance(where, bool | int | float | bytes | list | tuple | set | frozenset):
+        raise TypeError(
+            f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, or an object with get, set, has and delete'
+        )
+    return MappingStore(where)
+
+
+def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> CachePlace:
+    """Where the cache of the project in `cwd` is (C0)."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    return find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+
+
+def cache_folder(path: Path) -> Path:
+    """The folder itself where it is a cache, is empty or does not exist; else `.nbstep` inside it.
+
+    So `Cache(".")` is the cache of the folder one works in, and no folder of the user's own is marked as a cache.
+    """
+    try:
+        names = set(os.listdir(path))
+    except OSError:
+        return path
+    return path if not names or path.name == ".nbstep" or names & {"v1", "CACHEDIR.TAG"} else path / ".nbstep"
+
+
+def _open_url(where: str, scheme: str) -> Store:
+    if scheme == "memory":
+        return MappingStore(MemoryStore(), place="memory:")
+    if scheme == "file":
+        return DiskStore(cache_folder(Path(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", where))))
+    if scheme in _TO_COME:
+        raise ValueError(
+            f"cache={scheme}:// is not built in yet: write a class with get(key), set(key, value), has(key) and delete(key) "
+            f"around {_TO_COME[scheme]} and pass an object of it; values are bytes"
+        )
+    raise ValueError(f"cache={where!r:.80}: unknown scheme {scheme!r}; known are memory:, file:, and plain paths")

@@ -1,0 +1,113 @@
+"""Where a project's cache lives: one answer for the kernel, the shell command and the sidebar."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = ".nbstep"
+_PROJECT_MARKS: Final = (".git", "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlace:
+    """Where the cache of a project is, or is to be.
+
+    Attributes:
+        directory: The cache directory; it need not exist yet.
+        explicit: `NBSTEP_DIR` named it.
+        fallback: A directory of the user's own, for a project that cannot be written.
+    """
+
+    directory: Path
+    explicit: bool
+    fallback: Path
+
+
+def find_cache(cwd: Path, home: Path | None, environ: Mapping[str, str]) -> CachePlace:
+    """Finds the cache directory for work in `cwd`; reads the file system, creates nothing.
+
+    `NBSTEP_DIR` if set; else the nearest `.nbstep` upwards; else one beside the nearest `.git` or `pyproject.toml` upwards;
+    else in `cwd`. The walk ends before the home directory, the root, another file system and another owner's directory.
+
+    Args:
+        cwd: The working directory, or that of a notebook.
+        home: The user's home directory, where known.
+        environ: The environment.
+    """
+    cwd = Path(os.path.realpath(cwd))
+    home = None if home is None else Path(os.path.realpath(home))
+    named = environ.get("NBSTEP_DIR", "").strip()
+    if named:
+        directory = cwd / _expand(named, home)
+        return CachePlace(directory, explicit=True, fallback=_user_cache(directory, home, environ))
+    folders = list(_upwards(cwd, home))
+    for folder in folders:
+        if (folder / FOLDER).is_dir():
+            return CachePlace(folder / FOLDER, explicit=False, fallback=_user_cache(folder, home, environ))
+    project = next((folder for folder in folders if _is_project(folder)), cwd)
+    return CachePlace(project / FOLDER, explicit=False, fallback=_user_cache(project, home, environ))
+
+
+def place_text(path: Path, home: Path | None = None) -> str:
+    """A path as shown to people: `~/proj/.nbstep`.
+
+    >>> place_text(Path("/home/ada/proj/.nbstep"), Path("/home/ada"))
+    '~/proj/.nbstep'
+    """
+    if home is None:
+        try:
+            home = Path.home()
+        except RuntimeError:
+            return str(path)
+    for start in (home, Path(os.path.realpath(home))):
+        if path != start and path.is_relative_to(start) and start != Path(start.anchor):
+            return "~/" + path.relative_to(start).as_posix()
+    return str(path)
+
+
+def _upwards(cwd: Path, home: Path | None) -> Iterator[Path]:
+    """`cwd`, then its parents as far as they may belong to the same project."""
+    try:
+        start = os.stat(cwd)
+    except OSError:
+        return
+    owners = {start.st_uid, os.geteuid()} if hasattr(os, "geteuid") else {start.st_uid}
+    for folder in (cwd, *cwd.parents):
+        if folder in (home, Path(folder.anchor)):
+            return
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return
+        if status.st_dev != start.st_dev or status.st_uid not in owners:
+            return
+        yield folder
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in _PROJECT_MARKS)
+
+
+def _expand(named: str, home: Path | None) -> Path:
+    if home is not None and (named == "~" or named.startswith(("~/", "~\\"))):
+        return home / named[2:]
+    return Path(named)
+
+
+def _user_cache(project: Path, home: Path | None, environ: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
+    base = home or Path(os.path.sep)
+    if sys.platform == "darwin":
+        root = base / "Library" / "Caches"
+    elif sys.platform == "win32":
+        root = Path(environ.get("LOCALAPPDATA") or base / "AppData" / "Local")
+    else:
+        named = environ.get("XDG_CACHE_HOME", "")
+        root = Path(named) if os.path.isabs(named) else base / ".cache"
+    return root / "nbstep" / digest

@@ -1,0 +1,181 @@
+"""The disk store's trash: whole entries, moved here by rename, for 24 hours."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nbstep.stores import files
+from nbstep.stores.base import TrashTotals
+
+KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
+_BATCH: Final = re.compile(r"[0-9a-f]{16}")
+_TRASHED: Final = re.compile(r"([0-9a-f]{64}\.[0-9a-f]{8})\.([0-9a-f]{16})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trashed:
+    name: str
+    at_ns: int
+    batch: str
+    path: Path
+
+
+class DiskTrash:
+    """A folder of batches; each holds entries under their own names, with the time they came here."""
+
+    def __init__(self, folder: Path, clock: Callable[[], int]) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
+        self._last_ns = 0
+
+    def take(self, entry: Path, batch: str) -> bool:
+        """Moves an entry here; False where it is gone already."""
+        target = self._target(entry.name, batch)
+        try:
+            files.move(entry, target)
+        except FileNotFoundError:
+            return False
+        self._forget(target)
+        return True
+
+    def save_copy(self, entry: Path, batch: str) -> None:
+        """Keeps what stands at `entry` here as well: its place is about to be taken."""
+        if not os.path.lexists(entry):
+            return
+        target = self._target(entry.name, batch)
+        try:
+            os.link(entry, target, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except (OSError, NotImplementedError):  # a file system without links; the key has no entry for a moment
+            self.take(entry, batch)
+        self._forget(target)
+
+    def bring_back(self, trashed: Path, target: Path) -> bool:
+        """Moves an entry back to `target`; False where it is gone already."""
+        try:
+            files.move(trashed, target)
+        except FileNotFoundError:
+            return False
+        self._forget(trashed)
+        self._drop_if_empty(trashed.parent)
+        return True
+
+    def holds(self, digest: str) -> bool:
+        """Whether an entry of the key with this digest is here."""
+        return any(item.name.startswith(digest) for item in self._items())
+
+    def last_batch(self) -> list[tuple[str, Path]]:
+        """The entries of the batch that was added to last; of two with one name the older, which was there before it."""
+        items = list(self._items())
+        if not items:
+            return []
+        batch = max(items, key=lambda item: item.at_ns).batch
+        oldest: dict[str, _Trashed] = {}
+        for item in sorted(items, key=lambda item: item.at_ns):
+            if item.batch == batch:
+                oldest.setdefault(item.name, item)
+        return [(item.name, item.path) for item in oldest.values()]
+
+    def last_of(self, digest: str) -> list[tuple[str, Path]]:
+        """The entries of one key that came here last."""
+        items = [item for item in self._items() if item.name.startswith(digest)]
+        if not items:
+            return []
+        batch = max(items, key=lambda item: item.at_ns).batch
+        newest = {item.name: item for item in sorted(items, key=lambda item: item.at_ns) if item.batch == batch}
+        return [(item.name, item.path) for item in newest.values()]
+
+    def totals(self) -> TrashTotals:
+        """What waits here."""
+        sizes: list[int] = []
+        for item in self._items():
+            try:
+                sizes.append(os.lstat(item.path).st_size)
+            except OSError:
+                continue
+        return TrashTotals(len(sizes), sum(sizes))
+
+    def empty(self) -> int:
+        """Removes everything here for good; returns how many entries."""
+        return self._remove(lambda _: True)
+
+    def collect(self) -> int:
+        """Removes what has been here for 24 hours."""
+        before = self._clock() - KEPT_FOR_NS
+        return self._remove(lambda item: item.at_ns < before)
+
+    def _remove(self, wanted: Callable[[_Trashed], bool]) -> int:
+        removed, folders = 0, set[Path]()
+        for item in self._items():
+            if not wanted(item):
+                continue
+            try:
+                os.unlink(item.path)
+            except OSError:
+                continue
+            removed += 1
+            folders.add(item.path.parent)
+        for folder in folders:
+            self._forget(folder / "-")
+            self._drop_if_empty(folder)
+        return removed
+
+    def _target(self, name: str, batch: str) -> Path:
+        folder = self._folder / hashlib.sha256(batch.encode()).hexdigest()[:16]
+        files.make_private(folder)
+        if not (files.is_real_folder(self._folder) and files.is_real_folder(folder)):
+            raise OSError(f"{folder} is a link or a file, where nbstep needs a folder of its own")
+        with self._lock:
+            # Times of this process never repeat, so that no two entries of one key meet under one name.
+            self._last_ns = max(self._clock(), self._last_ns + 1)
+            return folder / f"{name}.{self._last_ns:016x}"
+
+    def _items(self) -> Iterator[_Trashed]:
+        if not files.is_real_folder(self._folder):
+            return
+        with os.scandir(self._folder) as found:
+            batches = [item.name for item in found if _BATCH.fullmatch(item.name)]
+        for batch in batches:
+            yield from self._batch(batch)
+
+    def _batch(self, batch: str) -> list[_Trashed]:
+        folder = self._folder / batch
+        try:
+            stamp = os.lstat(folder).st_mtime_ns
+            with self._lock:
+                known = self._listed.get(batch)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            if not files.is_real_folder(folder):
+                return []
+            with os.scandir(folder) as found:
+                names = [item.name for item in found]
+        except OSError:
+            return []
+        matches = [match for name in names if (match := _TRASHED.fullmatch(name))]
+        items = [_Trashed(match[1], int(match[2], 16), batch, folder / match[0]) for match in matches]
+        if stamp < self._clock() - 1_000_000_000:  # a folder changed in this very moment may change again unseen
+            with self._lock:
+                self._listed[batch] = (stamp, items)
+        return items
+
+    def _forget(self, path: Path) -> None:
+        with self._lock:
+            self._listed.pop(path.parent.name, None)
+
+    def _drop_if_empty(self, folder: Path) -> None:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        self._forget(folder / "-")

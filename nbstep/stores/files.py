@@ -1,0 +1,276 @@
+"""Files of the disk store: private folders, all-or-nothing writes, reads that follow no link."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+import socket
+import stat
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from nbstep.stores.base import Part
+
+MAP_FROM_BYTES: Final = 64 * 1024
+_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_WINDOWS: Final = sys.platform == "win32"
+_NETWORK: Final = re.compile(
+    r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse.*|prl_fs|vboxsf|drvfs"
+)
+_TEMP_NAME: Final = re.compile(r"[0-9a-f]{24}\.(\d{1,10})\.[0-9A-Za-z-]{1,64}")
+
+# Before Python 3.13 every map holds a file descriptor, and systems allow a thousand or so.
+_MAPS_AT_MOST: Final = 256
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+class FileDocument:
+    """An entry's file, held open; large buffers are copy-on-write maps of it where that is safe."""
+
+    __slots__ = ("_fd", "_mappable", "size_bytes")
+
+    def __init__(self, fd: int, size_bytes: int, mappable: bool) -> None:
+        self._fd = fd
+        self._mappable = mappable
+        self.size_bytes = size_bytes
+
+    def read(self, at: int, count: int) -> bytes:
+        """A private copy of `count` bytes from `at`; fewer where the file ends."""
+        return bytes(self._copy(at, count))
+
+    def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Writable bytes for each (at, count); they belong to the caller alone.
+
+        Raises:
+            EOFError: The file became shorter meanwhile.
+        """
+        mapped = self._map_for(ranges)
+        views: list[memoryview] = []
+        for at, count in ranges:
+            if mapped is not None and count >= MAP_FROM_BYTES:
+                views.append(mapped[at : at + count])
+                continue
+            copy = self._copy(at, count)
+            if len(copy) < count:
+                raise EOFError("the file became shorter")
+            views.append(memoryview(copy))
+        return views
+
+    def _map_for(self, ranges: Sequence[tuple[int, int]]) -> memoryview | None:
+        """One map for one caller: what one writes must not show in what the next is given."""
+        ends = [at + count for at, count in ranges if count >= MAP_FROM_BYTES]
+        if not ends or not self._mappable or os.fstat(self._fd).st_size < max(ends):
+            return None
+        if sys.version_info >= (3, 13):
+            mapped = mmap.mmap(self._fd, max(ends), access=mmap.ACCESS_COPY, trackfd=False)
+        elif len(_maps) < _MAPS_AT_MOST:
+            mapped = mmap.mmap(self._fd, max(ends), access=mmap.ACCESS_COPY)
+            _maps.add(mapped)
+        else:
+            return None
+        return memoryview(mapped)
+
+    def _copy(self, at: int, count: int) -> bytearray:
+        content = bytearray(max(0, min(count, self.size_bytes - at)))
+        view, done = memoryview(content), 0
+        while done < len(content):
+            if _WINDOWS:
+                os.lseek(self._fd, at + done, os.SEEK_SET)
+                piece = os.read(self._fd, len(content) - done)
+                view[done : done + len(piece)] = piece
+                got = len(piece)
+            else:
+                got = os.preadv(self._fd, [view[done:]], at + done)
+            if got == 0:
+                break
+            done += got
+        view.release()
+        del content[done:]
+        return content
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def open_document(path: Path, mappable: bool) -> FileDocument | None:
+    """Opens an entry's file; None where there is none.
+
+    Raises:
+        OSError: It is a link or no regular file, or cannot be read.
+    """
+    for attempt in (1, 2):
+        try:
+            fd = os.open(path, os.O_RDONLY | _PLAIN)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "is a link, not an entry") from None
+            if error.errno == errno.ESTALE and attempt == 1:
+                continue
+            raise
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "is no regular file")
+        return FileDocument(fd, status.st_size, mappable)
+    return None
+
+
+def make_private(directory: Path) -> None:
+    """Creates a folder and its missing parents, each one readable by its owner only.
+
+    Raises:
+        OSError: One of them cannot be created, or is a link or a file.
+    """
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_private(directory.parent)
+        make_private(directory)
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether `path` is a folder itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def temp_name() -> str:
+    """A new name for a temporary file; it tells which process made it."""
+    host = re.sub(r"[^0-9A-Za-z-]", "-", socket.gethostname())[:64] or "host"
+    return f"{os.urandom(12).hex()}.{os.getpid()}.{host}"
+
+
+def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
+    """Writes a new file, readable by its owner only; an error leaves none behind.
+
+    Raises:
+        OSError: It exists already, or the disk is full, or worse.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
+    try:
+        try:
+            total = sum(len(part) for part in parts)
+            if total > 1 << 20 and hasattr(os, "posix_fallocate"):
+                _reserve(fd, total)
+            for part in parts:
+                view = memoryview(part).cast("B")
+                while view:
+                    view = view[os.write(fd, view) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)  # an error here counts: network file systems report a full disk only now
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _reserve(fd: int, size: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+
+
+def sync_folder(directory: Path) -> None:
+    """Makes a rename in `directory` survive a power failure, where the system can."""
+    if _WINDOWS:
+        return
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def move(source: Path, target: Path) -> None:
+    """Renames over `target`; on Windows waits up to a second for readers that hold it open.
+
+    Raises:
+        OSError: It did not work.
+    """
+    for wait_s in (0.01, 0.04, 0.15, 0.3, 0.5, None):
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            if not _WINDOWS or wait_s is None:
+                raise
+            time.sleep(wait_s)
+        else:
+            return
+
+
+def collect_temps(folder: Path, now_s: float) -> None:
+    """Removes temporary files nobody works on any more: a day old, or five minutes and their process is gone."""
+    if not is_real_folder(folder):
+        return
+    here = temp_name().rpartition(".")[2]
+    with os.scandir(folder) as found:
+        for item in found:
+            match = _TEMP_NAME.fullmatch(item.name)
+            try:
+                age_s = now_s - item.stat(follow_symlinks=False).st_mtime
+                dead = (
+                    bool(match) and item.name.endswith(f".{here}") and match is not None and not _lives(int(match[1]))
+                )
+                if match and (age_s > 86400 or (age_s > 300 and dead)):
+                    os.unlink(item.path)
+            except OSError:
+                continue  # another kernel was faster
+
+
+def _lives(pid: int) -> bool:
+    if _WINDOWS:
+        return True  # os.kill(pid, 0) would end the process there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def may_map(directory: Path) -> bool:
+    """Whether files in `directory` may be mapped: a map of a file that somebody truncates ends the whole kernel."""
+    if _WINDOWS:
+        return False
+    status = os.stat(directory)
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022 and not _on_network(status.st_dev)
+
+
+def _on_network(device: int) -> bool:
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        if len(fields.split()) > 2 and fields.split()[2] == wanted:
+            return _NETWORK.fullmatch(rest.split(" ")[0]) is not None
+    return False
+
+
+def free_bytes(directory: Path) -> int | None:
+    """What a user may still write on the disk of `directory`; None where the system does not say."""
+    if not hasattr(os, "statvfs"):
+        import shutil
+
+        return shutil.disk_usage(directory).free
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize if status.f_blocks else None

@@ -1,0 +1,80 @@
+"""The trash of stores that have none of their own: removed entries, in this kernel's memory, for 24 hours."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from nbstep.stores.base import TrashTotals
+
+KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
+HELD_BYTES_AT_MOST: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An entry that was removed, with the batch it belongs to."""
+
+    key: str
+    content: bytes
+    batch: str
+    at_ns: int
+
+
+class MemoryTrash:
+    """Removed entries, oldest first; the oldest go for good when they are too many for memory."""
+
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._items: list[Removed] = []
+
+    def add(self, key: str, content: bytes, batch: str) -> None:
+        """Takes an entry in."""
+        with self._lock:
+            self._items.append(Removed(key, content, batch, self._clock()))
+            before = self._clock() - KEPT_FOR_NS
+            held = sum(len(item.content) for item in self._items)
+            while self._items and (self._items[0].at_ns < before or held > HELD_BYTES_AT_MOST):
+                held -= len(self._items.pop(0).content)
+
+    def take_back(self, key: str | None) -> list[Removed]:
+        """Hands out the last batch, or the last entry of `key`.
+
+        Of two entries of one key in a batch the older is handed out: it was there before the batch. The other stays.
+        """
+        with self._lock:
+            of_key = [item for item in self._items if key is None or item.key == key]
+            if not of_key:
+                return []
+            if key is not None:
+                chosen = [of_key[-1]]
+            else:
+                oldest: dict[str, Removed] = {}
+                for item in of_key:
+                    if item.batch == of_key[-1].batch:
+                        oldest.setdefault(item.key, item)
+                chosen = list(oldest.values())
+            taken = {id(item) for item in chosen}
+            self._items = [item for item in self._items if id(item) not in taken]
+            return chosen
+
+    def holds(self, key: str) -> bool:
+        """Whether an entry of `key` is here."""
+        with self._lock:
+            return any(item.key == key for item in self._items)
+
+    def totals(self) -> TrashTotals:
+        """What waits here."""
+        with self._lock:
+            return TrashTotals(len(self._items), sum(len(item.content) for item in self._items))
+
+    def empty(self) -> int:
+        """Removes everything here for good; returns how many entries."""
+        with self._lock:
+            count = len(self._items)
+            self._items = []
+            return count
