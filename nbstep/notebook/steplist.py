@@ -1,0 +1,168 @@
+"""The step list's state: a pure fold over the events of one run.
+
+    state = StepList()
+    state = reduce(state, event)          # or reduce_all(state, events), which copies once
+
+`steprows` says in words what the state holds, `steprender` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from nbstep.events import (
+    CacheChanged,
+    Event,
+    Finding,
+    Outcome,
+    Place,
+    Reason,
+    RunFinished,
+    RunStarted,
+    Source,
+    StepAsked,
+    StepFinished,
+    StepHit,
+    StepMissed,
+    StepStarted,
+    StepWaiting,
+)
+
+Phase: TypeAlias = Literal["asked", "waiting", "running", "done"]
+
+CallId: TypeAlias = tuple[str, int]
+_StepEvent: TypeAlias = StepMissed | StepWaiting | StepStarted | StepHit | StepFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a step, as far as it got.
+
+    Attributes:
+        began_at: When the thunk, or the waiting, began; seconds since the epoch.
+        took_s: How long the thunk ran, where it ran in this run.
+        saved_s: How long it took when it was kept, where the entry was used.
+        created: When the entry that was used was kept.
+        late: The call ended after its cell had.
+    """
+
+    run: str
+    key: str | None
+    place: Place
+    asked_at: float
+    parent: int | None = None
+    phase: Phase = "asked"
+    outcome: Outcome | None = None
+    source: Source | None = None
+    began_at: float | None = None
+    took_s: float | None = None
+    saved_s: float | None = None
+    created: float | None = None
+    size_bytes: int | None = None
+    error: str | None = None
+    drift: str | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    holder: str | None = None
+    expected_s: float | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepList:
+    """What is known of one run, `runs` being itself and the workflows that ran inside it.
+
+    `flags` are the options to name in the summary, such as "ttl 1 h".
+    """
+
+    run: str | None = None
+    runs: frozenset[str] = frozenset()
+    name: str | None = None
+    started_at: float = 0.0
+    mode: str = "normal"
+    cache: str | None = None
+    calls: Mapping[CallId, Call] = field(default_factory=dict[CallId, Call])
+    findings: tuple[Finding, ...] = ()
+    ended: RunFinished | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def unfinished(self) -> bool:
+        """A thunk of this run still runs, or a step still waits."""
+        return any(call.phase in ("running", "waiting") for call in self.calls.values())
+
+
+def reduce(state: StepList, event: Event) -> StepList:
+    """The state after one event. The first run that starts is the list's; runs that start later ran inside it."""
+    return reduce_all(state, (event,))
+
+
+def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
+    """The state after several events."""
+    calls: dict[CallId, Call] = dict(state.calls)
+    for event in events:
+        if isinstance(event, RunStarted):
+            state = _with_run(state, event)
+        elif isinstance(event, CacheChanged) or event.run not in state.runs:
+            continue
+        elif isinstance(event, StepAsked):
+            calls[event.run, event.step] = Call(event.run, event.key, event.place, event.at, event.parent)
+        elif isinstance(event, RunFinished):
+            state = replace(state, ended=event) if event.run == state.run else state
+        elif isinstance(event, Finding):
+            state = replace(state, findings=(*state.findings, event))
+        elif (event.run, event.step) in calls:
+            identity = (event.run, event.step)
+            calls[identity] = _after(calls[identity], event, late=state.ended is not None)
+    return replace(state, calls=calls)
+
+
+def _with_run(state: StepList, event: RunStarted) -> StepList:
+    runs = state.runs | {event.run}
+    if state.run is not None:
+        return replace(state, runs=runs)
+    return replace(
+        state,
+        run=event.run,
+        runs=runs,
+        name=event.name,
+        started_at=event.at,
+        mode=event.mode,
+        cache=event.cache,
+    )
+
+
+def _after(call: Call, event: _StepEvent, late: bool) -> Call:
+    match event:
+        case StepMissed():
+            return replace(call, reason=event.reason, detail=event.detail)
+        case StepWaiting():
+            return replace(call, phase="waiting", holder=event.holder, began_at=event.since)
+        case StepStarted():
+            return replace(call, phase="running", began_at=event.at, expected_s=event.expected_s)
+        case StepHit():
+            return replace(
+                call,
+                phase="done",
+                outcome=event.outcome,
+                source=event.source,
+                created=event.created,
+                saved_s=event.saved_s,
+                size_bytes=event.size_bytes,
+                error=event.error,
+                drift=event.drift,
+                late=late,
+            )
+        case StepFinished():
+            return replace(
+                call,
+                phase="done",
+                outcome=event.outcome,
+                source="thunk",
+                took_s=event.took_s,
+                size_bytes=event.size_bytes,
+                error=event.error,
+                late=late,
+            )

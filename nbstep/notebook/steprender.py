@@ -1,0 +1,169 @@
+"""The step list as HTML (notebooks), as a table (terminals) and as the text that is saved with the notebook. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nbstep.durations import size_text
+from nbstep.notebook.steplist import StepList
+from nbstep.notebook.steprows import (
+    FOLD_ABOVE,
+    Row,
+    Words,
+    findings_of,
+    flags_of,
+    fold,
+    fold_labels,
+    rows_of,
+    summary_of,
+    words_of,
+)
+from nbstep.notebook.stepstyle import STYLE
+from nbstep.words import fit, plural, shown, text_width
+
+# Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
+HTML_BEGIN: Final = "<!--nbstep steps-->"
+HTML_END: Final = "<!--end of nbstep-->"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFoot:
+    """What the foot says of the cache: its place as shown, its size, the disk's free space, each where known."""
+
+    place: str
+    size_bytes: int | None = None
+    free_bytes: int | None = None
+
+    def text(self) -> str:
+        """`cache ~/proj/.nbstep · 1.2 GB · 212 GB free`."""
+        parts = [f"cache {shown(self.place)}"]
+        if self.size_bytes is not None:
+            parts.append(size_text(self.size_bytes))
+        if self.free_bytes is not None:
+            parts.append(f"{size_text(self.free_bytes)} free")
+        return " · ".join(parts)
+
+
+def html_of(state: StepList, now: float, foot: CacheFoot | None = None) -> str:
+    """The list as one HTML fragment, readable without scripts and, in plain order, without styles."""
+    rows = rows_of(state, now)
+    visible = fold(rows)
+    until = state.ended.at if state.ended else None
+    summary = html.escape(summary_of(rows, now))
+    name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
+    flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
+    body = _table(visible, now, until) if visible else ""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in findings_of(state))
+    notes = f"<ul>{lines}</ul>" if lines else ""
+    end = f'<div class="o">{html.escape(foot.text())}</div>' if foot else ""
+    return (
+        f'{HTML_BEGIN}<div class="nbstep-l"><style>{STYLE}</style>'
+        f'<div class="s">{name}{summary}{flags}</div>{body}{notes}{end}</div>{HTML_END}'
+    )
+
+
+def _table(rows: Sequence[Row], now: float, until: float | None) -> str:
+    seconds = [_share_s(row) for row in rows]
+    whole, longest = sum(s for s, row in zip(seconds, rows, strict=True) if not row.depth), max(seconds)
+    details = any(words_of(row, now, until).detail for row in rows)
+    lines = [
+        _tr(words_of(row, now, until), row, _bar(s, whole, longest), details)
+        for row, s in zip(rows, seconds, strict=True)
+    ]
+    return f"<table><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _share_s(row: Row) -> float:
+    return row.spent_s or row.saved_s
+
+
+def _bar(seconds: float, whole: float, longest: float) -> str:
+    if not seconds or not whole:
+        return ""
+    width = max(3, round(100 * seconds / longest))
+    return f'<span style="width:{width}%" title="{min(100, round(100 * seconds / whole))} % of the time"></span>'
+
+
+def _tr(words: Words, row: Row, bar: str, details: bool) -> str:
+    escape = html.escape
+    indent = f' style="padding-left:{18 * row.depth}px"' if row.depth else ""
+    count = f" <small>{escape(words.count)}</small>" if words.count else ""
+    hint = f' title="{escape(words.hint)}"' if words.hint else ""
+    detail = f'<td class="d">{escape(words.detail)}</td>' if details else '<td class="e"></td>'
+    return (
+        f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}>{escape(words.label)}{count}</td>'
+        f'<td class="w">{escape(words.state)}</td>{detail}<td class="n">{escape(words.time)}</td>'
+        f'<td class="b">{bar}</td><td class="n">{escape(words.size)}</td><td class="f">{escape(words.age)}</td></tr>'
+    )
+
+
+def plain_of(state: StepList, now: float, foot: CacheFoot | None = None, width: int = 110) -> str:
+    """The list as a terminal shows it, in at most `width` columns."""
+    rows = rows_of(state, now)
+    until = state.ended.at if state.ended else None
+    name = f"{shown(state.name)}   " if state.name else ""
+    flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
+    lines = [f"{name}{summary_of(rows, now)}{flags}", *_plain_rows(fold(rows), now, until, width)]
+    lines += [f"  ! {line}" for line in findings_of(state)]
+    if foot:
+        lines.append(foot.text())
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _plain_rows(rows: Sequence[Row], now: float, until: float | None, width: int) -> list[str]:
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        words = words_of(row, now, until)
+        label = "  " * row.depth + f"{words.label} {words.count}".rstrip()
+        cells.append((words.mark, label, words.state, words.detail, words.time, words.size, words.age))
+    if not cells:
+        return []
+    widths = [max(text_width(line[column]) for line in cells) for column in range(7)]
+    spare = width - 3 - sum(widths) + widths[1] + widths[3] - 2 * sum(1 for w in widths[2:] if w)
+    if widths[1] + widths[3] > spare:
+        widths[1] = min(widths[1], max(20, spare - min(widths[3], 48)))
+        widths[3] = max(12, spare - widths[1]) if widths[3] else 0
+    return [_plain_line(line, widths) for line in cells]
+
+
+def _plain_line(line: tuple[str, ...], widths: Sequence[int]) -> str:
+    parts = [
+        fit(text, width, right=column in (4, 5), keep_end=column == 1)
+        for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        if width
+    ]
+    return "  " + parts[0] + " " + "  ".join(parts[1:])
+
+
+def saved_of(state: StepList, now: float) -> str:
+    """The text saved with the notebook: keys and how they ended, the same whether they ran or came from the cache.
+
+    Steps inside steps are left out (on a hit of the outer one they are not even asked), and the order is that of the
+    keys, which threads cannot change.
+    """
+    rows = [row for row in rows_of(state, now) if not row.depth]
+    said = [(_ended_word(row), row) for row in rows]
+    name = f"{shown(state.name)}: " if state.name else ""
+    lines = [f"{name}{plural(len(rows), 'step')}"]
+    said.sort(key=lambda pair: _natural(pair[1].label))
+    alone = [(word, row.label) for word, row in said if word != "ok" or len(said) <= FOLD_ABOVE]
+    folds = fold_labels((row.label for word, row in said if word == "ok"), FOLD_ABOVE) if len(said) > FOLD_ABOVE else []
+    alone += [("ok", f"{prefix} ×{len(at)}" if len(at) > 1 else prefix) for prefix, at in folds]
+    lines += [f"  {word:<8}{fit(label, 100, keep_end=True).rstrip()}" for word, label in alone]
+    return "\n".join(lines)
+
+
+def _ended_word(row: Row) -> str:
+    if row.state in ("failed", "failed (cached)"):
+        return "failed"
+    return "ok" if row.call.phase == "done" else "open"
+
+
+def _natural(label: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which `user:9` comes before `user:10`."""
+    parts = re.split(r"(\d+)", label[:500])
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)

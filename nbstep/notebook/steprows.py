@@ -1,0 +1,407 @@
+"""What the step list says: rows, their words, the folding of long runs, the summary. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from nbstep.durations import age_text, date_text, duration_text, size_text
+from nbstep.events import Reason
+from nbstep.notebook.steplist import Call, StepList
+from nbstep.words import MARKS, plural, shown
+
+State: TypeAlias = Literal[
+    "failed", "failed (cached)", "old value", "waiting", "running", "still running", "not awaited",
+    "cached", "shared", "ran", "ended later", "no key",
+]  # fmt: skip
+Tone: TypeAlias = Literal["failed", "old", "busy", "plain", "kept"]
+
+# Rows of these states stay on their own in a folded list, in this order; the rest folds by prefix.
+_STAYS: Final[tuple[State, ...]] = (
+    "failed", "failed (cached)", "old value", "waiting", "running", "still running", "not awaited",
+)  # fmt: skip
+_FOLDS: Final[tuple[State, ...]] = ("cached", "shared", "ran", "ended later", "no key")
+_MARK: Final[dict[State, str]] = {
+    "failed": MARKS["failed"], "failed (cached)": MARKS["failed"], "old value": MARKS["old value"], "waiting": "…",
+    "running": "▸", "still running": "▸", "not awaited": "·", "no key": "○",
+}  # fmt: skip
+_TONE: Final[dict[State, Tone]] = {
+    "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
+    "still running": "busy", "cached": "kept", "shared": "kept",
+}  # fmt: skip
+_WHY: Final[dict[Reason, str]] = {
+    "new": "first time under this key",
+    "deleted": "its entry had been deleted",
+    "expired": "its entry was older than the ttl",
+    "evicted": "its entry had made room for others",
+    "refreshed": "a refresh was asked for",
+    "drifted": "its code or inputs had changed",
+    "error-retried": "its kept error was tried again",
+    "unreadable": "its entry could not be read",
+    "untrusted": "its entry was signed by somebody else",
+    "incompatible": "its entry does not load with these versions",
+    "not-stored": "nothing could be kept for it",
+    "no-key": "it has no key",
+}
+
+FOLD_ABOVE: Final = 40  # rows
+_MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list
+_MOST_PREFIXES: Final = 20  # folded rows of one state
+_LONGEST_TEXT: Final = 300  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the list: a key (or a line without one), with the call that says most of it.
+
+    Attributes:
+        label: The key, "line 14", or a folded "user:*".
+        state: The word for what happened.
+        call: The call that stands for the row.
+        count: How many calls or, in a folded row, keys it stands for.
+        depth: 1 for a step inside a step.
+        spent_s: Seconds the thunks ran, or so far.
+        saved_s: Seconds that kept entries saved.
+        size_bytes: What is kept, None where nothing is.
+        oldest: When the oldest entry used was kept; `youngest` likewise.
+    """
+
+    label: str
+    state: State
+    call: Call
+    count: int = 1
+    depth: int = 0
+    spent_s: float = 0.0
+    saved_s: float = 0.0
+    size_bytes: int | None = None
+    oldest: float | None = None
+    youngest: float | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Everything a row says on screen; `hint` is for hovering. Not yet escaped for HTML, but printable."""
+
+    mark: str
+    tone: Tone
+    label: str
+    count: str
+    state: str
+    detail: str
+    time: str
+    size: str
+    age: str
+    hint: str
+
+
+def state_of(call: Call, ended: bool = False) -> State:
+    """The word for what happened to one call; `ended` says that its cell has."""
+    if call.phase == "asked":
+        return "not awaited" if ended else "running"
+    if call.phase == "waiting":
+        return "waiting"
+    if call.phase == "running":
+        return "still running" if ended else "running"
+    if call.source != "thunk":
+        if call.outcome == "error":
+            return "failed (cached)"
+        return "old value" if call.drift else "shared" if call.source == "shared" else "cached"
+    if call.outcome == "error":
+        return "failed"
+    if call.key is None:
+        return "no key"
+    return "ended later" if call.late else "ran"
+
+
+def rows_of(state: StepList, now: float) -> list[Row]:
+    """One row for every key and for every line that calls a step without key, in the order they were first asked.
+
+    Of several calls under one key the one still under way stands for the row, else the last that ran its thunk, else
+    the last: so a value computed in this run never counts as saved by it.
+    """
+    groups: dict[tuple[str, object], list[Call]] = {}
+    for call in state.calls.values():
+        identity = ("key", call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
+        groups.setdefault(identity, []).append(call)
+    rows = [_row(calls, state, now) for calls in groups.values()]
+    return _with_parents_first(rows, state)
+
+
+def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
+    ended = state.ended is not None
+    call = _spokesman(calls)
+    without_key = call.key is None
+    label = shown(call.key) if call.key is not None else f"line {call.place.line}" if call.place.line else "no key"
+    ran = [c for c in calls if c.source == "thunk" or c.phase == "running"]
+    until = state.ended.at if state.ended else now
+    return Row(
+        label=label,
+        state=state_of(call, ended),
+        call=call,
+        count=len(calls),
+        depth=1 if all(c.parent is not None for c in calls) else 0,
+        spent_s=sum(_spent(c, until) for c in (ran if without_key else ran[-1:])),
+        saved_s=0.0 if ran or call.outcome == "error" else call.saved_s or 0.0,
+        size_bytes=call.size_bytes,
+        oldest=call.created,
+        youngest=call.created,
+    )
+
+
+def _spokesman(calls: Sequence[Call]) -> Call:
+    busy = [c for c in calls if c.phase in ("running", "waiting")]
+    ran = [c for c in calls if c.source == "thunk"]
+    failed = [c for c in ran if c.outcome == "error"] if calls[0].key is None else []
+    done = [c for c in calls if c.phase == "done"]
+    return (busy or failed or ran or done or list(calls))[-1]
+
+
+def _spent(call: Call, until: float) -> float:
+    if call.took_s is not None:
+        return call.took_s
+    return max(0.0, until - call.began_at) if call.phase == "running" and call.began_at is not None else 0.0
+
+
+def _with_parents_first(rows: list[Row], state: StepList) -> list[Row]:
+    """Steps inside a step directly follow the row of the outer one."""
+    if not any(row.depth for row in rows):
+        return rows
+    below: dict[str | None, list[Row]] = {}
+    for row in rows:
+        if row.depth:
+            outer = state.calls.get((row.call.run, row.call.parent)) if row.call.parent is not None else None
+            below.setdefault(outer.key if outer else None, []).append(row)
+    ordered: list[Row] = []
+
+    def place(row: Row, depth: int) -> None:
+        ordered.append(replace(row, depth=depth))
+        for inner in below.pop(row.call.key, []):
+            place(inner, depth + 1)
+
+    for row in rows:
+        if not row.depth:
+            place(row, 0)
+    return ordered + [row for rest in below.values() for row in rest]
+
+
+def prefix_of(label: str) -> str:
+    """What a row folds into: the key up to its last separator, or up to the number it ends in.
+
+    >>> prefix_of("events:page:9"), prefix_of("cv:lr=0.1"), prefix_of("sales_2013"), prefix_of("model")
+    ('events:page:*', 'cv:lr=*', 'sales_*', '*')
+    """
+    match = re.match(r"(.*[:/=])[^:/=]*|(.*?)\d+", label, re.DOTALL)
+    whole = match is not None and match.end() == len(label)
+    return ((match[1] or match[2] or "") if match and whole else "") + "*"
+
+
+def fold_labels(labels: Iterable[str], most: int) -> list[tuple[str, list[int]]]:
+    """Groups labels under at most `most` prefixes: the longest shared ones, else the first part, else `*` for all.
+
+    Returns:
+        Each prefix with the positions of its labels; a label alone under its prefix keeps its own name.
+    """
+    named = list(labels)
+    for shorten in (prefix_of, _first_part, _nothing):
+        groups: dict[str, list[int]] = {}
+        for at, label in enumerate(named):
+            groups.setdefault(shorten(label), []).append(at)
+        if len(groups) <= most:
+            break
+    return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in groups.items()]
+
+
+def _first_part(label: str) -> str:
+    return re.split(r"[:/=]|\d", label, maxsplit=1)[0] + "*"
+
+
+def _nothing(label: str) -> str:  # noqa: ARG001 - the shortest prefix of all
+    return "*"
+
+
+def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
+    """At most about `above` rows: what went well folds by state and prefix, what needs a look stays and comes first."""
+    if len(rows) <= above:
+        return list(rows)
+    kept: list[Row] = []
+    for state in _STAYS:
+        alike = [row for row in rows if row.state == state]
+        kept += alike[:_MOST_ALIKE]
+        if len(alike) > _MOST_ALIKE:
+            kept += _folded(alike[_MOST_ALIKE:], "*")
+    for state in _FOLDS:
+        alike = [row for row in rows if row.state == state]
+        for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
+            kept += _folded([alike[i] for i in at], prefix)
+    return kept
+
+
+def _folded(rows: Sequence[Row], label: str) -> list[Row]:
+    if len(rows) == 1:
+        return [rows[0]]
+    sizes = [row.size_bytes for row in rows if row.size_bytes is not None]
+    olds, youngs = (
+        [r.oldest for r in rows if r.oldest is not None],
+        [r.youngest for r in rows if r.youngest is not None],
+    )
+    whole = Row(
+        label=label,
+        state=rows[0].state,
+        call=rows[0].call,
+        count=len(rows),
+        spent_s=sum(row.spent_s for row in rows),
+        saved_s=sum(row.saved_s for row in rows),
+        size_bytes=sum(sizes) if sizes else None,
+        oldest=min(olds, default=None),
+        youngest=max(youngs, default=None),
+        folded=True,
+    )
+    return [whole]
+
+
+def words_of(row: Row, now: float, until: float | None = None) -> Words:
+    """The one place that turns a row into words. `until` is when its cell ended, None while it runs."""
+    call, state = row.call, row.state
+    detail = "" if row.folded else _detail(row, now, until)
+    if row.saved_s:
+        time = f"saved {duration_text(row.saved_s)}"
+    elif row.spent_s or state in ("ran", "no key", "failed", "ended later"):
+        time = duration_text(row.spent_s)
+    else:
+        time = ""
+    return Words(
+        mark=_MARK.get(state, MARKS["ok"]),
+        tone=_TONE.get(state, "plain"),
+        label=_short(row.label),
+        count=f"×{row.count:,}" if row.count > 1 else "",
+        state=state,
+        detail=_short(shown(detail)),
+        time=time,
+        size=size_text(row.size_bytes) if row.size_bytes is not None else "",
+        age=_age(row, now),
+        hint=shown(_hint(call, row)),
+    )
+
+
+def _detail(row: Row, now: float, until: float | None) -> str:
+    call = row.call
+    match row.state:
+        case "failed" | "failed (cached)":
+            return call.error or ""
+        case "old value":
+            return call.drift or ""
+        case "waiting":
+            waited = duration_text(max(0.0, (until or now) - (call.began_at or now)))
+            return f"{call.holder} computes it for {waited}; an interrupt ends the wait"
+        case "running" if call.expected_s:
+            left = call.expected_s - row.spent_s
+            return f"about {duration_text(left)} left" if left >= 1 else f"took {duration_text(call.expected_s)} before"
+        case "no key":
+            return "not kept: add key="
+        case "ran" | "ended later" if row.size_bytes is None:
+            return "not kept"
+        case _:
+            return ""
+
+
+def _age(row: Row, now: float) -> str:
+    if row.oldest is not None and row.youngest is not None:
+        return age_range(now - row.youngest, now - row.oldest) if row.folded else age_text(max(0.0, now - row.oldest))
+    if row.folded:
+        return "new" if row.state == "ran" else ""
+    return row.call.reason or "" if row.state in ("ran", "ended later", "failed", "running") and row.call.key else ""
+
+
+def age_range(youngest_s: float, oldest_s: float) -> str:
+    """How old several entries are.
+
+    >>> age_range(172800, 1641600), age_range(30, 7200), age_range(10, 11)
+    ('2–19 d old', '30 s – 2 h old', '10–11 s old')
+    """
+    low, high = (age_text(max(1.0, s)).removesuffix(" ago") for s in (youngest_s, oldest_s))
+    if low == high:
+        return f"{low} old"
+    (low_count, low_unit), (high_count, high_unit) = low.split(" "), high.split(" ")
+    if low_unit == high_unit:
+        return f"{low_count}–{high_count} {high_unit} old"
+    return f"{low} – {high} old"
+
+
+def _hint(call: Call, row: Row) -> str:
+    if row.folded:
+        return ""
+    parts: list[str] = []
+    if call.source == "thunk" and call.reason:
+        parts.append(f"ran: {_WHY[call.reason]}")
+    elif call.reason:
+        parts.append(_WHY[call.reason])
+    if call.detail:
+        parts.append(call.detail)
+    if call.created is not None:
+        parts.append(f"kept {date_text(call.created)}")
+    if call.source == "shared":
+        parts.append("computed once, by another task or thread")
+    if call.place.line:
+        parts.append(f"line {call.place.line}")
+    return " · ".join(parts)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def summary_of(rows: Sequence[Row], now: float) -> str:
+    """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 3 Nov), 2 ran (31 s), 1 failed (cached)`.
+
+    A key counts once, however often it was asked; times are those of the outer steps.
+    """
+    total = sum(_counts(row) for row in rows)
+    parts: list[str] = []
+    for state, note in (
+        ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("ended later", None), ("running", None),
+        ("still running", None), ("waiting", None), ("not awaited", None), ("no key", _spent_note),
+        ("old value", None), ("failed", None), ("failed (cached)", None),
+    ):  # fmt: skip
+        alike = [row for row in rows if row.state == state]
+        count = sum(_counts(row) for row in alike)
+        if not count:
+            continue
+        name = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}.get(state, state)
+        said = note([row for row in alike if not row.depth], now) if note else ""
+        parts.append(f"{count:,} {name}{said}")
+    return plural(total, "step") + (": " + ", ".join(parts) if parts else "")
+
+
+def _counts(row: Row) -> int:
+    return row.count if row.folded or row.call.key is None else 1
+
+
+def _saved_note(rows: Iterable[Row], now: float) -> str:
+    rows = list(rows)
+    oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
+    parts = [f"saved {duration_text(sum(row.saved_s for row in rows))}"] if any(row.saved_s for row in rows) else []
+    if oldest is not None:
+        parts.append(f"oldest {date_text(oldest, now)}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
+    return f" ({duration_text(sum(row.spent_s for row in rows))})"
+
+
+def flags_of(state: StepList) -> list[str]:
+    """The options in force that change what a reader should expect."""
+    return [*([f"mode {state.mode}"] if state.mode != "normal" else []), *state.flags]
+
+
+def findings_of(state: StepList, most: int = 12) -> list[str]:
+    """The findings as lines, each text once with how often it came; the rest is counted."""
+    counted = Counter(shown(finding.text) for finding in state.findings)
+    lines = [f"{_short(text)} (×{count})" if count > 1 else _short(text) for text, count in counted.items()]
+    if len(lines) > most:
+        lines = [*lines[:most], f"and {plural(len(lines) - most, 'finding')} more"]
+    return lines

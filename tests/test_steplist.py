@@ -1,0 +1,370 @@
+"""The step list: a pure fold over events, its words, and its three renderings."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from nbstep.events import (
+    CacheChanged,
+    Event,
+    Finding,
+    Place,
+    Reason,
+    RunFinished,
+    RunStarted,
+    StepAsked,
+    StepFinished,
+    StepHit,
+    StepMissed,
+    StepStarted,
+    StepWaiting,
+)
+from nbstep.notebook.steplist import StepList, reduce, reduce_all
+from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
+from nbstep.notebook.steprows import fold, prefix_of, rows_of, summary_of, words_of
+from nbstep.words import text_width
+
+NBVAL_SANITIZE = (resources.files("nbstep") / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+
+
+class Story:
+    """Writes the events of one run, as the engine would tell them."""
+
+    def __init__(self, name: str | None = None, mode: str = "normal") -> None:
+        self.events: list[Event] = [RunStarted("r", NOW - 60, name, Place("a.ipynb", 1), mode, "~/proj/.nbstep")]
+        self._next = 0
+
+    def asked(self, key: str | None, line: int = 1, parent: int | None = None) -> int:
+        number = self._next
+        self._next += 1
+        self.events.append(StepAsked("r", number, key, Place("a.ipynb", 1, line), NOW - 50, parent))
+        return number
+
+    def hit(self, key: str, *, saved_s: float = 3.2, age_s: float = DAY, size: int = 1000, **facts: Any) -> int:
+        step = self.asked(key)
+        outcome = "error" if facts.get("error") else "ok"
+        self.events.append(StepHit("r", step, key, outcome, NOW, NOW - age_s, saved_s, size, **facts))
+        return step
+
+    def started(self, key: str | None, line: int = 1, parent: int | None = None, reason: Reason = "new") -> int:
+        step = self.asked(key, line, parent)
+        self.events.append(StepMissed("r", step, key, reason if key else "no-key"))
+        self.events.append(StepStarted("r", step, key, NOW - 20))
+        return step
+
+    def finished(self, step: int, key: str | None, took_s: float = 2.0, error: str | None = None, **facts: Any) -> None:
+        size = facts.get("size", 500 if key else None)
+        outcome = "error" if error else "ok"
+        self.events.append(StepFinished("r", step, key, outcome, NOW, took_s, size, error))
+
+    def ran(
+        self, key: str | None, took_s: float = 2.0, *, line: int = 1, parent: int | None = None, **facts: Any
+    ) -> int:
+        step = self.started(key, line, parent, facts.pop("reason", "new"))
+        self.finished(step, key, took_s, **facts)
+        return step
+
+    def ended(self) -> Story:
+        self.events.append(RunFinished("r", NOW, "ok", 60))
+        return self
+
+    def state(self) -> StepList:
+        return reduce_all(StepList(), self.events)
+
+
+def summary(story: Story) -> str:
+    return summary_of(rows_of(story.state(), NOW), NOW)
+
+
+def states(story: Story) -> dict[str, str]:
+    return {row.label: row.state for row in rows_of(story.state(), NOW)}
+
+
+class Text(HTMLParser):
+    """What a reader without styles and scripts sees, and every tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self._in_style = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        self._in_style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._in_style:
+            self.texts.append(data)
+
+
+def test_n3_summary_counts_what_was_saved_ran_and_failed() -> None:
+    story = Story("sales")
+    for user in range(9):
+        story.hit(f"user:{user}", saved_s=250 / 9, age_s=9 * DAY)
+    story.ran("page:1", 20)
+    story.ran("page:2", 11)
+    story.hit("user:999", error="HTTPStatusError: 404")
+    expected = r"12 steps: 9 cached \(saved 4 m 10 s, oldest \d+ \w+( \d+)?\), 2 ran \(31 s\), 1 failed \(cached\)"
+    assert re.fullmatch(expected, summary(story))
+
+
+def test_every_word_of_a_row() -> None:
+    story = Story()
+    story.hit("kept")
+    story.hit("old", drift="tidy() was edited")
+    story.hit("bad", error="ValueError: no")
+    story.hit("other task", source="shared")
+    story.ran("fresh")
+    story.ran("broken", error="KeyError: 'x'")
+    story.ran(None, line=14)
+    story.started("busy")
+    waiting = story.asked("blocked")
+    story.events.append(StepWaiting("r", waiting, "blocked", "b.ipynb (pid 812)", NOW - 130))
+    assert states(story) == {
+        "kept": "cached",
+        "old": "old value",
+        "bad": "failed (cached)",
+        "other task": "shared",
+        "fresh": "ran",
+        "broken": "failed",
+        "line 14": "no key",
+        "busy": "running",
+        "blocked": "waiting",
+    }
+    rows = {row.label: words_of(row, NOW) for row in rows_of(story.state(), NOW)}
+    assert rows["kept"].time == "saved 3.2 s"
+    assert rows["kept"].age == "1 d ago"
+    assert rows["old"].detail == "tidy() was edited"
+    assert rows["bad"].detail == "ValueError: no"
+    assert rows["line 14"].detail == "not kept: add key="
+    assert rows["busy"].time == "20 s"
+    assert rows["blocked"].detail == "b.ipynb (pid 812) computes it for 2 m 10 s; an interrupt ends the wait"
+    assert rows["fresh"].hint == "ran: first time under this key · line 1"
+
+
+def test_colour_is_never_alone() -> None:
+    """N3: every state that has a colour has a mark and a word as well."""
+    story = Story()
+    story.hit("old", drift="f() was edited")
+    story.hit("bad", error="ValueError: no")
+    page = plain_of(story.state(), NOW)
+    assert re.search(r"▲ old +old value", page)
+    assert re.search(r"✕ bad +failed \(cached\)", page)
+
+
+def test_a_key_asked_twice_is_one_row_and_no_saving() -> None:
+    """A value computed in this run is not counted as saved when it is asked again."""
+    story = Story()
+    story.ran("a", 5)
+    story.hit("a", saved_s=5)
+    (row,) = rows_of(story.state(), NOW)
+    assert (row.state, row.count, row.saved_s, row.spent_s) == ("ran", 2, 0.0, 5)
+    assert summary(story) == "1 step: 1 ran (5.0 s)"
+    assert words_of(row, NOW).count == "×2"
+
+
+def test_a_failure_asked_again_stays_a_failure_of_this_run() -> None:
+    story = Story()
+    story.ran("a", error="ValueError: no")
+    story.hit("a", error="ValueError: no")
+    assert states(story) == {"a": "failed"}
+
+
+def test_steps_without_key_group_by_line() -> None:
+    story = Story()
+    story.ran(None, 2, line=14)
+    story.ran(None, 3, line=14)
+    story.ran(None, 1, line=15)
+    assert [(row.label, row.count, row.spent_s) for row in rows_of(story.state(), NOW)] == [
+        ("line 14", 2, 5),
+        ("line 15", 1, 1),
+    ]
+
+
+def test_inner_steps_stand_under_the_outer_one_and_add_no_time() -> None:
+    story = Story()
+    outer = story.started("outer")
+    story.ran("first", 1)
+    story.ran("inner", 4, parent=outer)
+    story.finished(outer, "outer", 10)
+    rows = rows_of(story.state(), NOW)
+    assert [(row.label, row.depth) for row in rows] == [("outer", 0), ("inner", 1), ("first", 0)]
+    assert summary_of(rows, NOW) == "3 steps: 3 ran (11 s)"
+
+
+def test_n8_a_step_that_outlives_its_cell_is_listed_as_ended_later() -> None:
+    story = Story()
+    step = story.started("slow")
+    story.ended()
+    assert states(story) == {"slow": "still running"}
+    story.finished(step, "slow", 9)
+    assert states(story) == {"slow": "ended later"}
+
+
+def test_a_step_nobody_awaited_is_told_apart_from_a_running_one() -> None:
+    story = Story()
+    story.asked("forgotten")
+    story.ended()
+    assert states(story) == {"forgotten": "not awaited"}
+
+
+def test_steps_of_a_workflow_inside_the_cell_are_listed() -> None:
+    story = Story()
+    story.ran("mine")
+    story.events.append(RunStarted("inner", NOW, "w", Place(), "normal", None))
+    story.events.append(StepAsked("inner", 0, "theirs", Place(), NOW))
+    story.events.append(StepFinished("inner", 0, "theirs", "ok", NOW, 1.0, 10))
+    story.events.append(RunFinished("inner", NOW, "ok", 1))
+    story.ran("mine too")
+    assert list(states(story)) == ["mine", "theirs", "mine too"]
+    assert set(states(story).values()) == {"ran"}
+
+
+def test_events_of_strangers_change_nothing() -> None:
+    before = Story().state()
+    after = reduce(before, StepAsked("other", 0, "k", Place(), NOW))
+    after = reduce(after, CacheChanged("~/proj", "deleted", ("k",)))
+    assert after == before
+
+
+def test_reduce_is_pure_and_agrees_with_reduce_all() -> None:
+    story = Story("x")
+    story.ran("a")
+    story.hit("b")
+    states_seen = [StepList()]
+    for event in story.events:
+        copy = states_seen[-1]
+        states_seen.append(reduce(copy, event))
+    assert states_seen[0] == StepList()
+    assert states_seen[-1] == story.state()
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [("user:1", "user:*"), ("a:b=0.1", "a:b=*"), ("page_12", "page_*"), ("clean", "*"), ("x/y/z", "x/y/*")],
+)
+def test_long_runs_fold_by_prefix(key: str, prefix: str) -> None:
+    assert prefix_of(key) == prefix
+
+
+def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
+    story = Story()
+    for user in range(497):
+        story.hit(f"user:{user}", saved_s=4, age_s=DAY * (2 + user % 18))
+    for page in range(9):
+        story.ran(f"events:page:{page}")
+    story.hit("user:999", error="HTTPStatusError: 404")
+    story.started("model")
+    folded = fold(rows_of(story.state(), NOW))
+    assert [(row.label, row.count) for row in folded] == [
+        ("user:999", 1),
+        ("model", 1),
+        ("user:*", 497),
+        ("events:page:*", 9),
+    ]
+    assert words_of(folded[2], NOW).age == "2–19 d old"
+    assert len(html_of(story.state(), NOW)) < 12_000
+
+
+@pytest.mark.parametrize("count", [1_000, 5_000])
+def test_the_list_stays_small_whatever_happens(count: int) -> None:
+    story = Story()
+    for number in range(count):
+        story.ran(f"k{number}:{'x' * (number % 7)}", error="ValueError: no" if number % 2 else None)
+    assert len(fold(rows_of(story.state(), NOW))) < 80
+    assert len(saved_of(story.ended().state(), NOW).splitlines()) < count
+
+
+def cold_and_warm() -> tuple[StepList, StepList]:
+    cold, warm = Story("sales"), Story("sales")
+    for key in ("b:10", "a", "b:9"):
+        outer = cold.started(key)
+        cold.ran(f"inside {key}", parent=outer)
+        cold.finished(outer, key, 3)
+    cold.ran("bad", error="ValueError: no")
+    cold.ran(None, line=7)
+    cold.events.append(Finding("r", "a", "not-stored", "a: not kept"))
+    for key in ("a", "b:9", "b:10"):  # threads may ask in another order
+        warm.hit(key, age_s=5)
+    warm.hit("bad", error="ValueError: no")
+    warm.ran(None, line=7)
+    return cold.ended().state(), warm.ended().state()
+
+
+def test_n3_the_saved_text_is_the_same_cold_and_warm() -> None:
+    cold, warm = cold_and_warm()
+    assert saved_of(cold, NOW) == saved_of(warm, NOW + 3600)
+    assert saved_of(cold, NOW) == (
+        "sales: 5 steps\n  ok      a\n  ok      b:9\n  ok      b:10\n  failed  bad\n  ok      line 7"
+    )
+
+
+def test_n3_one_pattern_makes_the_html_equal_too() -> None:
+    cold, warm = (f"before {html_of(state, NOW)} after" for state in cold_and_warm())
+    pattern, replacement = re.search("^regex: (.*)\nreplace: (.*)$", NBVAL_SANITIZE, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert cold != warm
+    assert re.sub(pattern, replacement, cold) == re.sub(pattern, replacement, warm) == "before  after"
+
+
+HOSTILE = "<script>alert(1)</script><!--\u202eevil\x1b[31m\n\"'&nbstep-->\ud800"
+
+
+def test_n7_hostile_keys_and_messages_stay_text() -> None:
+    story = Story(HOSTILE)
+    story.ran(HOSTILE, error=f"ValueError: {HOSTILE}")
+    story.hit("k", drift=HOSTILE)
+    story.events.append(Finding("r", None, "x", HOSTILE))
+    page = html_of(story.ended().state(), NOW, CacheFoot(HOSTILE))
+    assert set(Text(page).tags) == {"div", "style", "b", "table", "tbody", "tr", "td", "span", "ul", "li"}
+    assert "\u202e" not in page
+    assert page.count("nbstep-->") == 1
+    for text in (page, plain_of(story.state(), NOW), saved_of(story.state(), NOW)):
+        assert "\x1b" not in text
+        text.encode()
+
+
+def test_html_reads_well_without_styles() -> None:
+    story = Story("sales")
+    story.hit("user:1")
+    text = " ".join(Text(html_of(story.state(), NOW, CacheFoot("~/p/.nbstep", 1_200_000_000, 212_000_000_000))).texts)
+    assert "user:1 cached saved 3.2 s" in text
+    assert "cache ~/p/.nbstep · 1.2 GB · 212 GB free" in text
+
+
+def test_the_terminal_table_fits_the_width() -> None:
+    story = Story("sales")
+    story.hit("user:1")
+    story.hit("k" * 300, error="HTTPStatusError: " + "404 " * 50)
+    story.ran("日本語:" + "語" * 60)
+    lines = plain_of(story.state(), NOW, width=110).splitlines()[1:]
+    assert all(text_width(line) <= 110 for line in lines)
+    assert any("HTTPStatusError: 404" in line for line in lines)
+
+
+def test_flags_and_mode_are_named() -> None:
+    state = reduce_all(StepList(flags=("ttl 1h",)), Story(mode="refresh").events)
+    page = html_of(state, NOW)
+    assert "<i>mode refresh</i><i>ttl 1h</i>" in page
+
+
+def test_equal_findings_are_one_line() -> None:
+    story = Story()
+    for _ in range(3):
+        story.events.append(Finding("r", "k", "not-stored", "k: not kept"))
+    for number in range(30):
+        story.events.append(Finding("r", "k", "x", f"finding {number}"))
+    text = plain_of(story.state(), NOW)
+    assert "! k: not kept (×3)" in text
+    assert "! and 19 findings more" in text
