@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import decimal
+import enum
+import fractions
 import hashlib
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
@@ -55,8 +60,9 @@ def _suggest(key: object) -> str:
 def make_key(*names: object, **arguments: object) -> str:
     """Builds a readable, stable key from names and arguments: this is `step.key`.
 
-    Numpy scalars count as Python's, floats to 12 digits, dates as ISO text; long text, containers and frames become a short
-    digest of their content.
+    Numpy scalars count as Python's, floats to 12 digits; dates, paths, enum members and the like as their text; long text,
+    containers, dataclasses, arrays and frames become a short digest of their content. Text that reads as a number is quoted,
+    so `1`, `True` and `"1"` differ. The first name is a prefix and stands as it is.
 
     Raises:
         TypeError: An argument has no stable text, such as a client or a lambda.
@@ -64,36 +70,71 @@ def make_key(*names: object, **arguments: object) -> str:
     >>> make_key("cv", lr=0.1, depth=3)
     'cv:lr=0.1:depth=3'
     >>> make_key("label", prompt="x" * 100)
-    'label:prompt=#09ecb6eb'
+    'label:prompt=#16434cf2'
     """
-    parts = [_text("a name", name) for name in names]
+    parts = [
+        name if at == 0 and isinstance(name, str) and _is_short(name) else _text("a name", name)
+        for at, name in enumerate(names)
+    ]
     parts += [f"{name}={_text(name, value)}" for name, value in arguments.items()]
     return check_key(":".join(parts))
 
 
 def _text(name: str, value: object) -> str:
     value = _plain(value)
-    if isinstance(value, str):
-        return value if len(value) <= _LONG_TEXT and value.isprintable() and value else _short_digest(value.encode())
-    if value is None or isinstance(value, bool | int):
-        return str(value)
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        if not _is_short(value):
+            return _short_digest(_canonical(name, value))
+        return repr(value) if _needs_quotes(value) else value
+    text = _simple_text(value)
+    if text is None or len(text) > _LONG_TEXT or not text.isprintable():
+        return _short_digest(_canonical(name, value))
+    return text
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= _LONG_TEXT and text.isprintable()
+
+
+def _needs_quotes(text: str) -> bool:
+    """Whether text could be taken for something else: a number, the end of a part, a digest."""
+    if text in {"", "True", "False", "None"} or text.strip() != text or text[0] in "#'\"" or ":" in text or "=" in text:
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _simple_text(value: object) -> str | None:
+    """The text of a value that has one of its own, else None."""
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return f"{value + 0.0:.12g}"  # -0.0 is 0
+    if value is None or isinstance(value, bool | int | complex | decimal.Decimal | fractions.Fraction | uuid.UUID):
+        return str(value)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return f"{value.total_seconds():.12g}s"
     if isinstance(value, PurePath):
         return value.as_posix()
-    return _short_digest(_canonical(name, value))
+    return None
 
 
 def _plain(value: object) -> object:
     """A numpy scalar as Python's own, anything else as it is."""
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        return cast("Any", value).item()
-    return value
+    if numpy is None or not isinstance(value, numpy.generic):
+        return value
+    scalar = cast("Any", value)
+    plain = scalar.item()
+    if isinstance(scalar, numpy.datetime64 | numpy.timedelta64) and isinstance(plain, int):  # it counts nanoseconds
+        micro = scalar.astype(f"{scalar.dtype.kind}8[us]")
+        return micro.item() if micro == scalar else str(scalar)
+    return plain
 
 
 def _canonical(name: str, value: object) -> bytes:
@@ -101,8 +142,8 @@ def _canonical(name: str, value: object) -> bytes:
     value = _plain(value)
     if isinstance(value, bytes | bytearray):
         return b"b:" + bytes(value)
-    if isinstance(value, str):
-        return b"s:" + value.encode()
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        return b"s:" + value.encode("utf-8", "surrogatepass")
     if isinstance(value, Mapping):
         pairs = cast("Mapping[object, object]", value).items()
         rows = sorted(_canonical(name, k) + b"=" + _canonical(name, v) for k, v in pairs)
@@ -116,11 +157,12 @@ def _canonical(name: str, value: object) -> bytes:
     table = _table_bytes(value)
     if table is not None:
         return table
-    simple = value is None or isinstance(
-        value, bool | int | float | datetime.date | datetime.time | datetime.timedelta | PurePath
-    )
-    if simple:
-        return f"{type(value).__name__}:{_text(name, value)}".encode()
+    text = _simple_text(value)
+    if text is not None:
+        return f"{type(value).__name__}:{text}".encode("utf-8", "surrogatepass")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return type(value).__qualname__.encode() + _canonical(name, fields)
     raise TypeError(
         f"step.key cannot turn {name} (a {type(value).__name__}) into stable text; "
         "pass what identifies it instead, for example its name or id"
@@ -134,7 +176,9 @@ def _sized(row: bytes) -> bytes:
 def _table_bytes(value: Any) -> bytes | None:
     """The content of a numpy array or a pandas frame, series or index, else None."""
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
-    if numpy is not None and isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        if value.dtype.hasobject:
+            return f"array:{value.shape}:".encode() + _canonical("an array", value.tolist())
         return f"array:{value.dtype.str}:{value.shape}:".encode() + value.tobytes()
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
         hashes = pandas.util.hash_pandas_object(value)
