@@ -7,6 +7,7 @@
     ├── RecursiveStep     a step asks for its own key
     ├── OfflineMiss       mode "offline", and something is not in the cache
     ├── DriftError        on_drift="error", and the code changed
+    ├── CellStopped       a notebook cell cannot start: its %%workflow line, or the name `step`
     ├── StepTimeout       a step took longer than its timeout=        (also a TimeoutError)
     └── CacheDirectoryError   a cache directory cannot be created or written  (also an OSError)
 
@@ -72,6 +73,13 @@ class OfflineMiss(NbstepError):  # noqa: N818
 
 class DriftError(NbstepError):
     """`on_drift="error"`, and the step's code changed since its entry was kept."""
+
+
+class CellStopped(NbstepError):  # noqa: N818
+    """A `%%workflow` cell cannot start; IPython shows it as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
 
 
 class StepTimeout(NbstepError, TimeoutError):  # noqa: N818

@@ -1,0 +1,270 @@
+"""Runs cells: opens a run when a `%%workflow` cell begins or a plain cell calls its first step, closes it with the cell.
+
+The cell itself is run by IPython as any other; `celltext` put a call of `begin` in the place of its first line.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, Final
+
+from nbstep.errors import CellStopped, NbstepError, StepFailed
+from nbstep.events import Place
+from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
+from nbstep.notebook.live import StepListView
+from nbstep.options import UNSET
+from nbstep.result import Err, Ok
+from nbstep.runs import Run
+from nbstep.workflows import active_run, open_run
+
+_TAKEN: Final = "the name of nbstep's function: use another name there, for example `for s in …`"
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """A cell that executes now.
+
+    Attributes:
+        info: IPython's record of it; None for a silent execution, which tells no `pre_run_cell`.
+        run: Its run, once it has one.
+        view: Its step list.
+        outer: The run that was active before.
+        result_name: Where `--result` puts `Ok` or `Err`.
+        last: The value of its last expression, with `--result`.
+        failure: The step's error that `--result` caught.
+    """
+
+    info: Any
+    run: Run | None = None
+    view: StepListView | None = None
+    outer: Run | None = None
+    result_name: str | None = None
+    last: Any = None
+    failure: Exception | None = None
+
+
+class CellRunner:
+    """Follows the cells of one shell.
+
+    Args:
+        shell: IPython's shell.
+        step: The function that cells see under the name `step`.
+        make_view: Makes the step list of one cell, from the flags to name in it and its place in the cache.
+    """
+
+    def __init__(
+        self, shell: Any, step: Any, make_view: Callable[[tuple[str, ...], Callable[[], Run | None]], StepListView]
+    ) -> None:
+        self.shell = shell
+        self._step = step
+        self._make_view = make_view
+        self._cells: list[Cell] = []
+        self._lock = threading.RLock()
+
+    # IPython's events
+
+    def pre_run_cell(self, info: Any) -> None:
+        """A cell begins; cells nest (`%%capture`)."""
+        self.bind_step()
+        with self._lock:
+            self._cells.append(Cell(info))
+
+    def post_run_cell(self, result: Any) -> None:
+        """A cell ended, with all that began inside it and told no end."""
+        info = getattr(result, "info", None)
+        with self._lock:
+            at = 0 if result is None else self._position(info)
+            if at is None:
+                return
+            ending, self._cells[at:] = self._cells[at:], []
+        error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
+        for cell in reversed(ending):
+            self._end(cell, error)
+
+    def post_execute(self) -> None:
+        """Something was executed: the only event that a silent execution tells."""
+        with self._lock:
+            ending = [self._cells.pop()] if self._cells and self._cells[-1].info is None else []
+        for cell in ending:
+            self._end(cell, None)
+
+    def _position(self, info: Any) -> int | None:
+        # A terminal interrupted inside an await makes a new record of the cell: its text must do.
+        raw = getattr(info, "raw_cell", None)
+        for at in range(len(self._cells) - 1, -1, -1):
+            known = self._cells[at].info
+            if known is info or (raw is not None and getattr(known, "raw_cell", None) == raw):
+                return at
+        return None
+
+    def _end(self, cell: Cell, error: BaseException | None) -> None:
+        run, view, cell.run = cell.run, cell.view, None
+        if run is None or view is None:
+            return
+        if active_run.get() is run:
+            active_run.set(cell.outer)
+        run.close(error or cell.failure)
+        view.end()
+
+    # runs
+
+    def begin(self, text: str, taken_at: int | None) -> None:
+        """Opens the run of a `%%workflow` cell.
+
+        Raises:
+            CellStopped: The line or the name `step` is wrong; nothing of the cell ran.
+        """
+        if taken_at is not None and not self._has_another_name():
+            raise CellStopped(f"line {taken_at} of this cell assigns `step`, {_TAKEN}")
+        self.bind_step()
+        self._check_step()
+        try:
+            line = parse_workflow_line(text)
+            cache = self._cache(line)
+            with self._lock:
+                cell = self._cells[-1] if self._cells else Cell(None)
+                if not self._cells:
+                    self._cells.append(cell)
+            self._end(cell, None)  # a second %%workflow inside one silent execution
+            cell.result_name, cell.last, cell.failure = line.result, None, None
+            self._open(cell, line, cache)
+        except (TypeError, ValueError, OSError, NbstepError) as error:
+            raise error if isinstance(error, CellStopped) else CellStopped(str(error)) from None
+        cell.outer = active_run.get()
+        active_run.set(cell.run)
+
+    def ambient(self) -> Run | None:
+        """The run of the cell now executing, opened now if it has none; None between cells (W5)."""
+        with self._lock:
+            for cell in reversed(self._cells):
+                if cell.run is not None:
+                    return cell.run
+            if not self._cells:
+                return None
+            return self._open(self._cells[-1], WorkflowLine(), UNSET)
+
+    def owns(self, error: BaseException) -> bool:
+        """Whether a step of an open run raised this very exception."""
+        return any(cell.run is not None and cell.run.owns(error) for cell in list(self._cells))
+
+    def open_cell(self) -> Cell | None:
+        """The innermost executing cell that has a run."""
+        return next((cell for cell in reversed(self._cells) if cell.run is not None), None)
+
+    def _open(self, cell: Cell, line: WorkflowLine, cache: Any) -> Run:
+        view = self._make_view(line.shown(), lambda: run)
+        run = open_run(
+            line.name,
+            cache=cache,
+            mode=line.mode,
+            flags=line.policy,
+            place=self._place(),
+            listeners=(view,),
+            retry_errors=line.retry_errors,
+            shown=True,
+        )
+        cell.run, cell.view = run, view
+        return run
+
+    def _cache(self, line: WorkflowLine) -> Any:
+        if line.cache is None:
+            return UNSET
+        if not line.cache.startswith("$"):
+            return line.cache
+        name = line.cache[1:]
+        if name not in self.shell.user_ns:
+            raise CellStopped(f"--cache {line.cache}: there is no {name!r} in this notebook")
+        return self.shell.user_ns[name]
+
+    def _place(self) -> Place:
+        names = self.shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")
+        notebook = next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
+        return Place(notebook=notebook, cell=self.shell.execution_count)
+
+    # the name `step`
+
+    def bind_step(self) -> None:
+        """Binds `step` in the notebook if the name is free."""
+        if "step" not in self.shell.user_ns:
+            self.shell.push({"step": self._step}, interactive=False)
+
+    def _has_another_name(self) -> bool:
+        return any(value is self._step for name, value in list(self.shell.user_ns.items()) if name != "step")
+
+    def _check_step(self) -> None:
+        bound = self.shell.user_ns.get("step")
+        if bound is not self._step and not self._has_another_name():
+            raise CellStopped(
+                f"`step` is your own {type(bound).__name__} here, no longer nbstep's function: run `del step`, then this "
+                "cell again, and use another name for yours"
+            )
+
+
+class Catching:
+    """The block that `--result` puts around a cell's body: a step's failure ends in the result, all else goes on."""
+
+    def __init__(self, runner: CellRunner, name: str) -> None:
+        self._runner, self._name = runner, name
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Stores the result; True if the error became one."""
+        cell = self._runner.open_cell()
+        if cell is None or cell.run is None:
+            return False
+        if error is None:
+            result = cell.last if isinstance(cell.last, Ok | Err) else Ok(cell.last)
+        elif isinstance(error, Exception) and cell.run.owns(error):
+            cell.failure = error
+            result = Err(error.error if isinstance(error, StepFailed) else error)
+        else:
+            return False
+        self._runner.shell.user_ns[self._name] = result
+        return True
+
+
+_runner: CellRunner | None = None
+
+
+def follow(runner: CellRunner | None) -> None:
+    """Says which runner serves the calls that stand in cells; None when the extension is unloaded."""
+    global _runner
+    _runner = runner
+
+
+def _following() -> CellRunner:
+    if _runner is None:
+        raise CellStopped("nbstep is not loaded: run `%load_ext nbstep`")
+    return _runner
+
+
+def begin(text: str, taken_at: int | None = None) -> None:
+    """Stands in the first line of a `%%workflow` cell."""
+    _following().begin(text, taken_at)
+
+
+def catching(name: str) -> Catching:
+    """Stands around the body of a cell with `--result`."""
+    return Catching(_following(), name)
+
+
+def last_value(value: Any) -> None:
+    """Stands around the last expression of a cell with `--result`."""
+    cell = _following().open_cell()
+    if cell is not None:
+        cell.last = value
+
+
+def result_to_show() -> Any:
+    """What a cell with `--result` displays: its last value, or the `Err`."""
+    cell = _following().open_cell()
+    if cell is None or cell.result_name is None:
+        return None
+    return cell.last if cell.failure is None else Err(cell.failure)

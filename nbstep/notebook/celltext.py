@@ -1,0 +1,132 @@
+"""What `%%workflow` does to a cell's text: its first line becomes a call, the body stays as the user wrote it. Pure."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
+
+from nbstep.errors import CellStopped
+from nbstep.notebook.flags import parse_workflow_line
+
+_HEAD: Final = re.compile(r"(?:#[ \t]*)?%%workflow(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
+_RUNNER: Final = "nbstep.notebook.cell"
+_CALL: Final = f"__import__({_RUNNER!r}, fromlist=['begin'])"
+
+
+def transform(lines: list[str]) -> list[str]:
+    """Replaces a first line `%%workflow …` or `# %%workflow …` by the call that opens the run.
+
+    The number of lines stays, so every line keeps its number. IPython calls this up to three times a cell.
+    """
+    head = _HEAD.match(lines[0]) if lines else None
+    if head is None or head["line"].rstrip().endswith("?"):
+        return lines
+    body = lines[1:]
+    first = next((at for at, line in enumerate(body) if not line.isspace()), None)
+    if first is not None and body[first].startswith("%%"):
+        # %%workflow above %%time, %%capture: IPython only looks for a cell magic in the first line.
+        from IPython.core.inputtransformer2 import cell_magic
+
+        body = body[:first] + cell_magic(transform(body[first:]))
+    said = lines[0].strip()
+    return [f"{_CALL}.begin({head['line'].strip()!r})  # {said}\n", *body]
+
+
+# Else a terminal would run the first line the moment Enter is pressed.
+transform.has_side_effects = True  # type: ignore[attr-defined]
+
+
+class WorkflowCells(ast.NodeTransformer):
+    """Rewrites the tree of a `%%workflow` cell, and of no other: `--result`, and what the cell does to the name `step`.
+
+    IPython drops a transformer that raises; what cannot be read is left to `begin`, which says why.
+    """
+
+    def visit(self, node: ast.AST) -> Any:
+        """The tree to run instead of `node`."""
+        if not isinstance(node, ast.Module) or not node.body:
+            return node
+        call = _begin_call(node.body[0])
+        if call is None:
+            return node
+        taken = next(_bindings_of_step(node.body[1:]), None)
+        if taken is not None:
+            call.keywords.append(ast.keyword(arg="taken_at", value=ast.Constant(taken)))
+        try:
+            name = parse_workflow_line(_text_of(call)).result
+        except (CellStopped, TypeError, ValueError):
+            name = None
+        if name is not None:
+            node.body = _catching(node.body, name)
+        return ast.fix_missing_locations(node)
+
+
+def _begin_call(statement: ast.stmt) -> ast.Call | None:
+    match statement:
+        case ast.Expr(
+            value=ast.Call(
+                func=ast.Attribute(
+                    attr="begin", value=ast.Call(func=ast.Name(id="__import__"), args=[ast.Constant(value=name)])
+                ),
+                args=[ast.Constant(value=str())],
+            ) as call
+        ) if name == _RUNNER:
+            return call
+        case _:
+            return None
+
+
+def _text_of(call: ast.Call) -> str:
+    return str(cast("ast.Constant", call.args[0]).value)
+
+
+def _bindings_of_step(body: Sequence[ast.AST]) -> Iterator[int]:
+    """The lines in which the cell itself, not a function in it, gives the name `step` to something else."""
+    for node in body:
+        match node:
+            case ast.Name(id="step", ctx=ast.Store() | ast.Del()) | ast.ExceptHandler(name="step"):
+                yield node.lineno
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                ours = isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "nbstep"
+                if not ours and any((alias.asname or alias.name) == "step" for alias in names):
+                    yield node.lineno
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                if name == "step":
+                    yield node.lineno
+                continue
+            case ast.Lambda():
+                continue
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                continue  # names of a comprehension are its own
+            case _:
+                pass
+        yield from _bindings_of_step(list(ast.iter_child_nodes(node)))
+
+
+def _catching(body: list[ast.stmt], name: str) -> list[ast.stmt]:
+    """`begin(…)`, the body inside `with catching(name):`, and the last value as the cell's last expression."""
+    first = next((at for at, s in enumerate(body) if at and not _is_future(s)), len(body))
+    rest: list[ast.stmt] = body[first:] or [ast.Pass()]
+    last = rest[-1]
+    if isinstance(last, ast.Expr):
+        rest[-1] = ast.copy_location(ast.Expr(_call("last_value", last.value)), last)
+    block = ast.With(items=[ast.withitem(context_expr=_call("catching", ast.Constant(name)))], body=rest)
+    shown = ast.Expr(_call("result_to_show"))
+    for made in (block, shown):
+        ast.copy_location(made, rest[0] if hasattr(rest[0], "lineno") else body[0])
+    return [*body[:first], block, shown]
+
+
+def _is_future(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def _call(function: str, *args: ast.expr) -> ast.Call:
+    source = ast.parse(f"{_CALL}.{function}", mode="eval").body
+    for node in ast.walk(source):
+        for attribute in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+            if hasattr(node, attribute):
+                delattr(node, attribute)
+    return ast.Call(func=source, args=list(args), keywords=[])

@@ -1,0 +1,169 @@
+"""Shows the step list of one cell: live while it runs, finished under it, as a table in a terminal."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from nbstep.events import Event, StepAsked
+from nbstep.notebook.steplist import StepList, reduce_all
+from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
+
+_log: Final = logging.getLogger("nbstep")
+
+_FIRST_S: Final = 0.3  # a cell that is done by then shows its finished list only
+_EVERY_S: Final = 0.25
+_TICK_S: Final = 1.0  # elapsed times go on although nothing happens
+_RENDER_SHARE: Final = 8  # at most one part in eight of the time goes into rendering
+
+
+class Publisher(Protocol):
+    """How a display message leaves; IPython's `display_pub.publish`."""
+
+    def __call__(self, data: dict[str, str], *, transient: dict[str, Any], update: bool) -> None:
+        """Shows `data`, or changes what was shown under the same display id."""
+
+
+class StepListView:
+    """Listens to one run and shows its step list.
+
+    While the cell runs the list stands in a display that was opened empty and is emptied again at the end; the finished
+    list is a display of its own. So whoever compares saved outputs sees only the finished one, whatever the timing.
+
+    Args:
+        publish: Where display messages go; None is a terminal.
+        write: Where a terminal's table goes.
+        flags: Options to name in the summary.
+        foot: Tells the cache's size and the disk's free space, called once at the end.
+    """
+
+    def __init__(
+        self,
+        publish: Publisher | None,
+        write: Callable[[str], object],
+        flags: tuple[str, ...] = (),
+        foot: Callable[[], CacheFoot | None] = lambda: None,
+    ) -> None:
+        self._publish, self._write, self._foot_of = publish, write, foot
+        self._events: list[Event] = []
+        self._state = StepList(flags=flags)
+        self._foot: CacheFoot | None = None
+        self._lock = threading.Lock()
+        self._news, self._ended = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        # Messages sent from another thread must still belong to this cell.
+        self._context = contextvars.copy_context()
+        self._id = f"nbstep-{secrets.token_hex(8)}"
+        self._live_shown = self._end_shown = self._finished = False
+        self._last_html = ""
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event, from any thread; costs next to nothing."""
+        if self._publish is None and self._finished:
+            return
+        self._events.append(event)
+        if self._publish is None:
+            return
+        self._news.set()
+        if self._thread is None and (self._finished or isinstance(event, StepAsked)):
+            self._start()
+
+    def end(self) -> None:
+        """Shows the finished list.
+
+        Nothing is shown for a cell that called no step and has no findings.
+        """
+        with self._lock:
+            self._catch_up()
+            self._finished = True
+            self._ended.set()
+            self._foot = self._foot_of()
+            if self._live_shown and self._publish is not None:
+                self._send({}, "live", update=True)
+            if not self._state.calls and not self._state.findings:
+                return
+            if self._publish is None:
+                width = min(shutil.get_terminal_size((100, 24)).columns, 140)
+                self._write(plain_of(self._state, time.time(), self._foot, width) + "\n")
+            else:
+                self._show_finished()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                context = self._context.copy()
+                self._thread = threading.Thread(
+                    target=context.run, args=(self._keep_showing,), name="nbstep step list", daemon=True
+                )
+                self._thread.start()
+
+    def _keep_showing(self) -> None:
+        try:
+            self._show_live()
+            self._show_late()
+        except Exception:  # noqa: BLE001 - a display must never end a cell
+            _log.exception("the step list could not be shown")
+
+    def _show_live(self) -> None:
+        pause, tick = _FIRST_S, time.monotonic()
+        while not self._ended.wait(pause):
+            now = time.monotonic()
+            if not self._news.is_set() and now - tick < _TICK_S:
+                continue
+            self._news.clear()
+            with self._lock:
+                if self._finished:
+                    return
+                self._catch_up()
+                self._update_live()
+            tick = time.monotonic()
+            pause = max(_EVERY_S, _RENDER_SHARE * (tick - now))
+
+    def _update_live(self) -> None:
+        page = html_of(self._state, time.time())
+        if page == self._last_html:
+            return
+        if not self._live_shown:
+            self._live_shown = True
+            self._send({}, "live", update=False)
+        self._last_html = page
+        self._send({"text/html": page}, "live", update=True)
+
+    def _show_late(self) -> None:
+        """Steps that go on after their cell ended are shown as they end (N8)."""
+        while True:
+            with self._lock:
+                if self._events:
+                    self._catch_up()
+                    self._show_finished()
+                if not self._state.unfinished:
+                    self._thread = None
+                    if not self._events:
+                        return
+                    self._thread = threading.current_thread()
+            self._news.wait()
+            self._news.clear()
+            time.sleep(_EVERY_S)
+
+    def _show_finished(self) -> None:
+        self._send(self._bundle(), "end", update=self._end_shown)
+        self._end_shown = True
+
+    def _bundle(self) -> dict[str, str]:
+        now = time.time()
+        return {"text/html": html_of(self._state, now, self._foot), "text/plain": saved_of(self._state, now)}
+
+    def _catch_up(self) -> None:
+        count = len(self._events)
+        self._state = reduce_all(self._state, self._events[:count])
+        del self._events[:count]
+
+    def _send(self, data: dict[str, str], part: str, *, update: bool) -> None:
+        assert self._publish is not None
+        self._publish(data, transient={"display_id": f"{self._id}-{part}"}, update=update)

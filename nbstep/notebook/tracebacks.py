@@ -1,0 +1,94 @@
+"""Tracebacks as the user wants them: their own frames, none of nbstep's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sysconfig
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
+from typing import Final
+
+import nbstep
+from nbstep.errors import NbstepError
+
+_OURS: Final = os.path.dirname(os.path.abspath(nbstep.__file__)) + os.sep
+_STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
+_SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
+# What nbstep raises on purpose; anything else that starts in nbstep's own code is a bug and keeps its frames.
+_MEANT: Final = (NbstepError, TypeError, ValueError, KeyboardInterrupt, asyncio.CancelledError)
+
+
+def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
+    """Takes nbstep's frames, and what the standard library did between them, out of an exception and its chain, in place.
+
+    Args:
+        error: The exception about to be shown.
+        owned: Whether a step raised this very exception (a kept one is raised from within nbstep).
+    """
+    for one in _chain(error):
+        if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
+            one.__traceback__ = _without_ours(one.__traceback__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, its causes, contexts and the members of groups, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+
+
+def _is_our_bug(error: BaseException) -> bool:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and _is_ours(last.tb_frame.f_code) and not isinstance(error, _MEANT)
+
+
+def _without_ours(first: TracebackType) -> TracebackType:
+    entries: list[TracebackType] = []
+    entry: TracebackType | None = first
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    kept = _kept(entries)
+    if not kept or len(kept) == len(entries):
+        return first
+    for one, following in zip(kept, [*kept[1:], None], strict=True):
+        one.tb_next = following
+    return kept[0]
+
+
+def _kept(entries: list[TracebackType]) -> list[TracebackType]:
+    kept: list[TracebackType] = []
+    # Frames of the standard library or joblib after one of ours: dropped too if the next frame is ours again.
+    between: list[TracebackType] = []
+    after_ours = False
+    for entry in entries:
+        code = entry.tb_frame.f_code
+        if _is_ours(code):
+            after_ours, between = True, []
+        elif after_ours and _is_machinery(code):
+            between.append(entry)
+        else:
+            kept += [*between, entry]
+            after_ours, between = False, []
+    return kept + between
+
+
+def _is_ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(_OURS)
+
+
+def _is_machinery(code: CodeType) -> bool:
+    name = code.co_filename
+    if name.startswith(_SITE):
+        return any(name.startswith(site + "joblib" + os.sep) for site in _SITE)
+    return name.startswith((_STDLIB, "<frozen "))
