@@ -6,7 +6,6 @@ A verb works on a cache and gives text; it never prints, never asks, and never u
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import json
 import shlex
@@ -19,6 +18,7 @@ from typing import Any, Final
 from nbstep import runlog
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
+from nbstep.cache.where import cache_folder, project_place
 from nbstep.command_line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.details import detail_of, detail_text
 from nbstep.errors import NbstepError
@@ -37,6 +37,7 @@ from nbstep.listing import (
     totals_text,
     usage_of,
 )  # fmt: skip
+from nbstep.project import place_text
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
 from nbstep.tables import Screen, table_text
@@ -58,11 +59,13 @@ def run_command(
     """
     screen = screen or Screen()
     try:
-        verb, arguments, directory = parse_command(command, VERBS, screen)
-        if directory is not None:
-            cache = Cache(_cache_directory(directory))
+        verb, arguments, folder = parse_command(command, VERBS, screen)
         if verb.name == "help":
             return _help_outcome(arguments, screen)
+        if folder is not None:
+            cache = Cache(_named_cache(folder))
+        elif cache is None and not screen.notebook and not _project_has_cache():
+            return _no_cache_here(verb, arguments)
         cache = cache or project_cache()
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
@@ -74,6 +77,8 @@ def run_command(
 def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> CommandOutcome:
     if not cache.is_async:
         return run_now(coroutine)
+    import asyncio  # a shell command over a sync store does without it: 60 ms
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -82,13 +87,26 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
     raise UsageError("This cache's store is async: await its methods instead, as in await cache.entries()")
 
 
-def _cache_directory(text: str) -> Path:
-    """The cache in a folder: its `.nbstep`, or the folder itself."""
-    folder = Path(text).expanduser()
+def _named_cache(text: str) -> Path:
+    """The cache in the folder that `--cache` names; only a step makes a new one."""
+    folder = cache_folder(Path(text).expanduser())
     if not folder.is_dir():
-        raise UsageError(f"--cache {shown(text)}: there is no such folder")
-    inner = folder / ".nbstep"
-    return inner if inner.is_dir() else folder
+        raise UsageError(f"--cache {shown(text)}: there is no cache in that folder.")
+    return folder
+
+
+def _project_has_cache() -> bool:
+    place = project_place()
+    return place.directory.is_dir() or (not place.explicit and place.fallback.is_dir())
+
+
+def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
+    """In a shell, looking at a project makes no cache in it."""
+    if arguments.as_json and verb.name == "ls":
+        return CommandOutcome("[]")
+    return CommandOutcome(
+        f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
+    )
 
 
 async def delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:

@@ -62,12 +62,11 @@ def detail_of(meta: Meta, usage: Usage | None = None, now: float | None = None) 
 def _facts(meta: Meta, row: Row, now: float) -> list[tuple[str, str]]:
     facts = meta.facts
     age = age_text(max(0.0, now - row.created))
+    took = f"took {duration_text(row.took_s)}" if row.took_s else ""
+    kept = (f"{age} ({date_text(row.created, now)})", took, size_text(row.size_bytes))
     versions = [f"{shown(name)} {shown(version)}" for name, version in sorted(meta.packages.items())]
     return [
-        (
-            "kept",
-            f"{age} ({date_text(row.created, now)}), took {duration_text(row.took_s)}, {size_text(row.size_bytes)}",
-        ),
+        ("kept", ", ".join(filter(None, kept))),
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
         ("workflow", shown(facts.workflow or "")),

@@ -124,8 +124,17 @@ def with_usage(row: Row, usage: Usage | None) -> Row:
 
 
 def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
-    """Rows in the natural order of their keys: `page:2` before `page:10`."""
-    return sorted((row_of(meta, usage.get(meta.key)) for meta in metas), key=lambda row: natural_order(row.label))
+    """Rows in the natural order of their keys: `page:2` before `page:10`.
+
+    A key under which a stranger's entry stands beside one's own has one row, one's own.
+    """
+    by_key: dict[str, Meta] = {}
+    for meta in metas:
+        if meta.trusted or meta.key not in by_key:
+            by_key[meta.key] = meta
+    return sorted(
+        (row_of(meta, usage.get(key)) for key, meta in by_key.items()), key=lambda row: natural_order(row.label)
+    )
 
 
 def natural_order(text: str) -> tuple[tuple[str, int], ...]:

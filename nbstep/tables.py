@@ -53,12 +53,17 @@ def expiry_text(expires_at: float | None, now: float) -> str:
     return f"in {duration_text(expires_at - now)}" if expires_at > now else "expired"
 
 
+def took_text(row: Row) -> str:
+    """How long the thunk ran; nothing for a value that was set by hand."""
+    return duration_text(row.took_s) if row.took_s else ""
+
+
 _COLUMNS: Final = {
     "status": _Column("", lambda row, _: f"{MARKS[row.status]} {row.status}"),
     "key": _Column("key", lambda row, _: row.label, shrinks_to=14, keep_end=True),
     "what": _Column("type and shape", lambda row, _: row.what, shrinks_to=12),
     "size": _Column("size", lambda row, _: size_text(row.size_bytes), right=True),
-    "took": _Column("took", lambda row, _: duration_text(row.took_s), right=True),
+    "took": _Column("took", lambda row, _: took_text(row), right=True),
     "age": _Column("age", lambda row, now: age_text(max(0.0, now - row.created)), right=True),
     "expires": _Column("expires", lambda row, now: expiry_text(row.expires_at, now), right=True),
     "hits": _Column("hits", lambda row, _: f"{row.hits:,}" if row.hits else "", right=True),
@@ -74,7 +79,7 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
     """
     visible = rows if screen.max_rows is None else rows[: screen.max_rows]
     cells = {name: [column.text(row, now) for row in visible] for name, column in _COLUMNS.items()}
-    for name in ("hits", "expires"):
+    for name in ("hits", "expires", "took"):
         if not any(cells[name]):
             del cells[name]
     widths = _settle_widths(cells, screen.width)

@@ -6,9 +6,10 @@ import html
 from collections.abc import Sequence
 from typing import Final
 
-from nbstep.durations import date_text, duration_text, size_text
+from nbstep.durations import date_text, size_text
 from nbstep.listing import NOTHING_KEPT, Row, Totals, totals_text
 from nbstep.notebook.steprender import HTML_END
+from nbstep.tables import took_text
 from nbstep.words import MARKS
 
 MOST_ROWS: Final = 200
@@ -39,7 +40,7 @@ def _table(rows: Sequence[Row], now: float) -> str:
 
 def _line(row: Row, now: float) -> str:
     texts = (
-        f"{MARKS[row.status]} {row.status}", row.label, row.what, size_text(row.size_bytes), duration_text(row.took_s),
+        f"{MARKS[row.status]} {row.status}", row.label, row.what, size_text(row.size_bytes), took_text(row),
         date_text(row.created, now), f"{row.hits:,}" if row.hits else "",
     )  # fmt: skip
     red = _FAILED if row.status == "failed" else ""

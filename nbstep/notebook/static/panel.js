@@ -170,7 +170,10 @@ const COLUMNS = [
   { name: "key", title: "Key", text: (row) => row.label, order: (row) => row.label },
   { name: "what", title: "Type and shape", text: whatText, order: whatText },
   { name: "size", title: "Size", text: (row) => sizeText(row.size), order: (row) => row.size, right: true },
-  { name: "took", title: "Took", text: (row) => durationText(row.took), order: (row) => row.took, right: true },
+  {
+    name: "took", title: "Took", right: true,
+    text: (row) => (row.took ? durationText(row.took) : ""), order: (row) => row.took,
+  },
   {
     name: "age", title: "Age", right: true,
     text: (row, now) => ageText(Math.max(0, now - row.created)), order: (row) => -row.created,

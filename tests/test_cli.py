@@ -1,0 +1,144 @@
+"""The command `nbstep`, as a process of its own on what a kernel kept (N6)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbstep import Cache, __version__
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "proj"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+    return folder
+
+
+@pytest.fixture
+def cache(project: Path) -> Cache:
+    made = Cache(project / ".nbstep")
+    made.set("user:1", {"a": 1})
+    made.set("k" * 150, 1)
+    return made
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in {"NBSTEP_DIR", "COLUMNS", "NO_COLOR"}}
+    return kept | {"PYTHONUTF8": "1"} | more
+
+
+def nbstep(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nbstep.cli", *words]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_c0_the_shell_sees_the_kernels_cache_from_anywhere_in_the_project(project: Path, cache: Cache) -> None:
+    done = nbstep("ls", "user:*", cwd=project / "deep")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "user:1" in done.stdout
+
+
+def test_looking_at_a_project_without_a_cache_makes_none(project: Path) -> None:
+    assert nbstep("ls", cwd=project).stdout.startswith("Nothing kept yet.")
+    assert nbstep("rm", "a", cwd=project).returncode == 1
+    assert nbstep("ls", "--json", cwd=project).stdout == "[]\n"
+    assert not (project / ".nbstep").exists()
+
+
+def test_what_the_shell_deletes_is_gone_for_the_kernel_and_comes_back(project: Path, cache: Cache) -> None:
+    assert nbstep("rm", "user:1", cwd=project).stdout == "Deleted 1 entry: user:1. Undo: nbstep undo\n"
+    assert "user:1" not in cache
+    assert nbstep("undo", cwd=project).returncode == 0
+    assert cache.get("user:1") == {"a": 1}
+
+
+def test_exit_codes_tell_done_from_nothing_matched_from_wrong_usage(project: Path, cache: Cache) -> None:
+    codes = [nbstep(*words, cwd=project).returncode for words in (["ls"], ["rm", "nothing"], ["frobnicate"])]
+    assert codes == [0, 1, 2]
+    assert "There is no verb" in nbstep("frobnicate", cwd=project).stderr
+
+
+def test_a_pipe_gets_whole_keys_without_colour_and_json(project: Path, cache: Cache) -> None:
+    text = nbstep("ls", cwd=project).stdout
+    assert "k" * 150 in text
+    assert "\x1b" not in text
+    assert {row["key"] for row in json.loads(nbstep("ls", "--json", cwd=project).stdout)} == {"user:1", "k" * 150}
+
+
+def test_a_table_fits_its_terminal(project: Path, cache: Cache) -> None:
+    table = nbstep("ls", cwd=project, COLUMNS="60").stdout.splitlines()[2:]
+    assert [line for line in table if len(line) > 60] == []
+
+
+def run_in_terminal(project: Path, **env: str) -> str:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nbstep.cli", "ls"], cwd=project, env=environment(TERM="xterm", **env), stdout=terminal
+    )
+    os.close(terminal)
+    said = b""
+    try:
+        while chunk := os.read(controller, 65536):
+            said += chunk
+    except OSError:  # how Linux reports the end of a terminal
+        pass
+    os.close(controller)
+    assert process.wait(60) == 0
+    return said.decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+def test_a_terminal_gets_colour_unless_it_wants_none(project: Path) -> None:
+    from test_commands import keep_error
+
+    keep_error(Cache(project / ".nbstep"), "user:999", ValueError("no"))
+    assert "\x1b[31m✕ failed" in run_in_terminal(project)
+    assert "\x1b" not in run_in_terminal(project, NO_COLOR="1")
+
+
+def test_a_terminal_without_unicode_still_shows_every_row(project: Path, cache: Cache) -> None:
+    cache.set("日本", 1)
+    done = nbstep("ls", cwd=project, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0
+    assert r"\u65e5\u672c" in done.stdout
+
+
+def test_a_reader_that_has_enough_is_no_error(project: Path, cache: Cache) -> None:
+    command = [sys.executable, "-m", "nbstep.cli", "ls"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, cwd=project, env=environment(), stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_version(project: Path) -> None:
+    assert nbstep("--version", cwd=project).stdout == f"nbstep {__version__}\n"
+
+
+def test_the_command_does_without_ipython_and_widgets(project: Path, cache: Cache) -> None:
+    script = (
+        "import sys; from nbstep.cli import main; main(['ls']);"
+        "print(sorted({'IPython', 'ipywidgets', 'anywidget', 'joblib', 'numpy', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

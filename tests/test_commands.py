@@ -1,0 +1,277 @@
+"""The verbs that `%nbstep` and `nbstep` share (N6), on real caches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import pytest
+
+from nbstep import Cache, Err
+from nbstep.cache.records import Facts
+from nbstep.commands import VERBS, CommandOutcome, run_command
+from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
+from nbstep.runlog import Recorder, runs_directory
+from nbstep.stores.base import run_now
+from nbstep.tables import Screen
+
+NOTEBOOK = Screen(width=100, notebook=True)
+
+
+def keep_error(cache: Cache, key: str, error: Exception, source: str | None = None) -> None:
+    try:
+        raise error
+    except Exception as raised:
+        facts = Facts(took_s=0.4, place=Place("churn.ipynb", 3, 2), source=source)
+        run_now(cache.keep(key, Err(raised), facts))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    made = Cache(tmp_path / ".nbstep")
+    for key in ("user:1", "user:2", "raw"):
+        made.set(key, {"key": key})
+    keep_error(made, "user:999", ValueError("no such user"), "lambda: fetch_user(999)")
+    keep_error(made, "user:998", LookupError("no luck"))
+    return made
+
+
+@pytest.fixture
+def run(cache: Cache) -> Callable[..., CommandOutcome]:
+    return lambda command, screen=NOTEBOOK: run_command(command, cache=cache, screen=screen)
+
+
+def test_n6_a_magics_line_and_a_shells_words_are_the_same(cache: Cache) -> None:
+    line, words = run_command("ls user:* error:", cache=cache), run_command(["ls", "user:*", "error:"], cache=cache)
+    assert line.text.startswith("2 of 5 entries · 2 failed")
+    assert line == words
+
+
+def test_n6_ls_takes_the_panels_queries(run: Callable[..., CommandOutcome]) -> None:
+    keys = [row["key"] for row in json.loads(run("ls error:ValueError --json").text)]
+    assert keys == ["user:999"]
+    assert run("ls nowhere").exit_code == 1
+    assert run("ls nowhere").text == "None of 5 entries matches nowhere"
+
+
+def test_a_quoted_query_reaches_ls_whole_from_a_shell_too(cache: Cache) -> None:
+    cache.set("two words", 1)
+    for command in ("ls 'two words'", ["ls", "two words"]):
+        assert "1 of 6 entries" in run_command(command, cache=cache).text
+
+
+def test_an_empty_cache_says_when_something_will_appear(tmp_path: Path) -> None:
+    text = run_command("ls", cache=Cache(tmp_path / "c")).text
+    assert text.startswith("Nothing kept yet. A step with a key appears here when it has run.")
+
+
+def test_n6_rm_deletes_at_once_and_prints_the_undo_that_brings_it_all_back(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    outcome = run("rm user:1 user:99?")
+    assert outcome.text == "Deleted 3 entries: user:1, user:998, user:999. Undo: %nbstep undo"
+    assert sorted(cache.keys()) == ["raw", "user:2"]
+    assert run("undo").exit_code == 0
+    assert sorted(cache.keys()) == ["raw", "user:1", "user:2", "user:998", "user:999"]
+
+
+def test_rm_of_an_unknown_key_deletes_nothing_and_names_what_is_near(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    outcome = run("rm user:1 user:3")
+    assert outcome.exit_code == 1
+    assert outcome.text.startswith("Nothing is kept under user:3. Near it: user:")
+    assert len(cache) == 5
+
+
+def test_rm_takes_a_key_as_it_is_shown(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    cache.set("a\nb\u202e", 1)
+    assert "Deleted 1 entry: a\\nb\\u202e." in run(r"rm 'a\nb\u202e'").text
+    assert "a\nb\u202e" not in cache
+
+
+def test_n6_clear_does_not_ask_and_prints_the_undo(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    assert run("clear", Screen()).text == "Deleted all 5 entries. Undo: nbstep undo"
+    assert cache.keys() == []
+    assert run("clear").text == "Nothing to clear."
+    run("undo")
+    assert len(cache) == 5
+
+
+def test_c2_undo_of_a_key_brings_that_one_back(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    run("rm user:1 user:2")
+    assert run("undo user:2").text == "Restored 1 entry: user:2"
+    assert "user:1" not in cache
+    assert run("undo user:3").exit_code == 1
+
+
+def test_d4_show_gives_preview_and_provenance_without_loading(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    text = run("show user:1").text
+    assert text.startswith("✓ user:1   ok\n  dict")
+    assert "{'key': 'user:1'}" in text
+
+
+def test_e5_show_of_an_error_gives_message_traceback_and_source(run: Callable[..., CommandOutcome]) -> None:
+    text = run("show user:999").text
+    assert text.startswith("✕ user:999   failed\n  ValueError: no such user\n")
+    assert "churn.ipynb, In [3], line 2" in text
+    assert "Traceback (most recent call last):" in text
+    assert "lambda: fetch_user(999)" in text
+    assert text.endswith("Try again: %nbstep retry user:999")
+
+
+def test_n7_nothing_hostile_is_printed_raw(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    keep_error(cache, "k\x1b]8;;http://x\x07\u202e", ValueError("m\x1b[2J\u2066"))
+    for command in ("ls", r"show 'k\x1b]8;;http://x\x07\u202e'", r"retry 'k\x1b]8;;http://x\x07\u202e'"):
+        outcome = run(command)
+        assert outcome.exit_code == 0
+        assert outcome.text.replace("\n", "").isprintable()
+
+
+def test_n6_show_as_loads_a_value_under_a_name(run: Callable[..., CommandOutcome]) -> None:
+    outcome = run("show user:1 --as u")
+    assert outcome.binds == ("u", {"key": "user:1"})
+    assert run("show user:999 --as u").exit_code == 1
+    assert run("show user:999 --as u").binds is None
+
+
+def test_show_as_is_refused_in_a_shell_and_for_what_is_no_name(run: Callable[..., CommandOutcome]) -> None:
+    assert run("show user:1 --as u", Screen()).text.startswith("--as binds a name in a notebook")
+    assert run("show user:1 --as 1u").exit_code == 2
+
+
+def test_show_as_json_carries_the_key_and_every_fact(run: Callable[..., CommandOutcome]) -> None:
+    record = json.loads(run("show user:999 --json").text)
+    assert (record["key"], record["status"], record["facts"]["from"]) == (
+        "user:999", "failed", "churn.ipynb, In [3], line 2",
+    )  # fmt: skip
+
+
+def log_run(cache: Cache, name: str, at: float, *steps: tuple[str, str]) -> None:
+    assert cache.directory is not None
+    record = Recorder(runs_directory(cache.directory))
+    record(RunStarted(name, at, None, Place(), "normal", cache.place))
+    for number, (key, outcome) in enumerate(steps):
+        record(StepAsked(name, number, key, Place(), at))
+        record(StepHit(name, number, key, outcome, at, at, 1.5, 10))  # type: ignore[arg-type]
+    record(RunFinished(name, at, "ok", 1.0))
+
+
+def test_e3_retry_deletes_the_errors_that_the_last_run_met(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    log_run(cache, "r1", 1000.0, ("user:998", "error"))
+    log_run(cache, "r2", 2000.0, ("user:1", "ok"), ("user:999", "error"))
+    outcome = run("retry")
+    assert outcome.text == (
+        "Deleted 1 kept error; it runs again when it is next asked: user:999. Undo: %nbstep undo"
+    )  # fmt: skip
+    assert run("retry").text == "The last run met no error that is still kept. 1 older one: %nbstep retry '*'"
+
+
+@pytest.mark.parametrize("name", ["user:99?", "LookupError", "user:998"])
+def test_e3_retry_takes_a_key_a_glob_or_a_type_and_never_a_value(
+    cache: Cache, run: Callable[..., CommandOutcome], name: str
+) -> None:
+    assert run(["retry", name]).exit_code == 0
+    assert [meta.key for meta in cache.errors()] == ([] if "?" in name else ["user:999"])
+    assert run("retry user:1").exit_code == 1
+    assert "user:1" in cache
+
+
+def test_ls_shows_hits_and_time_saved_from_the_run_log(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    log_run(cache, "r1", 1000.0, ("user:1", "ok"))
+    assert "saved 1.5 s" in run("ls").text.splitlines()[0]
+
+
+def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[..., CommandOutcome]) -> None:
+    outcome = run(["export", "user:*", str(tmp_path / "out")])
+    assert outcome.text.startswith("Exported 2 values to ")
+    values = [joblib.load(path)["key"] for path in (tmp_path / "out").iterdir()]
+    assert sorted(values) == ["user:1", "user:2"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("lss", "There is no verb 'lss'. Did you mean %nbstep ls?"),
+        ("frobnicate", "There is no verb 'frobnicate'. See: %nbstep help"),
+        ("rm", "Usage: %nbstep rm KEY|GLOB…"),
+        ("show a b", "Usage: %nbstep show KEY [--as NAME] [--json]"),
+        ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--json]"),
+        ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB…"),
+        ("show 'user", "A quotation mark is missing its partner."),
+        ("show a --as", "--as needs a name behind it."),
+        ("ls --cache /no/such/folder", "--cache /no/such/folder: there is no cache in that folder."),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_what_to_write(
+    run: Callable[..., CommandOutcome], command: str, expected: str
+) -> None:
+    assert run(command) == CommandOutcome(expected, exit_code=2)
+
+
+def test_a_bad_duration_is_wrong_usage(run: Callable[..., CommandOutcome]) -> None:
+    assert run("ls unused:soon").exit_code == 2
+    assert "\n" not in run("ls unused:soon").text
+
+
+def test_a_key_may_start_with_a_dash_behind_two(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    cache.set("--cache", 1)
+    assert run("rm -- --cache").text.startswith("Deleted 1 entry: --cache.")
+
+
+def test_help_lists_every_verb_and_explains_one(run: Callable[..., CommandOutcome]) -> None:
+    assert [name for name in VERBS if f"  {name}" not in run("help").text] == []
+    assert run("").text == run("help").text == run("--help").text
+    assert run("help rm").text == run("rm --help").text
+    assert run("help rm").text.startswith("%nbstep rm KEY|GLOB…\n")
+
+
+def test_panel_gives_the_notebook_the_cache_and_everybody_else_the_table(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    assert run("panel").opens_panel is cache
+    assert run("panel").text == run("ls").text
+
+
+def test_cache_option_names_another_cache(tmp_path: Path) -> None:
+    Cache(tmp_path / "proj" / ".nbstep").set("there", 1)
+    for folder in (tmp_path / "proj", tmp_path / "proj" / ".nbstep"):
+        assert "there" in run_command(["--cache", str(folder), "ls"]).text
+
+
+class AsyncStore:
+    """The smallest async store: no keys, no clear."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
+    async def set(self, key: str, value: bytes) -> None:
+        self.kept[key] = value
+
+    async def has(self, key: str) -> bool:
+        return key in self.kept
+
+    async def delete(self, key: str) -> bool:
+        return self.kept.pop(key, None) is not None
+
+
+def test_c1_verbs_work_over_an_async_store_outside_a_loop_and_say_so_inside() -> None:
+    import asyncio
+
+    cache = Cache(AsyncStore())
+
+    async def fill() -> CommandOutcome:
+        await cache.set("user:1", 1)
+        return run_command("ls", cache=cache)
+
+    inside = asyncio.run(fill())
+    assert (inside.exit_code, inside.text) == (
+        2, "This cache's store is async: await its methods instead, as in await cache.entries()",
+    )  # fmt: skip
+    assert "user:1" in run_command("ls", cache=cache).text
+    assert run_command("rm user:1", cache=cache).exit_code == 0
