@@ -182,7 +182,7 @@ def _comes_back(stream: bytes, text: ErrorText, error: BaseException) -> bool:
     if type(back).__qualname__ != type(error).__qualname__ or isinstance(back, CachedError):
         return False
     try:
-        str(back), repr(back)
+        _ = str(back), repr(back)
     except Exception:  # noqa: BLE001 - its own __str__ misses something
         return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
@@ -13,9 +13,6 @@ from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.redaction import redact_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document
-
-if TYPE_CHECKING:
-    from nbstep.cache import failure, serializer
 
 _SOURCE_CHARS: Final = 4096
 
@@ -60,12 +57,14 @@ class Keeper:
         Raises:
             Unreadable: The content is damaged, or cannot be unpickled here.
         """
+        from nbstep.cache import failure, serializer  # with cloudpickle 50 ms: only where something is kept or loaded
+
         stream, buffers = entry.read_payload(document, head)
         if head.payload == "failure":
             error = head.meta.error
-            return Err(_failure().rebuild(stream, error or ErrorText(head.meta.type, "", "")))
+            return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
         try:
-            value = _serializer().deserialize(stream, buffers)
+            value = serializer.deserialize(stream, buffers)
         except Exception as error:
             raise _unloadable(head.meta, error) from error
         return value if head.payload == "value" else Err(value)
@@ -78,7 +77,9 @@ class Keeper:
         return self._shown(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
     def _value(self, meta: Meta, value: Any, payload: entry.Payload) -> tuple[Meta, entry.Content]:
-        serialized = _serializer().serialize(value)
+        from nbstep.cache import serializer  # as in load()
+
+        serialized = serializer.serialize(value)
         preview = self._shown(preview_text(value)) if self.previews else ""
         described = replace(
             meta, type=type_text(value), shape=shape_text(value), preview=preview, packages=serialized.packages
@@ -86,9 +87,10 @@ class Keeper:
         return described, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
     def _failure(self, meta: Meta, error: Exception) -> tuple[Meta, entry.Content]:
-        failure = _failure()
+        from nbstep.cache import failure, serializer  # as in load()
+
         taken = failure.take_apart(error, self.redact)
-        packages = _serializer().package_versions(set(taken.modules))
+        packages = serializer.package_versions(set(taken.modules))
         meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
         if meta.facts.source is not None:
             meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
@@ -106,7 +108,9 @@ def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
 
 def _unloadable(meta: Meta, error: Exception) -> Unreadable:
     """Why verified bytes did not become a value: most often another version of a package."""
-    now = _serializer().package_versions(set(meta.packages))
+    from nbstep.cache import serializer  # as in load()
+
+    now = serializer.package_versions(set(meta.packages))
     changed = [
         f"{name} {then} then, {now.get(name, 'none')} now"
         for name, then in meta.packages.items()
@@ -118,16 +122,3 @@ def _unloadable(meta: Meta, error: Exception) -> Unreadable:
     if changed:
         return Unreadable("incompatible", f"{'; '.join(changed)}: {problem}")
     return Unreadable("unreadable", f"it cannot be loaded: {problem}")
-
-
-# cloudpickle takes 50 ms to import: only where something is kept or loaded.
-def _serializer() -> serializer:
-    from nbstep.cache import serializer
-
-    return serializer
-
-
-def _failure() -> failure:
-    from nbstep.cache import failure
-
-    return failure

@@ -207,10 +207,12 @@ def _filled(record: dict[str, Any]) -> BaseException:
     cls = error_class(record["class"])
     args = [_part(part) for part in record["args"]]
     if "group" in record:
-        error = BaseExceptionGroup.__new__(cls, args[0], [rebuilt_error(member) for member in record["group"]])
+        error = cast("Any", BaseExceptionGroup.__new__)(
+            cls, args[0], [rebuilt_error(member) for member in record["group"]]
+        )
     else:
         maker = next(base for base in cls.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
-        error = cast("BaseException", maker.__new__(cls))
+        error = cast("BaseException", cast("Any", maker.__new__)(cls))
         error.args = tuple(args)
     for name, part in record["slots"].items():
         try:

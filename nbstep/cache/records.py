@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from nbstep.events import Outcome, Place, Reason
-from nbstep.stores.base import TrashTotals as TrashTotals
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -9,9 +10,9 @@ from typing import Any, Final
 REDACTED: Final = "<redacted>"
 
 _NAME: Final = (
-    r"(?:[\w.-]*[-_])?(?:api[-_]?key|access[-_]?key(?:[-_]?id)?|secret(?:[-_]?key)?|private[-_]?key|client[-_]?secret|signing[-_]?key"
+    r"(?:[\w.-]{0,40}[-_])?(?:api[-_]?key|access[-_]?key(?:[-_]?id)?|secret(?:[-_]?key)?|private[-_]?key|client[-_]?secret|signing[-_]?key"
     r"|(?:access|auth|refresh|id|session|security|bearer|csrf|xsrf)?[-_]?token|passw(?:or)?d|passphrase|pwd|authorization"
-    r"|(?:set-)?cookies?|credentials?|signature|sig|sessionid|jwt)"
+    r"|(?:set-)?cookies?|credentials?|sessionid|jwt)"
 )
 _SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
 _SECRET_HEADER: Final = re.compile(r"[\w-]*(?:-key|-token|-secret|-auth|-signature)", re.IGNORECASE)
@@ -27,34 +28,38 @@ _HARMLESS_HEADERS: Final = frozenset(
     }
 )  # fmt: skip
 
-_RULES: Final = (
+# Compiled at first use: an import must stay cheap.
+_RULES: Final[tuple[tuple[str, int, str], ...]] = (
     # scheme://user:password@host and scheme://token@host
-    (re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#'\"@<>]{1,512}@", re.IGNORECASE), rf"\1{REDACTED}@"),
+    (r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#'\"@<>]{1,512}@", re.I, rf"\1{REDACTED}@"),
     # ?api_key=…&token=…
-    (re.compile(rf"([?&;]{_NAME}=)[^\s&#'\"<>;]+", re.IGNORECASE), rf"\1{REDACTED}"),
-    (re.compile(r"([?&](?:key|code|auth|x-amz-[\w-]+|x-goog-[\w-]+)=)[^\s&#'\"<>;]+", re.IGNORECASE), rf"\1{REDACTED}"),
-    (re.compile(r"\b(Bearer|Basic|Digest|Negotiate)\s+[A-Za-z0-9+/=._~-]{6,}"), rf"\1 {REDACTED}"),
+    (rf"([?&;]{_NAME}=)[^\s&#'\"<>;]+", re.I, rf"\1{REDACTED}"),
+    (r"([?&](?:key|code|auth|sig|signature|x-amz-[\w-]+|x-goog-[\w-]+)=)[^\s&#'\"<>;]+", re.I, rf"\1{REDACTED}"),
+    (r"\b(Bearer|Basic|Digest|Negotiate)\s+(?=\S{0,200}[\d=+/_]|\S{20})[A-Za-z0-9+/=._~-]{6,}", 0, rf"\1 {REDACTED}"),
     # 'Authorization': 'Basic …', "x-api-key": "…", password='…', (b"x-auth-token", b"…")
     (
-        re.compile(
-            rf"""((?:['"]|\b)(?:{_NAME}|[\w-]+(?:-key|-token|-secret|-auth))['"]?\s*[:=,]\s*[bBrRfF]?)(?:'[^'\n]*'|"[^"\n]*")""",
-            re.IGNORECASE,
-        ),
+        rf"""((?:['"]|\b)(?:{_NAME}|[\w-]{{1,40}}(?:-key|-token|-secret|-auth))['"]?\s*[:=,]\s*[bBrRfF]?)(?:'[^'\n]*'|"[^"\n]*")""",
+        re.I,
         rf"\1'{REDACTED}'",
     ),
     # Authorization: Basic …, password=…
-    (re.compile(rf"\b({_NAME}\s*[:=]\s*)(?!\s)(?!['\"]|{REDACTED})[^\s'\",;&)}}\]]{{4,}}", re.IGNORECASE), rf"\1{REDACTED}"),
-    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), REDACTED),
-    (re.compile(r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9_-]{16,}\b"), REDACTED),
-    (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,})"), REDACTED),
-    (re.compile(r"\bhf_[A-Za-z0-9]{20,}\b|\bAIza[0-9A-Za-z_-]{30,}\b|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), REDACTED),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
-)  # fmt: skip
+    (rf"\b({_NAME}\s*[:=]\s*)(?!\s)(?!['\"]|{REDACTED})[^\s'\",;&)}}\]]{{4,}}", re.I, rf"\1{REDACTED}"),
+    (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", 0, REDACTED),
+    (r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9_-]{16,}\b", 0, REDACTED),
+    (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})", 0, REDACTED),
+    (r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|hf_[A-Za-z0-9]{20,}\b|AIza[0-9A-Za-z_-]{30,}\b)", 0, REDACTED),
+    (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", 0, REDACTED),
+    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S, REDACTED),
+)
 # A literal headers={…}, cookies={…} or auth=(…) in a line of source: every text in it but the names.
 _LITERAL: Final = re.compile(r"\b(headers|cookies|auth)(\s*=\s*)(\{[^{}]*\}|\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE)
 _DICT_VALUE: Final = re.compile(r"""(:\s*)[bBrRfFuU]*(?:'[^'\n]*'|"[^"\n]*")""")
 _ANY_STRING: Final = re.compile(r"""[bBrRfFuU]*(?:'[^'\n]*'|"[^"\n]*")""")
 _COMMON_VALUE_CHARS: Final = 6
+# Needed to make the request at all, or the same for everybody.
+_EVERYBODY_SENDS: Final = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
+)
 
 
 def redact_text(text: str) -> str:
@@ -62,22 +67,25 @@ def redact_text(text: str) -> str:
 
     >>> redact_text("GET https://ada:hunter2@api.x.com/v1?api_key=abc&page=2 failed")
     'GET https://<redacted>@api.x.com/v1?api_key=<redacted>&page=2 failed'
-    >>> redact_text('httpx.get(url, headers={"X-Team": "blue"})')
-    'httpx.get(url, headers={"X-Team": \\'<redacted>\\'})'
+    >>> print(redact_text('httpx.get(url, headers={"X-Team": "blue"})'))
+    httpx.get(url, headers={"X-Team": '<redacted>'})
     """
     text = _LITERAL.sub(_redact_literal, text)
-    for pattern, replacement in _RULES:
+    for pattern, replacement in _compiled_rules():
         text = pattern.sub(replacement, text)
     return text
+
+
+@functools.cache
+def _compiled_rules() -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(pattern, flags), replacement) for pattern, flags, replacement in _RULES)
 
 
 def _redact_literal(match: re.Match[str]) -> str:
     name, between, literal = match.groups()
     if literal.startswith("{"):
-        literal = _DICT_VALUE.sub(rf"\1'{REDACTED}'", literal)
-    else:
-        literal = _ANY_STRING.sub(f"'{REDACTED}'", literal)
-    return name + between + literal
+        return name + between + _DICT_VALUE.sub(rf"\1'{REDACTED}'", literal)
+    return name + between + _ANY_STRING.sub(f"'{REDACTED}'", literal)
 
 
 def is_secret_name(name: Any) -> bool:
@@ -128,12 +136,6 @@ def telling_values(headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> se
         if credentials and scheme.lower() in {"basic", "bearer", "digest", "token", "negotiate"}:
             values.add(credentials)
     return values
-
-
-# Needed to make the request at all, or the same for everybody.
-_EVERYBODY_SENDS: Final = frozenset(
-    {"host", "connection", "content-length", "accept", "accept-encoding", "content-type", "transfer-encoding"}
-)
 
 
 def _header_text(value: Any) -> str:

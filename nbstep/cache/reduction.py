@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import enum
 import io
 import pickle
@@ -103,7 +102,7 @@ class PartPickler(cloudpickle.Pickler):
         if isinstance(reduced, str):
             return NotImplemented
         func, args, *rest = cast("tuple[Any, ...]", reduced)
-        if func in (copyreg.__newobj__, getattr(copyreg, "__newobj_ex__", None)):
+        if getattr(func, "__name__", "") in {"__newobj__", "__newobj_ex__"}:
             args = (args[0], *(self.clean(argument) for argument in args[1:]))
         else:
             args = tuple(self.clean(argument) for argument in args)
@@ -251,15 +250,15 @@ def _requests_response(response: Any, clean: Clean) -> Any:
     )
 
 
-def _headers(headers: Any, clean: Clean) -> Any:
+def _headers(headers: Any, _: Clean) -> Any:
     return type(headers), (harmless_headers(headers.items()),)
 
 
-def _multidict(headers: Any, clean: Clean) -> Any:
+def _multidict(headers: Any, _: Clean) -> Any:
     return pickled.multidict_proxy, (harmless_headers(headers.items()),)
 
 
-def _message(headers: Any, clean: Clean) -> Any:
+def _message(headers: Any, _: Clean) -> Any:
     return pickled.http_message, (harmless_headers(headers.items()),)
 
 

@@ -139,6 +139,10 @@ def package_versions(modules: set[str]) -> dict[str, str]:
     return versions
 
 
+def _leave_out(_: pickle.PickleBuffer) -> bool:
+    return False
+
+
 class _Nowhere(io.RawIOBase):
     def write(self, part: Any) -> int:
         return len(part)
@@ -147,7 +151,7 @@ class _Nowhere(io.RawIOBase):
 def _probe(value: Any) -> Exception | None:
     """The error that pickling `value` raises; buffers are left out, so that large arrays cost nothing."""
     try:
-        ValuePickler(_Nowhere(), lambda _: False).dump(value)
-    except Exception as error:
+        ValuePickler(_Nowhere(), _leave_out).dump(value)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return error
     return None

@@ -45,7 +45,8 @@ def open_store(where: Any) -> Store:
         raise TypeError(f"cache={where.__name__} is a class: give an object of it, cache={where.__name__}()")
     if where is None or isinstance(where, bool | int | float | bytes | list | tuple | set | frozenset):
         raise TypeError(
-            f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, or an object with get, set, has and delete'
+            f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, '
+            "or an object with get, set, has and delete"
         )
     return MappingStore(where)
 

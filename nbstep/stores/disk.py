@@ -44,7 +44,7 @@ class DiskStore:
         CacheDirectoryError: The folder cannot be created or written.
     """
 
-    is_async: Final = False
+    is_async: bool = False
 
     def __init__(
         self,

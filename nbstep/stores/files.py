@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import platform
 import re
-import socket
 import stat
 import sys
 import time
@@ -149,7 +149,7 @@ def is_real_folder(path: Path) -> bool:
 
 def temp_name() -> str:
     """A new name for a temporary file; it tells which process made it."""
-    host = re.sub(r"[^0-9A-Za-z-]", "-", socket.gethostname())[:64] or "host"
+    host = re.sub(r"[^0-9A-Za-z-]", "-", platform.node())[:64] or "host"
     return f"{os.urandom(12).hex()}.{os.getpid()}.{host}"
 
 
@@ -224,9 +224,7 @@ def collect_temps(folder: Path, now_s: float) -> None:
             match = _TEMP_NAME.fullmatch(item.name)
             try:
                 age_s = now_s - item.stat(follow_symlinks=False).st_mtime
-                dead = (
-                    bool(match) and item.name.endswith(f".{here}") and match is not None and not _lives(int(match[1]))
-                )
+                dead = match is not None and item.name.endswith(f".{here}") and not _lives(int(match[1]))
                 if match and (age_s > 86400 or (age_s > 300 and dead)):
                     os.unlink(item.path)
             except OSError:

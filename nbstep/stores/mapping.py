@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import functools
 import inspect
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, Final, cast
 
 from nbstep.stores.base import BytesDocument, Document, Part, Spot, TrashTotals
@@ -67,7 +69,7 @@ class MappingStore:
         TypeError: It lacks a method.
     """
 
-    directory: Final = None
+    directory: Path | None = None
 
     def __init__(self, target: Any, place: str | None = None) -> None:
         if isinstance(target, MutableMapping):
@@ -230,10 +232,8 @@ class MappingStore:
         raise ValueError(f"{self._name}.get does not hand back what {self._name}.set was given, neither bytes nor text")
 
     async def _delete(self, key: str) -> None:
-        try:
+        with contextlib.suppress(KeyError):
             await self._call("delete", key)
-        except KeyError:
-            pass
         self._seen.pop(key, None)
 
     async def _save_copy(self, key: str, batch: str) -> bool:
