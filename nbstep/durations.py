@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import timedelta
@@ -17,7 +18,7 @@ def to_seconds(value: Duration | None, option: str) -> float | None:
     """Seconds of a duration given as a number, a `timedelta` or text such as `"15m"` or `"2h30m"`.
 
     Args:
-        value: The duration; None means "no limit" and stays None.
+        value: The duration; None and infinity mean "no limit", which is None.
         option: The option's name, for the message.
 
     Raises:
@@ -38,8 +39,8 @@ def to_seconds(value: Duration | None, option: str) -> float | None:
     else:
         seconds = float(value)
     if not seconds >= 0:
-        raise ValueError(f"{option}= cannot be negative; got {value!r}")
-    return seconds
+        raise ValueError(f"{option}= takes a duration of 0 or more; got {value!r}")
+    return None if math.isinf(seconds) else seconds
 
 
 def _parse(text: str, option: str) -> float:

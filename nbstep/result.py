@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 from nbstep.errors import StepFailed
 
@@ -56,14 +56,20 @@ class Err(Generic[E]):
     """
 
     __match_args__ = ("error",)
-    __slots__ = ("__weakref__", "_error", "_unseen_of")
+    __slots__ = ("__weakref__", "_error", "_raised", "_unseen_of")
 
-    ok: Final = False
     value: Final = None
 
     def __init__(self, error: E) -> None:
         self._error = error
+        self._raised: BaseException | None = None
         self._unseen_of: str | None = None
+
+    @property
+    def ok(self) -> Literal[False]:
+        """Always False; asking counts as looking."""
+        self._unseen_of = None
+        return False
 
     @property
     def error(self) -> E:
@@ -78,9 +84,7 @@ class Err(Generic[E]):
             BaseException: the error.
         """
         error = self.error
-        if isinstance(error, BaseException):
-            raise error
-        raise StepFailed(None, error)
+        raise self._raised or (error if isinstance(error, BaseException) else StepFailed(None, error))
 
     def __repr__(self) -> str:
         return f"Err({self.error!r})"
@@ -96,6 +100,13 @@ class Err(Generic[E]):
 
 
 Result: TypeAlias = Ok[T] | Err[E]
+
+
+def handed_back(error: Any, raised: BaseException) -> Err[Any]:
+    """An `Err` of a step that hands its failure back; `unwrap` raises `raised`, which the run knows as that step's."""
+    result = Err(error)
+    result._raised = raised  # pyright: ignore[reportPrivateUsage]
+    return result
 
 
 def unseen(result: Err[Any], of: str) -> Err[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, Final
 
 # Named, not imported: none of these libraries is a dependency. Matched against every class in the error's MRO.
@@ -17,8 +18,12 @@ _PASSING_CLASSES: Final = frozenset(
         "aiohttp.client_exceptions.ClientConnectionError",
         "aiohttp.client_exceptions.ClientPayloadError",
         "http.client.RemoteDisconnected",
+        "http.client.IncompleteRead",
         "socket.gaierror",
     }
+)
+_PASSING_ERRNOS: Final = frozenset(
+    {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EAGAIN}
 )
 _LASTING_CLASSES: Final = frozenset({"httpx.UnsupportedProtocol", "httpx.LocalProtocolError"})
 
@@ -41,8 +46,8 @@ def transient(error: BaseException) -> bool:
         return True
     if "urllib.error.URLError" in names:
         reason = getattr(error, "reason", None)
-        return isinstance(reason, OSError)
-    return False
+        return isinstance(reason, BaseException) and transient(reason)
+    return isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
 
 
 def http_status(error: BaseException) -> int | None:

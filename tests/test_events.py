@@ -1,0 +1,55 @@
+"""Events: who is told, and that a listener never breaks a step."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from nbstep.events import CacheChanged, Event, Finding, emit, listen
+
+CHANGED = CacheChanged("memory:", "kept", ("a",))
+
+
+def _broken(event: Event) -> None:
+    raise ZeroDivisionError("listener")
+
+
+def test_listeners_are_told_in_order_then_those_of_the_process() -> None:
+    told: list[tuple[str, Event]] = []
+    stop = listen(lambda event: told.append(("process", event)))
+    try:
+        emit(CHANGED, [lambda event: told.append(("first", event)), lambda event: told.append(("second", event))])
+    finally:
+        stop()
+    assert told == [("first", CHANGED), ("second", CHANGED), ("process", CHANGED)]
+
+
+def test_a_stopped_listener_hears_no_more() -> None:
+    told: list[Event] = []
+    stop = listen(told.append)
+    stop()
+    stop()
+    emit(CHANGED)
+    assert told == []
+
+
+def test_a_failing_listener_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Event] = []
+    emit(CHANGED, [_broken, told.append])
+    assert told == [CHANGED]
+    assert [(r.name, r.levelno, r.getMessage()) for r in caplog.records] == [
+        ("nbstep", logging.ERROR, "a listener failed on CacheChanged")
+    ]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_c3_a_finding_without_a_run_goes_to_logging(caplog: pytest.LogCaptureFixture) -> None:
+    emit(Finding(None, "k", "untrusted", "signed by another key"))
+    emit(Finding("run", "k", "untrusted", "told by its run"))
+    assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.WARNING, "signed by another key")]
+
+
+def test_events_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        CHANGED.cache = "other"  # type: ignore[misc]

@@ -1,0 +1,65 @@
+"""The only table of options (W2): one in the wrong place names the right one. The callables themselves: test_workflows.py."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from nbstep.options import CACHE_OPTIONS, STEP_OPTIONS, UNSET, WORKFLOW_OPTIONS, misplaced
+from nbstep.policy import POLICY_OPTIONS
+
+
+@pytest.mark.parametrize("option", sorted(set(WORKFLOW_OPTIONS) - set(STEP_OPTIONS)))
+def test_w2_a_workflow_option_at_a_step_names_create_workflow(option: str) -> None:
+    text = f"step takes no {option}=; it belongs to create_workflow(…, {option}=…)"
+    assert str(misplaced(option, "step")) == text
+
+
+@pytest.mark.parametrize("option", sorted(set(STEP_OPTIONS) - set(WORKFLOW_OPTIONS)))
+def test_w2_a_step_option_at_a_workflow_names_step(option: str) -> None:
+    text = f"create_workflow takes no {option}=; it belongs to step(…, {option}=…)"
+    assert str(misplaced(option, "create_workflow")) == text
+
+
+@pytest.mark.parametrize("option", CACHE_OPTIONS)
+@pytest.mark.parametrize("where", ["step", "create_workflow"])
+def test_w2_a_cache_option_elsewhere_names_cache(option: str, where: str) -> None:
+    assert str(misplaced(option, where)) == f"{where} takes no {option}=; it belongs to Cache(…, {option}=…)"
+
+
+@pytest.mark.parametrize("option", POLICY_OPTIONS)
+def test_w2_a_policy_option_at_the_executor_names_both_places(option: str) -> None:
+    error = misplaced(option, "workflow(body)")
+    assert isinstance(error, TypeError)
+    assert str(error) == (
+        f"workflow(body) takes no {option}=; it belongs to step(…, {option}=…) or create_workflow(…, {option}=…)"
+    )
+
+
+def test_w2_an_unknown_option_gets_the_nearest_known() -> None:
+    assert str(misplaced("retrys", "step")) == "step has no option retrys=; did you mean retries=?"
+
+
+def test_w2_an_unknown_option_like_none_lists_all() -> None:
+    assert str(misplaced("zzz", "step")) == f"step has no option zzz=; its options: {', '.join(STEP_OPTIONS)}"
+
+
+def test_w2_the_table_is_what_the_callables_take() -> None:
+    from nbstep import Cache, create_workflow, step
+
+    taken = {
+        function: {
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        for function in (create_workflow, Cache, type(step).__call__)
+    }
+    assert taken[create_workflow] == set(WORKFLOW_OPTIONS)
+    assert taken[Cache] == set(CACHE_OPTIONS)
+    assert taken[type(step).__call__] == set(STEP_OPTIONS) - set(POLICY_OPTIONS)
+
+
+def test_an_option_that_is_left_out_shows_as_such() -> None:
+    assert repr(UNSET) == "…"
