@@ -175,7 +175,9 @@ class KernelSide:
         if isinstance(view, str) and len(self._views) < _MOST_VIEWS:
             self._views.add(view)
         self._listen()
-        if not self._listed:
+        if self._listed:
+            await self._send_changes()
+        else:
             self._rows = await self._listing()
             self._listed = True
         rows = list(self._rows.values())

@@ -1,0 +1,266 @@
+"""The panel's kernel side, driven by the messages that a page sends (DESIGN section 6, T9, T10, T12)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_commands import AsyncStore, keep_error, log_run
+
+from nbstep import Cache, events
+from nbstep.events import RunFinished
+from nbstep.listing import entry_id
+from nbstep.notebook import kernelside
+from nbstep.notebook.kernelside import KernelSide
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "</script>", "javascript:alert(1)", "&#x3c;b&#x3e;",
+    "a\u202eb", "\x1b]8;;http://x\x07link", "nul\x00", "lone\ud800", "../../etc/passwd", "line\nbreak",
+]  # fmt: skip
+
+
+class Page:
+    """What a page would hold: it takes messages as the front end does."""
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.rows: dict[str, list[Any]] = {}
+        self.totals: dict[str, Any] = {}
+        self.notes: list[str] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.messages.put(json.loads(json.dumps(message, allow_nan=False, ensure_ascii=False).encode()))
+
+    def take(self, kind: str) -> dict[str, Any]:
+        """Takes messages until one of that kind came."""
+        while True:
+            message = self.messages.get(timeout=20)
+            self.totals = message.get("totals", self.totals)
+            if message["kind"] == "rows" and message["first"]:
+                self.rows.clear()
+            for row_id in message.get("gone", []):
+                del self.rows[row_id]
+            self.rows.update({row[0]: row for row in message.get("rows", [])})
+            if message["kind"] == "note":
+                self.notes.append(message["text"])
+            if message["kind"] == kind:
+                return message
+
+    @property
+    def labels(self) -> set[str]:
+        return {row[1] for row in self.rows.values()}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    made = Cache(tmp_path / ".nbstep")
+    for key in ("user:1", "user:2", "raw"):
+        made.set(key, {"key": key})
+    keep_error(made, "user:999", ValueError("no such user"), "lambda: fetch_user(999)")
+    return made
+
+
+@pytest.fixture
+def page() -> Page:
+    return Page()
+
+
+@pytest.fixture
+def side(cache: Cache, page: Page) -> Iterator[KernelSide]:
+    made = KernelSide(cache, page.send, changes_every_s=0.01)
+    made.receive({"kind": "ready", "view": "v1"})
+    page.take("rows")
+    yield made
+    made.close()
+
+
+def test_a_page_that_is_ready_gets_every_row_and_the_totals(cache: Cache, side: KernelSide, page: Page) -> None:
+    assert page.labels == {"user:1", "user:2", "raw", "user:999"}
+    assert (page.totals["entries"], page.totals["failed"], page.totals["place"]) == (4, 1, cache.place)
+    row = page.rows[entry_id("user:999")]
+    assert row[1:6] == ["user:999", "failed", "ValueError", "", "no such user"]
+
+
+def test_many_rows_come_in_several_messages(
+    cache: Cache, page: Page, side: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernelside, "ROWS_A_MESSAGE", 3)
+    side.receive({"kind": "ready", "view": "v2"})
+    first, last = page.take("rows"), page.take("rows")
+    assert (len(first["rows"]), first["first"], first["last"]) == (3, True, False)
+    assert (len(last["rows"]), last["first"], last["last"]) == (1, False, True)
+
+
+def test_n7_rows_hold_no_raw_control_characters_and_no_lone_surrogates(
+    cache: Cache, page: Page, side: KernelSide
+) -> None:
+    for key in HOSTILE:
+        cache.set(key, 1)
+    side.receive({"kind": "ready", "view": "v2"})
+    page.take("rows")
+    assert all(label.isprintable() for label in page.labels)
+    assert {entry_id(key) for key in HOSTILE} <= set(page.rows)
+
+
+def test_t12_only_ids_of_listed_entries_delete_anything(cache: Cache, side: KernelSide, page: Page) -> None:
+    for ids in (
+        ["user:1"],
+        ["../../x"],
+        [entry_id("user:1").upper()],
+        [entry_id("other")],
+        "user:1",
+        None,
+        [{}],
+        [None],
+    ):
+        side.receive({"kind": "delete", "ids": ids})
+        page.take("note")
+    for message in ("delete", None, 5, {"kind": []}, {"kind": "no such"}, {}, {"kind": "detail", "id": "user:1"}):
+        side.receive(message)
+    assert len(cache) == 4
+
+
+def test_e6_deleting_and_undoing_tells_the_page_what_went_and_came(cache: Cache, side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "delete", "ids": [entry_id("user:1"), entry_id("raw"), entry_id("raw")]})
+    page.take("note")
+    assert page.notes == ["Deleted 2 entries: user:1, raw"]
+    assert page.labels == {"user:2", "user:999"} == set(cache.keys())
+    assert page.totals["trashEntries"] == 2
+    side.receive({"kind": "undo"})
+    page.take("note")
+    assert page.labels == {"user:1", "user:2", "raw", "user:999"} == set(cache.keys())
+
+
+def test_retry_deletes_errors_alone(cache: Cache, side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "retry", "ids": [entry_id("user:1"), entry_id("user:999")]})
+    page.take("note")
+    assert page.notes == ["Deleted 1 kept error; it runs again when it is next asked: user:999"]
+    assert "user:1" in cache
+
+
+def test_delete_errors_and_clear(cache: Cache, side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "delete-errors"})
+    page.take("note")
+    assert page.labels == {"user:1", "user:2", "raw"}
+    side.receive({"kind": "clear"})
+    page.take("note")
+    assert page.labels == set() == set(cache.keys())
+    assert page.notes[-1] == "Deleted all 3 entries"
+    side.receive({"kind": "undo"})
+    page.take("note")
+    assert page.labels == {"user:1", "user:2", "raw"}
+
+
+def test_e5_the_detail_of_an_error_carries_its_traceback_and_where_it_stands(side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "detail", "id": entry_id("user:999")})
+    detail = page.take("detail")
+    assert detail["headline"] == "ValueError: no such user"
+    assert detail["traceback"].startswith("Traceback (most recent call last):")
+    assert ["from", "churn.ipynb, In [3], line 2"] in detail["facts"]
+    assert detail["source"] == "lambda: fetch_user(999)"
+
+
+def test_what_steps_keep_reaches_the_page_gathered(cache: Cache, side: KernelSide, page: Page) -> None:
+    for number in range(20):
+        cache.set(f"new:{number}", number)
+    cache.delete("raw")
+    expected = {"user:1", "user:2", "user:999", *(f"new:{number}" for number in range(20))}
+    while page.labels != expected:
+        page.take("change")
+    assert page.totals["entries"] == 23
+
+
+def test_changes_come_from_any_thread(cache: Cache, side: KernelSide, page: Page) -> None:
+    threads = [threading.Thread(target=cache.set, args=(f"t:{n}", n)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while page.totals["entries"] != 12:
+        page.take("change")
+
+
+def test_changes_of_another_cache_are_not_its_business(cache: Cache, side: KernelSide, page: Page) -> None:
+    Cache("memory:").set("elsewhere", 1)
+    cache.set("here", 1)
+    page.take("change")
+    assert "elsewhere" not in page.labels
+
+
+def test_the_end_of_a_run_brings_new_hits_and_time_saved(cache: Cache, side: KernelSide, page: Page) -> None:
+    log_run(cache, "r1", 1000.0, ("user:1", "ok"))
+    events.emit(RunFinished("r1", 1000.0, "ok", 1.0))
+    page.take("change")
+    assert page.totals["saved"] == 1.5
+    assert page.rows[entry_id("user:1")][10] == 1
+
+
+def test_refresh_finds_what_another_process_did(cache: Cache, side: KernelSide, page: Page, tmp_path: Path) -> None:
+    place = tmp_path / ".nbstep"
+    # Not told by an event of this process: the files change behind the panel's back.
+    (deleted,) = (path for path in place.rglob(f"{entry_id('raw')}.*") if path.is_file())
+    deleted.unlink()
+    side.receive({"kind": "refresh"})
+    page.take("note")
+    assert page.labels == {"user:1", "user:2", "user:999"}
+
+
+def test_it_stops_following_when_the_last_view_is_gone_and_starts_anew(
+    cache: Cache, side: KernelSide, page: Page
+) -> None:
+    listening = len(events._process_listeners)
+    side.receive({"kind": "ready", "view": "v2"})
+    side.receive({"kind": "closed", "view": "v1"})
+    assert len(events._process_listeners) == listening
+    side.receive({"kind": "closed", "view": "v2"})
+    assert len(events._process_listeners) == listening - 1
+    cache.set("meanwhile", 1)
+    side.receive({"kind": "ready", "view": "v3"})
+    while "meanwhile" not in page.labels:
+        page.take("rows")
+
+
+class Broken(dict[str, bytes]):
+    """A mapping whose deletion fails."""
+
+    def __delitem__(self, key: str) -> None:
+        raise OSError("the disk is on fire\x1b[31m")
+
+    def pop(self, *args: Any) -> Any:
+        raise OSError("the disk is on fire\x1b[31m")
+
+
+def test_a_store_that_fails_is_a_line_in_the_panel(page: Page) -> None:
+    cache = Cache(Broken())
+    cache.set("a", 1)
+    side = KernelSide(cache, page.send)
+    side.receive({"kind": "ready", "view": "v"})
+    side.receive({"kind": "delete", "ids": [entry_id("a")]})
+    assert page.take("note") == {"kind": "note", "text": "OSError: the disk is on fire\\x1b[31m", "failed": True}
+    side.close()
+
+
+def test_a_panel_over_an_async_store_works_on_its_loop(page: Page) -> None:
+    async def drive() -> set[str]:
+        cache = Cache(AsyncStore())
+        await cache.set("user:1", 1)
+        await cache.set("user:2", 2)
+        side = KernelSide(cache, page.send, changes_every_s=0.01)
+        # As ipykernel does: a request may come on another thread than the loop's.
+        await asyncio.to_thread(side.receive, {"kind": "ready", "view": "v"})
+        await asyncio.to_thread(page.take, "rows")
+        side.receive({"kind": "delete", "ids": [entry_id("user:1")]})
+        await asyncio.to_thread(page.take, "note")
+        await cache.set("user:3", 3)
+        while "user:3" not in page.labels:
+            await asyncio.to_thread(page.take, "change")
+        side.close()
+        return page.labels
+
+    assert asyncio.run(drive()) == {"user:2", "user:3"}

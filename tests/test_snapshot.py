@@ -1,0 +1,65 @@
+"""The saved table above the panel: escaped, capped, the same from run to run (N3, N7, T9)."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from sample_rows import NOW, a_failure, a_row
+from test_kernelside import HOSTILE
+
+from nbstep.listing import Totals
+from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
+from nbstep.words import shown
+
+TOTALS = Totals("~/p/<b>", 2, 1, 1000, 0, 0, 0.0)
+
+
+class Elements(HTMLParser):
+    """The tags and the text of a document."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_n7_hostile_keys_and_messages_make_no_element_and_no_attribute() -> None:
+    rows = [a_failure(key, label=shown(key), message=shown(key)) for key in HOSTILE]
+    found = Elements(snapshot_html(rows, TOTALS, NOW))
+    assert found.tags == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert found.attributes == {"class", "style"}
+    assert [key for key in HOSTILE if shown(key) not in found.text] == []
+
+
+def test_it_is_capped_and_says_how_many_more() -> None:
+    rows = [a_row(f"k:{n}") for n in range(MOST_ROWS + 1200)]
+    html, plain = snapshot_html(rows, TOTALS, NOW), snapshot_plain(rows)
+    assert html.count("<tr>") == MOST_ROWS + 1
+    assert "… and 1,200 more" in html
+    assert plain.splitlines()[-1] == "… and 1,200 more"
+
+
+def test_n3_the_plain_text_is_the_same_whatever_times_and_hits_are() -> None:
+    before = [a_row("user:1"), a_failure("user:999")]
+    after = [a_row("user:1", created=5.0, hits=7, size_bytes=9), a_failure("user:999", took_s=9.0)]
+    assert snapshot_plain(before) == snapshot_plain(after) == "ok      user:1\nfailed  user:999"
+
+
+def test_n3_the_html_stands_between_comments_that_one_pattern_removes() -> None:
+    html = snapshot_html([a_row()], TOTALS, NOW)
+    assert re.sub(r"(?s)<!--nbstep.*?nbstep-->", "", html) == ""
+
+
+def test_an_empty_cache_says_when_something_will_appear() -> None:
+    for text in (snapshot_html([], TOTALS, NOW), snapshot_plain([])):
+        assert "Nothing kept yet. A step with a key appears here when it has run." in text
