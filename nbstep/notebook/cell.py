@@ -31,6 +31,7 @@ class Cell:
 
     Attributes:
         info: IPython's record of it; None for a silent execution, which tells no `pre_run_cell`.
+        number: IPython's `In [n]`.
         run: Its run, once it has one.
         view: Its step list.
         outer: The run that was active before.
@@ -40,6 +41,7 @@ class Cell:
     """
 
     info: Any
+    number: int | None = None
     run: Run | None = None
     view: StepListView | None = None
     outer: Run | None = None
@@ -72,7 +74,8 @@ class CellRunner:
         """A cell begins; cells nest (`%%capture`)."""
         self.bind_step()
         with self._lock:
-            self._cells.append(Cell(info))
+            # Not `execution_count`: newer IPythons raise it before the cell runs, older ones after.
+            self._cells.append(Cell(info, self.shell.displayhook.prompt_count))
 
     def post_run_cell(self, result: Any) -> None:
         """A cell ended, with all that began inside it and told no end."""
@@ -163,7 +166,7 @@ class CellRunner:
             cache=cache,
             mode=line.mode,
             flags=line.policy,
-            place=self._place(),
+            place=self._place(cell),
             listeners=(view,),
             retry_errors=line.retry_errors,
             shown=True,
@@ -181,10 +184,10 @@ class CellRunner:
             raise CellStopped(f"--cache {line.cache}: there is no {name!r} in this notebook")
         return self.shell.user_ns[name]
 
-    def _place(self) -> Place:
+    def _place(self, cell: Cell) -> Place:
         names = self.shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")
         notebook = next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
-        return Place(notebook=notebook, cell=self.shell.execution_count)
+        return Place(notebook=notebook, cell=cell.number)
 
     # the name `step`
 

@@ -1,0 +1,453 @@
+"""%%workflow cells in a real IPython shell: N1, N2, N8 and W5, by running cells as a user does."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shells import Shell, open_shell
+
+import nbstep
+from nbstep.events import Event, RunFinished, RunStarted, StepAsked, listen
+from nbstep.result import Err, Ok
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with open_shell(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Event]]:
+    events: list[Event] = []
+    stop = listen(events.append)
+    yield events
+    stop()
+
+
+def runs(events: list[Event]) -> list[tuple[str | None, str]]:
+    """The names of the runs that were opened and how they ended."""
+    names = {e.run: e.name for e in events if isinstance(e, RunStarted)}
+    return [(names[e.run], e.outcome) for e in events if isinstance(e, RunFinished)]
+
+
+# N1: the body is an ordinary cell
+
+
+def test_n1_names_persist_and_the_last_expression_is_displayed(shell: Shell) -> None:
+    ran = shell.good("%%workflow sales\na = step(lambda: 20, key='a')\nb = 1\na + b + 21")
+    assert (ran.value, shell["a"], shell["b"]) == (42, 20, 1)
+    assert "sales   1 step: 1 ran" in ran.text
+
+
+def test_n1_the_comment_spelling_is_the_same_workflow(shell: Shell, heard: list[Event]) -> None:
+    shell.good("# %%workflow sales\nx = step(lambda: 1, key='a')")
+    assert runs(heard) == [("sales", "ok")]
+
+
+def test_n1_top_level_await(shell: Shell) -> None:
+    shell.good("calls = []\nasync def fetch(n):\n    calls.append(n)\n    return n * 2")
+    cell = (
+        "%%workflow\nimport asyncio\n"
+        "values = await asyncio.gather(*[step(fetch, n, key=f'n:{n}') for n in range(5)])\nvalues"
+    )
+    assert shell.good(cell).value == [0, 2, 4, 6, 8]
+    assert shell.good(cell).value == [0, 2, 4, 6, 8]
+    assert shell["calls"] == [0, 1, 2, 3, 4]
+
+
+def test_n1_kept_across_cells_and_only_missing_steps_run(shell: Shell) -> None:
+    shell.good("calls = []\ndef work(n):\n    calls.append(n)\n    return n")
+    shell.good("%%workflow\nfor n in range(3):\n    step(work, n, key=f'n:{n}')")
+    ran = shell.good("%%workflow\nfor n in range(4):\n    step(work, n, key=f'n:{n}')")
+    assert shell["calls"] == [0, 1, 2, 3]
+    assert "4 steps: 3 cached" in ran.text
+    assert "1 ran" in ran.text
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%workflow w\n'''a docstring\n  stays'''\nfrom __future__ import annotations\nx = step(lambda: 5, key='k')",
+        "%%workflow w\n\n\nx = step(lambda: 5, key='k');",
+        "%%workflow w\nx = (step(lambda: '''a\n  b''', key='k') and 5)",
+        "%%workflow w\n%time x = step(lambda: 5, key='k')",
+        "%%workflow w\n!true\nx = step(lambda: 5, key='k')",
+        "%%time\n%%workflow w\nx = step(lambda: 5, key='k')",
+        "%%workflow w\n%%time\nx = step(lambda: 5, key='k')",
+        "%%workflow w\n\n%%capture out\nx = step(lambda: 5, key='k')",
+        "%%capture out\n%%workflow w\nx = step(lambda: 5, key='k')",
+    ],
+)
+def test_n1_what_stands_in_cells_goes_on_working(shell: Shell, heard: list[Event], cell: str) -> None:
+    shell.good(cell)
+    assert shell["x"] == 5
+    assert runs(heard) == [("w", "ok")]
+
+
+def test_n1_the_list_goes_where_the_cell_s_output_goes(shell: Shell) -> None:
+    shell.good("%%capture out\n%%workflow w\nx = step(lambda: 5, key='k')")
+    assert "1 step: 1 ran" in shell["out"].stdout
+
+
+def frames(text: str) -> list[str]:
+    """`Cell In[1], line 7` and the like, as IPython shows them; names of files otherwise."""
+    return re.findall(r"^(?:File |Cell )(?:In\[\d+\], line \d+|\S+)", text, re.MULTILINE)
+
+
+def test_n1_an_error_in_line_7_says_line_7_and_shows_no_frame_of_nbstep(shell: Shell) -> None:
+    ran = shell.run("%%workflow\n1\n2\n3\n4\n5\nstep(lambda: 1 / 0, key='k')")
+    assert isinstance(ran.error, ZeroDivisionError)
+    assert "7 step(lambda: 1 / 0, key='k')" in ran.text
+    assert frames(ran.text) == ["Cell In[1], line 7", "Cell In[1], line 7"]
+    assert "hidden" not in ran.text
+
+
+def test_n1_frames_inside_the_thunk_stay(shell: Shell) -> None:
+    shell.good("def inner(x):\n    return {}[x]\ndef outer(x):\n    return inner(x)")
+    ran = shell.run("%%workflow\n\nstep(outer, 'nope', key='k')")
+    assert frames(ran.text) == ["Cell In[2], line 3", "Cell In[1], line 4", "Cell In[1], line 2"]
+
+
+def test_n1_an_await_in_a_failing_cell_shows_the_user_s_lines_only(shell: Shell) -> None:
+    ran = shell.run(
+        "%%workflow\nimport asyncio\nasync def bad():\n    await asyncio.sleep(0)\n    raise LookupError('gone')\n"
+        "await step(bad, key='k')"
+    )
+    assert isinstance(ran.error, LookupError)
+    assert frames(ran.text) == ["Cell In[1], line 6", "Cell In[1], line 5"]
+
+
+def test_n1_chained_causes_are_trimmed_too(shell: Shell) -> None:
+    ran = shell.run(
+        "%%workflow\ntry:\n    step(lambda: 1 / 0, key='k')\nexcept ZeroDivisionError as e:\n"
+        "    raise RuntimeError('outer') from e"
+    )
+    assert frames(ran.text) == ["Cell In[1], line 3", "Cell In[1], line 3", "Cell In[1], line 5"]
+    assert "hidden" not in ran.text
+
+
+def test_n1_tb_shows_the_trimmed_traceback_again(shell: Shell) -> None:
+    shell.run("%%workflow\n\nstep(lambda: 1 / 0, key='k')")
+    assert frames(shell.good("%tb").text) == ["Cell In[1], line 3", "Cell In[1], line 3"]
+
+
+def test_n1_an_error_of_the_body_is_untouched(shell: Shell) -> None:
+    ran = shell.run("%%workflow\nx = step(lambda: 1, key='k')\nx.nope")
+    assert isinstance(ran.error, AttributeError)
+    assert frames(ran.text) == ["Cell In[1], line 3"]
+
+
+def test_n1_wrong_arguments_show_the_user_s_line_only(shell: Shell) -> None:
+    ran = shell.run("%%workflow\n\nstep(42, key='k')")
+    assert isinstance(ran.error, TypeError)
+    assert frames(ran.text) == ["Cell In[1], line 3"]
+
+
+def test_n1_a_syntax_error_is_python_s_own(shell: Shell, heard: list[Event]) -> None:
+    ran = shell.run("%%workflow\nx = 1\ny = = 2")
+    assert isinstance(ran.error, SyntaxError)
+    assert "Cell In[1], line 3" in ran.text
+    assert runs(heard) == []
+
+
+def test_n9_a_kept_failure_ends_with_its_note_and_one_user_frame(shell: Shell) -> None:
+    shell.good("def f(x):\n    return {}[x]")
+    shell.run("%%workflow\nstep(f, 'nope', key='k')")
+    ran = shell.run("%%workflow\n\nstep(f, 'nope', key='k')")
+    assert isinstance(ran.error, KeyError)
+    assert frames(ran.text) == ["Cell In[3], line 3"]
+    assert "Try again:   %nbstep retry k" in ran.text
+    assert "✕ k  failed (cached)  KeyError: 'nope'" in ran.text
+
+
+# N1: the name `step`
+
+
+def test_n1_step_is_bound_where_the_name_is_free(shell: Shell) -> None:
+    assert shell["step"] is nbstep.step
+    shell.good("del step")
+    shell.good("step(lambda: 1, key='a')")
+
+
+def test_n1_the_user_s_own_step_stops_the_next_workflow_cell_in_one_line(shell: Shell) -> None:
+    shell.good("for step in range(3): pass")
+    ran = shell.run("%%workflow\nprint('ran')")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert ran.text.strip().count("\n") == 0
+    assert "run `del step`" in ran.text
+    shell.good("del step")
+    assert "ran" in shell.good("%%workflow\nprint('ran')").text
+
+
+def test_n1_a_cell_that_takes_the_name_itself_stops_before_anything_runs(shell: Shell) -> None:
+    ran = shell.run("%%workflow\nprint('ran')\nfor step in range(3):\n    print(step)")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert ran.text.strip() == (
+        "CellStopped: line 3 of this cell assigns `step`, the name of nbstep's function: use another name there, "
+        "for example `for s in …`"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["step = 1", "with open('x') as step: pass", "import os as step", "def step(): pass", "(step := 1)", "del step"],
+)
+def test_n1_every_way_to_take_the_name(shell: Shell, line: str) -> None:
+    assert type(shell.run(f"%%workflow\n{line}").error).__name__ == "CellStopped"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from nbstep import step",
+        "def f(step): step = 1",
+        "x = [step for step in (1, 2)]",
+        "g = lambda step: step",
+        "class A:\n    step = 1",
+        "a.step = 1",
+    ],
+)
+def test_n1_what_does_not_take_the_name(shell: Shell, line: str) -> None:
+    shell.good("class A: pass\na = A()")
+    shell.good(f"%%workflow\n{line}\nstep(lambda: 1, key='k')")
+
+
+def test_n1_who_keeps_our_step_under_another_name_may_use_this_one(shell: Shell) -> None:
+    shell.good("from nbstep import step as keep\nstep = 0.5")
+    assert shell.good("%%workflow\nkeep(lambda: step, key='k')").value == 0.5
+    shell.good("%%workflow\nfor step in range(2):\n    keep(lambda: 1, key='k2')")
+
+
+# flags
+
+
+def test_an_unknown_flag_is_one_line_that_names_the_known_ones(shell: Shell) -> None:
+    ran = shell.run("%%workflow sales --tll 1h\nprint('ran')")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert ran.text.strip().startswith("CellStopped: %%workflow has no flag --tll; did you mean --ttl? known: --mode,")
+    assert ran.text.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--ttl", "--ttl needs a value"),
+        ("--ttl soon", "is no duration"),
+        ("--mode quick", "--mode quick: use normal, refresh or offline"),
+        ("--retry-errors=1", "--retry-errors takes no value"),
+        ("--result 2x", "takes a name"),
+        ("--result step", "takes a name"),
+        ("a b", "quote a name with spaces"),
+        ("'a", "No closing quotation"),
+        ("--cache ftp://x/y", "ftp"),
+        ("--cache $nothing", "there is no 'nothing'"),
+        ("--on-drift perhaps", "use warn, rerun, error or ignore"),
+        ("--mode --ttl 1h", "--mode needs a value"),
+    ],
+)
+def test_a_wrong_flag_stops_the_cell_in_one_line(shell: Shell, line: str, said: str) -> None:
+    ran = shell.run(f"%%workflow {line}\nprint('ran')")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert said in ran.text
+    assert ran.text.strip().count("\n") == 0
+
+
+def test_flags_reach_the_run(shell: Shell) -> None:
+    shell.good("calls = []\ndef f(): calls.append(1)\nmine = {}")
+    shell.good("%%workflow 'two words' --cache $mine\nstep(f, key='k')")
+    assert list(shell["mine"]) == ["k"]
+    ran = shell.good("%%workflow --mode=refresh --cache $mine --ttl 1h  # a comment\nstep(f, key='k')")
+    assert shell["calls"] == [1, 1]
+    assert "[mode refresh]   [ttl 1h]" in ran.text
+    assert type(shell.run("%%workflow --mode offline\nstep(f, key='other')").error).__name__ == "OfflineMiss"
+
+
+def test_retry_errors_runs_a_kept_failure_again(shell: Shell) -> None:
+    shell.good("ready = []\ndef f():\n    if not ready: raise LookupError('not yet')\n    return 7")
+    assert isinstance(shell.run("%%workflow\nstep(f, key='k')").error, LookupError)
+    shell.good("ready.append(1)")
+    assert isinstance(shell.run("%%workflow\nstep(f, key='k')").error, LookupError)
+    assert shell.good("%%workflow --retry-errors\nstep(f, key='k')").value == 7
+
+
+# N2: --result
+
+
+def test_n2_a_failed_step_fails_the_cell_with_its_own_exception(shell: Shell, heard: list[Event]) -> None:
+    ran = shell.run("%%workflow w\nstep(lambda: {}['x'], key='k')\nprint('not reached')")
+    assert isinstance(ran.error, KeyError)
+    assert "not reached" not in ran.text.splitlines()
+    assert runs(heard) == [("w", "error")]
+
+
+def test_n2_result_stores_ok_and_shows_the_value(shell: Shell) -> None:
+    ran = shell.good("%%workflow --result r\nx = step(lambda: 20, key='k')\nx + 1")
+    assert (ran.value, shell["r"]) == (21, Ok(21))
+
+
+def test_n2_result_stores_the_step_s_error_and_goes_on(shell: Shell, heard: list[Event]) -> None:
+    ran = shell.good("%%workflow w --result r\nbefore = 1\nstep(lambda: {}['x'], key='k')\nafter = 1")
+    assert isinstance(shell["r"], Err)
+    assert isinstance(shell["r"].error, KeyError)
+    assert isinstance(ran.value, Err)
+    assert "before" in shell.ip.user_ns
+    assert "after" not in shell.ip.user_ns
+    assert runs(heard) == [("w", "error")]
+
+
+def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:
+    shell.good("from nbstep import Err, Ok")
+    shell.good("%%workflow --result r\nstep(lambda: Err('NOT_FOUND'), key='k')")
+    assert shell["r"] == Err("NOT_FOUND")
+
+
+def test_n2_result_lets_bugs_through_with_the_right_line(shell: Shell) -> None:
+    ran = shell.run("%%workflow --result r\nx = step(lambda: 1, key='k')\n\n\nx.nope")
+    assert isinstance(ran.error, AttributeError)
+    assert frames(ran.text) == ["Cell In[1], line 5"]
+    assert "r" not in shell.ip.user_ns
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("x = 1", Ok(None)),
+        ("", Ok(None)),
+        ("5;", Ok(5)),
+        ("from nbstep import Ok, Err\nErr('mine')", Err("mine")),
+        ("from __future__ import annotations\n3", Ok(3)),
+        ("import asyncio\nawait step(lambda: asyncio.sleep(0, 3), key='s')", Ok(3)),
+        ("import asyncio\nasync with asyncio.timeout(5):\n    y = 1\ny", Ok(1)),
+    ],
+)
+def test_n2_result_of_every_kind_of_body(shell: Shell, body: str, expected: Any) -> None:
+    shell.good(f"%%workflow --result r\n{body}")
+    assert shell["r"] == expected
+
+
+# groups
+
+
+def test_an_exception_group_is_shown_as_an_error_with_the_user_s_frames(shell: Shell) -> None:
+    ran = shell.run(
+        "%%workflow\nimport asyncio\nasync def bad():\n    raise LookupError('gone')\n"
+        "async with asyncio.TaskGroup() as group:\n"
+        "    async def one():\n        await step(bad, key='k')\n    group.create_task(one())"
+    )
+    assert isinstance(ran.error, ExceptionGroup)
+    assert "LookupError: gone" in ran.text
+    assert "In[1]" in ran.text
+    assert "/nbstep/" not in ran.text.replace("/.nbstep", "")
+
+
+# W5: plain cells, threads
+
+
+def test_w5_a_plain_cell_that_calls_step_gets_a_list_and_others_get_nothing(shell: Shell, heard: list[Event]) -> None:
+    assert shell.good("x = 1").text == ""
+    assert "1 step: 1 ran" in shell.good("step(lambda: 1, key='a')").text
+    assert shell.good("x = 2").text == ""
+    assert runs(heard) == [(None, "ok")]
+
+
+def test_w5_a_function_from_a_module_uses_the_cell_s_run(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "mymodule.py").write_text("from nbstep import step\ndef load():\n    return step(lambda: 3, key='m')\n")
+    shell.good(f"import sys; sys.path.insert(0, {str(tmp_path)!r})")
+    ran = shell.good("%%workflow w\nimport mymodule\nmymodule.load()")
+    assert ran.value == 3
+    assert "w   1 step" in ran.text
+
+
+def test_w5_a_thread_uses_the_run_of_the_cell_now_executing(shell: Shell) -> None:
+    ran = shell.good(
+        "%%workflow w\nimport threading\nt = threading.Thread(target=lambda: step(lambda: 1, key='t'))\n"
+        "t.start()\nt.join()"
+    )
+    assert "w   1 step: 1 ran" in ran.text
+
+
+def test_w5_a_step_of_an_earlier_cell_s_task_is_not_lost(shell: Shell, heard: list[Event]) -> None:
+    """N8: what goes on after its cell is kept."""
+    shell.good("%%workflow w\nimport threading\ngo = threading.Event()\ndef slow():\n    go.wait()\n    return 1")
+    shell.good("%%workflow w\nt = threading.Thread(target=lambda: step(slow, key='slow'))\nt.start()\nimport time")
+    shell.good("go.set()\nt.join()")
+    assert shell.good("%%workflow\nstep(lambda: 2, key='slow', on_drift='ignore')").value == 1
+
+
+def test_the_run_ends_with_the_cell_whatever_ends_the_cell(shell: Shell, heard: list[Event]) -> None:
+    shell.good("%%workflow a\nstep(lambda: 1, key='k')")
+    shell.run("%%workflow b\nraise SystemExit")
+    shell.run("%%workflow c\nraise KeyboardInterrupt")
+    shell.run("%%workflow d\n1 / 0")
+    assert [name for name, _ in runs(heard)] == ["a", "b", "c", "d"]
+    shell.good("step(lambda: 1, key='k')")
+    assert runs(heard)[-1] == (None, "ok")
+
+
+def test_a_step_is_placed_in_its_cell_and_line(shell: Shell, heard: list[Event], monkeypatch: Any) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/churn.ipynb")
+    shell.good("x = 1")
+    shell.good("%%workflow\n\nstep(lambda: 1, key='k')")
+    (asked,) = [e for e in heard if isinstance(e, StepAsked)]
+    assert (asked.place.notebook, asked.place.cell, asked.place.line) == ("churn.ipynb", 2, 3)
+
+
+def test_silent_executions_neither_show_nor_leave_a_run_open(shell: Shell, heard: list[Event]) -> None:
+    shell.ip.run_cell("%%workflow w\nx = step(lambda: 1, key='k')", silent=True)
+    assert runs(heard) == [("w", "ok")]
+
+
+def test_findings_stand_in_the_list_and_nothing_on_stderr(shell: Shell, capfd: Any) -> None:
+    ran = shell.good("%%workflow\nimport threading\nlock = step(lambda: threading.Lock(), key='lock')")
+    assert "! " in ran.text
+    assert "lock" in ran.text
+    assert capfd.readouterr().err == ""
+
+
+def test_a_step_never_awaited_is_named(shell: Shell) -> None:
+    ran = shell.good("%%workflow\nasync def f(): return 1\nstep(f, key='x');")
+    assert "step 'x' (line 3) was never awaited" in ran.text
+
+
+# loading and unloading
+
+
+def test_reload_and_unload(shell: Shell, heard: list[Event]) -> None:
+    shell.good("%reload_ext nbstep")
+    shell.good("%%workflow w\nstep(lambda: 1, key='k')")
+    assert runs(heard) == [("w", "ok")]
+    transforms, tree = len(shell.ip.input_transformers_cleanup), len(shell.ip.ast_transformers)
+    shell.good("%unload_ext nbstep")
+    assert "step" not in shell.ip.user_ns
+    assert "showtraceback" not in shell.ip.__dict__
+    assert len(shell.ip.input_transformers_cleanup) == transforms - 1
+    assert len(shell.ip.ast_transformers) == tree - 1
+    assert "workflow" not in shell.ip.magics_manager.magics["cell"]
+    assert shell.run("%%workflow\n1").text.startswith("UsageError: Cell magic `%%workflow` not found")
+    shell.good("%load_ext nbstep")
+    shell.good("%%workflow again\nstep(lambda: 1, key='k')")
+    assert runs(heard)[-1] == ("again", "ok")
+
+
+def test_unload_leaves_the_user_s_own_step(shell: Shell) -> None:
+    shell.good("step = 5")
+    shell.good("%unload_ext nbstep")
+    assert shell["step"] == 5
+    shell.good("%load_ext nbstep")
+    assert shell["step"] == 5
+
+
+def test_two_threads_may_open_the_ambient_run_at_once(shell: Shell, heard: list[Event]) -> None:
+    shell.good("import threading\nready = threading.Barrier(8)")
+    shell.good(
+        "def go(n):\n    ready.wait()\n    step(lambda: n, key=f't:{n}')\n"
+        "ts = [threading.Thread(target=go, args=(n,)) for n in range(8)]\n[t.start() for t in ts]\n[t.join() for t in ts];"
+    )
+    assert runs(heard) == [(None, "ok")]
+    assert threading.active_count() < 8
