@@ -132,8 +132,10 @@ def _undo(screen: Screen) -> str:
 
 
 async def _panel(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
+    if screen.notebook:
+        return CommandOutcome("", opens_panel=cache)
     listed = await _list(cache, Arguments(), screen)
-    return CommandOutcome(listed.text, listed.exit_code, opens_panel=cache)
+    return CommandOutcome(listed.text, listed.exit_code)
 
 
 async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:

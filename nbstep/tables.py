@@ -11,6 +11,7 @@ from nbstep.listing import Row
 from nbstep.words import MARKS, Status, fit, plural, text_width
 
 _GAP: Final = "  "
+_NOTEBOOK_ROWS: Final = 1000
 _RESET: Final = "\x1b[0m"
 _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[33m", "untrusted": "\x1b[33m"}
 
@@ -19,7 +20,7 @@ _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[3
 class Screen:
     """Where text is shown: how wide it is, whether colours work, whether it is a notebook's output.
 
-    `max_rows` cuts long tables; None shows all rows.
+    `max_rows` cuts long tables; None shows all rows, in a notebook the first thousand.
     """
 
     width: int = 100
@@ -31,6 +32,11 @@ class Screen:
     def command(self) -> str:
         """How a verb is called here."""
         return "%nbstep" if self.notebook else "nbstep"
+
+    @property
+    def row_limit(self) -> int | None:
+        """How many rows a table has at most, None without a limit."""
+        return _NOTEBOOK_ROWS if self.max_rows is None and self.notebook else self.max_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
     Columns that are empty everywhere are left out, then, where the screen is narrow, the least needed ones; keys are
     cut in their middle.
     """
-    visible = rows if screen.max_rows is None else rows[: screen.max_rows]
+    visible = rows[: screen.row_limit]
     cells = {name: [column.text(row, now) for row in visible] for name, column in _COLUMNS.items()}
     for name in ("hits", "expires", "took"):
         if not any(cells[name]):
