@@ -59,7 +59,7 @@ def http_status(error: BaseException) -> int | None:
     candidates = [getattr(response, "status_code", None), getattr(error, "status_code", None)]
     root = type(error).__module__.partition(".")[0]
     if root in {"aiohttp", "urllib"}:
-        candidates += [getattr(error, "status", None), getattr(error, "code", None)]
+        candidates.append(getattr(error, "status" if root == "aiohttp" else "code", None))
     for status in candidates:
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
             return status

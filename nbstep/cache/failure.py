@@ -192,7 +192,14 @@ def _error_text(error: BaseException, shown: Callable[[str], str]) -> ErrorText:
     cls = type(error)
     name = cls.__qualname__ if cls.__module__ in {"builtins", "__main__"} else f"{cls.__module__}.{cls.__qualname__}"
     lines = shown(traceback_text(error))
-    return ErrorText(name[:200], shown(one_line(error)), _cut(lines), transient(error))
+    return ErrorText(name[:200], shown(one_line(error)), _cut(lines), _is_transient(error))
+
+
+def _is_transient(error: BaseException) -> bool:
+    try:
+        return transient(error)
+    except Exception:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
+        return False
 
 
 def traceback_text(error: BaseException) -> str:

@@ -6,9 +6,11 @@ import enum
 import hashlib
 import importlib
 import io
+import os
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -133,6 +135,8 @@ BUILTIN_SLOTS: Final = {
     "StopIteration": ("value",),
 }
 _made: dict[tuple[str, tuple[type, ...]], type] = {}
+# Classes of errors kept by this process that cannot be found by name: those made inside functions.
+_known: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 
 
 def class_spec(cls: type) -> tuple[Any, ...]:
@@ -143,7 +147,9 @@ def class_spec(cls: type) -> tuple[Any, ...]:
         found = getattr(found, name, None)
     if found is cls and cls.__module__ != "__main__":
         return "import", cls.__module__, cls.__qualname__
-    return "notebook", cls.__module__, cls.__qualname__, [class_spec(base) for base in cls.__bases__]
+    token = next((token for token, known in _known.items() if known is cls), None) or os.urandom(12).hex()
+    _known[token] = cls
+    return "notebook", cls.__module__, cls.__qualname__, [class_spec(base) for base in cls.__bases__], token
 
 
 def error_class(spec: tuple[Any, ...]) -> type:
@@ -153,7 +159,7 @@ def error_class(spec: tuple[Any, ...]) -> type:
         ImportError: Its module cannot be imported.
         LookupError: The module has no such class any more.
     """
-    how, module, qualname, *bases = spec
+    how, module, qualname, *origin = spec
     if how == "import":
         found: Any = importlib.import_module(module)
         for name in qualname.split("."):
@@ -164,7 +170,10 @@ def error_class(spec: tuple[Any, ...]) -> type:
     live = live_class(qualname)
     if live is not None and issubclass(live, BaseException):
         return live
-    parents = tuple(error_class(base) for base in bases[0])
+    bases, token = origin
+    if token in _known:
+        return _known[token]
+    parents = tuple(error_class(base) for base in bases)
     if (qualname, parents) not in _made:
         name = qualname.rpartition(".")[2]
         body = {"__module__": module, "__qualname__": qualname, "__str__": _recorded_text}

@@ -14,6 +14,7 @@ _NAME: Final = (
     r"|(?:access|auth|refresh|id|session|security|bearer|csrf|xsrf)?[-_]?token|passw(?:or)?d|passphrase|pwd|authorization"
     r"|(?:set-)?cookies?|credentials?|sessionid|jwt)"
 )
+_QUOTED: Final = r"""(['"])(?:\\.|(?!\2)[^\\\n])*\2"""
 _SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
 _SECRET_HEADER: Final = re.compile(r"[\w-]*(?:-key|-token|-secret|-auth|-signature)", re.IGNORECASE)
 _HEADERS_NAME: Final = re.compile(
@@ -38,9 +39,9 @@ _RULES: Final[tuple[tuple[str, int, str], ...]] = (
     (r"\b(Bearer|Basic|Digest|Negotiate)\s+(?=\S{0,200}[\d=+/_]|\S{20})[A-Za-z0-9+/=._~-]{6,}", 0, rf"\1 {REDACTED}"),
     # 'Authorization': 'Basic …', "x-api-key": "…", password='…', (b"x-auth-token", b"…")
     (
-        rf"""((?:['"]|\b)(?:{_NAME}|[\w-]{{1,40}}(?:-key|-token|-secret|-auth))['"]?\s*[:=,]\s*[bBrRfF]?)(?:'[^'\n]*'|"[^"\n]*")""",
+        rf"""((?:['"]|\b)(?:{_NAME}|[\w-]{{1,40}}(?:-key|-token|-secret|-auth))['"]?\s*[:=,]\s*[bBrRfF]?){_QUOTED}""",
         re.I,
-        rf"\1'{REDACTED}'",
+        rf"\1\2{REDACTED}\2",
     ),
     # Authorization: Basic …, password=…
     (rf"\b({_NAME}\s*[:=]\s*)(?!\s)(?!['\"]|{REDACTED})[^\s'\",;&)}}\]]{{4,}}", re.I, rf"\1{REDACTED}"),
@@ -53,8 +54,8 @@ _RULES: Final[tuple[tuple[str, int, str], ...]] = (
 )
 # A literal headers={…}, cookies={…} or auth=(…) in a line of source: every text in it but the names.
 _LITERAL: Final = re.compile(r"\b(headers|cookies|auth)(\s*=\s*)(\{[^{}]*\}|\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE)
-_DICT_VALUE: Final = re.compile(r"""(:\s*)[bBrRfFuU]*(?:'[^'\n]*'|"[^"\n]*")""")
-_ANY_STRING: Final = re.compile(r"""[bBrRfFuU]*(?:'[^'\n]*'|"[^"\n]*")""")
+_DICT_VALUE: Final = re.compile(r"(:\s*)[bBrRfFuU]*" + _QUOTED)
+_ANY_STRING: Final = re.compile(r"()" + _QUOTED)
 _COMMON_VALUE_CHARS: Final = 6
 # Needed to make the request at all, or the same for everybody.
 _EVERYBODY_SENDS: Final = frozenset(
@@ -68,7 +69,7 @@ def redact_text(text: str) -> str:
     >>> redact_text("GET https://ada:hunter2@api.x.com/v1?api_key=abc&page=2 failed")
     'GET https://<redacted>@api.x.com/v1?api_key=<redacted>&page=2 failed'
     >>> print(redact_text('httpx.get(url, headers={"X-Team": "blue"})'))
-    httpx.get(url, headers={"X-Team": '<redacted>'})
+    httpx.get(url, headers={"X-Team": "<redacted>"})
     """
     text = _LITERAL.sub(_redact_literal, text)
     for pattern, replacement in _compiled_rules():
@@ -83,9 +84,8 @@ def _compiled_rules() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _redact_literal(match: re.Match[str]) -> str:
     name, between, literal = match.groups()
-    if literal.startswith("{"):
-        return name + between + _DICT_VALUE.sub(rf"\1'{REDACTED}'", literal)
-    return name + between + _ANY_STRING.sub(f"'{REDACTED}'", literal)
+    pattern = _DICT_VALUE if literal.startswith("{") else _ANY_STRING
+    return name + between + pattern.sub(rf"\1\2{REDACTED}\2", literal)
 
 
 def is_secret_name(name: Any) -> bool:

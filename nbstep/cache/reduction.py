@@ -36,8 +36,6 @@ _MACHINERY: Final = frozenset(
     }
 )  # fmt: skip
 _CODE: Final = (
-    types.FunctionType,
-    types.BuiltinFunctionType,
     types.MethodType,
     types.CodeType,
     types.ModuleType,
@@ -75,6 +73,12 @@ class PartPickler(cloudpickle.Pickler):
             return self._class(obj)
         if isinstance(obj, BaseException):
             return pickled.rebuilt_error, (self._record(obj),)
+        if isinstance(obj, types.FunctionType):
+            by_name = super().reducer_override(obj) is NotImplemented
+            return NotImplemented if by_name else (str, (not_stored(obj),))
+        if isinstance(obj, types.BuiltinFunctionType):
+            by_name = obj.__self__ is None or isinstance(obj.__self__, types.ModuleType | type)
+            return NotImplemented if by_name else (str, (not_stored(obj),))
         if isinstance(obj, _CODE):
             return str, (not_stored(obj),)
         if isinstance(obj, enum.Enum):
