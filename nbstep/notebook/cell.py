@@ -11,16 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError, StepFailed
 from nbstep.events import Place
 from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
-from nbstep.notebook.live import StepListView
 from nbstep.options import UNSET
 from nbstep.result import Err, Ok
 from nbstep.runs import Run
 from nbstep.workflows import active_run, open_run
+
+if TYPE_CHECKING:
+    from nbstep.notebook.live import StepListView
 
 _TAKEN: Final = "the name of nbstep's function: use another name there, for example `for s in …`"
 
