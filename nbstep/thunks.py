@@ -60,24 +60,29 @@ def surely_awaitable(thunk: Thunk) -> bool:
     if inspect.iscoroutinefunction(thunk):
         return True
     if not isinstance(thunk, types.FunctionType):
-        call = inspect.getattr_static(type(thunk), "__call__", None)
-        return inspect.iscoroutinefunction(call)
-    if thunk.__name__ != "<lambda>":
-        return False
-    path = _called_path(thunk.__code__)
+        return inspect.iscoroutinefunction(inspect.getattr_static(type(thunk), "__call__", None))
+    path = _called_path(thunk.__code__) if thunk.__name__ == "<lambda>" else ()
     target = _resolve(thunk, path) if path else None
-    return inspect.iscoroutinefunction(target)
+    return callable(target) and not _is_plain_lambda(target) and surely_awaitable(target)
+
+
+def _is_plain_lambda(target: object) -> bool:
+    """A lambda that a lambda calls: not followed, two of them may call each other."""
+    return isinstance(target, types.FunctionType) and target.__name__ == "<lambda>"
 
 
 @functools.lru_cache(maxsize=4096)
 def _called_path(code: types.CodeType) -> tuple[str, ...]:
-    """The dotted name that a lambda's only call calls, ("client", "get"); empty where there is no such single call."""
+    """The dotted name that a lambda's only call calls, ("client", "get"); empty where it does not just return such a call."""
     path: list[str] = []
-    calls, loading = 0, True
+    calls, loading, last = 0, True, ""
     for instruction in dis.get_instructions(code):
         name = instruction.opname
         if name in _BEFORE_THE_NAME:
             continue
+        if name == "RETURN_VALUE" and not last.startswith("CALL"):
+            return ()
+        last = name
         if name.startswith("CALL") and not name.startswith("CALL_INTRINSIC"):
             calls += 1
         if not path:
@@ -134,6 +139,10 @@ def _writes_globals(code: types.CodeType) -> bool:
     )
 
 
+# What Python itself reads from a function's globals, an import inside it for example.
+_MODULE_NAMES: Final = ("__builtins__", "__name__", "__file__", "__loader__", "__spec__", "__package__", "__path__")
+
+
 class _FrozenGlobals(dict[str, Any]):
     """The globals a thunk names, as they were; any other name is looked up live."""
 
@@ -153,12 +162,14 @@ def freeze(thunk: Thunk) -> Thunk:
     """
     if isinstance(thunk, functools.partial):
         return functools.partial(freeze(thunk.func), *thunk.args, **thunk.keywords)
+    if isinstance(thunk, types.MethodType):
+        return types.MethodType(freeze(thunk.__func__), thunk.__self__)
     if not isinstance(thunk, types.FunctionType):
         return thunk
     code = thunk.__code__
     scope: dict[str, Any] = thunk.__globals__
     if not _writes_globals(code):
-        names = (*global_names(code), "__builtins__", "__name__", "__file__", "__loader__", "__spec__")
+        names = (*global_names(code), *_MODULE_NAMES)
         scope = _FrozenGlobals({name: scope[name] for name in names if name in scope}, scope)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
     frozen.__kwdefaults__ = cast("dict[str, Any]", thunk.__kwdefaults__)

@@ -1,0 +1,282 @@
+"""The code fingerprint (E1, D1, D5): what counts as an edit, and what does not."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbstep.drift.bytecode import code_digest
+from nbstep.drift.code import code_changes, code_fingerprint, source_text
+from nbstep.thunks import freeze
+
+
+def _thunk(source: str) -> Any:
+    """`thunk` as a cell that holds `source` defines it."""
+    scope: dict[str, Any] = {"__name__": "__main__", "functools": functools}
+    exec(compile(textwrap.dedent(source), "<cell>", "exec"), scope)
+    return scope["thunk"]
+
+
+def _changes(before: str, after: str) -> list[str]:
+    return code_changes(code_fingerprint(_thunk(before)), code_fingerprint(_thunk(after)))
+
+
+BASE = '''
+RATE = 2
+
+def tidy(rows):
+    """Tidies."""
+    return [row * RATE for row in rows if row]
+
+def load(n, scale=1):
+    total = 0
+    for i in range(n):
+        try:
+            total += i * scale
+        except ValueError:
+            total -= 1
+    return tidy([total])
+
+thunk = lambda: load(3)
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return tidy", "# a comment\n    return tidy"),
+        ('"""Tidies."""', '"""Tidies the rows."""'),
+        ('    """Tidies."""\n', ""),
+        ("\nRATE", "\n\n\n\n\nRATE"),
+        (
+            "[row * RATE for row in rows if row]",
+            "[\n        row * RATE\n        for row in rows\n        if row\n    ]",
+        ),
+        ("(n, scale=1)", "(n: int, scale: int = 1) -> list"),
+        ("total = 0", "total: int = 0"),
+        ("total += i * scale", "total += (i * scale)"),
+        ("thunk = lambda: load(3)", "thunk = lambda: load(\n    3,\n)"),
+        ("range(n):\n", "range(\n        n\n    ):\n\n"),
+    ],
+)
+def test_e1_comments_layout_docstrings_and_annotations_do_not_count(old: str, new: str) -> None:
+    assert old in BASE
+    assert _changes(BASE, BASE.replace(old, new)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("load(3)", "load(4)", ["the step was edited"]),
+        ("i * scale", "i + scale", ["load() was edited"]),
+        ("total = 0", "total = 1", ["load() was edited"]),
+        ("scale=1", "scale=2", ["load() was edited"]),
+        ("ValueError", "KeyError", ["load() was edited"]),
+        ("if row]", "if not row]", ["tidy() was edited"]),
+        ("row * RATE", "row * RATE * 1.5", ["tidy() was edited"]),
+        ("            total += i * scale\n        except ValueError:\n            total -= 1",
+         "            pass\n        except ValueError:\n            total -= 1\n        total += i * scale", ["load() was edited"]),
+        ("return tidy([total])", "return [total]", ["load() was edited"]),
+    ],
+)  # fmt: skip
+def test_e1_what_the_code_does_counts_wherever_it_stands(old: str, new: str, said: list[str]) -> None:
+    assert old in BASE
+    assert _changes(BASE, BASE.replace(old, new)) == said
+
+
+def test_e1_the_value_of_a_global_is_an_input_not_code() -> None:
+    assert _changes(BASE, BASE.replace("RATE = 2", "RATE = 3")) == []
+
+
+def test_e1_a_guard_that_moves_counts_even_where_the_instructions_stay() -> None:
+    inside = "def thunk():\n    try:\n        a()\n        b()\n    except ValueError:\n        c()"
+    outside = "def thunk():\n    try:\n        a()\n    except ValueError:\n        c()\n    else:\n        b()"
+    assert _changes(inside, outside) == ["the step was edited"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "class C:\n    RATE = 1\n    def f(self): return 1\nthunk = lambda: C().f()",
+            "class C:\n    RATE = 2\n    def f(self): return 1\nthunk = lambda: C().f()",
+            ["C() was edited"],
+        ),
+        (
+            "class C:\n    @property\n    def f(self): return 1\nthunk = lambda: C().f",
+            "class C:\n    @property\n    def f(self): return 2\nthunk = lambda: C().f",
+            ["C() was edited"],
+        ),
+        (
+            "class B:\n    def f(self): return 1\nclass C(B): pass\nthunk = lambda: C().f()",
+            "class B:\n    def f(self): return 2\nclass C(B): pass\nthunk = lambda: C().f()",
+            ["B() was edited"],
+        ),
+        (
+            "class C:\n    def f(self): return self.g()\n    def g(self): return 1\nc = C()\nthunk = c.f",
+            "class C:\n    def f(self): return self.g()\n    def g(self): return 2\nc = C()\nthunk = c.f",
+            ["C() was edited"],
+        ),
+        (
+            "class C:\n    def f(self): return 1\nc = C()\nthunk = lambda: c.f()",
+            "class C:\n    def f(self): return 2\nc = C()\nthunk = lambda: c.f()",
+            ["C() was edited"],
+        ),
+        (
+            "class C:\n    def __call__(self): return 1\nthunk = C()",
+            "class C:\n    def __call__(self): return 2\nthunk = C()",
+            ["the step was edited"],
+        ),
+        (
+            "import enum\nclass E(enum.Enum):\n    A = 1\nthunk = lambda: E.A",
+            "import enum\nclass E(enum.Enum):\n    A = 2\nthunk = lambda: E.A",
+            ["E() was edited"],
+        ),
+        (
+            "def deco(f):\n    @functools.wraps(f)\n    def wrapper(): return f() + 1\n    return wrapper\n"
+            "@deco\ndef g(): return 1\nthunk = lambda: g()",
+            "def deco(f):\n    @functools.wraps(f)\n    def wrapper(): return f() + 2\n    return wrapper\n"
+            "@deco\ndef g(): return 1\nthunk = lambda: g()",
+            ["g() was edited"],
+        ),
+        (
+            "@functools.lru_cache\ndef g(): return 1\nthunk = lambda: g()",
+            "@functools.lru_cache\ndef g(): return 2\nthunk = lambda: g()",
+            ["g() was edited"],
+        ),
+        ("g = lambda: 1\nthunk = lambda: g()", "g = lambda: 2\nthunk = lambda: g()", ["g() was edited"]),
+        (
+            "def g(x): return 1\nh = functools.partial(g, 1)\nthunk = lambda: h()",
+            "def g(x): return 2\nh = functools.partial(g, 1)\nthunk = lambda: h()",
+            ["g() was edited"],
+        ),
+        ("def g(): return 1\nthunk = lambda: g()", "def g(): return 1\nthunk = lambda: g() + 1", ["the step was edited"]),
+        ("import json\nthunk = json.dumps", "import json\nthunk = json.loads", ["the step was edited"]),
+        ("thunk = len", "thunk = sum", ["the step was edited"]),
+        ("thunk = lambda: {'a', 'b', 1}", "thunk = lambda: {'a', 'b', 2}", ["the step was edited"]),
+        ("thunk = lambda: (1, True)", "thunk = lambda: (1, 1)", ["the step was edited"]),
+    ],
+)  # fmt: skip
+def test_e1_edits_of_classes_decorators_and_lambdas_are_named(before: str, after: str, said: list[str]) -> None:
+    assert _changes(before, after) == said
+    assert _changes(before, before) == []
+
+
+def test_e1_two_functions_of_one_name_both_count() -> None:
+    first = "def make(n):\n    def part(): return n\n    return part\nclass A:\n    def f(self): return 1\na, b = make(1), A()\n"
+    source = first + "class A:\n    def f(self): return 2\nc = A()\nthunk = lambda: (a(), b.f(), c.f())"
+    assert _changes(source, source.replace("return 1\n", "return 3\n")) == ["A() was edited"]
+    assert _changes(source, source.replace("return 2\n", "return 3\n")) == ["A() was edited"]
+
+
+def test_e1_a_helper_that_comes_or_goes_is_named() -> None:
+    now = {"": "3.11:a", "tidy": "3.11:b"}
+    assert code_changes({"": "3.11:a"}, now) == ["tidy() is used now"]
+    assert code_changes(now, {"": "3.11:a"}) == ["tidy() is no longer used"]
+
+
+def test_d5_another_python_is_no_drift() -> None:
+    assert code_changes({"": "3.11:a"}, {"": "3.12:b"}) == []
+
+
+def test_nothing_is_said_where_nothing_is_known() -> None:
+    assert code_changes({}, {"": "3.11:a"}) == []
+    assert code_changes({"": "3.11:a"}, {}) == []
+
+
+def test_d1_a_function_of_a_users_module_is_followed_through_dots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    prints = []
+    for n in (1, 2):
+        package = tmp_path / f"etl{n}"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "load.py").write_text(f"def helper():\n    return {n}\ndef fetch():\n    return helper()\n")
+        prints.append(code_fingerprint(_thunk(f"import etl{n}.load\netl = etl{n}\nthunk = lambda: etl.load.fetch()")))
+    assert sorted(prints[0]) == ["", "fetch", "helper"]
+    assert code_changes(*prints) == ["helper() was edited"]
+
+
+def test_d5_moving_a_function_to_a_module_is_no_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "moved_helpers.py").write_text("\n\ndef tidy(x):\n    return x + 1\n")
+    before = "def tidy(x):\n    return x + 1\nthunk = lambda: tidy(1)"
+    assert _changes(before, "from moved_helpers import tidy\nthunk = lambda: tidy(1)") == []
+
+
+def test_d5_moving_the_step_into_a_function_is_no_drift() -> None:
+    in_a_cell = "def fetch(uid): return uid\nuid = 1\nthunk = lambda: fetch(uid)"
+    in_a_function = (
+        "def fetch(uid): return uid\ndef main():\n    uid = 1\n    return lambda: fetch(uid)\nthunk = main()"
+    )
+    assert _changes(in_a_cell, in_a_function) == []
+
+
+def test_installed_packages_count_by_name_only() -> None:
+    assert list(code_fingerprint(_thunk("import json\nthunk = lambda: json.dumps([1])"))) == [""]
+
+
+def test_a_frozen_thunk_has_the_fingerprint_of_its_original() -> None:
+    thunk = _thunk(BASE)
+    assert code_fingerprint(freeze(thunk)) == code_fingerprint(thunk)
+
+
+def test_recursion_ends() -> None:
+    thunk = _thunk("def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return even(n)\nthunk = lambda: even(4)")
+    assert sorted(code_fingerprint(thunk)) == ["", "even", "odd"]
+
+
+def test_no_code_of_the_users_runs() -> None:
+    thunk = _thunk(
+        "class Trap:\n    def __getattr__(self, name): raise AssertionError(name)\n"
+        "trap = Trap()\nthunk = lambda: trap.fetch()"
+    )
+    assert sorted(code_fingerprint(thunk)) == ["", "Trap"]
+
+
+def test_d5_fingerprints_are_stable_across_processes_and_hash_seeds() -> None:
+    program = textwrap.dedent(
+        """
+        import json
+        from nbstep.drift.code import code_fingerprint
+        class Shape:
+            KINDS = frozenset({"a", "b", "c"})
+            def area(self, kind="x", *, mark=("p", "q")):
+                return kind in {"square", "circle", "line", 1, None}
+        def fetch(uid, client=object()):
+            return [Shape().area() for _ in {"x", "y", "z"}]
+        print(json.dumps(code_fingerprint(lambda: fetch({"k": 1}))))
+        """
+    )
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "77")
+    }  # fmt: skip
+    assert len(prints) == 1
+    assert '"fetch"' in prints.pop()
+
+
+def test_the_source_is_shown_where_there_is_one() -> None:
+    assert source_text(test_recursion_ends) is not None
+    assert str(source_text(_changes)).startswith("def _changes(")
+    assert source_text(_thunk(BASE)) is None
+    assert source_text(len) is None
+    assert len(str(source_text(test_e1_edits_of_classes_decorators_and_lambdas_are_named, limit=20))) <= 20
+
+
+def test_a_digest_is_of_one_code_object() -> None:
+    first, second = (compile("x = 1", f"<{n}>", "exec") for n in "ab")
+    assert code_digest(first) == code_digest(second)
+    assert code_digest(first) != code_digest(compile("x = 2", "<a>", "exec"))
