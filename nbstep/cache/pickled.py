@@ -108,7 +108,7 @@ def _text(value: Any, depth: int) -> Any:
 
 def _code_text(code: types.CodeType, depth: int) -> Any:
     constants = code.co_consts
-    if constants and isinstance(constants[0], str) and _has_docstring(code):
+    if constants and _begins_with_docstring(code):
         constants = constants[1:]
     return [
         code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount,
@@ -116,8 +116,8 @@ def _code_text(code: types.CodeType, depth: int) -> Any:
     ]  # fmt: skip
 
 
-def _has_docstring(code: types.CodeType) -> bool:
-    """Whether the first constant, a text, is the docstring: newer Pythons say so, older ones put None there otherwise."""
+def _begins_with_docstring(code: types.CodeType) -> bool:
+    """Whether the first constant is the docstring: newer Pythons say so, older ones put None there where there is none."""
     if sys.version_info >= (3, 14):
         return bool(code.co_flags & 0x4000000)
     return not code.co_name.startswith("<")

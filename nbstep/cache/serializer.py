@@ -19,6 +19,8 @@ from nbstep.stores.base import Part
 BUFFER_FROM_BYTES: Final = 64 * 1024
 _BUFFERS_AT_MOST: Final = 2000
 _ALWAYS_THERE: Final = sys.stdlib_module_names | {"__main__", "builtins", "nbstep", "__mp_main__"}
+# A response brings along the request that led to it, with the user's credentials in its headers: none are written.
+_REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class ValuePickler(cloudpickle.Pickler):
         module = kind.__module__
         if isinstance(module, str):
             self.modules.add(module)
+        if (module, kind.__name__) in _REQUESTS:
+            return pickled.http_request, (module.partition(".")[0], obj.method, str(obj.url))
         if kind is types.FunctionType:
             reduced = super().reducer_override(obj)
             self._note(obj, reduced)

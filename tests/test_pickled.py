@@ -1,0 +1,227 @@
+"""The notebook's own classes after a restart: real new interpreters, one keeps, the next one loads (DESIGN 5, "Classes")."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from nbstep.cache import pickled
+
+PRELUDE = """
+import sys
+from nbstep.cache.cache import Cache
+from nbstep.cache.records import Facts
+from nbstep.result import Err, Ok
+from nbstep.stores.base import run_now
+cache = Cache(sys.argv[1])
+def keep(key, result):
+    kept = run_now(cache.keep(key, result, Facts(took_s=0.1)))
+    assert type(kept).__name__ == "Kept", kept
+def load(key):
+    found = run_now(cache.look_up(key))
+    assert type(found).__name__ == "Hit", found
+    return found.load()
+"""
+
+CLASSES = """
+import dataclasses, enum, math
+SCALE = 3
+class Plain:
+    "A docstring."
+    def __init__(self, x): self.x = x
+    def area(self): return self.x * SCALE
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+    def norm(self): return math.hypot(self.x, self.y)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    name: str
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "b"
+class Base: pass
+class Derived(Base):
+    items = [1, 2]
+    @property
+    def two(self): return 2
+    @staticmethod
+    def three(): return 3
+    class Inner: pass
+class MyError(Exception):
+    def __init__(self, code, *, detail):
+        super().__init__(f"code {code}")
+        self.code, self.detail = code, detail
+def double(x): return x * 2 * SCALE
+"""
+
+KEEP = """
+keep("values", Ok([Plain(2), Point(3, 4), Slotted("s"), Colour.RED, Colour.BLUE, Derived(), Derived.Inner(), double, lambda x: x + SCALE, Point]))
+keep("error", Err(MyError(7, detail=Colour.RED)))
+keep("group", Err(ExceptionGroup("g", [MyError(8, detail=None)])))
+"""
+
+
+def python(directory: Path, *code: str) -> str:
+    source = "\n".join(textwrap.dedent(part) for part in (PRELUDE, *code))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source, str(directory)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    python(tmp_path / "c", CLASSES, KEEP)
+    return tmp_path / "c"
+
+
+def test_the_same_classes_defined_again_are_the_classes_of_what_is_loaded(kept: Path) -> None:
+    check = """
+    plain, point, slotted, red, blue, derived, inner, fn, lam, cls = load("values")
+    assert type(plain) is Plain and plain.area() == 6
+    assert type(point) is Point and point == Point(3, 4) and point.norm() == 5
+    assert type(slotted) is Slotted and slotted == Slotted("s")
+    assert red is Colour.RED and blue is Colour.BLUE
+    assert isinstance(derived, Base) and type(derived) is Derived and derived.two == 2
+    assert type(inner) is Derived.Inner
+    assert fn(2) == 12 and lam(1) == 4
+    assert cls is Point
+    """
+    python(kept, CLASSES, check)
+
+
+def test_values_load_where_no_class_is_defined(kept: Path) -> None:
+    check = """
+    plain, point, slotted, red, blue, derived, inner, fn, lam, cls = load("values")
+    assert plain.area() == 6 and point.norm() == 5 and slotted.name == "s"
+    assert red.name == "RED" and type(red)(1) is red
+    assert derived.three() == 3 and fn(2) == 12 and point == cls(3, 4)
+    """
+    python(kept, check)
+
+
+def test_a_class_that_changed_is_not_used_for_what_was_kept_before(kept: Path) -> None:
+    changed = (
+        CLASSES.replace("return self.x * SCALE", "return -1")
+        .replace("RED = 1", "RED = 2")
+        .replace("y: int = 0", "y: int = 9")
+    )
+    check = """
+    plain, point, slotted, red, *rest = load("values")
+    assert type(plain) is not Plain and plain.area() == 6
+    assert type(point) is not Point
+    assert type(slotted) is Slotted
+    assert red is not Colour.RED and red.value == 1
+    """
+    python(kept, changed, check)
+
+
+def test_comments_docstrings_and_places_do_not_change_a_class(kept: Path) -> None:
+    moved = "\n\n# moved down\n" + CLASSES.replace('"A docstring."', '"Another docstring."').replace(
+        "items = [1, 2]", "items = [1, 2]  # two"
+    )
+    python(
+        kept,
+        moved,
+        'plain, *_, derived, inner, fn, lam, cls = load("values")\nassert type(plain) is Plain and type(derived) is Derived',
+    )
+
+
+def test_errors_are_always_rebound_by_name(kept: Path) -> None:
+    changed = CLASSES.replace('super().__init__(f"code {code}")', "super().__init__()")
+    check = """
+    try:
+        raise load("error").error
+    except MyError as error:
+        assert (error.code, error.detail, str(error)) == (7, Colour.RED, "code 7")
+    try:
+        raise load("group").error
+    except* MyError as group:
+        assert group.exceptions[0].code == 8
+    """
+    python(kept, changed, check)
+
+
+def test_an_error_whose_class_is_not_defined_keeps_name_text_and_attributes(kept: Path) -> None:
+    check = """
+    error = load("error").error
+    assert (type(error).__name__, type(error).__module__, str(error), error.code) == ("MyError", "__main__", "code 7", 7)
+    assert isinstance(error, Exception)
+    """
+    python(kept, check)
+
+
+def test_a_redefined_class_in_one_kernel_is_the_one_used(tmp_path: Path) -> None:
+    check = """
+    keep("p", Ok(Point(1, 2)))
+    keep("e", Err(MyError(1, detail=None)))
+    """
+    again = """
+    assert type(load("p")) is Point and type(load("e").error) is MyError
+    """
+    python(tmp_path / "c", CLASSES, check, CLASSES, again)
+
+
+def test_fingerprints_are_the_same_in_every_process(kept: Path, tmp_path: Path) -> None:
+    show = """
+    from nbstep.cache.pickled import class_fingerprint
+    Plain.__hash__, pickle_once = Plain.__hash__, __import__("pickle").dumps
+    print([class_fingerprint(c) for c in (Plain, Point, Slotted, Colour, Derived, MyError)])
+    """
+    use_first = "import copy; copy.copy(Plain(1)); copy.copy(Point(1)); Point.__doc__; isinstance(1, Base)"
+    assert python(kept, CLASSES, show) == python(kept, CLASSES, use_first, show)
+
+
+def test_an_error_class_made_inside_a_function_is_caught_in_the_same_process(tmp_path: Path) -> None:
+    check = """
+    def make():
+        class Local(Exception): pass
+        return Local
+    Local = make(); Other = make()
+    keep("e", Err(Local("x")))
+    assert type(load("e").error) is Local
+    """
+    python(tmp_path / "c", check)
+    python(tmp_path / "c", 'error = load("e").error\nassert type(error).__name__ == "Local" and str(error) == "x"')
+
+
+def test_code_of_the_notebooks_error_classes_is_not_written(tmp_path: Path) -> None:
+    define = """
+    HEADERS = {"X-Team": "global-secret-1"}
+    class ApiError(Exception):
+        default = {"authorization": "class-secret-2"}
+        def again(self): return HEADERS, "constant-secret-3"
+    keep("e", Err(ApiError("x")))
+    """
+    python(tmp_path / "c", define)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file())
+    assert b"ApiError" in written
+    assert b"-secret-" not in written
+
+
+def test_a_class_is_told_apart_by_what_the_user_wrote() -> None:
+    def make(body: str) -> type:
+        names: dict[str, object] = {"__name__": "__main__"}
+        exec(f"class C:\n    {body}", names)
+        return names["C"]  # type: ignore[return-value]
+
+    bodies = [
+        "x = 1",
+        "x = 2",
+        "x = '1'",
+        "def f(self): return 1",
+        "def f(self): return 2",
+        "f = lambda self: 'a'",
+        "f = lambda self: 'b'",
+        "x = {1, 2, 3}",
+    ]
+    marks = [pickled.class_fingerprint(make(body)) for body in bodies]
+    assert len(set(marks)) == len(bodies)
+    assert pickled.class_fingerprint(make("def f(self):\n        'doc'\n        return 1")) == marks[3]
