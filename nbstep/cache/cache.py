@@ -42,6 +42,9 @@ class Cache:
         previews: Whether the beginning of each value is kept as text, for the panel.
         redact: Takes every text before it is written to an entry's header; for secrets that the built-in rules miss.
 
+    Attributes:
+        clock: Gives seconds since the epoch; set by tests only.
+
     Raises:
         TypeError: `where` is nothing that can be a store, or lacks a method.
         ValueError: A URL of an unknown scheme.
@@ -71,6 +74,7 @@ class Cache:
             self._store = where._store
         else:
             self._store = open_store(where)
+        self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
         self._lock = threading.Lock()
@@ -103,7 +107,7 @@ class Cache:
             document = await self._store.open(key, signing_key.id)
             if document is None:
                 return await self._why_missing(key, signing_key.id)
-            head = entry.read_head(document, signing_key, time.time())
+            head = entry.read_head(document, signing_key, self.clock())
             _check_usable(head, key)
         except Unreadable as problem:
             return Miss(problem.reason, problem.detail)
@@ -126,7 +130,7 @@ class Cache:
         """
         try:
             signing_key = trust.signing_key()
-            meta, content = self._keeper.prepare(key, result, facts, time.time())
+            meta, content = self._keeper.prepare(key, result, facts, self.clock())
             parts = entry.encode(meta, content, signing_key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
             await self._store.publish(key, signing_key.id, parts, durable=durable, batch=batch or _new_batch())
@@ -322,7 +326,7 @@ class Cache:
                 return known[1]
         try:
             document: Document | None = await self._store.open_spot(spot)
-            head = None if document is None else entry.read_head(document, trust.signing_key(), time.time())
+            head = None if document is None else entry.read_head(document, trust.signing_key(), self.clock())
         except (Unreadable, OSError, ValueError):
             head = None
         if spot.stamp is not None:

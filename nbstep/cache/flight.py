@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -17,20 +19,22 @@ Landing: TypeAlias = Literal["kept", "nothing"] | BaseException
 # A wait is cut into slices so that an interrupt of a plain waiting step is seen.
 _SLICE_S: Final = 0.2
 
+# Threads that stand still until the caller is done, as the one that called `step.map` does for its workers.
+blocked_threads: ContextVar[frozenset[int]] = ContextVar("nbstep_blocked_threads", default=frozenset())
+
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One computation under way. `blocking` says that a plain step computes: its thread is inside the thunk."""
+    """One computation under way: who computes, on which thread, `since` when (seconds since the epoch)."""
 
     holder: str
     thread: int
-    blocking: bool
-    since: float = field(default_factory=time.time)
+    since: float
     landing: Future[Landing] = field(default_factory=Future[Landing])
 
     def would_block_itself(self) -> bool:
         """Whether waiting for it on this thread, without an event loop, would wait for ever."""
-        return self.thread == threading.get_ident()
+        return self.thread == threading.get_ident() or self.thread in blocked_threads.get()
 
 
 class Flights:
@@ -40,13 +44,13 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[tuple[Hashable, str], Flight] = {}
 
-    def claim(self, scope: Hashable, key: str, holder: str, *, blocking: bool) -> tuple[Flight, bool]:
+    def claim(self, scope: Hashable, key: str, holder: str, now: float) -> tuple[Flight, bool]:
         """The flight for a key, and whether the caller is the one who computes and must `land` it."""
         with self._lock:
             flight = self._flights.get((scope, key))
             if flight is not None:
                 return flight, False
-            flight = Flight(holder, threading.get_ident(), blocking)
+            flight = Flight(holder, threading.get_ident(), now)
             # A running future cannot be cancelled: a waiter that is cancelled must not take the flight with it.
             flight.landing.set_running_or_notify_cancel()
             self._flights[scope, key] = flight
@@ -59,8 +63,15 @@ class Flights:
                 del self._flights[scope, key]
         flight.landing.set_result(landing)
 
+    def forget(self) -> None:
+        """Forgets all flights: in a forked child nobody is left to land them."""
+        self._lock = threading.Lock()
+        self._flights.clear()
+
 
 FLIGHTS: Final = Flights()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FLIGHTS.forget)
 
 
 def wait_blocking(flight: Flight, timeout_s: float | None) -> Landing | None:
