@@ -92,6 +92,7 @@ def test_t10_an_executed_notebook_keeps_the_table_and_no_entry_in_its_widget_sta
     cache: Cache, tmp_path: Path
 ) -> None:
     from nbclient import NotebookClient
+    from nbconvert import HTMLExporter
     from nbformat import v4
 
     place = str(cache.directory)
@@ -106,6 +107,8 @@ def test_t10_an_executed_notebook_keeps_the_table_and_no_entry_in_its_widget_sta
     widgets = json.dumps(notebook.metadata["widgets"])
     assert "nbstep-panel" in widgets
     assert SECRET not in widgets
+    exported, _ = HTMLExporter().from_notebook_node(notebook)
+    assert '<div class="nbstep-snapshot">' in exported
 
 
 @pytest.mark.kernel

@@ -1,0 +1,377 @@
+"""The panel in a real JupyterLab in a real Chromium: sort, search, look, delete, undo, clear; hostile keys stay text."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Lab, NotebookPage, need_chromium, open_lab, wait_until, write_notebook
+from sample_rows import a_failure, a_row
+
+import nbstep.notebook
+from nbstep.durations import age_text, duration_text, size_text
+from nbstep.listing import matches, parse_query
+from nbstep.notebook.kernelside import packed
+from nbstep.tables import expiry_text
+from nbstep.words import shown
+
+STATIC = Path(nbstep.notebook.__file__).parent / "static"
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    "<img src=x onerror=window.pwned=1>", '"><script>window.pwned=1</script>', "javascript:window.pwned=1",
+    "<a data-commandlinker-command=x>y</a>", "\u202eevil\x1b[31m", "日本語のキー:7", "very:long:" + "x" * 300,
+]  # fmt: skip
+FILL = f"""
+import nbstep, numpy as np, pandas as pd
+from nbstep.cache.records import Facts
+from nbstep.events import Place
+from nbstep.stores.base import run_now
+cache = nbstep.Cache("panel-cache")
+keys = {HOSTILE!r} + [f"label:{{n}}" for n in range(28)]
+keys += [f"events:page:{{n}}" for n in range(30)] + [f"user:{{n}}" for n in range(28)]
+frame = pd.DataFrame({{"day": pd.date_range("2026-01-01", periods=40), "sales": np.arange(40.0)}})
+for n, key in enumerate(keys):
+    value = [frame, {{"id": n, "name": "Ada"}}, np.linspace(0, 1, 1000 + n), "text " * n][n % 4]
+    ttl_s = 7200 if n % 9 == 4 else None
+    facts = Facts(took_s=0.1 * (n + 1), place=Place("churn.ipynb", 3, n), source=f"lambda: fetch({{n}})", ttl_s=ttl_s)
+    assert type(run_now(cache.keep(key, nbstep.Ok(value), facts))).__name__ == "Kept"
+class NotFound(LookupError): pass
+def fetch_user(uid):
+    raise NotFound(f"404 Not Found for GET https://api.example.com/users/{{uid}} <b>bold</b>")
+for uid in range(991, 998):
+    try:
+        fetch_user(uid)
+    except NotFound as error:
+        facts = Facts(took_s=0.4, place=Place("churn.ipynb", 4, 2), source=f"lambda: fetch_user({{uid}})", workflow="churn")
+        run_now(cache.keep(f"user:{{uid}}", nbstep.Err(error), facts))
+"""
+EXECUTE = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute"
+COUNT = "print('kept', len(cache.keys()), 'errors', len(cache.errors()))"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    need_chromium()
+    with open_lab(tmp_path_factory.mktemp("lab")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab) -> Iterator[NotebookPage]:
+    write_notebook(lab.folder / "panel.ipynb", FILL, "nbstep.panel(cache)", COUNT)
+    opened = lab.open("panel.ipynb")
+    opened.run_all()
+    yield opened
+    assert opened.unexpected_errors == []
+
+
+@pytest.fixture
+def panel(notebook: NotebookPage) -> Any:
+    found = notebook.page.locator(".nbstep-panel")
+    found.locator(".nbstep-row").first.wait_for()
+    return found
+
+
+def search(panel: Any, query: str, expected: int) -> None:
+    panel.get_by_role("searchbox").fill(query)
+    panel.locator(f".nbstep-grid[aria-rowcount='{expected + 1}']").wait_for()
+
+
+def counted(notebook: NotebookPage) -> str:
+    """What the kernel says is in the cache."""
+    notebook.run_cell(2)
+    return wait_until(lambda: re.search(r"kept \d+ errors \d+", notebook.output(2).inner_text()), "the count")[0]
+
+
+def note(panel: Any, text: str) -> None:
+    panel.locator(".nbstep-note", has_text=text).wait_for()
+
+
+def test_it_lists_a_hundred_entries_and_hides_the_saved_table(notebook: NotebookPage, panel: Any) -> None:
+    panel.locator(".nbstep-head strong", has_text="100 entries").wait_for()
+    assert panel.get_by_role("button", name="7 failed").is_visible()
+    assert not notebook.output(1).locator(".nbstep-snapshot").is_visible()
+    assert panel.locator(".nbstep-grid").get_attribute("aria-rowcount") == "101"
+
+
+def test_t9_hostile_keys_stay_text(notebook: NotebookPage, panel: Any) -> None:
+    search(panel, "pwned", 3)
+    labels = panel.locator(".nbstep-row .nbstep-key").all_inner_texts()
+    assert {shown(key) for key in HOSTILE if "pwned" in key} == set(labels)
+    search(panel, "evil", 1)
+    assert panel.locator(".nbstep-row .nbstep-key").inner_text() == r"\u202eevil\x1b[31m"
+    for query in ("pwned", "commandlinker"):
+        panel.get_by_role("searchbox").fill(query)
+        panel.locator(".nbstep-row").first.click()
+        panel.locator(".nbstep-facts").wait_for()
+    assert panel.locator("img, script, a, b, [data-commandlinker-command]").count() == 0
+    assert notebook.page.evaluate("window.pwned") is None
+    search(panel, "", 100)
+
+
+def test_it_sorts_by_a_column_both_ways(panel: Any) -> None:
+    search(panel, "events:page:*", 30)
+    panel.get_by_role("button", name="Key").click()
+    panel.locator("[role=columnheader][aria-sort=ascending]", has_text="Key").wait_for()
+    first = panel.locator(".nbstep-row[aria-rowindex='2'] .nbstep-key")
+    assert first.inner_text() == "events:page:0"
+    assert panel.locator(".nbstep-row[aria-rowindex='4'] .nbstep-key").inner_text() == "events:page:2"
+    panel.get_by_role("button", name="Key").click()
+    panel.locator("[role=columnheader][aria-sort=descending]", has_text="Key").wait_for()
+    assert first.inner_text() == "events:page:29"
+    search(panel, "", 100)
+
+
+def test_e5_an_error_is_looked_at_deleted_and_brought_back(notebook: NotebookPage, panel: Any) -> None:
+    search(panel, "error:NotFound user:99*", 7)
+    panel.locator(".nbstep-row", has_text="user:993").click()
+    detail = panel.locator(".nbstep-detail")
+    detail.get_by_text("Original traceback").wait_for()
+    assert "404 Not Found for GET https://api.example.com/users/993 <b>bold</b>" in detail.inner_text()
+    assert "in fetch_user" in detail.inner_text()
+    assert "churn.ipynb, In [4], line 2" in detail.inner_text()
+    panel.get_by_role("button", name="Delete", exact=True).click()
+    note(panel, "Deleted 1 entry: user:993")
+    panel.locator(".nbstep-head", has_text="6 of 99 entries").wait_for()
+    assert not detail.is_visible()
+    assert counted(notebook) == "kept 99 errors 6"
+    panel.get_by_role("button", name="Undo").click()
+    note(panel, "Restored 1 entry: user:993")
+    assert counted(notebook) == "kept 100 errors 7"
+    search(panel, "", 100)
+
+
+def test_the_keyboard_selects_and_deletes_and_the_notebook_does_not_hear_it(notebook: NotebookPage, panel: Any) -> None:
+    cells = notebook.page.locator(".jp-CodeCell").count()
+    search(panel, "label:*", 28)
+    panel.get_by_role("button", name="Key").click()
+    panel.get_by_role("searchbox").press("ArrowDown")
+    grid = panel.locator(".nbstep-grid")
+    for key in ("Home", "Shift+ArrowDown", "Shift+ArrowDown"):
+        grid.press(key)
+    panel.locator(".nbstep-picked", has_text="3 selected").wait_for()
+    grid.press("Control+ArrowDown")
+    grid.press("Control+ArrowDown")
+    grid.press(" ")
+    panel.locator(".nbstep-picked", has_text="4 selected").wait_for()
+    grid.press("Delete")
+    note(panel, "Deleted 4 entries")
+    grid.press("Control+a")
+    panel.locator(".nbstep-picked", has_text="24 selected").wait_for()
+    for key in ("d", "d", "x", "b", "a"):  # what JupyterLab would take as: delete, cut, insert a cell
+        grid.press(key)
+    panel.get_by_role("button", name="Undo").press("d")
+    panel.get_by_role("button", name="Undo").press("d")
+    assert notebook.page.locator(".jp-CodeCell").count() == cells
+    panel.get_by_role("button", name="Undo").click()
+    note(panel, "Restored 4 entries")
+    search(panel, "", 100)
+
+
+def test_shift_and_control_clicks_extend_and_toggle(panel: Any) -> None:
+    search(panel, "user:*", 35)
+    rows = panel.locator(".nbstep-row")
+    rows.nth(1).click()
+    rows.nth(5).click(modifiers=["Shift"])
+    panel.locator(".nbstep-picked", has_text="5 selected").wait_for()
+    rows.nth(3).click(modifiers=["Control"])
+    panel.locator(".nbstep-picked", has_text="4 selected").wait_for()
+    panel.locator(".nbstep-grid").press("Escape")
+    wait_until(lambda: panel.locator(".nbstep-picked").inner_text() == "", "nothing selected")
+    search(panel, "", 100)
+
+
+def test_a_step_that_runs_appears_by_itself(notebook: NotebookPage, panel: Any) -> None:
+    notebook.page.evaluate(f"() => {{ {EXECUTE}({{code: \"cache.set('fresh', 1)\"}}) }}")
+    panel.locator(".nbstep-head strong", has_text="101 entries").wait_for()
+    search(panel, "fresh", 1)
+    panel.locator(".nbstep-row").click()
+    panel.locator(".nbstep-grid").press("Delete")
+    note(panel, "Deleted 1 entry: fresh")
+    search(panel, "", 100)
+
+
+def test_a_reopened_notebook_shows_the_saved_table_as_text(notebook: NotebookPage, lab: Lab) -> None:
+    notebook.save()
+    (lab.folder / "reopened.ipynb").write_bytes((lab.folder / notebook.name).read_bytes())
+    page = lab.open("reopened.ipynb").page
+    table = page.locator(".nbstep-snapshot table")
+    table.wait_for()
+    assert table.locator("tbody tr").count() == 100
+    assert page.locator(".nbstep-snapshot :is(img, script, a)").count() == 0
+    assert page.evaluate("window.pwned") is None
+    page.context.close()
+
+
+BUSY = "import os, time\ncache.set('live', 1)\nwhile not os.path.exists('go'): time.sleep(0.01)"
+
+
+def test_while_a_cell_runs_it_follows_searches_and_says_that_the_kernel_is_busy(
+    notebook: NotebookPage, panel: Any, lab: Lab
+) -> None:
+    notebook.page.evaluate(f"() => {{ {EXECUTE}({{code: {json.dumps(BUSY)}}}) }}")
+    panel.locator(".nbstep-head strong", has_text="101 entries").wait_for()
+    search(panel, "live", 1)
+    panel.locator(".nbstep-row").click()
+    panel.get_by_role("button", name="Delete", exact=True).click()
+    # Some ipykernels serve the page while a cell runs, on a thread; the others afterwards.
+    wait_until(lambda: re.match("Waiting for the kernel|Deleted", panel.locator(".nbstep-note").inner_text()), "a note")
+    (lab.folder / "go").touch()
+    note(panel, "Deleted 1 entry: live")
+    search(panel, "", 100)
+
+
+def test_the_panel_asks_before_it_clears_and_errors_go_at_once(notebook: NotebookPage, panel: Any) -> None:
+    panel.get_by_role("button", name="Delete all errors").click()
+    note(panel, "Deleted 7 kept errors; they run again when they are next asked")
+    assert counted(notebook) == "kept 93 errors 0"
+    panel.get_by_role("button", name="Clear").click()
+    question = panel.get_by_role("alertdialog")
+    assert "Delete all 93 entries" in question.inner_text()
+    question.get_by_role("button", name="Cancel").click()
+    assert not question.is_visible()
+    assert counted(notebook) == "kept 93 errors 0"
+    panel.get_by_role("button", name="Clear").click()
+    question.get_by_role("button", name="Delete all 93 entries").click()
+    note(panel, "Deleted all 93 entries")
+    panel.get_by_text("Nothing kept yet. A step with a key appears here when it has run.").wait_for()
+    assert counted(notebook) == "kept 0 errors 0"
+    panel.get_by_role("button", name="Undo").click()
+    panel.locator(".nbstep-head strong", has_text="93 entries").wait_for()
+
+
+def test_every_focusable_element_keeps_the_notebooks_shortcuts_away(panel: Any) -> None:
+    panel.locator(".nbstep-row").first.click()
+    panel.locator(".nbstep-text").first.wait_for()
+    without = panel.locator(
+        ":is(button, input, a, select, textarea, [tabindex]):not([data-lm-suppress-shortcuts='true'])"
+    )
+    assert without.count() == 0
+
+
+def test_t10_a_saved_notebook_shows_the_table_without_a_kernel(notebook: NotebookPage, panel: Any, lab: Lab) -> None:
+    outputs = notebook.save()["cells"][1]["outputs"]
+    assert [sorted(output["data"]) for output in outputs] == [
+        ["text/html", "text/plain"], ["application/vnd.jupyter.widget-view+json", "text/plain"],
+    ]  # fmt: skip
+    assert outputs[0]["data"]["text/plain"][0].startswith("ok ")
+
+
+@pytest.fixture(scope="module")
+def script(lab: Lab) -> Any:
+    """The panel's script as a module in a bare page."""
+    page = lab._browser.new_page()
+    source = base64.b64encode((STATIC / "panel.js").read_bytes()).decode()
+    page.evaluate(f"async () => {{ window.panel = await import('data:text/javascript;base64,{source}'); }}")
+    page.add_style_tag(path=STATIC / "panel.css")
+    return page
+
+
+def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
+    now = 9000.0
+    labels = ["user:1", "user:10", "page[1]", "a b", "日本:1", "<img src=x>", "x]y", "x-y", "!bang", "User:UP"]
+    rows = [
+        make(
+            label,
+            created=1000.0 * n,
+            last_used=5000.0 if n % 3 else None,
+            type=["builtins.dict", "httpx.HTTPError"][n % 2],
+        )
+        for n, (label, make) in enumerate(zip(labels, [a_row, a_failure] * 5, strict=True))
+    ]
+    queries = [
+        "", "error:", "error:http", "error:*Error", "error:value", "user:*", "USER:*", "user:?", "page[1]", "page[[]1]*",
+        "*[1]*", "*[!1]*", "[x]*", "x]*", "x[]]y*", "x[-]y*", "*[z-a]*", "*[", "?[x", '"a b"', '"a b', '""', "a b",
+        "unused:1h", "unused:30d", "unused:1h30m 1", "404", "日本:*", "<img *>", "!*", "*.*", "[!]]*", "[^x]*", "*[a^]*",
+    ]  # fmt: skip
+    expected = [[row.label for row in rows if matches(parse_query(query), row, now)] for query in queries]
+    found = script.evaluate(
+        """([queries, rows, now]) => queries.map((query) => {
+            const { words } = window.panel.parseQuery(query);
+            return rows.filter((row) => window.panel.matches(words, row, now)).map((row) => row.label);
+        })""",
+        [queries, [as_page_row(packed(row)) for row in rows], now],
+    )
+    assert dict(zip(queries, expected, strict=True)) == dict(zip(queries, found, strict=True))
+    problem = script.evaluate("() => window.panel.parseQuery('unused:soon').problem")
+    assert problem == "unused: takes a duration, as in unused:30d"
+
+
+def as_page_row(values: list[Any]) -> dict[str, Any]:
+    names = [
+        "id",
+        "label",
+        "status",
+        "type",
+        "shape",
+        "message",
+        "size",
+        "took",
+        "created",
+        "expires",
+        "hits",
+        "used",
+        "saved",
+    ]
+    return dict(zip(names, values, strict=True))
+
+
+def test_the_page_words_numbers_as_the_terminal_does(script: Any) -> None:
+    chance = random.Random(1)
+    seconds = [0, 0.0004, 0.0949, 0.095, 3.21, 9.94, 9.96, 31, 59.4, 61, 3599, 3600, 86399, 86401, 1e7]
+    seconds += [chance.expovariate(1 / 5000) for _ in range(300)]
+    sizes = [
+        0,
+        999,
+        1000,
+        12_300,
+        999_499,
+        84_000_000,
+        5 * 10**12,
+        *(int(chance.expovariate(1e-7)) for _ in range(300)),
+    ]
+    for name, expected, given in (
+        ("durationText", list(map(duration_text, seconds)), seconds),
+        ("ageText", list(map(age_text, seconds)), seconds),
+        ("sizeText", list(map(size_text, sizes)), sizes),
+    ):
+        assert script.evaluate(f"(given) => given.map(window.panel.{name})", given) == expected
+    moments = [None, 90.0, 110.0, 100_000.0]
+    expected = [expiry_text(moment, 100.0) for moment in moments]
+    assert script.evaluate("(given) => given.map((at) => window.panel.expiryText(at, 100))", moments) == expected
+
+
+PAINT = """async (count) => {
+    const heard = [];
+    const hex = (n) => n.toString(16).padStart(64, "0");
+    const rows = Array.from({length: count}, (_, n) => [hex(n), `events:page:${n}`, n % 9 ? "ok" : "failed",
+        "pandas.DataFrame", "8,120 × 14", n % 9 ? "" : "404 Not Found", n * 100, n / 100, 1e9 + n, null, n % 5, null, 0]);
+    const totals = {entries: count, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
+    const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
+    const started = performance.now();
+    const el = document.body.appendChild(document.createElement("div"));
+    const close = window.panel.default.render({model, el});
+    for (let at = 0; at < count; at += 5000) heard[0]({kind: "rows", first: at === 0, last: at + 5000 >= count,
+        rows: rows.slice(at, at + 5000), now: Date.now() / 1000, totals});
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    const seconds = (performance.now() - started) / 1000;
+    const made = el.querySelectorAll(".nbstep-row").length;
+    close();
+    el.remove();
+    return {seconds, made};
+}"""
+
+
+@pytest.mark.parametrize(("count", "limit_s"), [(10_000, 0.7), (100_000, 7.0)])
+def test_many_rows_are_painted_at_once(script: Any, count: int, limit_s: float) -> None:
+    # The best of three: the machine may be doing other things.
+    painted = [script.evaluate(PAINT, count) for _ in range(3)]
+    assert min(one["seconds"] for one in painted) < limit_s
+    assert painted[0]["made"] < 100
