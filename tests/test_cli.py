@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +87,8 @@ def test_a_table_fits_its_terminal(project: Path, cache: Cache) -> None:
 
 
 def run_in_terminal(project: Path, **env: str) -> str:
+    import pty  # not on Windows
+
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "nbstep.cli", "ls"], cwd=project, env=environment(TERM="xterm", **env), stdout=terminal
