@@ -21,6 +21,7 @@ from typing import Final
 
 from nbstep.events import Finding, emit
 from nbstep.project import place_text
+from nbstep.stores.files import make_private
 
 KEY_BYTES: Final = 32
 _KEY_BYTES_AT_MOST: Final = 64 * 1024
@@ -160,7 +161,7 @@ def _read(path: Path, *, follow: bool) -> bytes | None:
 
 def _create(path: Path, *, follow: bool) -> bytes:
     """Makes a new key; of several processes that do so at once, the first one's key is the key of all."""
-    _make_folders(path.parent)
+    make_private(path.parent)
     temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     fd = os.open(temp, flags, 0o600)
@@ -182,13 +183,3 @@ def _create(path: Path, *, follow: bool) -> bytes:
     if secret is None:
         raise OSError(errno.ENOENT, f"{place_text(path)} vanished")
     return secret
-
-
-def _make_folders(folder: Path) -> None:
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make_folders(folder.parent)
-        _make_folders(folder)

@@ -91,8 +91,8 @@ class DiskStore:
         self._collect()
         self._make_room(sum(len(part) for part in parts))
         target = self._path(f"{key_digest(key)}.{signer}")
-        self._private_folder(self._temps)
-        self._private_folder(target.parent)
+        files.make_own_folder(self._temps, self.directory)
+        files.make_own_folder(target.parent, self.directory)
         temp = self._temps / files.temp_name()
         files.write_file(temp, parts, durable=durable)
         try:
@@ -142,7 +142,7 @@ class DiskStore:
             restored: list[Spot] = []
             for name, trashed in names:
                 target = self._path(name)
-                self._private_folder(target.parent)
+                files.make_own_folder(target.parent, self.directory)
                 self._trash.save_copy(target, batch)
                 if self._trash.bring_back(trashed, target):
                     restored.append(Spot(name, signer=name[65:]))
@@ -161,7 +161,7 @@ class DiskStore:
 
     def _shard(self, shard: str) -> Iterator[tuple[str, Path]]:
         folder = self._entries / shard
-        if not (files.is_real_folder(self._entries) and files.is_real_folder(folder)):
+        if not files.is_own_folder(folder, self.directory):
             return
         with os.scandir(folder) as found:
             names = [item.name for item in found]
@@ -170,17 +170,12 @@ class DiskStore:
                 yield name, folder / name
 
     def _all(self) -> Iterator[tuple[str, Path]]:
-        if not files.is_real_folder(self._entries):
+        if not files.is_own_folder(self._entries, self.directory):
             return
         with os.scandir(self._entries) as found:
             shards = sorted(item.name for item in found if _SHARD.fullmatch(item.name))
         for shard in shards:
             yield from self._shard(shard)
-
-    def _private_folder(self, folder: Path) -> None:
-        files.make_private(folder)
-        if not files.is_real_folder(folder):
-            raise OSError(f"{folder} is a link or a file, where nbstep needs a folder of its own")
 
     def _make_room(self, size: int) -> None:
         free = files.free_bytes(self.directory)

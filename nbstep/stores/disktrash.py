@@ -32,6 +32,7 @@ class DiskTrash:
 
     def __init__(self, folder: Path, clock: Callable[[], int]) -> None:
         self._folder = folder
+        self._root = folder.parent.parent
         self._clock = clock
         self._lock = threading.RLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
@@ -132,16 +133,14 @@ class DiskTrash:
 
     def _target(self, name: str, batch: str) -> Path:
         folder = self._folder / hashlib.sha256(batch.encode()).hexdigest()[:16]
-        files.make_private(folder)
-        if not (files.is_real_folder(self._folder) and files.is_real_folder(folder)):
-            raise OSError(f"{folder} is a link or a file, where nbstep needs a folder of its own")
+        files.make_own_folder(folder, self._root)
         with self._lock:
             # Times of this process never repeat, so that no two entries of one key meet under one name.
             self._last_ns = max(self._clock(), self._last_ns + 1)
             return folder / f"{name}.{self._last_ns:016x}"
 
     def _items(self) -> Iterator[_Trashed]:
-        if not files.is_real_folder(self._folder):
+        if not files.is_own_folder(self._folder, self._root):
             return
         with os.scandir(self._folder) as found:
             batches = [item.name for item in found if _BATCH.fullmatch(item.name)]

@@ -135,8 +135,10 @@ def make_private(directory: Path) -> None:
     except FileExistsError:
         pass
     except FileNotFoundError:
+        if directory.parent.is_dir():
+            raise  # it is there, and nothing can be created in it
         make_private(directory.parent)
-        make_private(directory)
+        os.mkdir(directory, 0o700)
 
 
 def is_real_folder(path: Path) -> bool:
@@ -145,6 +147,24 @@ def is_real_folder(path: Path) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
+
+
+def is_own_folder(path: Path, root: Path) -> bool:
+    """Whether `path` and all folders between it and `root` are folders themselves, so that nothing leads out of `root`."""
+    return all(
+        is_real_folder(folder) for folder in (path, *path.parents) if folder != root and folder.is_relative_to(root)
+    )
+
+
+def make_own_folder(path: Path, root: Path) -> None:
+    """Creates a folder inside `root`.
+
+    Raises:
+        OSError: It cannot be created, or it or one between it and `root` is a link or a file.
+    """
+    make_private(path)
+    if not is_own_folder(path, root):
+        raise OSError(errno.ENOTDIR, f"{path} is a link or a file, where nbstep needs a folder of its own")
 
 
 def temp_name() -> str:
