@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import PurePath
@@ -43,7 +44,8 @@ def _default_run() -> Run:
         if _default is None or _default.cache is not _project_cache_or_none():
             if _default is not None:
                 _default.close()
-            _default = open_run(place=Place(notebook=PurePath(sys.argv[0] or "python").name))
+                atexit.unregister(_default.close)
+            _default = open_run(place=Place(notebook=PurePath(sys.argv[0] or "python").name), endless=True)
             atexit.register(_default.close)
         return _default
 
@@ -63,6 +65,7 @@ def open_run(
     listeners: tuple[Listener, ...] = (),
     retry_errors: bool = False,
     shown: bool = False,
+    endless: bool = False,
 ) -> Run:
     """Opens a run; the caller makes it active and closes it.
 
@@ -76,6 +79,7 @@ def open_run(
         listeners: Who is told.
         retry_errors: Kept errors from before run again.
         shown: A step list shows findings; else they go to logging.
+        endless: It ends with the process.
 
     Raises:
         TypeError, ValueError: An option is unknown or has no such value.
@@ -90,9 +94,10 @@ def open_run(
     own_flags = policy_changes(flags or {})
     mode_flag = cast("Mode | None", mode) if flags is not None else (parent.mode_flag if parent is not None else None)
     environment_mode: Mode = "normal" if settings.mode == "off" else settings.mode
+    opened = None if settings.mode == "off" else as_cache(cache)
     run = Run(
         name=name,
-        cache=None if settings.mode == "off" else as_cache(cache),
+        cache=opened,
         mode=mode_flag or cast("Mode | None", mode) or environment_mode,
         policy=with_changes(Policy(), {**policy_changes(policy or {}), **inherited, **own_flags}),
         place=place or (parent.place if parent is not None else Place()),
@@ -102,6 +107,8 @@ def open_run(
         retry_errors=retry_errors or settings.retry_errors or (parent is not None and parent.retry_errors),
         shown=shown,
         parent=parent,
+        endless=endless,
+        clock=opened.clock if opened is not None else parent.clock if parent is not None else time.time,
     )
     return run.open()
 

@@ -22,11 +22,19 @@ _PROGRAM_ERRORS: Final = (NameError, ImportError, SyntaxError, MemoryError, Nbst
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a thunk gave. `later` is an awaitable that the plain caller must hand to the user instead."""
+    """What a thunk gave.
+
+    Attributes:
+        value: The value.
+        awaitable: The thunk gave an awaitable of it.
+        later: An awaitable that the plain caller must hand to the user instead.
+        stopped: A plain thunk raised StopIteration, which no coroutine may raise.
+    """
 
     value: Any = None
     awaitable: bool = False
     later: Awaitable[Any] | None = None
+    stopped: StopIteration | None = None
 
 
 async def attempt_thunk(
@@ -81,12 +89,17 @@ async def _attempt(
     __tracebackhide__ = True
     given: Any = prepared
     if prepared is None:
-        with thunk_guard():
-            given = thunk(*args)
+        try:
+            with thunk_guard():
+                given = thunk(*args)
+        except StopIteration as stopped:
+            return Given(stopped=stopped)
     if not inspect.isawaitable(given):
         return Given(given)
     if not awaiting:
         return Given(later=given)
+    if timeout_s is None:
+        return Given(await given, awaitable=True)
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:

@@ -22,11 +22,15 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         self._begin_step = begin
         self._prepared = prepared
         self._running: Coroutine[Any, Any, Any] | None = None
+        self._begun = False
         self.key = call.key
         self.place = call.place
         call.run.pending[call.step] = self
 
     def _begin(self) -> Coroutine[Any, Any, Any]:
+        if self._begun:
+            raise RuntimeError(f"{self!r} was awaited before; keep what the first await gave")
+        self._begun = True
         self._call.run.pending.pop(self._call.step, None)
         prepared, self._prepared = self._prepared, None
         return self._begin_step(self._call, prepared)
@@ -46,6 +50,8 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         """Throws into the step, as a cancelled task does."""
         __tracebackhide__ = True
         if self._running is None:
+            discard(self._prepared)
+            self._prepared = None
             self._running = self._begin()
         return self._running.throw(*error)
 
@@ -58,7 +64,7 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
             self._running.close()
 
     def __repr__(self) -> str:
-        return f"<awaitable step {self.key!r}: write await>" if self.key else "<awaitable step: write await>"
+        return f"<awaitable step {self.key!r}>" if self.key else "<awaitable step>"
 
     def __del__(self) -> None:
         discard(self._prepared)

@@ -3,69 +3,75 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
-from nbstep.thunks import Thunk, surely_awaitable
+from nbstep.runs import Run
+from nbstep.thunks import surely_awaitable
 
-StepCall = Callable[..., Any]
+
+def check_map(fn: object, on_error: str, run: Run) -> None:
+    """Refuses what `step.map` cannot do.
+
+    Raises:
+        TypeError: `fn` is no plain function, or the run's store is async.
+        ValueError: `on_error` has no such value.
+    """
+    if not callable(fn):
+        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {type(fn).__name__}")
+    store_is_async = run.cache is not None and run.cache.is_async
+    if surely_awaitable(fn) or store_is_async:
+        what = "a sync store" if store_is_async else "a plain function"
+        raise TypeError(
+            f"step.map takes {what}; for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
+        )
+    if on_error not in ("raise", "keep"):
+        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
 
 
 def map_steps(
-    step: StepCall,
-    fn: Thunk,
+    one: Callable[[Any, str], Ok[Any] | Err[Any]],
     items: Iterable[Any],
     key: str | Callable[[Any], str],
     n_jobs: int,
-    on_error: str,
-    options: dict[str, Any],
-) -> list[Any]:
-    """Runs `fn(item)` as one keyed step for each item and gives the results in the items' order.
+) -> list[Ok[Any] | Err[Any]]:
+    """Takes `one` step for each item and gives the results in the items' order.
 
-    Every item is an entry of its own: only missing items run, an interrupt loses only what was in flight. With
-    `on_error="raise"` all items run first, then the first failure (in the items' order) is raised.
+    Every item is an entry of its own: only missing items run, an interrupt loses only what was in flight.
 
     Raises:
-        TypeError: `fn` is async, or `key` is neither a function nor a template.
+        TypeError: `key` is neither a function nor a template.
+        ValueError: The template has no place for the item.
     """
     __tracebackhide__ = True
-    if not callable(fn):
-        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {type(fn).__name__}")
-    if surely_awaitable(fn):
-        raise TypeError(
-            "step.map takes a plain function; for async write: await asyncio.gather(*[step(fetch, i, key=…) …])"
-        )
-    if on_error not in {"raise", "keep"}:
-        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
     make_key = _key_function(key)
-    work = list(items)
-    keys = [make_key(item) for item in work]
+    work = [(item, make_key(item)) for item in items]
 
     from joblib import Parallel, delayed
 
-    # Each item runs in a copy of this context, so that it belongs to this run, whatever thread it gets.
-    calls = [
-        delayed(contextvars.copy_context().run)(_one, step, fn, item, item_key, options)
-        for item, item_key in zip(work, keys, strict=True)
-    ]
-    results: list[Any] = Parallel(n_jobs=n_jobs, prefer="threads")(calls)
-    if on_error == "keep":
-        return results
-    for result in results:
-        if isinstance(result, Err):
-            result.unwrap()
-    return [result.unwrap() for result in results]
-
-
-def _one(step: StepCall, fn: Thunk, item: Any, key: str, options: dict[str, Any]) -> Ok[Any] | Err[Any]:
-    return step(fn, item, key=key, on_error="keep", **options)
+    blocked = blocked_threads.set(blocked_threads.get() | {threading.get_ident()})
+    try:
+        # Each item runs in a copy of this context, so that it belongs to this run, whatever thread it gets.
+        calls = [delayed(contextvars.copy_context().run)(one, item, item_key) for item, item_key in work]
+        results: Any = Parallel(n_jobs=n_jobs, require="sharedmem")(calls)
+    finally:
+        blocked_threads.reset(blocked)
+    return results
 
 
 def _key_function(key: object) -> Callable[[Any], str]:
     if isinstance(key, str):
         if "{}" not in key:
             raise ValueError(f'key={key!r} would be the same for every item; write for example key="user:{{}}"')
+        try:
+            key.format("")
+        except (ValueError, LookupError) as error:
+            raise ValueError(
+                f"key={key!r} is no template ({error}); for more than the item itself write key=lambda item: f'…'"
+            ) from None
         return lambda item: key.format(item)
     if callable(key):
         return cast("Callable[[Any], str]", key)

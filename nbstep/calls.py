@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nbstep.drift.code import code_fingerprint
@@ -37,7 +36,7 @@ class Call:
     options: Options
     place: Place
     outer: Frame | None
-    asked: float = field(default_factory=time.time)
+    asked: float
     announced: bool = False
     _code: Mapping[str, str] | None = None
 
@@ -49,9 +48,3 @@ class Call:
             except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
                 self._code = {}
         return self._code
-
-    def scope(self) -> Hashable:
-        """What single flight counts as the same cache."""
-        cache = self.run.cache
-        assert cache is not None
-        return cache.directory or id(cache)

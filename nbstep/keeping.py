@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
@@ -10,27 +10,41 @@ from nbstep.calls import Call
 from nbstep.decision import Compute
 from nbstep.drift.code import source_text
 from nbstep.errors import NbstepError
-from nbstep.notes import one_line
+from nbstep.notes import error_line
 from nbstep.result import Err, Ok
-from nbstep.runs import Frame
 
 
-async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], facts: Facts) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the thunk ran: `returned` says that its error came in an `Err`; `used` are the keys asked inside it."""
+
+    took_s: float
+    awaitable: bool
+    returned: bool
+    used: tuple[str, ...]
+
+
+async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> int | None:
     """Keeps a result under its key, where it may be; the kept size, or None. Never raises an `Exception` (C3)."""
     run, key = call.run, call.key
     if key is None or run.cache is None:
         return None
+    ttl_s = call.options.policy.ttl_s
+    error: Any = result.error
     if isinstance(result, Err):
-        error: Any = result.error
         if isinstance(error, NbstepError) or not _may_keep(call, error):
             return None
         if call.options.policy.stale_if_error and why.old is not None:
             return None
-        facts = replace(facts, ttl_s=_error_ttl_s(call, error))
+        ttl_s = _error_ttl_s(call, error)
     try:
+        facts = Facts(
+            took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=run.name,
+            place=call.place, code=call.code(), source=source_text(call.thunk), uses=ran.used,
+        )  # fmt: skip
         kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
-        kept = NotKept(one_line(f"{type(error).__name__}: {error}"))
+        kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
         run.find("not-stored", key, f"{key} was not kept: {kept.why}")
         return None
@@ -57,12 +71,3 @@ def _may_keep(call: Call, error: Any) -> bool:
 def _error_ttl_s(call: Call, error: Any) -> float | None:
     policy = call.options.policy
     return policy.error_ttl_of(error) if isinstance(error, BaseException) else policy.error_ttl(False)
-
-
-def facts_of(call: Call, took_s: float, awaitable: bool, returned: bool, frame: Frame) -> Facts:
-    """What the entry says of the step."""
-    return Facts(
-        took_s=took_s, awaitable=awaitable, returned=returned, ttl_s=call.options.policy.ttl_s,
-        workflow=call.run.name, place=call.place, code=call.code() if call.key is not None else {},
-        source=source_text(call.thunk) if call.key is not None else None, uses=tuple(dict.fromkeys(frame.used)),
-    )  # fmt: skip

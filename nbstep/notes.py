@@ -33,6 +33,15 @@ def kept_error_note(meta: Meta, now: float, asks: int, *, in_notebook: bool, oth
     return "\n".join(lines)
 
 
+def error_line(error: BaseException) -> str:
+    """An error's class and message on one line."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__ must not hide the error
+        text = ""
+    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Text on one line, cut at `limit` characters."""
     flat = " ".join(text.split())

@@ -9,7 +9,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ from typing import Any, Final
 from nbstep.cache.cache import Cache
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.notes import error_line
 from nbstep.policy import Policy
 from nbstep.runlog import Recorder, runs_directory
 from nbstep.settings import Mode
 
 _log: Final = logging.getLogger("nbstep")
+# An endless run remembers this many of the exceptions that its steps raised: they hold their frames, and frames hold data.
+_REMEMBERED: Final = 64
 
 
 _STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout)
@@ -38,11 +42,11 @@ class Frame:
     outer: Frame | None
     used: list[str] = field(default_factory=list[str])
 
-    def computes(self, cache: Cache | None, key: str) -> bool:
-        """Whether this step, or one around it, computes `key` of `cache`."""
+    def computes(self, scope: Hashable, key: str) -> bool:
+        """Whether this step, or one around it, computes `key` of the cache of `scope`."""
         frame: Frame | None = self
         while frame is not None:
-            if frame.key == key and frame.run.cache is cache:
+            if frame.key == key and frame.run.scope() == scope:
                 return True
             frame = frame.outer
         return False
@@ -67,6 +71,8 @@ class Run:
         listeners: Who is told what happens.
         shown: A step list shows its findings; else they go to logging.
         parent: The run it is inside of.
+        clock: Gives seconds since the epoch.
+        endless: It ends with the process; it forgets what its steps raised, sooner or later.
     """
 
     name: str | None
@@ -80,14 +86,16 @@ class Run:
     retry_errors: bool = False
     shown: bool = False
     parent: Run | None = None
+    clock: Callable[[], float] = time.time
+    endless: bool = False
     id: str = field(default_factory=lambda: f"{os.getpid():x}-{secrets.token_hex(4)}")
-    started: float = field(default_factory=time.time)
+    started: float = 0.0
     closed: bool = False
     pending: dict[int, Any] = field(default_factory=dict[int, Any])
     error_asks: dict[str, int] = field(default_factory=dict[str, int])
-    kept_errors: int = 0
     _recorder: Recorder | None = None
     _raised: dict[int, tuple[BaseException, bool]] = field(default_factory=dict[int, tuple[BaseException, bool]])
+    _raised_ids: deque[int] = field(default_factory=deque[int])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
@@ -95,6 +103,7 @@ class Run:
 
     def open(self) -> Run:
         """Tells that the run begins; everything it does later is told to the run log too."""
+        self.started = self.clock()
         if self.cache is not None and self.cache.directory is not None:
             self._recorder = Recorder(runs_directory(self.cache.directory))
         cache_place = None if self.cache is None else self.cache.place
@@ -104,6 +113,10 @@ class Run:
     def tell(self, event: Event) -> None:
         """Tells the run's listeners."""
         emit(event, self.listeners if self._recorder is None else (*self.listeners, self._recorder))
+
+    def scope(self) -> Hashable:
+        """What single flight counts as the same cache."""
+        return None if self.cache is None else self.cache.directory or id(self.cache)
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""
@@ -131,7 +144,12 @@ class Run:
             return
         run: Run | None = self
         while run is not None:
-            run._raised[id(error)] = (error, keyed)
+            before = run._raised.get(id(error))
+            run._raised[id(error)] = (error, keyed or (before is not None and before[1]))
+            if run.endless and before is None:
+                run._raised_ids.append(id(error))
+                if len(run._raised_ids) > _REMEMBERED:
+                    run._raised.pop(run._raised_ids.popleft(), None)
             run = run.parent
 
     def owns(self, error: BaseException) -> bool:
@@ -155,9 +173,9 @@ class Run:
             key = "a step without key" if step.key is None else f"step {step.key!r}"
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
-        text = None if error is None else f"{type(error).__name__}: {error}"[:300]
+        text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic
-        self.tell(RunFinished(self.id, time.time(), "ok" if error is None else "error", took_s, text))
+        self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
 
     def _never_awaited(self) -> list[Any]:
@@ -168,14 +186,14 @@ class Run:
         return [step for step in list(self.pending.values()) if id(step) not in scheduled]
 
 
+# As Python 3.11 to 3.13 and 3.14 say it.
+_AWAIT_COMPLAINTS: Final = ("can't be used in 'await' expression", "can't be awaited")
+
+
 def explain_await(error: BaseException) -> None:
     """Adds the fix to Python's own complaint about `await step(…)` of a plain step."""
-    text = str(error)
-    if (
-        isinstance(error, TypeError)
-        and "can't be used in 'await' expression" in text
-        and not hasattr(error, "__notes__")
-    ):
+    complaint = isinstance(error, TypeError) and str(error).endswith(_AWAIT_COMPLAINTS)
+    if complaint and not hasattr(error, "__notes__"):
         error.add_note(
             "  If this is `await step(…)`: its thunk is not async, so step gave a plain value. Leave out `await`."
         )

@@ -9,13 +9,14 @@ from types import FrameType
 from typing import Any, Final, Literal, TypeVar, overload
 
 from nbstep.active import current_run
-from nbstep.batch import map_steps
+from nbstep.batch import check_map, map_steps
 from nbstep.calls import Options
 from nbstep.durations import Duration, to_seconds
 from nbstep.events import Place
 from nbstep.keys import check_key, make_key
 from nbstep.options import UNSET, misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
+from nbstep.result import Err, Ok
 from nbstep.runs import Run
 from nbstep.take import take_step
 from nbstep.thunks import check_thunk
@@ -69,26 +70,10 @@ class Step:
             Exception: What the thunk raised, now or when it was kept.
         """
         __tracebackhide__ = True
-        if key is not None:
-            key = check_key(key)
-        thunk = check_thunk(thunk, key)
-        run = current_run()
-        policy = run.policy
-        if options:
-            for option in options:
-                if option not in POLICY_OPTIONS:
-                    raise misplaced(option, "step")
-            policy = with_changes(policy, policy_changes(options))
-        if on_error not in ("raise", "keep"):
-            raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
-        timeout_s = to_seconds(timeout, "timeout") if timeout is not None else None
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        return take_step(
-            run, key, thunk, args, Options(policy, bool(refresh), retries, timeout_s, on_error == "keep"),
-            _place_of(caller, run),
-        )  # fmt: skip
+        return _ask(
+            caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error
+        )
 
     def map(
         self,
@@ -113,17 +98,62 @@ class Step:
         Returns:
             The results in the items' order.
 
+        Raises:
+            TypeError: `fn` is async, or the store is; `key` is missing; an option belongs elsewhere.
+            ValueError: The template has no place for the item.
+            Exception: The first failure, in the items' order.
+
         >>> step.map(str.upper, ["a", "b"], key="upper:{}")
         ['A', 'B']
         """
         __tracebackhide__ = True
-        return map_steps(self, fn, items, key, n_jobs, on_error, options)
+        check_map(fn, on_error, current_run())
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+
+        def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
+            return _ask(caller, fn, (item,), options, key=item_key, on_error="keep")
+
+        results = map_steps(one, items, key, n_jobs)
+        return results if on_error == "keep" else [result.unwrap() for result in results]
 
     def __repr__(self) -> str:
         return "<nbstep.step: step(thunk, *args, key=…)>"
 
 
 step: Final = Step()
+
+
+def _ask(
+    caller: FrameType,
+    thunk: Any,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    *,
+    key: Any = None,
+    refresh: Any = False,
+    retries: Any = 0,
+    timeout: Any = None,
+    on_error: Any = "raise",
+) -> Any:
+    """Checks what `step` was given, then takes the step."""
+    __tracebackhide__ = True
+    if key is not None:
+        key = check_key(key)
+    thunk = check_thunk(thunk, key)
+    for option in options:
+        if option not in POLICY_OPTIONS:
+            raise misplaced(option, "step")
+    run = current_run()
+    policy = with_changes(run.policy, policy_changes(options)) if options else run.policy
+    if not isinstance(refresh, bool):
+        raise TypeError(f"refresh= takes True or False, got {refresh!r}")
+    if on_error not in ("raise", "keep"):
+        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
+    timeout_s = to_seconds(timeout, "timeout")
+    checked = Options(policy, refresh, retries, timeout_s, on_error == "keep")
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
 
 
 def _place_of(caller: FrameType, run: Run) -> Place:

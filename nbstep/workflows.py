@@ -82,7 +82,7 @@ class Workflow:
             raise TypeError(
                 f"workflow(body) takes a function of step; got {type(body).__name__}: write workflow(lambda step: …)"
             )
-        args = (step, self._deps) if _takes_two(body) else (step,)
+        args = (step, self._deps) if _takes_deps(body, given=self._deps is not None) else (step,)
         run = open_run(
             self._name, cache=self._cache, mode=self._mode, policy=self._policy, listeners=self._listeners,
         )  # fmt: skip
@@ -111,9 +111,11 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
 
 
 def _succeeded(run: Run, value: Any) -> Ok[Any] | Err[Any]:
-    run.close()
     if isinstance(value, Err):
+        error: Any = value.error
+        run.close(error if isinstance(error, BaseException) else StepFailed(None, error))
         return unseen(cast("Err[Any]", value), _label(run))
+    run.close()
     return cast("Ok[Any]", value) if isinstance(value, Ok) else Ok(value)
 
 
@@ -133,14 +135,19 @@ def _label(run: Run) -> str:
     return f"workflow {run.name!r}" if run.name else "a workflow"
 
 
-def _takes_two(body: Callable[..., Any]) -> bool:
+def _takes_deps(body: Callable[..., Any], *, given: bool) -> bool:
+    """Whether the body has a second positional parameter; without deps, one with a default keeps it."""
     try:
-        parameters = inspect.signature(body).parameters.values()
+        parameters = list(inspect.signature(body).parameters.values())
     except (TypeError, ValueError):
         return False
-    kinds = [p.kind for p in parameters]
-    positional = kinds.count(inspect.Parameter.POSITIONAL_ONLY) + kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return positional >= 2 or inspect.Parameter.VAR_POSITIONAL in kinds
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    if len(positional) >= 2:
+        return given or positional[1].default is inspect.Parameter.empty
+    return any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def create_workflow(
