@@ -20,13 +20,12 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.events import Outcome, Place
-from nbstep.stores.base import Document, Part
+from nbstep.stores.base import FAMILY, Document, Part
 
-MAGIC: Final = b"NBSTEP1\n"
+MAGIC: Final = FAMILY + b"1\n"
 HEADER_BYTES_AT_MOST: Final = 1 << 20
 PAGE: Final = 4096
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-_FAMILY: Final = b"NBSTEP"
 _LENGTH: Final = struct.Struct("<I")
 _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
@@ -194,7 +193,7 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
 def _read_signed(document: Document) -> tuple[bytes, bytes]:
     prefix = document.read(0, _PREFIX_BYTES)
     if not prefix.startswith(MAGIC):
-        if prefix.startswith(_FAMILY):
+        if prefix.startswith(FAMILY):
             raise Unreadable("incompatible", "another version of nbstep wrote it")
         raise Unreadable("unreadable", "it is no entry of nbstep" if prefix else "it is empty")
     if len(prefix) < _PREFIX_BYTES:

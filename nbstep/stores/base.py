@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
 Part: TypeAlias = bytes | bytearray | memoryview
+
+FAMILY: Final = b"NBSTEP"  # how entries of every version of the format begin
 
 
 class Document(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, S
 from pathlib import Path
 from typing import Any, Final, cast
 
-from nbstep.stores.base import BytesDocument, Document, Part, Spot, TrashTotals
+from nbstep.stores.base import FAMILY, BytesDocument, Document, Part, Spot, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
 
 METHODS: Final = ("get", "set", "has", "delete")
@@ -241,7 +241,7 @@ class MappingStore:
             content = await self._get(key)
         except ForeignValue:
             return False
-        if content is None:
+        if content is None or not content.startswith(FAMILY):
             return False
         self._trash.add(key, content, batch)
         return True
