@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.kernel
 
 NOTEBOOKS = Path(flights_api.__file__).parent
 ROOT = NOTEBOOKS.parent
+SANITIZE = resources.files("nbstep") / "nbval_sanitize.cfg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def nbval(name: str, bench: Bench) -> None:
     """Runs a notebook under nbval, which compares every output with the one that is committed."""
     command = [
         sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300",
-        f"--nbval-sanitize-with={sanitizer()}", "-p", "no:cacheprovider", "-q", str(NOTEBOOKS / f"{name}.ipynb"),
+        f"--nbval-sanitize-with={SANITIZE}", "-p", "no:cacheprovider", "-q", str(NOTEBOOKS / f"{name}.ipynb"),
     ]  # fmt: skip
     done = subprocess.run(command, env=bench.environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
