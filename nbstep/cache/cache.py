@@ -252,7 +252,7 @@ class Cache:
         return await self._delete_many([_checked(key)]) > 0
 
     async def _delete_many(self, keys: list[str]) -> int:
-        removed = await self._store.remove(keys, _new_batch())
+        removed = await self._store.remove(list(dict.fromkeys(keys)), _new_batch())
         if removed:
             emit(CacheChanged(self.place, "deleted", tuple(removed)))
         return len(removed)

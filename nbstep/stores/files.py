@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -130,15 +131,14 @@ def make_private(directory: Path) -> None:
     Raises:
         OSError: One of them cannot be created, or is a link or a file.
     """
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        if directory.parent.is_dir():
-            raise  # it is there, and nothing can be created in it
-        make_private(directory.parent)
-        os.mkdir(directory, 0o700)
+    missing: list[Path] = []
+    for folder in (directory, *directory.parents):
+        if folder.is_dir():
+            break
+        missing.append(folder)
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another thread or kernel was faster
+            os.mkdir(folder, 0o700)
 
 
 def is_real_folder(path: Path) -> bool:
