@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +26,8 @@ KEPT_RUNS: Final = 200
 _FLUSH_EVERY_S: Final = 30.0
 _MAX_FILE_BYTES: Final = 16 << 20
 _MAX_STEPS: Final = 100_000
+# A pipe that somebody put there must not hold up the reader.
+_OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,8 @@ class Recorder:
 
 
 def _publish(directory: Path, name: str, text: str) -> None:
-    if not directory.parent.is_dir():  # nothing was ever kept here, or it was taken away: there is nothing to log for
-        return
+    if not directory.parent.is_dir() or directory.is_symlink():
+        return  # nothing was ever kept here, or it was taken away; or the log was led elsewhere
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     temporary = directory / f".{name}.{os.getpid()}"
@@ -187,27 +191,35 @@ def usage(cache_directory: Path) -> dict[str, Usage]:
 
 def _read(path: Path) -> LoggedRun | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
         with os.fdopen(descriptor, "rb") as file:
-            if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
                 return None
             record = json.loads(file.read())
         return _parsed(record)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 
 
 def _parsed(record: Mapping[str, Any]) -> LoggedRun:
     return LoggedRun(
         run=str(record["run"]),
-        at=float(record["at"]),
+        at=_number(record["at"]),
         name=_text(record.get("name")),
         notebook=_text(record.get("notebook")),
         steps=tuple(
-            LoggedStep(str(key), str(got), str(outcome), float(at), float(took_s), float(saved_s), _text(reason))
+            LoggedStep(str(key), str(got), str(outcome), _number(at), _number(took_s), _number(saved_s), _text(reason))
             for key, got, outcome, at, took_s, saved_s, reason in cast("list[list[Any]]", record["steps"])
         ),
     )
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("a time must be finite")
+    return number
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,119 @@
+"""Single flight within a process (C4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nbstep.cache.flight import Flights, Landing, blocked_threads, wait_awaiting, wait_blocking
+
+NOW = 1_700_000_000.0
+
+
+def test_c4_the_first_to_claim_computes_and_the_others_get_its_flight() -> None:
+    flights = Flights()
+    flight, mine = flights.claim("cache", "k", "me", NOW)
+    assert (mine, flight.holder, flight.since) == (True, "me", NOW)
+    assert flights.claim("cache", "k", "you", NOW + 1) == (flight, False)
+
+
+def test_c4_another_key_and_another_cache_are_other_flights() -> None:
+    flights = Flights()
+    claims = [flights.claim(*of, "me", NOW)[1] for of in (("cache", "k"), ("cache", "l"), ("other", "k"))]
+    assert claims == [True, True, True]
+
+
+@pytest.mark.parametrize("landing", ["kept", "nothing", KeyError("k")])
+def test_c4_a_landed_flight_is_over_and_says_how(landing: Landing) -> None:
+    flights = Flights()
+    flight, _ = flights.claim("cache", "k", "me", NOW)
+    flights.land("cache", "k", flight, landing)
+    assert wait_blocking(flight, None) is landing
+    assert asyncio.run(wait_awaiting(flight, None)) is landing
+    assert flights.claim("cache", "k", "you", NOW)[1] is True
+
+
+def test_c4_a_wait_ends_after_its_time() -> None:
+    flight, _ = Flights().claim("cache", "k", "me", NOW)
+    assert wait_blocking(flight, 0.0) is None
+    assert wait_blocking(flight, 0.01) is None
+    assert asyncio.run(wait_awaiting(flight, 0.01)) is None
+
+
+def test_c4_threads_wait_until_it_lands() -> None:
+    flights = Flights()
+    flight, _ = flights.claim("cache", "k", "me", NOW)
+    with ThreadPoolExecutor(4) as pool:
+        waits = [pool.submit(wait_blocking, flight, None) for _ in range(4)]
+        assert not any(wait.done() for wait in waits)
+        flights.land("cache", "k", flight, "kept")
+        assert [wait.result() for wait in waits] == ["kept"] * 4
+
+
+def test_c4_tasks_wait_without_blocking_their_loop() -> None:
+    flights = Flights()
+
+    async def main() -> list[Landing | None]:
+        flight, _ = flights.claim("cache", "k", "me", NOW)
+        waits = [asyncio.create_task(wait_awaiting(flight, None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        threading.Thread(target=flights.land, args=("cache", "k", flight, "kept")).start()
+        return await asyncio.gather(*waits)
+
+    assert asyncio.run(main()) == ["kept"] * 3
+
+
+def test_c4_a_cancelled_waiter_leaves_the_flight_alone() -> None:
+    flights = Flights()
+
+    async def main() -> Landing | None:
+        flight, _ = flights.claim("cache", "k", "me", NOW)
+        impatient, patient = (asyncio.create_task(wait_awaiting(flight, None)) for _ in range(2))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        flights.land("cache", "k", flight, "kept")
+        return await patient
+
+    assert asyncio.run(main()) == "kept"
+
+
+def _in_a_thread(ask: Callable[[], bool]) -> bool:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(ask).result()
+
+
+def test_c4_waiting_for_ones_own_thread_would_never_end() -> None:
+    flight, _ = Flights().claim("cache", "k", "me", NOW)
+    assert flight.would_block_itself()
+    assert not _in_a_thread(flight.would_block_itself)
+
+
+def test_c4_nor_would_waiting_for_a_thread_that_waits_for_us() -> None:
+    flight, _ = Flights().claim("cache", "k", "me", NOW)
+
+    def ask() -> bool:
+        blocked_threads.set(frozenset({flight.thread}))
+        return flight.would_block_itself()
+
+    assert _in_a_thread(ask)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_c4_a_forked_child_waits_for_nobody() -> None:
+    from nbstep.cache.flight import FLIGHTS
+
+    flight, _ = FLIGHTS.claim("cache", "forked", "parent", NOW)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if FLIGHTS.claim("cache", "forked", "child", NOW)[1] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert FLIGHTS.claim("cache", "forked", "parent", NOW) == (flight, False)
+    FLIGHTS.land("cache", "forked", flight, "nothing")
