@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbstep.errors import CellStopped, NbstepError, StepFailed
 from nbstep.events import Place
 from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
+from nbstep.notebook.interrupts import wake_regularly
 from nbstep.options import UNSET
 from nbstep.result import Err, Ok
 from nbstep.runs import Run
@@ -37,6 +38,7 @@ class Cell:
         run: Its run, once it has one.
         view: Its step list.
         outer: The run that was active before.
+        stop_waking: Ends what keeps its event loop awake for interrupts.
         result_name: Where `--result` puts `Ok` or `Err`.
         last: The value of its last expression, with `--result`.
         failure: The step's error that `--result` caught.
@@ -47,6 +49,7 @@ class Cell:
     run: Run | None = None
     view: StepListView | None = None
     outer: Run | None = None
+    stop_waking: Callable[[], None] | None = None
     result_name: str | None = None
     last: Any = None
     failure: Exception | None = None
@@ -111,6 +114,8 @@ class CellRunner:
         run, view, cell.run = cell.run, cell.view, None
         if run is None or view is None:
             return
+        if cell.stop_waking is not None:
+            cell.stop_waking()
         if active_run.get() is run:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
@@ -173,7 +178,7 @@ class CellRunner:
             retry_errors=line.retry_errors,
             shown=True,
         )
-        cell.run, cell.view = run, view
+        cell.run, cell.view, cell.stop_waking = run, view, wake_regularly()
         return run
 
     def _cache(self, line: WorkflowLine) -> Any:

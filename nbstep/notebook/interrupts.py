@@ -1,4 +1,4 @@
-"""Lets an interrupt stop a blocking step also in a cell that awaits."""
+"""Lets an interrupt stop a cell that awaits at once: inside a blocking step, and while everything is waiting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Final
+
+_WAKE_S: Final = 0.1
 
 
 @contextlib.contextmanager
@@ -38,3 +41,26 @@ def interruptible() -> Generator[None]:
         raise asyncio.CancelledError("interrupted by the user") from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def wake_regularly() -> Callable[[], None]:
+    """Wakes the running loop ten times a second, if there is one, until the function it returns is called.
+
+    The kernel's SIGINT handler cancels the cell's task, but a loop in which nothing happens does not notice before its
+    next event, which may be as far as the end of the request that the cell awaits.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return lambda: None
+    pending: list[asyncio.TimerHandle] = []
+
+    def wake() -> None:
+        pending[:] = [loop.call_later(_WAKE_S, wake)]
+
+    def stop() -> None:
+        for handle in pending:
+            handle.cancel()
+
+    wake()
+    return stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import os
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -10,13 +11,12 @@ from types import CodeType, TracebackType
 from typing import Final
 
 import nbstep
-from nbstep.errors import NbstepError
 
 _OURS: Final = os.path.dirname(os.path.abspath(nbstep.__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
-# What nbstep raises on purpose; anything else that starts in nbstep's own code is a bug and keeps its frames.
-_MEANT: Final = (NbstepError, TypeError, ValueError, KeyboardInterrupt, asyncio.CancelledError)
+_ANYWHERE: Final = (KeyboardInterrupt, asyncio.CancelledError)
+_RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
 def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
@@ -46,10 +46,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_our_bug(error: BaseException) -> bool:
+    """It began in nbstep's own code, and not at a `raise`: then its frames are what a report needs."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    return last is not None and _is_ours(last.tb_frame.f_code) and not isinstance(error, _MEANT)
+    if last is None or not _is_ours(last.tb_frame.f_code) or isinstance(error, _ANYWHERE):
+        return False
+    return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
 
 
 def _without_ours(first: TracebackType) -> TracebackType:

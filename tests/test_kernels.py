@@ -1,0 +1,283 @@
+"""%%workflow in real kernels: messages, live lists, interrupts, and the runners that must stop at a failed step."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser import write_notebook
+from kernels import Kernel, open_kernel
+
+pytestmark = [
+    pytest.mark.kernel,
+    # jupyter_client leaves sockets and pipes of ended kernels to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client"),
+]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    with open_kernel() as opened:
+        yield opened
+
+
+# N3: what is displayed
+
+
+def test_n3_a_short_cell_shows_one_finished_list(kernel: Kernel) -> None:
+    done = kernel.good("%%workflow sales\nstep(lambda: 1, key='a')")
+    (bundle,) = done.lists
+    assert bundle["text/plain"] == "sales: 1 step\n  ok      a"
+    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>1 step: 1 ran.*<!--end of nbstep-->", bundle["text/html"])
+    assert done.of("execute_result")[0]["data"] == {"text/plain": "1"}
+
+
+def test_n3_nothing_is_shown_for_a_cell_without_steps(kernel: Kernel) -> None:
+    assert kernel.good("x = 1").lists == []
+    assert kernel.good("%%workflow\nx = 1").lists == []
+
+
+def test_n3_the_list_is_live_while_a_step_blocks_and_empties_at_the_end(kernel: Kernel) -> None:
+    done = kernel.good(
+        "%%workflow\nimport time\nx = step(lambda: 1, key='first')\nprint('between')\n"
+        "step(lambda: time.sleep(1.6), key='slow')"
+    )
+    shown = [(kind, c["transient"]["display_id"][-4:], c["data"]) for kind, c in done.messages if "display" in kind]
+    assert shown[0][0::2] == ("display_data", {})
+    live = [data["text/html"] for kind, name, data in shown if name == "live" and data]
+    assert len(live) >= 2
+    assert all("1 ran (" in page and "1 running" in page for page in live)
+    # at most 4 updates a second, by counting and not by the clock of a busy machine
+    assert len(live) <= 4 * done.took_s + 1
+    assert shown[-2] == ("update_display_data", "live", {})
+    assert shown[-1][0:2] == ("display_data", "-end")
+    assert "running" not in shown[-1][2]["text/html"]
+
+
+def test_n3_the_list_is_live_in_a_cell_that_awaits_and_from_a_thread(kernel: Kernel) -> None:
+    done = kernel.good(
+        "%%workflow\nimport asyncio, threading, time\n"
+        "t = threading.Thread(target=lambda: step(lambda: time.sleep(1), key='thread'))\nt.start()\n"
+        "await step(lambda: asyncio.sleep(1), key='task')\nt.join()"
+    )
+    live = [c["data"].get("text/html", "") for c in done.of("update_display_data")]
+    assert any("2 running" in page for page in live)
+    (bundle,) = done.lists
+    assert "2 steps: 2 ran" in bundle["text/html"]
+
+
+def test_n8_a_step_that_outlives_its_cell_is_listed_when_it_ends(kernel: Kernel) -> None:
+    kernel.good("import asyncio\ngo = asyncio.Event()\nasync def slow():\n    await go.wait()\n    return 7")
+    sent = kernel.start("%%workflow\ntask = asyncio.create_task(step(slow, key='slow'))\nawait asyncio.sleep(0.1)")
+    first = kernel.finish(sent)
+    assert "1 still running" in first.lists[0]["text/html"]
+    kernel.start("go.set(); print(await task)")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        message = kernel.client.get_iopub_msg(timeout=20)
+        if message["msg_type"] == "update_display_data":
+            break
+    assert "ended later" in message["content"]["data"]["text/html"]
+    assert message["parent_header"]["msg_id"] == sent
+    assert kernel.good("step(slow, key='slow', on_drift='ignore') and await step(slow, key='slow')")
+
+
+def test_nothing_goes_to_stderr(kernel: Kernel) -> None:
+    done = kernel.good("%%workflow\nimport threading\nstep(lambda: threading.Lock(), key='lock');")
+    assert done.text == ""
+    assert "lock" in done.lists[0]["text/html"]
+
+
+# N1, N2: errors
+
+
+def plain(done: Any) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(done.error["traceback"]))
+
+
+def test_n1_the_traceback_has_the_user_s_frames_and_line_numbers_only(kernel: Kernel) -> None:
+    done = kernel.run("%%workflow\n1\n2\n3\n4\n5\nstep(lambda: {}['x'], key='k')")
+    assert done.error["ename"] == "KeyError"
+    assert re.findall(r"Cell In\[\d+\], line \d+", plain(done)) == ["Cell In[2], line 7", "Cell In[2], line 7"]
+    assert "nbstep" not in plain(done)
+    assert "hidden" not in plain(done)
+
+
+def test_n9_the_note_of_a_kept_failure_is_in_the_cell_s_error(kernel: Kernel) -> None:
+    kernel.run("%%workflow\nstep(lambda: {}['x'], key='k')")
+    done = kernel.run("%%workflow\nstep(lambda: {}['x'], key='k')")
+    assert done.error["ename"] == "KeyError"
+    assert "%nbstep retry k" in plain(done)
+    assert "failed (cached)" in done.lists[0]["text/html"]
+    assert done.lists[0]["text/plain"] == "1 step\n  failed  k"
+
+
+def test_a_cell_that_cannot_start_sends_one_line(kernel: Kernel) -> None:
+    done = kernel.run("%%workflow --nonsense\nprint('ran')")
+    assert (done.status, done.error["ename"]) == ("error", "CellStopped")
+    assert len(done.error["traceback"]) == 1
+    assert done.text == ""
+
+
+def test_an_exception_group_sends_an_error_message(kernel: Kernel) -> None:
+    done = kernel.run(
+        "%%workflow\nimport asyncio\nasync def bad():\n    raise LookupError('gone')\n"
+        "async with asyncio.TaskGroup() as group:\n    group.create_task(step(bad, key='k'))"
+    )
+    assert done.error["ename"] == "ExceptionGroup"
+    assert "LookupError: gone" in plain(done)
+    assert "Cell In[2], line 4" in plain(done).replace('"', "").replace("File ", "")
+    assert "/nbstep/" not in plain(done)
+
+
+# interrupts
+
+BLOCK = "import time\ndef block():\n    print('blocking', flush=True)\n    time.sleep(30)\n    return 1"
+
+
+@pytest.mark.parametrize(
+    ("cell", "enames"),
+    [
+        ("%%workflow\nstep(block, key='b')", {"KeyboardInterrupt"}),
+        ("%%workflow\nimport asyncio\nawait asyncio.sleep(0)\nstep(block, key='b')", {"CancelledError"}),
+        (
+            "%%workflow\nimport asyncio\nasync def one():\n    return step(block, key='b')\n"
+            "await asyncio.gather(one(), asyncio.sleep(20))",
+            {"CancelledError"},
+        ),
+        (
+            "%%workflow\nimport asyncio\nprint('blocking')\nawait step(lambda: asyncio.sleep(30), key='b')",
+            {"CancelledError"},
+        ),
+    ],
+)
+def test_n1_an_interrupt_stops_a_step_at_once_and_keeps_nothing(kernel: Kernel, cell: str, enames: set[str]) -> None:
+    kernel.good(BLOCK)
+    sent = kernel.start(cell)
+    kernel.wait_for("blocking")
+    os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+    done = kernel.finish(sent, timeout=20)
+    assert done.status == "error"
+    assert done.error["ename"] in enames
+    assert done.took_s < 15
+    assert kernel.good("1 + 1").of("execute_result")[0]["data"] == {"text/plain": "2"}
+    kernel.good("from nbstep.cache.cache import project_cache\nassert 'b' not in project_cache()")
+    # the handler of the kernel is back in place: a plain cell can be interrupted as before
+    sent = kernel.start("import time\nprint('blocking', flush=True)\ntime.sleep(30)")
+    kernel.wait_for("blocking")
+    os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+    assert kernel.finish(sent, timeout=20).error["ename"] == "KeyboardInterrupt"
+
+
+# a new kernel
+
+
+def test_k3_a_new_kernel_uses_what_was_kept_and_reraises_what_failed() -> None:
+    define = (
+        "class Gone(Exception): pass\ncalls = []\ndef ok():\n    calls.append('ok')\n    return [1, 2]\n"
+        "def bad():\n    calls.append('bad')\n    raise Gone('x')"
+    )
+    cell = (
+        "%%workflow w\na = step(ok, key='ok')\ntry:\n    step(bad, key='bad')\n    caught = False\n"
+        "except Gone:\n    caught = True\nprint(a, caught, calls)"
+    )
+    for expected in ("[1, 2] True ['ok', 'bad']", "[1, 2] True []"):
+        with open_kernel() as kernel:
+            kernel.good(define)
+            assert kernel.good(cell).text.strip() == expected
+
+
+# the runners
+
+
+def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("PYTEST_CURRENT_TEST", None)
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, timeout=240
+    )  # fmt: skip
+
+
+FAILS = ("%load_ext nbstep", "%%workflow w\nstep(lambda: {}['x'], key='k')", "open('reached', 'w').close()")
+GOES_ON = (FAILS[0], "%%workflow w --result r\nstep(lambda: {}['x'], key='k')", FAILS[2])
+RUNNERS = {
+    "nbconvert": ("jupyter", "nbconvert", "--to", "notebook", "--execute", "--output", "out", "n.ipynb"),
+    "papermill": ("papermill", "n.ipynb", "out.ipynb", "-k", "python3"),
+    "nbval": ("pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", "n.ipynb"),
+}
+
+
+@pytest.mark.parametrize("runner", list(RUNNERS))
+def test_n2_runners_stop_at_a_failed_step_with_its_own_ename(runner: str, tmp_path: Path) -> None:
+    write_notebook(tmp_path / "n.ipynb", *FAILS)
+    done = run(*RUNNERS[runner], folder=tmp_path)
+    assert done.returncode != 0
+    assert "KeyError" in done.stdout + done.stderr
+    if runner != "nbval":  # nbval tests every cell
+        assert not (tmp_path / "reached").exists()
+
+
+@pytest.mark.parametrize("runner", list(RUNNERS))
+def test_n2_with_result_runners_go_on(runner: str, tmp_path: Path) -> None:
+    write_notebook(tmp_path / "n.ipynb", *GOES_ON)
+    done = run(*RUNNERS[runner], folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "reached").exists()
+
+
+def test_nbval_does_not_pass_an_exception_group_silently(tmp_path: Path) -> None:
+    write_notebook(
+        tmp_path / "n.ipynb",
+        FAILS[0],
+        "%%workflow\nimport asyncio\nasync def bad():\n    raise LookupError('gone')\n"
+        "async with asyncio.TaskGroup() as group:\n    group.create_task(step(bad, key='k'))",
+    )
+    assert run(*RUNNERS["nbval"], folder=tmp_path).returncode == 1
+
+
+def test_n3_nbval_compares_equal_cold_and_then_warm(tmp_path: Path) -> None:
+    """The reference is saved by one run; nbval runs it against a cold cache, then against the warm one."""
+    cells = (
+        "%load_ext nbstep",
+        "import time, threading\nfrom IPython.display import HTML, display\ndef work(n):\n    time.sleep(0.02 * n)\n    return n",
+        "%%workflow sales\nfor n in range(12):\n    step(work, n, key=f'n:{n}')\nprint('done')\ndisplay(HTML('<b>x</b>'))\n"
+        "step(lambda: time.sleep(0.7), key='slow')\nHTML('<i>last</i>')",
+        "step(threading.Lock, key='lock')\ntry:\n    step(lambda: {}['x'], key='bad')\nexcept KeyError:\n    print('caught')",
+        "def outer():\n    return step(lambda: 1, key='inner')\nstep(outer, key='outer')",
+        "%%workflow\nimport asyncio\nasync def f(n):\n    await asyncio.sleep(0.01)\n    return n\n"
+        "await asyncio.gather(*[step(f, n, key=f'async:{n}') for n in range(60)])",
+    )  # fmt: skip
+    write_notebook(tmp_path / "n.ipynb", *cells)
+    cold = str(tmp_path / "reference-cache")
+    env_before = os.environ["NBSTEP_DIR"]
+    try:
+        os.environ["NBSTEP_DIR"] = cold
+        made = run("jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", "n.ipynb", folder=tmp_path)
+        assert made.returncode == 0, made.stderr
+        os.environ["NBSTEP_DIR"] = str(tmp_path / "cache")
+        saved = nbformat.read(tmp_path / "n.ipynb", as_version=4)
+        texts = [o["data"].get("text/plain") for c in saved.cells for o in c.outputs if o.output_type == "display_data"]
+        assert "sales: 13 steps" in next(t for t in texts if t and "sales" in t)
+        sanitize = resources.files("nbstep") / "nbval_sanitize.cfg"
+        for temperature in ("cold", "warm"):
+            done = run(
+                "pytest", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env",
+                "--nbval-sanitize-with", str(sanitize), "n.ipynb", folder=tmp_path,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{temperature}: {done.stdout[-3000:]}"
+            assert "6 passed" in done.stdout
+    finally:
+        os.environ["NBSTEP_DIR"] = env_before
