@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from nbstep import events
-from nbstep.cache import cache as cache_module
-from nbstep.cache import trust
+from nbstep.cache import entry, trust
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Facts, Hit, Kept, Miss, NotKept, Unreadable
 from nbstep.errors import CacheDirectoryError, StepFailed
@@ -292,10 +291,10 @@ def test_c3_a_package_that_changed_is_named(cache: Cache, monkeypatch: pytest.Mo
 
 
 def test_code_kept_under_another_python_is_a_miss(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module.entry, "PYTHON", "3.10")
+    monkeypatch.setattr(entry, "PYTHON", "3.10")
     keep(cache, "code", Ok(lambda: 1))
     keep(cache, "plain", Ok(1))
-    monkeypatch.setattr(cache_module.entry, "PYTHON", "3.11")
+    monkeypatch.setattr(entry, "PYTHON", "3.11")
     assert look_up(cache, "code") == Miss("incompatible", "kept under Python 3.10, this is 3.11")
     assert look_up(cache, "plain").load() == 1
 
@@ -337,7 +336,7 @@ def test_w2_previews_can_be_switched_off_and_redacted(tmp_path: Path) -> None:
 
 
 def test_w2_wrong_options_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='durability=.*"auto"'):
+    with pytest.raises(ValueError, match=r'durability=.*"auto"'):
         Cache(tmp_path, durability="sometimes")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="redact"):
         Cache(tmp_path, redact="x")  # type: ignore[arg-type]
@@ -377,7 +376,7 @@ def test_c1_a_folder_of_the_users_own_gets_its_cache_inside(tmp_path: Path) -> N
 
 def test_c1_a_directory_that_cannot_be_used_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheDirectoryError, match="file/c cannot be used"):
+    with pytest.raises(CacheDirectoryError, match=r"file/c cannot be used"):
         Cache(tmp_path / "file" / "c")
 
 

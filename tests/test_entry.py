@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,8 @@ KEY, OTHER = SigningKey(b"k" * 32), SigningKey(b"o" * 32)
 META = Meta(
     key="user:1", outcome="ok", created=1000.0, size_bytes=0, type="dict", shape="1 item", preview="{'a': 1}", error=None,
     signer="", trusted=True, python=entry.PYTHON, packages={"pandas": "3.0"},
-    facts=Facts(took_s=1.5, awaitable=True, ttl_s=60.0, workflow="w", place=Place("a.ipynb", 3, 7), code={"": "d1", "f": "d2"}, source="lambda: 1", uses=("a", "b")),
+    facts=Facts(took_s=1.5, awaitable=True, ttl_s=60.0, workflow="w", place=Place("a.ipynb", 3, 7), code={"": "d1", "f": "d2"},
+                source="lambda: 1", uses=("a", "b")),
 )  # fmt: skip
 
 loaded: list[str] = []
@@ -39,9 +39,8 @@ class Poison:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_loaded_yet() -> Iterator[None]:
+def _nothing_loaded_yet() -> None:
     loaded.clear()
-    yield
 
 
 def encoded(value: Any = None, meta: Meta = META, key: SigningKey = KEY, buffers: list[Any] | None = None) -> bytes:

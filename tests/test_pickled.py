@@ -61,7 +61,8 @@ def double(x): return x * 2 * SCALE
 """
 
 KEEP = """
-keep("values", Ok([Plain(2), Point(3, 4), Slotted("s"), Colour.RED, Colour.BLUE, Derived(), Derived.Inner(), double, lambda x: x + SCALE, Point]))
+objects = [Plain(2), Point(3, 4), Slotted("s"), Colour.RED, Colour.BLUE, Derived(), Derived.Inner()]
+keep("values", Ok([*objects, double, lambda x: x + SCALE, Point]))
 keep("error", Err(MyError(7, detail=Colour.RED)))
 keep("group", Err(ExceptionGroup("g", [MyError(8, detail=None)])))
 """

@@ -57,7 +57,8 @@ def round_trip(value: Any) -> Any:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.datetimes() | st.decimals(allow_nan=False),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+    | st.datetimes() | st.decimals(allow_nan=False),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.sets(st.integers()),
 )  # fmt: skip
 
@@ -71,9 +72,12 @@ def test_plain_values_come_back_equal(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        None, 0, "", [], {1, 2}, frozenset({1}), Pair(1, "x"), Level.LOW, uuid.UUID(int=5), pathlib.PurePosixPath("/a"), decimal.Decimal("1.10"),
-        fractions.Fraction(1, 3), datetime.datetime(2026, 11, 3, tzinfo=datetime.UTC), collections.Counter("aab"), collections.OrderedDict(a=1),
-        re.compile("a+"), range(5), slice(1, 2), complex(1, 2), types.SimpleNamespace(a=1), bytearray(b"x" * 100_000), Ellipsis, NotImplemented,
+        None, 0, "", [], {1, 2}, frozenset({1}), Pair(1, "x"), Level.LOW, uuid.UUID(int=5),
+        pathlib.PurePosixPath("/a"), decimal.Decimal("1.10"),
+        fractions.Fraction(1, 3), datetime.datetime(2026, 11, 3, tzinfo=datetime.UTC), collections.Counter("aab"),
+        collections.OrderedDict(a=1),
+        re.compile("a+"), range(5), slice(1, 2), complex(1, 2), types.SimpleNamespace(a=1),
+        bytearray(b"x" * 100_000), Ellipsis, NotImplemented,
     ],
 )  # fmt: skip
 def test_values_come_back_equal(value: Any) -> None:

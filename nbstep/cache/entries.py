@@ -1,0 +1,248 @@
+"""What a cache can do, written once as coroutines; over a sync store none of them ever suspends."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from nbstep.cache import entry, trust
+from nbstep.cache.keeping import Keeper
+from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
+from nbstep.errors import StepFailed
+from nbstep.events import CacheChanged, emit
+from nbstep.result import Err, Ok
+from nbstep.stores.base import Spot, Store, TrashTotals
+
+Durability: TypeAlias = Literal["auto", "always", "never"]
+
+_SYNC_FROM_S: Final = 10.0
+
+
+class Entries:
+    """The entries of one store, with the options of a `Cache`."""
+
+    def __init__(
+        self, store: Store, durability: Durability, previews: bool, redact: Callable[[str], str] | None
+    ) -> None:
+        self.store = store
+        self.clock: Callable[[], float] = time.time
+        self._durability = durability
+        self._keeper = Keeper(previews, redact)
+        self._lock = threading.Lock()
+        self._heads: dict[str, tuple[tuple[int, ...], entry.Head | None]] = {}
+
+    async def look_up(self, key: str) -> LookUp:
+        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
+        signing_key = trust.signing_key()
+        try:
+            document = await self.store.open(key, signing_key.id)
+            if document is None:
+                return await self._why_missing(key, signing_key.id)
+            head = entry.read_head(document, signing_key, self.clock())
+            _check_usable(head, key)
+        except Unreadable as problem:
+            return Miss(problem.reason, problem.detail)
+        except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
+            return Miss("unreadable", _reason(self.store.place, "read", error))
+        return Hit(head.meta, lambda: self._keeper.load(document, head))
+
+    async def keep(
+        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None
+    ) -> Kept | NotKept:
+        """Keeps a value or an error under `key`; what stood there goes to the trash.
+
+        Never raises `Exception`: whatever goes wrong is told by `NotKept`.
+
+        Args:
+            key: The user's key.
+            result: What the thunk gave, or its error.
+            facts: What the step knows of it.
+            batch: Groups what this run replaces, so that one `undo()` brings all of it back.
+        """
+        try:
+            signing_key = trust.signing_key()
+            meta, content = self._keeper.prepare(key, result, facts, self.clock())
+            parts = entry.encode(meta, content, signing_key)
+            durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
+            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or _new_batch())
+        except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
+            return NotKept(self._keeper.why_not(error, self.store.place))
+        size = sum(len(part) for part in parts)
+        emit(CacheChanged(self.store.place, "kept", (key,)))
+        return Kept(entry.published(meta, signing_key.id, size))
+
+    async def get(self, key: str, default: Any) -> Any:
+        """What is kept under `key`; a kept error raises."""
+        found = await self.look_up(checked_key(key))
+        if isinstance(found, Miss):
+            return default
+        try:
+            value = found.load()
+        except Unreadable:
+            return default
+        if found.meta.outcome == "ok":
+            return value
+        error = value.error
+        raise error if isinstance(error, BaseException) else StepFailed(key, error)
+
+    async def set(self, key: str, value: Any) -> None:
+        """Keeps `value`; raises where it cannot be kept."""
+        kept = await self.keep(checked_key(key), Ok(value), Facts(took_s=0.0))
+        if isinstance(kept, NotKept):
+            raise ValueError(f"{key!r} was not kept: {kept.why}")
+
+    async def has(self, key: str) -> bool:
+        """Whether a look-up would be a hit."""
+        return isinstance(await self.look_up(checked_key(key)), Hit)
+
+    async def delete(self, key: str) -> bool:
+        """Moves one key's entries to the trash."""
+        return await self.delete_many([checked_key(key)]) > 0
+
+    async def delete_many(self, keys: list[str]) -> int:
+        """Moves the entries of these keys to the trash, as one batch."""
+        removed = await self.store.remove(list(dict.fromkeys(keys)), _new_batch())
+        if removed:
+            emit(CacheChanged(self.store.place, "deleted", tuple(removed)))
+        return len(removed)
+
+    async def delete_matching(self, pattern: str) -> int:
+        """Moves the entries whose keys match a glob to the trash."""
+        keys = {meta.key for meta in await self.entries()}
+        return await self.delete_many([key for key in sorted(keys) if fnmatch.fnmatchcase(key, pattern)])
+
+    async def clear(self) -> int:
+        """Moves everything to the trash."""
+        keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
+        count = await self.store.remove_all(_new_batch())
+        if count:
+            emit(CacheChanged(self.store.place, "deleted", keys))
+        return count
+
+    async def keys(self) -> list[str]:
+        """The keys of entries that may be used, oldest first."""
+        return list(dict.fromkeys(meta.key for meta in await self.entries() if meta.trusted))
+
+    async def entries(self) -> list[Meta]:
+        """The metadata of all entries, oldest first."""
+        spots = await self.store.spots()
+        metas = [head.meta for spot in spots if (head := await self._head(spot)) is not None]
+        with self._lock:
+            known = {spot.address for spot in spots}
+            self._heads = {address: head for address, head in self._heads.items() if address in known}
+        return sorted(metas, key=lambda meta: (meta.created, meta.key))
+
+    async def errors(self) -> list[Meta]:
+        """The metadata of entries that keep an error."""
+        return [meta for meta in await self.entries() if meta.outcome == "error"]
+
+    async def undo(self, key: str | None) -> list[str]:
+        """Brings back the last batch, or the last entry of `key`."""
+        spots = await self.store.restore(key if key is None else checked_key(key), _new_batch())
+        heads = [head for spot in spots if (head := await self._head(spot)) is not None]
+        keys = list(dict.fromkeys(head.meta.key for head in heads))
+        if keys:
+            emit(CacheChanged(self.store.place, "restored", tuple(keys)))
+        return keys
+
+    async def export(self, pattern: str, folder: Path) -> list[Path]:
+        """Writes values as plain `joblib.dump` files."""
+        joblib = importlib.import_module("joblib")  # 144 ms
+        folder.mkdir(parents=True, exist_ok=True)
+        paths: list[Path] = []
+        for key in await self.keys():
+            if not fnmatch.fnmatchcase(key, pattern):
+                continue
+            found = await self.look_up(key)
+            if isinstance(found, Miss) or found.meta.outcome != "ok":
+                continue
+            try:
+                value = found.load()
+            except Unreadable:
+                continue
+            path = folder / _file_name(key)
+            joblib.dump(value, path)
+            paths.append(path)
+        return paths
+
+    async def trash(self) -> TrashTotals:
+        """What waits in the trash."""
+        return await self.store.trash()
+
+    async def empty_trash(self) -> int:
+        """Removes what waits in the trash for good."""
+        return await self.store.empty_trash()
+
+    async def _head(self, spot: Spot) -> entry.Head | None:
+        """The header at a spot, None where there is none that can be read; remembered as long as the spot's stamp stays."""
+        if spot.stamp is not None:
+            with self._lock:
+                known = self._heads.get(spot.address)
+            if known is not None and known[0] == spot.stamp:
+                return known[1]
+        try:
+            document = await self.store.open_spot(spot)
+            head = None if document is None else entry.read_head(document, trust.signing_key(), self.clock())
+        except (Unreadable, OSError, ValueError):
+            head = None
+        if spot.stamp is not None:
+            with self._lock:
+                self._heads[spot.address] = (spot.stamp, head)
+        return head
+
+    async def _why_missing(self, key: str, signer: str) -> Miss:
+        strangers = await self.store.strangers(key, signer)
+        if strangers:
+            return _untrusted(strangers[0])
+        return Miss("deleted" if await self.store.trashed(key) else "new")
+
+
+def _check_usable(head: entry.Head, key: str) -> None:
+    meta = head.meta
+    if not meta.trusted:
+        problem = _untrusted(meta.signer)
+        raise Unreadable(problem.reason, problem.detail or "")
+    if meta.key != key:
+        raise Unreadable("unreadable", f"it is the entry of another key, {meta.key!r:.100}")
+    if head.by_value and meta.python != entry.PYTHON:
+        raise Unreadable("incompatible", f"kept under Python {meta.python}, this is {entry.PYTHON}")
+
+
+def _untrusted(signer: str) -> Miss:
+    shown = signer if re.fullmatch(r"[0-9a-f]{8}", signer) else "of an unknown form"
+    why = f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it"
+    return Miss("untrusted", why)
+
+
+def _reason(place: str, verb: str, error: Exception) -> str:
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
+    return f"{place} could not {verb} it: {type(error).__name__}: {text}"
+
+
+def _new_batch() -> str:
+    return os.urandom(12).hex()
+
+
+def checked_key(key: Any) -> str:
+    """The key, if it is one.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str, got {key!r:.80}")
+    return key
+
+
+def _file_name(key: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", key).strip("._")[:80]
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{slug}.joblib" if slug == key else f"{slug or 'key'}-{digest}.joblib"
