@@ -1,0 +1,96 @@
+"""%nbstep and %%workflow as IPython's magics: verbs, help, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from shells import Shell, open_shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with open_shell(tmp_path) as opened:
+        opened.good("%%workflow w\na = step(lambda: [1, 2], key='user:1')\nb = step(lambda: 3, key='user:2')")
+        opened.run("step(lambda: {}['x'], key='bad')")
+        yield opened
+
+
+def test_n6_without_a_verb_it_lists_the_verbs(shell: Shell) -> None:
+    text = shell.good("%nbstep").text
+    assert all(verb in text for verb in ("panel", "ls", "show", "rm", "clear", "undo", "retry", "export"))
+
+
+def test_n6_the_verbs_work_on_what_cells_kept(shell: Shell) -> None:
+    assert all(key in shell.good("%nbstep ls").text for key in ("user:1", "user:2", "bad"))
+    assert "KeyError" in shell.good("%nbstep show bad").text
+    shell.good("%nbstep rm user:1")
+    assert "user:1" not in shell.good("%nbstep ls").text
+    shell.good("%nbstep undo")
+    assert "user:1" in shell.good("%nbstep ls").text
+    shell.good("%nbstep clear")
+    assert "user:2" not in shell.good("%nbstep ls").text
+
+
+def test_n6_show_as_loads_the_value_into_the_notebook(shell: Shell) -> None:
+    shell.good("%nbstep show user:1 --as loaded")
+    assert shell["loaded"] == [1, 2]
+
+
+def test_e3_retry_makes_the_failed_step_run_again(shell: Shell) -> None:
+    shell.good("%nbstep retry bad")
+    assert "✕ bad  failed  KeyError: 'x'" in shell.run("step(lambda: {}['x'], key='bad')").text
+
+
+@pytest.mark.parametrize("line", ["nonsense", "rm", "show user:1 --nonsense"])
+def test_a_wrong_command_fails_the_cell_in_one_message_without_a_traceback(shell: Shell, line: str) -> None:
+    ran = shell.run(f"%nbstep {line}")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert "Traceback" not in ran.text
+
+
+def test_n6_panel_prints_a_table_where_there_are_no_widgets(shell: Shell) -> None:
+    assert "user:1" in shell.good("%nbstep panel").text
+
+
+def test_n1_help_is_the_magic_s_docstring(shell: Shell) -> None:
+    for call in ("%%workflow?", "%workflow?", "%workflow"):
+        assert "--retry-errors" in shell.good(call).text or call.endswith("?")
+    assert "--stale-if-error" in shell.ip.magics_manager.magics["cell"]["workflow"].__doc__
+    assert shell.ip.find_magic("nbstep").__doc__.startswith("Looks at and clears what nbstep keeps")
+
+
+def test_every_flag_stands_in_the_help() -> None:
+    from nbstep.notebook.flags import _FLAGS, WORKFLOW_HELP
+
+    assert [flag for flag in _FLAGS if flag not in WORKFLOW_HELP] == []
+
+
+def test_the_magics_are_listed_and_completed(shell: Shell) -> None:
+    assert "workflow" in shell.good("%lsmagic").text
+    with provisionalcompleter():
+        assert "%%workflow" in [c.text for c in shell.ip.Completer.completions("%%workf", 7)]
+        assert "%nbstep" in [c.text for c in shell.ip.Completer.completions("%nbst", 5)]
+
+
+def test_run_cell_magic_by_name_works_and_fails_as_the_cell_would(shell: Shell) -> None:
+    shell.good("get_ipython().run_cell_magic('workflow', 'w', 'x = step(lambda: 9, key=\"nine\")')")
+    assert shell["x"] == 9
+    ran = shell.run("get_ipython().run_cell_magic('workflow', 'w', 'step(lambda: 1 / 0, key=\"zero\")')")
+    assert isinstance(ran.error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("%%workflow w\n", "incomplete"),
+        ("%%workflow w\nx = 1\n", "incomplete"),
+        ("%%workflow w\nx = 1\n\n", "complete"),
+        ("# %%workflow w\nx = (", "incomplete"),
+    ],
+)
+def test_a_terminal_waits_for_the_end_of_the_cell(shell: Shell, text: str, status: str) -> None:
+    """Else it would run the first line the moment Enter is pressed."""
+    assert shell.ip.check_complete(text)[0] == status
