@@ -92,12 +92,13 @@ def _tr(words: Words, row: Row, bar: str, details: bool) -> str:
     escape = html.escape
     indent = f' style="padding-left:{18 * row.depth}px"' if row.depth else ""
     count = f" <small>{escape(words.count)}</small>" if words.count else ""
+    whole = f' title="{escape(words.label)}"' if len(words.label) > 24 else ""
     hint = f' title="{escape(words.hint)}"' if words.hint else ""
-    detail = f'<td class="d">{escape(words.detail)}</td>' if details else '<td class="e"></td>'
+    detail = f'<td class="d">{escape(words.detail)}</td>' if details else ""
     return (
-        f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}>{escape(words.label)}{count}</td>'
-        f'<td class="w">{escape(words.state)}</td>{detail}<td class="n">{escape(words.time)}</td>'
-        f'<td class="b">{bar}</td><td class="n">{escape(words.size)}</td><td class="f">{escape(words.age)}</td></tr>'
+        f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}{whole}>{escape(words.label)}{count}</td>'
+        f'<td class="w">{escape(words.state)}</td><td class="n">{escape(words.time)}</td><td class="b">{bar}</td>'
+        f'<td class="n">{escape(words.size)}</td><td class="f">{escape(words.age)}</td>{detail}</tr>'
     )
 
 

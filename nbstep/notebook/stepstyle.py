@@ -41,11 +41,9 @@ _SHEET: Final = """
   font-family: var(--n-mono); font-size: 12px; max-width: 20em; overflow: hidden; text-overflow: ellipsis;
 }
 .nbstep-l.nbstep-l td.k small { font-size: inherit; color: var(--n-faint); margin-left: .5em; }
-.nbstep-l.nbstep-l td.d { white-space: normal; overflow-wrap: anywhere; min-width: 15em; max-width: 44em; }
-.nbstep-l.nbstep-l td.e { padding: 0; }
+.nbstep-l.nbstep-l td.d { white-space: normal; overflow-wrap: anywhere; min-width: 15em; max-width: 48em; padding-right: 4px; }
 .nbstep-l.nbstep-l td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .nbstep-l.nbstep-l td.f, .nbstep-l.nbstep-l .kept td:first-child { color: var(--n-faint); }
-.nbstep-l.nbstep-l td.f { padding-right: 4px; }
 .nbstep-l.nbstep-l .failed td:first-child,
 .nbstep-l.nbstep-l .failed .w, .nbstep-l.nbstep-l .failed .d { color: var(--n-red); }
 .nbstep-l.nbstep-l .old td:first-child, .nbstep-l.nbstep-l .old .w { color: var(--n-amber); }
