@@ -91,7 +91,8 @@ def test_n8_a_step_that_outlives_its_cell_is_listed_when_it_ends(kernel: Kernel)
         if message["msg_type"] == "update_display_data":
             break
     assert "ended later" in message["content"]["data"]["text/html"]
-    assert message["parent_header"]["msg_id"] == sent
+    (listed,) = [c for c in first.of("display_data") if c["data"]]
+    assert message["content"]["transient"] == listed["transient"]
     assert kernel.good("step(slow, key='slow', on_drift='ignore') and await step(slow, key='slow')")
 
 

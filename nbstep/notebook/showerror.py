@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from traceback import TracebackException
 from typing import Any, Final
 
@@ -54,7 +55,28 @@ class ErrorDisplay:
                     return self._show_group(error)
         except Exception:  # noqa: BLE001 - an untrimmed traceback is better than none
             _log.exception("the traceback could not be trimmed")
-        return self._original(exc_tuple, *args, **kwargs)
+        with self._with_notes():
+            return self._original(exc_tuple, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _with_notes(self) -> Generator[None]:
+        """Older IPythons do not show what `add_note` added; the last lines of a kept failure are such notes."""
+        own = self._shell.__dict__
+        replaced, shown = own.get("_showtraceback"), self._shell._showtraceback
+
+        def show(kind: Any, error: Any, lines: list[str]) -> None:
+            text = "\n".join(lines)
+            notes = [str(note) for note in getattr(error, "__notes__", None) or ()]
+            shown(kind, error, [*lines, *(note for note in notes if note.strip().partition("\n")[0] not in text)])
+
+        self._shell._showtraceback = show
+        try:
+            yield
+        finally:
+            if replaced is None:
+                del self._shell._showtraceback
+            else:
+                self._shell._showtraceback = replaced
 
     def _show_group(self, error: BaseException) -> None:
         """IPython 8.13 and newer print a group to stderr and tell nobody that the cell failed; this tells."""
