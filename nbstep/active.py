@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, Final, cast
 
-from nbstep.cache.cache import Cache, project_cache
+from nbstep import cache as caches
 from nbstep.events import Listener, Place
 from nbstep.options import UNSET
 from nbstep.policy import Policy, policy_changes, with_changes
@@ -50,8 +50,8 @@ def _default_run() -> Run:
         return _default
 
 
-def _project_cache_or_none() -> Cache | None:
-    return None if read_settings().mode == "off" else project_cache()
+def _project_cache_or_none() -> caches.Cache | None:
+    return None if read_settings().mode == "off" else caches.project_cache()
 
 
 def open_run(
@@ -113,10 +113,10 @@ def open_run(
     return run.open()
 
 
-def as_cache(cache: Any) -> Cache | None:
+def as_cache(cache: Any) -> caches.Cache | None:
     """What `cache=` means: left out, the project's; None, none; else what `Cache` takes."""
     if cache is UNSET:
-        return project_cache()
-    if cache is None or isinstance(cache, Cache):
+        return caches.project_cache()
+    if cache is None or isinstance(cache, caches.Cache):
         return cache
-    return Cache(cache)
+    return caches.Cache(cache)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
-from nbstep.cache.records import Meta
 from nbstep.durations import age_text, duration_text
+
+if TYPE_CHECKING:
+    from nbstep.cache.records import Meta
 
 
 def kept_error_note(meta: Meta, now: float, asks: int, *, in_notebook: bool, others: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import logging
 import os
@@ -14,15 +15,17 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from nbstep.cache.cache import Cache
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.notes import error_line
 from nbstep.policy import Policy
-from nbstep.runlog import Recorder, runs_directory
 from nbstep.settings import Mode
+
+if TYPE_CHECKING:
+    from nbstep.cache import Cache
+    from nbstep.runlog import Recorder
 
 _log: Final = logging.getLogger("nbstep")
 # An endless run remembers this many of the exceptions that its steps raised: they hold their frames, and frames hold data.
@@ -105,7 +108,8 @@ class Run:
         """Tells that the run begins; everything it does later is told to the run log too."""
         self.started = self.clock()
         if self.cache is not None and self.cache.directory is not None:
-            self._recorder = Recorder(runs_directory(self.cache.directory))
+            runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
+            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory))
         cache_place = None if self.cache is None else self.cache.place
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place))
         return self

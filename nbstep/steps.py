@@ -1,25 +1,16 @@
-"""`step`: checks what it was given and takes the step in the active run."""
+"""`step`: the function that everything is about, and its `map` and `key`; `asking` does the work."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import PurePath
-from types import FrameType
 from typing import Any, Final, Literal, TypeVar, overload
 
-from nbstep.active import current_run
-from nbstep.batch import check_map, map_steps
-from nbstep.calls import Options
-from nbstep.durations import Duration, to_seconds
-from nbstep.events import Place
-from nbstep.keys import check_key, make_key
-from nbstep.options import UNSET, misplaced
-from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
-from nbstep.result import Err, Ok
-from nbstep.runs import Run
-from nbstep.take import take_step
-from nbstep.thunks import check_thunk
+from nbstep.durations import Duration
+from nbstep.keys import make_key
+from nbstep.options import UNSET
 
 T = TypeVar("T")
 
@@ -71,7 +62,7 @@ class Step:
         """
         __tracebackhide__ = True
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        return _ask(
+        return _asking().ask(
             caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error
         )
 
@@ -107,14 +98,8 @@ class Step:
         ['A', 'B']
         """
         __tracebackhide__ = True
-        check_map(fn, on_error, current_run())
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-
-        def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
-            return _ask(caller, fn, (item,), options, key=item_key, on_error="keep")
-
-        results = map_steps(one, items, key, n_jobs)
-        return results if on_error == "keep" else [result.unwrap() for result in results]
+        return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
 
     def __repr__(self) -> str:
         return "<nbstep.step: step(thunk, *args, key=…)>"
@@ -123,42 +108,7 @@ class Step:
 step: Final = Step()
 
 
-def _ask(
-    caller: FrameType,
-    thunk: Any,
-    args: tuple[Any, ...],
-    options: dict[str, Any],
-    *,
-    key: Any = None,
-    refresh: Any = False,
-    retries: Any = 0,
-    timeout: Any = None,
-    on_error: Any = "raise",
-) -> Any:
-    """Checks what `step` was given, then takes the step."""
-    __tracebackhide__ = True
-    if key is not None:
-        key = check_key(key)
-    thunk = check_thunk(thunk, key)
-    for option in options:
-        if option not in POLICY_OPTIONS:
-            raise misplaced(option, "step")
-    run = current_run()
-    policy = with_changes(run.policy, policy_changes(options)) if options else run.policy
-    if not isinstance(refresh, bool):
-        raise TypeError(f"refresh= takes True or False, got {refresh!r}")
-    if on_error not in ("raise", "keep"):
-        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
-    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-        raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
-    timeout_s = to_seconds(timeout, "timeout")
-    checked = Options(policy, refresh, retries, timeout_s, on_error == "keep")
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
-
-
-def _place_of(caller: FrameType, run: Run) -> Place:
-    code = caller.f_code
-    filename: str = code.co_filename
-    if filename.startswith("<") or "ipykernel_" in filename or "ipython-input" in filename:
-        return Place(run.place.notebook, run.place.cell, caller.f_lineno)
-    return Place(PurePath(filename).name, None, caller.f_lineno)
+@functools.cache
+def _asking() -> Any:
+    """What takes steps, imported with the first one: `from nbstep import step` and the notebook extension cost little."""
+    return importlib.import_module("nbstep.asking")

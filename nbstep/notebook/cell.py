@@ -13,6 +13,7 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from nbstep.active import active_run, open_run
 from nbstep.errors import CellStopped, NbstepError, StepFailed
 from nbstep.events import Place
 from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
@@ -20,7 +21,6 @@ from nbstep.notebook.interrupts import wake_regularly
 from nbstep.options import UNSET
 from nbstep.result import Err, Ok
 from nbstep.runs import Run
-from nbstep.workflows import active_run, open_run
 
 if TYPE_CHECKING:
     from nbstep.notebook.live import StepListView

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nbstep.active import set_ambient_run
 from nbstep.notebook import cell as cells
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
@@ -14,7 +15,7 @@ from nbstep.notebook.flags import WORKFLOW_HELP
 from nbstep.notebook.interrupts import interruptible
 from nbstep.notebook.showerror import ErrorDisplay
 from nbstep.runs import Run, guard_thunks
-from nbstep.workflows import set_ambient_run, step
+from nbstep.steps import step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -1,0 +1,76 @@
+"""Checks what `step` and `step.map` were given, then takes the steps in the active run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+from types import FrameType
+from typing import Any
+
+from nbstep.active import current_run
+from nbstep.batch import check_map, map_steps
+from nbstep.calls import Options
+from nbstep.durations import to_seconds
+from nbstep.events import Place
+from nbstep.keys import check_key
+from nbstep.options import misplaced
+from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
+from nbstep.result import Err, Ok
+from nbstep.runs import Run
+from nbstep.take import take_step
+from nbstep.thunks import check_thunk
+
+
+def ask(
+    caller: FrameType,
+    thunk: Any,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    *,
+    key: Any = None,
+    refresh: Any = False,
+    retries: Any = 0,
+    timeout: Any = None,
+    on_error: Any = "raise",
+) -> Any:
+    """Checks what `step` was given, then takes the step."""
+    __tracebackhide__ = True
+    if key is not None:
+        key = check_key(key)
+    thunk = check_thunk(thunk, key)
+    for option in options:
+        if option not in POLICY_OPTIONS:
+            raise misplaced(option, "step")
+    run = current_run()
+    policy = with_changes(run.policy, policy_changes(options)) if options else run.policy
+    if not isinstance(refresh, bool):
+        raise TypeError(f"refresh= takes True or False, got {refresh!r}")
+    if on_error not in ("raise", "keep"):
+        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
+    timeout_s = to_seconds(timeout, "timeout")
+    checked = Options(policy, refresh, retries, timeout_s, on_error == "keep")
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+
+
+def ask_all(
+    caller: FrameType, fn: Any, items: Iterable[Any], options: dict[str, Any], *, key: Any, n_jobs: int, on_error: Any
+) -> list[Any]:
+    """Takes one step for each item, on threads."""
+    __tracebackhide__ = True
+    check_map(fn, on_error, current_run())
+
+    def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
+        return ask(caller, fn, (item,), options, key=item_key, on_error="keep")
+
+    results = map_steps(one, items, key, n_jobs)
+    return results if on_error == "keep" else [result.unwrap() for result in results]
+
+
+def _place_of(caller: FrameType, run: Run) -> Place:
+    code = caller.f_code
+    filename: str = code.co_filename
+    if filename.startswith("<") or "ipykernel_" in filename or "ipython-input" in filename:
+        return Place(run.place.notebook, run.place.cell, caller.f_lineno)
+    return Place(PurePath(filename).name, None, caller.f_lineno)
