@@ -60,9 +60,11 @@ def ask_all(
     """Takes one step for each item, on threads."""
     __tracebackhide__ = True
     check_map(fn, on_error, current_run())
+    own = {name: options[name] for name in ("refresh", "retries", "timeout") if name in options}
+    policy = {name: value for name, value in options.items() if name not in own}
 
     def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
-        return ask(caller, fn, (item,), options, key=item_key, on_error="keep")
+        return ask(caller, fn, (item,), policy, key=item_key, on_error="keep", **own)
 
     results = map_steps(one, items, key, n_jobs)
     return results if on_error == "keep" else [result.unwrap() for result in results]
