@@ -55,7 +55,9 @@ _RULES: Final[tuple[tuple[str, int, str], ...]] = (
     (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S, REDACTED),
 )
 # A literal headers={…}, cookies={…} or auth=(…) in a line of source: every text in it but the names.
-_LITERAL: Final = re.compile(r"\b(headers|cookies|auth)(\s*=\s*)(\{(?:[^{}]|\{[^{}]*\})*\}|\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE)
+_LITERAL: Final = re.compile(
+    r"\b(headers|cookies|auth)(\s*=\s*)(\{(?:[^{}]|\{[^{}]*\})*\}|\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE
+)
 _DICT_VALUE: Final = re.compile(r"(:\s*)[bBrRfFuU]*" + _QUOTED)
 _ANY_STRING: Final = re.compile(r"()" + _QUOTED)
 _COMMON_VALUE_CHARS: Final = 6
