@@ -1,9 +1,10 @@
-"""What loading nbstep costs: `import nbstep` in a bare Python, `%load_ext nbstep` in a running IPython shell.
+"""What loading nbstep costs: `import nbstep` in a bare Python, `%load_ext nbstep` in a running terminal IPython.
 
     python benchmarks/import_time.py [--runs 9] [--check]
 
 Every figure is the median of fresh processes, taken in turn so that a busy moment hits all rows alike; one unmeasured round
-warms the disk and the bytecode. `--check` exits with 1 where a limit is passed. joblib and httpx stand there for scale.
+warms the disk and the bytecode. joblib and httpx stand there for scale. The limit of 40 ms is for a machine on which
+`import joblib` takes 144 ms; on a slower one, or in a busy moment, it grows with that. `--check` exits with 1 where it is passed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMIT_MS = 40.0
+JOBLIB_MS = 144.0
 
 IN_PYTHON = """
 from time import perf_counter
@@ -28,8 +30,8 @@ print((perf_counter() - began) * 1000)
 
 IN_SHELL = """
 from time import perf_counter
-from IPython.core.interactiveshell import InteractiveShell
-shell = InteractiveShell.instance()
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+shell = TerminalInteractiveShell.instance(simple_prompt=True)
 shell.run_cell("1 + 1", silent=True)
 began = perf_counter()
 {statement}
@@ -87,12 +89,16 @@ def main() -> int:
         parser.error("--runs must be at least 5: a median of fewer says little")
     medians = measure(options.runs)
     print(f"medians of {options.runs} fresh processes, Python {sys.version.split()[0]}")
+    joblib_ms = next(milliseconds for row, milliseconds in medians.items() if row.label == "import joblib")
+    scale = max(1.0, joblib_ms / JOBLIB_MS)
+    passed: list[str] = []
     for row, milliseconds in medians.items():
-        limit = "" if row.limit_ms is None else f"   (limit {row.limit_ms:.0f} ms)"
+        limit = ""
+        if row.limit_ms is not None:
+            limit = f"   (limit {row.limit_ms:.0f} ms, here {row.limit_ms * scale:.0f} ms)"
+            if milliseconds >= row.limit_ms * scale:
+                passed.append(row.label)
         print(f"  {row.label:<32} {milliseconds:7.1f} ms{limit}")
-    passed = [
-        row.label for row, milliseconds in medians.items() if row.limit_ms is not None and milliseconds >= row.limit_ms
-    ]
     if passed:
         print(f"over the limit: {', '.join(passed)}")
     return 1 if passed and options.check else 0

@@ -355,23 +355,16 @@ PAINT = """async (count) => {
         "pandas.DataFrame", "8,120 × 14", n % 9 ? "" : "404 Not Found", n * 100, n / 100, 1e9 + n, null, n % 5, null, 0]);
     const totals = {entries: count, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
     const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
-    const started = performance.now();
     const el = document.body.appendChild(document.createElement("div"));
     const close = window.panel.default.render({model, el});
-    for (let at = 0; at < count; at += 5000) heard[0]({kind: "rows", first: at === 0, last: at + 5000 >= count,
-        rows: rows.slice(at, at + 5000), now: Date.now() / 1000, totals});
+    heard[0]({kind: "rows", first: true, last: true, rows, now: Date.now() / 1000, totals});
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    const seconds = (performance.now() - started) / 1000;
     const made = el.querySelectorAll(".nbstep-row").length;
     close();
     el.remove();
-    return {seconds, made};
+    return made;
 }"""
 
 
-@pytest.mark.parametrize(("count", "limit_s"), [(10_000, 0.7), (100_000, 7.0)])
-def test_many_rows_are_painted_at_once(script: Any, count: int, limit_s: float) -> None:
-    # The best of three: the machine may be doing other things.
-    painted = [script.evaluate(PAINT, count) for _ in range(3)]
-    assert min(one["seconds"] for one in painted) < limit_s
-    assert painted[0]["made"] < 100
+def test_of_many_rows_only_those_in_view_are_made(script: Any) -> None:
+    assert 5 < script.evaluate(PAINT, 10_000) < 100
