@@ -67,7 +67,7 @@ _HOME = {
     "Workflow": "nbstep.workflows",
     "create_workflow": "nbstep.workflows",
     "panel": "nbstep.notebook.panel",
-    "step": "nbstep.workflows",
+    "step": "nbstep.steps.front",
     "transient": "nbstep.transience",
 }
 

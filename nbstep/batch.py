@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
-from nbstep.runs import Run
+from nbstep.runs.state import Run
 from nbstep.thunks import surely_awaitable
 
 

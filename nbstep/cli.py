@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 import nbstep
-from nbstep.commands import run_command
-from nbstep.tables import Screen
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
 
 _UNCUT = 100_000
 

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast, get_args
 
-from nbstep.active import active_run, as_cache, current_run, open_run, set_ambient_run
 from nbstep.cache.cache import Cache
 from nbstep.durations import Duration
 from nbstep.errors import StepFailed
@@ -15,9 +14,10 @@ from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, OnDrift, policy_changes
 from nbstep.result import Err, Ok, unseen
-from nbstep.runs import Run, explain_await
+from nbstep.runs.active import active_run, as_cache, current_run, open_run, set_ambient_run
+from nbstep.runs.state import Run, explain_await
 from nbstep.settings import Mode
-from nbstep.steps import Step, step
+from nbstep.steps.front import Step, step
 
 __all__ = [
     "Deps",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbstep.cache.records import Facts, Meta
-from nbstep.listing import Row, entry_id
+from nbstep.commands.listing import Row, entry_id
 
 NOW = 1_000_000.0
 DAY = 86_400.0

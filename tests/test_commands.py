@@ -11,11 +11,11 @@ import pytest
 
 from nbstep import Cache, Err
 from nbstep.cache.records import Facts
-from nbstep.commands import VERBS, CommandOutcome, run_command
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import VERBS, CommandOutcome, run_command
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
-from nbstep.runlog import Recorder, runs_directory
+from nbstep.runs.log import Recorder, runs_directory
 from nbstep.stores.base import run_now
-from nbstep.tables import Screen
 
 NOTEBOOK = Screen(width=100, notebook=True)
 

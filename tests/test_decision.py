@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from nbstep.cache.records import ErrorText, Facts, Hit, Meta, Miss
-from nbstep.decision import Asked, Compute, Use, decide
 from nbstep.errors import DriftError
 from nbstep.policy import Policy
+from nbstep.steps.decision import Asked, Compute, Use, decide
 
 KEPT = 1_000.0
 CODE = {"": "3.11:a", "tidy": "3.11:b"}

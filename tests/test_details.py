@@ -5,9 +5,9 @@ from __future__ import annotations
 from sample_rows import NOW, a_meta
 
 from nbstep.cache.records import ErrorText, Facts
-from nbstep.details import detail_of, detail_text
+from nbstep.commands.details import detail_of, detail_text
 from nbstep.events import Place
-from nbstep.runlog import Usage
+from nbstep.runs.log import Usage
 
 FACTS = Facts(
     took_s=0.4, ttl_s=7200.0, workflow="churn", place=Place("churn.ipynb", 3, 2), source="lambda: f(1)", uses=("raw",)

@@ -14,8 +14,8 @@ import pytest
 from test_commands import AsyncStore, keep_error, log_run
 
 from nbstep import Cache, events
+from nbstep.commands.listing import entry_id
 from nbstep.events import RunFinished
-from nbstep.listing import entry_id
 from nbstep.notebook import kernelside
 from nbstep.notebook.kernelside import KernelSide
 

@@ -6,7 +6,7 @@ import pytest
 from sample_rows import NOW, a_failure, a_meta, a_row
 
 from nbstep.cache.records import ErrorText
-from nbstep.listing import (
+from nbstep.commands.listing import (
     Totals,
     has_type,
     matches,
@@ -16,7 +16,7 @@ from nbstep.listing import (
     rows_of,
     totals_text,
 )  # fmt: skip
-from nbstep.runlog import Usage
+from nbstep.runs.log import Usage
 
 ROWS = [a_row("user:1"), a_row("user:10", type="pandas.DataFrame"), a_failure(), a_row("page [x]", last_used=NOW)]
 

@@ -12,7 +12,7 @@ from test_commands import AsyncStore, keep_error
 
 import nbstep
 from nbstep import Cache, events
-from nbstep.listing import entry_id
+from nbstep.commands.listing import entry_id
 from nbstep.notebook.panelwidget import PanelWidget
 
 SECRET = "user:s3cr3t"

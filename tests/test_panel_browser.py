@@ -15,10 +15,10 @@ from browser import Lab, NotebookPage, need_chromium, open_lab, wait_until, writ
 from sample_rows import a_failure, a_row
 
 import nbstep.notebook
+from nbstep.commands.listing import matches, parse_query
+from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, duration_text, size_text
-from nbstep.listing import matches, parse_query
 from nbstep.notebook.kernelside import packed
-from nbstep.tables import expiry_text
 from nbstep.words import shown
 
 STATIC = Path(nbstep.notebook.__file__).parent / "static"

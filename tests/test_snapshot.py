@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from sample_rows import NOW, a_failure, a_row
 from test_kernelside import HOSTILE
 
-from nbstep.listing import Totals
+from nbstep.commands.listing import Totals
 from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
 from nbstep.words import shown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sample_rows import NOW, a_failure, a_row
 
-from nbstep.tables import Screen, table_text
+from nbstep.commands.tables import Screen, table_text
 from nbstep.words import text_width
 
 ROWS = [

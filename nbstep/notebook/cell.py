@@ -13,14 +13,14 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from nbstep.active import active_run, open_run
 from nbstep.errors import CellStopped, NbstepError, StepFailed
 from nbstep.events import Place
 from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
 from nbstep.notebook.interrupts import wake_regularly
 from nbstep.options import UNSET
 from nbstep.result import Err, Ok
-from nbstep.runs import Run
+from nbstep.runs.active import active_run, open_run
+from nbstep.runs.state import Run
 
 if TYPE_CHECKING:
     from nbstep.notebook.live import StepListView

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbstep.active import set_ambient_run
 from nbstep.notebook import cell as cells
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
 from nbstep.notebook.flags import WORKFLOW_HELP
 from nbstep.notebook.interrupts import interruptible
 from nbstep.notebook.showerror import ErrorDisplay
-from nbstep.runs import Run, guard_thunks
-from nbstep.steps import step
+from nbstep.runs.active import set_ambient_run
+from nbstep.runs.state import Run, guard_thunks
+from nbstep.steps.front import step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from nbstep.notebook.steprender import CacheFoot
-from nbstep.runs import Run
+from nbstep.runs.state import Run
 
 _BUDGET_S: Final = 0.03
 

@@ -6,10 +6,10 @@ import shutil
 import sys
 from typing import Any
 
-from nbstep.commands import run_command
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
 from nbstep.notebook.flags import WORKFLOW_HELP
-from nbstep.tables import Screen
 
 
 def nbstep_magic(shell: Any, line: str) -> None:

@@ -11,11 +11,11 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from nbstep.cache.cache import Cache, project_cache
-from nbstep.commands import run_command
-from nbstep.listing import Row, list_rows, totals_of
+from nbstep.commands.listing import Row, list_rows, totals_of
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
 from nbstep.notebook.snapshot import snapshot_html, snapshot_plain
 from nbstep.stores.base import run_now
-from nbstep.tables import Screen
 
 
 def panel(cache: Any = None) -> None:

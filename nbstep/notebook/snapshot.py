@@ -6,10 +6,10 @@ import html
 from collections.abc import Sequence
 from typing import Final
 
+from nbstep.commands.listing import NOTHING_KEPT, Row, Totals, totals_text
+from nbstep.commands.tables import took_text
 from nbstep.durations import date_text, size_text
-from nbstep.listing import NOTHING_KEPT, Row, Totals, totals_text
 from nbstep.notebook.steprender import HTML_END
-from nbstep.tables import took_text
 from nbstep.words import MARKS
 
 MOST_ROWS: Final = 200

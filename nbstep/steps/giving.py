@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nbstep.calls import Call
-from nbstep.decision import Compute, Use
 from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.notes import error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
+from nbstep.steps.calls import Call
+from nbstep.steps.decision import Compute, Use
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from nbstep import cache as caches
 from nbstep.events import Listener, Place
 from nbstep.options import UNSET
 from nbstep.policy import Policy, policy_changes, with_changes
-from nbstep.runs import Run
+from nbstep.runs.state import Run
 from nbstep.settings import MODES, Mode, read_settings
 
 active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nbstep.commands.listing import Row
 from nbstep.durations import age_text, duration_text, size_text
-from nbstep.listing import Row
 from nbstep.words import MARKS, Status, fit, plural, text_width
 
 _GAP: Final = "  "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from nbstep.cache.cache import Cache
-from nbstep.tables import Screen
+from nbstep.commands.tables import Screen
 from nbstep.words import shown
 
 

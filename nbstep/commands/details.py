@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 
 from nbstep.cache.records import Meta
+from nbstep.commands.listing import Row, row_of
+from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Place
-from nbstep.listing import Row, row_of
-from nbstep.runlog import Usage
-from nbstep.tables import expiry_text
+from nbstep.runs.log import Usage
 from nbstep.words import MARKS, Status, plural, shown, shown_lines
 
 

@@ -111,4 +111,4 @@ step: Final = Step()
 @functools.cache
 def _asking() -> Any:
     """What takes steps, imported with the first one: `from nbstep import step` and the notebook extension cost little."""
-    return importlib.import_module("nbstep.asking")
+    return importlib.import_module("nbstep.steps.ask")

@@ -10,20 +10,20 @@ from contextvars import Token
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nbstep.attempts import attempt_thunk
-from nbstep.awaitable import AwaitableStep, discard
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
 from nbstep.cache.records import Hit, Miss, Unreadable
-from nbstep.calls import Call, Options
-from nbstep.decision import Asked, Compute, Decision, Use, decide
 from nbstep.errors import DriftError, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted, StepWaiting
-from nbstep.giving import Stopped, fail, hand_out, offline_miss, refuse
-from nbstep.keeping import Ran, keep_result
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
-from nbstep.runs import Frame, Run, enclosing
+from nbstep.runs.state import Frame, Run, enclosing
+from nbstep.steps.attempts import attempt_thunk
+from nbstep.steps.awaitable import AwaitableStep, discard
+from nbstep.steps.calls import Call, Options
+from nbstep.steps.decision import Asked, Compute, Decision, Use, decide
+from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
+from nbstep.steps.keeping import Ran, keep_result
 from nbstep.stores.base import run_now
 from nbstep.thunks import Thunk, called_object, freeze, surely_awaitable
 

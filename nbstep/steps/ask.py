@@ -7,17 +7,17 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-from nbstep.active import current_run
 from nbstep.batch import check_map, map_steps
-from nbstep.calls import Options
 from nbstep.durations import to_seconds
 from nbstep.events import Place
 from nbstep.keys import check_key
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
 from nbstep.result import Err, Ok
-from nbstep.runs import Run
-from nbstep.take import take_step
+from nbstep.runs.active import current_run
+from nbstep.runs.state import Run
+from nbstep.steps.calls import Options
+from nbstep.steps.take import take_step
 from nbstep.thunks import check_thunk
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from nbstep.drift.code import code_fingerprint
 from nbstep.events import Place
 from nbstep.policy import Policy
-from nbstep.runs import Frame, Run
+from nbstep.runs.state import Frame, Run
 from nbstep.thunks import Thunk
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
 
-from nbstep.calls import Call
+from nbstep.steps.calls import Call
 
 Begin: TypeAlias = Callable[[Call, Awaitable[Any] | None], Coroutine[Any, Any, Any]]
 

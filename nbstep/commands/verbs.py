@@ -15,14 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from nbstep import runlog
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
-from nbstep.command_line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
-from nbstep.details import detail_of, detail_text
-from nbstep.errors import NbstepError
-from nbstep.listing import (
+from nbstep.commands.details import detail_of, detail_text
+from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
+from nbstep.commands.listing import (
     NOTHING_KEPT,
     Row,
     find_meta,
@@ -37,10 +35,12 @@ from nbstep.listing import (
     totals_text,
     usage_of,
 )  # fmt: skip
+from nbstep.commands.tables import Screen, table_text
+from nbstep.errors import NbstepError
 from nbstep.project import place_text
 from nbstep.result import Ok
+from nbstep.runs import log as runlog
 from nbstep.stores.base import run_now
-from nbstep.tables import Screen, table_text
 from nbstep.words import keys_text, plural, shown
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
-from nbstep.calls import Call
-from nbstep.decision import Compute
 from nbstep.drift.code import source_text
 from nbstep.errors import NbstepError
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok
+from nbstep.steps.calls import Call
+from nbstep.steps.decision import Compute
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What can be asked of a cache: one table of verbs, and the rows, tables and details they show."""

@@ -1,0 +1,1 @@
+"""One step, from the call of `step` to the value: ask, take, keep, give."""
