@@ -14,7 +14,7 @@ from nbstep.runs.state import thunk_guard
 from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 
-# Between attempts: 0.2 s, 0.4 s, … and at the most 10 s, each with some jitter so that many steps do not retry in step.
+# Between attempts: a random time up to 0.2 s, then 0.4 s, … 10 s at the most, so that many steps do not retry in step.
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
 _PROGRAM_ERRORS: Final = (NameError, ImportError, SyntaxError, MemoryError, NbstepError)
@@ -65,7 +65,7 @@ async def attempt_thunk(
     first = [prepared]
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(retries + 1),
-        wait=tenacity.wait_exponential_jitter(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, jitter=_FIRST_PAUSE_S),
+        wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
         retry=tenacity.retry_if_exception(may_pass),
         sleep=asyncio.sleep if awaiting else _sleep_blocking,
         reraise=True,
