@@ -183,6 +183,20 @@ def test_n1_an_interrupt_stops_a_step_at_once_and_keeps_nothing(kernel: Kernel, 
     assert kernel.finish(sent, timeout=20).error["ename"] == "KeyboardInterrupt"
 
 
+def test_c4_an_interrupt_ends_the_wait_but_not_the_one_who_computes(kernel: Kernel) -> None:
+    kernel.good("import threading, time\ngo = threading.Event()\ndef slow():\n    go.wait(60)\n    return 7")
+    kernel.good("t = threading.Thread(target=lambda: step(slow, key='s'))\nt.start()\ntime.sleep(0.5)")
+    sent = kernel.start(
+        "%%workflow\nimport asyncio\nawait asyncio.sleep(0)\nprint('blocking', flush=True)\nstep(slow, key='s')"
+    )
+    kernel.wait_for("blocking")
+    time.sleep(0.3)
+    os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+    done = kernel.finish(sent, timeout=20)
+    assert done.error["ename"] == "CancelledError"
+    assert kernel.good("go.set()\nt.join()\nprint(step(slow, key='s'))").text == "7\n"
+
+
 # a new kernel
 
 

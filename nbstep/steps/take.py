@@ -17,7 +17,7 @@ from nbstep.errors import DriftError, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted, StepWaiting
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
-from nbstep.runs.state import Frame, Run, enclosing
+from nbstep.runs.state import Frame, Run, enclosing, thunk_guard
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
@@ -134,7 +134,10 @@ async def _wait(call: Call, flight: Flight, awaiting: bool) -> Landing | None:
     call.run.tell(StepWaiting(call.run.id, call.step, call.key or "", flight.holder, flight.since))
     call.thunk = freeze(call.thunk)
     timeout_s = None if call.outer is None else _NESTED_WAIT_S
-    return await wait_awaiting(flight, timeout_s) if awaiting else wait_blocking(flight, timeout_s)
+    if awaiting:
+        return await wait_awaiting(flight, timeout_s)
+    with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
+        return wait_blocking(flight, timeout_s)
 
 
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:
