@@ -1,0 +1,106 @@
+"""The step list in a real JupyterLab in a real Chromium: live, finished, folded; hostile keys stay text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import NotebookPage, need_chromium, open_lab, write_notebook
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    "<img src=x onerror=window.pwned=1>", '"><script>window.pwned=1</script>', "</td></table><h1>big</h1>",
+    "<!--nbstep-->", "\u202eevil\x1b[31m", "日本語のキー:7", "long:" + "x" * 300,
+]  # fmt: skip
+CELLS = (
+    "%load_ext nbstep\nimport os, time\ndef bad():\n    raise LookupError('<b>404</b>')\n"
+    "def held(n):\n    while not os.path.exists('go'):\n        time.sleep(0.05)\n    return n",
+    f"%%workflow '<i>name</i>'\nfor key in {HOSTILE!r}:\n    step(lambda: key, key=key)\n"
+    "step(lambda: 1)\nstep(bad, key='bad')",
+    "%%workflow\nfor n in range(100):\n    step(lambda: n, key=f'user:{n}')\nprint('printed')\nstep(held, 1, key='held');",
+)
+
+
+@pytest.fixture(params=["light", "dark"])
+def notebook(request: Any, tmp_path: Path) -> Iterator[NotebookPage]:
+    need_chromium()
+    write_notebook(tmp_path / "n.ipynb", *CELLS)
+    with open_lab(tmp_path, theme=request.param, env={"NBSTEP_DIR": str(tmp_path / ".nbstep")}) as lab:
+        yield lab.open("n.ipynb", width=1400, height=1300)
+
+
+def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) -> None:
+    page = notebook.page
+    notebook.run_cell(0)
+    notebook.wait_idle()
+    notebook.run_cell(1)
+    hostile = notebook.output(1).locator(".nbstep-l")
+    hostile.wait_for()
+    assert_hostile_keys_are_text(page, hostile)
+    assert_finished_look(page, hostile)
+
+    notebook.run_cell(2)
+    live = notebook.output(2).locator(".nbstep-l")
+    live.get_by_text("1 running").wait_for()
+    assert "user:* ×100" in " ".join(live.inner_text().split())
+    (tmp_path / "go").touch()
+    notebook.output(2).locator(".nbstep-l .o").wait_for()
+    notebook.wait_idle()
+    # one list remains, below what the cell printed, and what was live takes no room
+    assert live.count() == 1
+    assert re.match(r"printed\s+101 steps: 101 ran", notebook.output(2).inner_text())
+    notebook.output(2).screenshot(path=str(shots(tmp_path) / "folded.png"))
+    outputs = notebook.save()["cells"][2]["outputs"]
+    assert next(o["data"] for o in outputs if o["output_type"] == "display_data") == {}
+    assert notebook.unexpected_errors == []
+
+
+def assert_hostile_keys_are_text(page: Any, shown: Any) -> None:
+    assert page.evaluate("window.pwned") is None
+    assert shown.locator("img, script, h1, i").count() == 0
+    text = shown.inner_text()
+    assert "<img src=x onerror=window.pwned=1>" in text
+    assert "<i>name</i>" in text
+    assert "LookupError: <b>404</b>" in text
+    assert "\\u202eevil" in text
+
+
+def assert_finished_look(page: Any, shown: Any) -> None:
+    """Aligned columns, inside the page, failed rows in another colour than the rest, text that can be read."""
+    rows = shown.locator("tr")
+    assert rows.count() == len(HOSTILE) + 2
+    lefts = {round(box["x"]) for box in (rows.nth(at).locator(".w").bounding_box() for at in range(rows.count()))}
+    assert len(lefts) == 1
+    assert shown.evaluate("e => e.scrollWidth <= e.clientWidth")
+    failed, plain = (
+        shown.locator(f"tr.{tone} .w").first.evaluate("e => getComputedStyle(e).color") for tone in ("failed", "plain")
+    )
+    assert failed != plain
+    ground = page.locator(".jp-Notebook").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert contrast(plain, ground) > 7
+    assert contrast(failed, ground) > 4
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two CSS colours, as WCAG defines it."""
+    lights = sorted(map(luminance, (one, other)))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
+    channels = [part / 255 for part in parts[:3]]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def shots(folder: Path) -> Path:
+    """Where pictures go; NBSTEP_SHOTS keeps them."""
+    path = Path(os.environ.get("NBSTEP_SHOTS", folder))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
