@@ -14,7 +14,8 @@ from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, OnDrift, policy_changes
 from nbstep.result import Err, Ok, unseen
-from nbstep.runs.active import active_run, as_cache, current_run, open_run, set_ambient_run
+from nbstep.runs.active import as_cache, current_run, open_run
+from nbstep.runs.hooks import active_run, set_ambient_run
 from nbstep.runs.state import Run, explain_await
 from nbstep.settings import Mode
 from nbstep.steps.front import Step, step

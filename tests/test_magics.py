@@ -63,7 +63,8 @@ def test_n1_help_is_the_magic_s_docstring(shell: Shell) -> None:
 
 
 def test_every_flag_stands_in_the_help() -> None:
-    from nbstep.notebook.flags import _FLAGS, WORKFLOW_HELP
+    from nbstep.notebook.flags import _FLAGS
+    from nbstep.notebook.helptext import WORKFLOW_HELP
 
     assert [flag for flag in _FLAGS if flag not in WORKFLOW_HELP] == []
 

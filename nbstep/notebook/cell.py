@@ -14,16 +14,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError, StepFailed
-from nbstep.events import Place
-from nbstep.notebook.flags import WorkflowLine, parse_workflow_line
+from nbstep.notebook import late
 from nbstep.notebook.interrupts import wake_regularly
-from nbstep.options import UNSET
 from nbstep.result import Err, Ok
-from nbstep.runs.active import active_run, open_run
-from nbstep.runs.state import Run
+from nbstep.runs.hooks import active_run
 
 if TYPE_CHECKING:
+    from nbstep.events import Place
+    from nbstep.notebook.flags import WorkflowLine
     from nbstep.notebook.live import StepListView
+    from nbstep.runs.state import Run
 
 _TAKEN: Final = "the name of nbstep's function: use another name there, for example `for s in …`"
 
@@ -134,7 +134,7 @@ class CellRunner:
         self.bind_step()
         self._check_step()
         try:
-            line = parse_workflow_line(text)
+            line: WorkflowLine = late("nbstep.notebook.flags").parse_workflow_line(text)
             cache = self._cache(line)
             with self._lock:
                 cell = self._cells[-1] if self._cells else Cell(None)
@@ -156,7 +156,8 @@ class CellRunner:
                     return cell.run
             if not self._cells:
                 return None
-            return self._open(self._cells[-1], WorkflowLine(), UNSET)
+            plain: WorkflowLine = late("nbstep.notebook.flags").WorkflowLine()
+            return self._open(self._cells[-1], plain, late("nbstep.options").UNSET)
 
     def owns(self, error: BaseException) -> bool:
         """Whether a step of an open run raised this very exception."""
@@ -168,7 +169,7 @@ class CellRunner:
 
     def _open(self, cell: Cell, line: WorkflowLine, cache: Any) -> Run:
         view = self._make_view(line.shown(), lambda: run)
-        run = open_run(
+        run: Run = late("nbstep.runs.active").open_run(
             line.name,
             cache=cache,
             mode=line.mode,
@@ -183,7 +184,7 @@ class CellRunner:
 
     def _cache(self, line: WorkflowLine) -> Any:
         if line.cache is None:
-            return UNSET
+            return late("nbstep.options").UNSET
         if not line.cache.startswith("$"):
             return line.cache
         name = line.cache[1:]
@@ -194,7 +195,7 @@ class CellRunner:
     def _place(self, cell: Cell) -> Place:
         names = self.shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")
         notebook = next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
-        return Place(notebook=notebook, cell=cell.number)
+        return late("nbstep.events").Place(notebook=notebook, cell=cell.number)
 
     # the name `step`
 

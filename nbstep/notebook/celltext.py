@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 from nbstep.errors import CellStopped
-from nbstep.notebook.flags import parse_workflow_line
+from nbstep.notebook import late
 
 _HEAD: Final = re.compile(r"(?:#[ \t]*)?%%workflow(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
 _RUNNER: Final = "nbstep.notebook.cell"
@@ -55,7 +55,7 @@ class WorkflowCells(ast.NodeTransformer):
         if taken is not None:
             call.keywords.append(ast.keyword(arg="taken_at", value=ast.Constant(taken)))
         try:
-            name = parse_workflow_line(_text_of(call)).result
+            name = late("nbstep.notebook.flags").parse_workflow_line(_text_of(call)).result
         except (CellStopped, TypeError, ValueError):
             name = None
         if name is not None:

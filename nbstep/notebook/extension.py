@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nbstep.notebook import cell as cells
+from nbstep.notebook import late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
-from nbstep.notebook.flags import WORKFLOW_HELP
+from nbstep.notebook.helptext import WORKFLOW_HELP
 from nbstep.notebook.interrupts import interruptible
 from nbstep.notebook.showerror import ErrorDisplay
-from nbstep.runs.active import set_ambient_run
-from nbstep.runs.state import Run, guard_thunks
+from nbstep.runs.hooks import guard_thunks, set_ambient_run
 from nbstep.steps.front import step
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from nbstep.notebook.live import Publisher, StepListView
+    from nbstep.runs.state import Run
 
 
 class Extension:
@@ -71,21 +71,22 @@ class Extension:
 
     def _register_magics(self) -> None:
         def workflow(line: str, cell: str | None = None) -> None:
-            _late("magics").workflow_magic(self.shell, line, cell)
+            late("nbstep.notebook.magics").workflow_magic(self.shell, line, cell)
 
         def nbstep(line: str) -> None:
             """Looks at and clears what nbstep keeps: `%nbstep panel`, `%nbstep ls`, `%nbstep rm KEY` and others.
 
             `%nbstep` alone lists all verbs, `%nbstep help VERB` explains one.
             """
-            _late("magics").nbstep_magic(self.shell, line)
+            late("nbstep.notebook.magics").nbstep_magic(self.shell, line)
 
         workflow.__doc__ = WORKFLOW_HELP
         self.shell.register_magic_function(workflow, "line_cell", "workflow")
         self.shell.register_magic_function(nbstep, "line", "nbstep")
 
     def _view(self, flags: tuple[str, ...], run: Callable[[], Run | None]) -> StepListView:
-        return _late("live").StepListView(self._publisher(), _write, flags, lambda: _late("foot").foot_of(run()))
+        foot, live = late("nbstep.notebook.foot"), late("nbstep.notebook.live")
+        return live.StepListView(self._publisher(), _write, flags, lambda: foot.foot_of(run()))
 
     def _publisher(self) -> Publisher | None:
         """None in a terminal."""
@@ -97,11 +98,6 @@ class Extension:
             publisher.publish(data, {}, transient=transient, update=update)
 
         return publish
-
-
-def _late(module: str) -> Any:
-    """A part of the notebook that is imported when first used, so that loading costs little."""
-    return importlib.import_module(f"nbstep.notebook.{module}")
 
 
 def _write(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
-from nbstep.notebook.flags import WORKFLOW_HELP
+from nbstep.notebook.helptext import WORKFLOW_HELP
 
 
 def nbstep_magic(shell: Any, line: str) -> None:

@@ -6,8 +6,7 @@ import atexit
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
 
@@ -15,19 +14,12 @@ from nbstep import cache as caches
 from nbstep.events import Listener, Place
 from nbstep.options import UNSET
 from nbstep.policy import Policy, policy_changes, with_changes
+from nbstep.runs.hooks import active_run, ambient_run
 from nbstep.runs.state import Run
 from nbstep.settings import MODES, Mode, read_settings
 
-active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)
-_ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
 _default: Run | None = None
 _default_lock: Final = threading.Lock()
-
-
-def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
-    """Says which run serves where no ContextVar tells: the notebook's cell that executes now (W5)."""
-    global _ambient
-    _ambient = provider if provider is not None else lambda: None
 
 
 def current_run() -> Run:
@@ -35,7 +27,7 @@ def current_run() -> Run:
     run = active_run.get()
     if run is not None and not run.closed:
         return run
-    return _ambient() or run or _default_run()
+    return ambient_run() or run or _default_run()
 
 
 def _default_run() -> Run:

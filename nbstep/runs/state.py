@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -201,20 +200,3 @@ def explain_await(error: BaseException) -> None:
         error.add_note(
             "  If this is `await step(…)`: its thunk is not async, so step gave a plain value. Leave out `await`."
         )
-
-
-_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
-
-
-def guard_thunks(guard: Callable[[], AbstractContextManager[Any]] | None) -> None:
-    """Installs a context manager around every plain thunk; None takes it away.
-
-    The notebook uses it so that an interrupt stops a blocking thunk in a cell that awaits.
-    """
-    global _guard
-    _guard = nullcontext if guard is None else guard
-
-
-def thunk_guard() -> AbstractContextManager[Any]:
-    """The context manager for one call of a plain thunk."""
-    return _guard()

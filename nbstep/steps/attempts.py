@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.errors import NbstepError, StepTimeout
-from nbstep.runs.state import thunk_guard
+from nbstep.runs.hooks import thunk_guard
 from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 

@@ -6,11 +6,10 @@ import functools
 import importlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from nbstep.durations import Duration
-from nbstep.keys import make_key
-from nbstep.options import UNSET
+if TYPE_CHECKING:
+    from nbstep.durations import Duration
 
 T = TypeVar("T")
 
@@ -21,7 +20,17 @@ class Step:
     The same object everywhere: it uses the active run, so code moves from a cell into a module unchanged (W5).
     """
 
-    key = staticmethod(make_key)
+    @staticmethod
+    def key(*names: object, **arguments: object) -> str:
+        """Builds a readable, stable key from names and arguments; see `nbstep.keys.make_key`.
+
+        Raises:
+            TypeError: An argument has no stable text, such as a client or a lambda.
+
+        >>> step.key("cv", lr=0.1, depth=3)
+        'cv:lr=0.1:depth=3'
+        """
+        return importlib.import_module("nbstep.keys").make_key(*names, **arguments)
 
     @overload
     def __call__(
@@ -71,7 +80,7 @@ class Step:
         fn: Callable[[Any], T],
         items: Iterable[Any],
         *,
-        key: str | Callable[[Any], str] = UNSET,
+        key: str | Callable[[Any], str] | None = None,
         n_jobs: int = 8,
         on_error: Literal["raise", "keep"] = "raise",
         **options: Any,

@@ -17,7 +17,8 @@ from nbstep.errors import DriftError, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted, StepWaiting
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
-from nbstep.runs.state import Frame, Run, enclosing, thunk_guard
+from nbstep.runs.hooks import thunk_guard
+from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options

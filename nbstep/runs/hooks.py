@@ -1,0 +1,44 @@
+"""Where the notebook and the engine meet: the active run, the executing cell's, and what guards a thunk.
+
+Apart from both, and light: the notebook extension sets these when it is loaded, the engine reads them when a step is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbstep.runs.state import Run
+
+active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)
+
+_ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
+_guard: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
+    """Says which run serves where no ContextVar tells: the notebook's cell that executes now (W5)."""
+    global _ambient
+    _ambient = provider if provider is not None else lambda: None
+
+
+def ambient_run() -> Run | None:
+    """The run of the cell that executes now, if one does."""
+    return _ambient()
+
+
+def guard_thunks(guard: Callable[[], AbstractContextManager[Any]] | None) -> None:
+    """Installs a context manager around every plain thunk; None takes it away.
+
+    The notebook uses it so that an interrupt stops a blocking thunk in a cell that awaits.
+    """
+    global _guard
+    _guard = nullcontext if guard is None else guard
+
+
+def thunk_guard() -> AbstractContextManager[Any]:
+    """The context manager for one call of a plain thunk."""
+    return _guard()
