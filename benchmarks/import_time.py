@@ -61,7 +61,8 @@ ROWS = (
 
 def time_once(program: str, home: Path) -> float:
     """Milliseconds one fresh process reports, with an IPython profile and a project of its own."""
-    environ = os.environ | {"IPYTHONDIR": str(home / "ipython"), "NBSTEP_DIR": str(home / ".nbstep")}
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ |= {"IPYTHONDIR": str(home / "ipython"), "NBSTEP_DIR": str(home / ".nbstep")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
