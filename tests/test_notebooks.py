@@ -29,7 +29,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 from nbstep import Cache
-from nbstep.runlog import LoggedStep, read_runs
+from nbstep.runs.log import LoggedStep, read_runs
 
 pytestmark = pytest.mark.kernel
 
@@ -222,11 +222,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_a_killed_run_goes_on_where_it_stopped(bench: Bench, tmp_path: Path):
     """Done when 2 of the main job: SIGKILL half-way, then Run All in a new kernel."""
     client = new_client(nbformat.read(NOTEBOOKS / "flights.ipynb", as_version=4))
-    killer = threading.Thread(target=kill_when, args=(client, bench, 400))
+    over = threading.Event()
+    killer = threading.Thread(target=kill_when, args=(client, bench, 400, over))
     killer.start()
-    with pytest.raises(DeadKernelError):
-        client.execute(env=bench.environ)
-    killer.join()
+    try:
+        with pytest.raises(DeadKernelError):
+            client.execute(env=bench.environ)
+    finally:
+        over.set()
+        killer.join()
 
     finished, before = bench.kept(), settled(bench)
     assert 30 < len([key for key in finished if key.startswith("flights:")]) < 180
@@ -260,11 +264,12 @@ def test_a_killed_run_goes_on_where_it_stopped(bench: Bench, tmp_path: Path):
     assert contents(bench) == contents(whole)
 
 
-def kill_when(client: NotebookClient, bench: Bench, requests: int) -> None:
-    """Kills the kernel once the API was asked for that many pages of flights."""
-    while sum(count for path, count in bench.asked().items() if path.startswith("/flights")) < requests:
-        time.sleep(0.02)
-    os.kill(client.km.provisioner.pid, signal.SIGKILL)
+def kill_when(client: NotebookClient, bench: Bench, requests: int, over: threading.Event) -> None:
+    """Kills the kernel once the API was asked for that many pages of flights, unless it is all over before."""
+    while not over.wait(0.02):
+        if sum(count for path, count in bench.asked().items() if path.startswith("/flights")) >= requests:
+            os.kill(client.km.provisioner.pid, signal.SIGKILL)
+            return
 
 
 def settled(bench: Bench) -> dict[str, int]:
