@@ -125,7 +125,10 @@ class NotebookPage:
         """Waits until the kernel is idle and the page connected to it; before that a run is dropped silently."""
 
         def connected() -> bool:
-            kernels = self.lab.kernels()
+            try:
+                kernels = self.lab.kernels()
+            except OSError:  # the server may answer 500 in the moment a kernel starts
+                return False
             return bool(kernels) and kernels[0]["execution_state"] == "idle" and kernels[0]["connections"] >= 1
 
         wait_until(connected, "the kernel")
