@@ -192,3 +192,52 @@ def test_errors_are_kept_until_their_key_is_cleared() -> None:
     del cache["user:999"]
     assert asyncio.run(workflow(body)).error == "NOT_FOUND"
     assert fetched == ["999", "999"]
+
+
+class MapOfTexts:
+    """The page's custom cache once more, around a `dict` of JSON texts instead of a Redis."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    async def get(self, key: str) -> Any:
+        value = self.texts.get(key)
+        return json.loads(value) if value else None
+
+    async def set(self, key: str, value: Any) -> None:
+        self.texts[key] = json.dumps(value)
+
+    async def has(self, key: str) -> bool:
+        return key in self.texts
+
+    async def delete(self, key: str) -> bool:
+        return self.texts.pop(key, None) is not None
+
+
+def test_a_custom_cache_around_a_map_of_json_texts_with_errors_kept_then_cleared() -> None:
+    store = MapOfTexts()
+    workflow = create_workflow(deps, cache=store)
+
+    async def body(step: Any) -> Any:
+        user = await step(lambda: fetch_user("1"), key="user:1")
+        assert user == USER
+        return await step(lambda: fetch_user("999"), key="user:999")
+
+    assert [asyncio.run(workflow(body)).error for _ in range(2)] == ["NOT_FOUND"] * 2
+    assert (fetched, sorted(store.texts)) == (["1", "999"], ["user:1", "user:999"])
+    assert asyncio.run(store.delete("user:999")) is True
+    assert asyncio.run(workflow(body)).error == "NOT_FOUND"
+    assert fetched == ["1", "999", "999"]
+    store.texts.clear()
+    asyncio.run(workflow(body)).error
+    assert fetched == ["1", "999", "999", "1", "999"]
+
+
+def test_many_items_each_under_its_own_key() -> None:
+    cache: dict[str, Any] = {}
+    workflow = create_workflow(cache=cache)
+    body = lambda step: step.map(lambda uid: fetched.append(uid) or f"User {uid}", ["1", "2", "3"], key="user:{}")
+    assert workflow(body).value == ["User 1", "User 2", "User 3"]
+    del cache["user:2"]
+    assert workflow(body).value == ["User 1", "User 2", "User 3"]
+    assert sorted(fetched) == ["1", "2", "2", "3"]

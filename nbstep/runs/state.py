@@ -176,6 +176,7 @@ class Run:
             key = "a step without key" if step.key is None else f"step {step.key!r}"
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
+            step.close()  # now: when garbage is collected, Python may complain of its coroutine first
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))

@@ -50,18 +50,21 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         """Throws into the step, as a cancelled task does."""
         __tracebackhide__ = True
         if self._running is None:
-            discard(self._prepared)
-            self._prepared = None
+            self._drop_prepared()
             self._running = self._begin()
         return self._running.throw(*error)
 
     def close(self) -> None:
         """Gives the step up."""
         self._call.run.pending.pop(self._call.step, None)
-        discard(self._prepared)
-        self._prepared = None
+        self._drop_prepared()
         if self._running is not None:
             self._running.close()
+
+    def _drop_prepared(self) -> None:
+        if inspect.iscoroutine(self._prepared):  # a Task or Future goes on by itself and may still be awaited
+            discard(self._prepared)
+            self._prepared = None
 
     def __repr__(self) -> str:
         return f"<awaitable step {self.key!r}>" if self.key else "<awaitable step>"

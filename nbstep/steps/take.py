@@ -132,8 +132,8 @@ async def _fly(
 
 async def _wait(call: Call, flight: Flight, awaiting: bool) -> Landing | None:
     __tracebackhide__ = True
+    call.thunk = freeze(call.thunk)  # it may be called much later
     call.run.tell(StepWaiting(call.run.id, call.step, call.key or "", flight.holder, flight.since))
-    call.thunk = freeze(call.thunk)
     timeout_s = None if call.outer is None else _NESTED_WAIT_S
     if awaiting:
         return await wait_awaiting(flight, timeout_s)

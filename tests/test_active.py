@@ -1,0 +1,161 @@
+"""Which run a step belongs to, what it inherits, and what it holds on to (W2, W5, E3)."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from nbstep import Cache, Ok, create_workflow, step
+from nbstep.events import RunFinished, RunStarted, StepAsked
+from nbstep.runs.active import current_run, open_run
+from nbstep.runs.hooks import active_run, set_ambient_run
+from nbstep.testing import RecordingListener
+
+
+class Gone(Exception):
+    """An exception that can be watched."""
+
+
+def test_w5_the_run_around_is_told_what_happens_inside() -> None:
+    outer_told, inner_told = RecordingListener(), RecordingListener()
+    outer = create_workflow(cache={}, on_event=outer_told, name="outer")
+    inner = create_workflow(cache={}, on_event=inner_told, name="inner")
+    outer(lambda _: inner(lambda _: step(lambda: 1, key="k")).value)
+    assert [event.name for event in outer_told.of(RunStarted)] == ["outer", "inner"]
+    assert [event.name for event in inner_told.of(RunStarted)] == ["inner"]
+    assert outer_told.of(StepAsked) == inner_told.of(StepAsked)
+    assert len(inner_told.of(RunFinished)) == 1
+
+
+def test_w5_in_a_thread_the_executing_cells_run_serves() -> None:
+    cache: dict[str, Any] = {}
+    run = open_run("cell", cache=cache)
+    set_ambient_run(lambda: run)
+    try:
+        thread = threading.Thread(target=lambda: step(lambda: 1, key="k"))
+        thread.start()
+        thread.join()
+    finally:
+        set_ambient_run(None)
+        run.close()
+    assert list(cache) == ["k"]
+
+
+def test_w5_a_run_that_is_over_serves_no_step_while_another_is_there() -> None:
+    over, now = open_run(cache={}), open_run(cache={})
+    over.close()
+    token = active_run.set(over)
+    set_ambient_run(lambda: now)
+    try:
+        assert current_run() is now
+    finally:
+        set_ambient_run(None)
+        active_run.reset(token)
+
+
+def test_w2_a_magics_flag_goes_before_the_workflow_and_the_step_before_both() -> None:
+    calls: list[str] = []
+    workflow = create_workflow(cache={}, ttl="1d")
+
+    def body(_: Any) -> None:
+        step(lambda: calls.append("flag"), key="a")
+        step(lambda: calls.append("step"), key="b", ttl=None)
+
+    for _ in range(2):
+        run = open_run(cache=None, flags={"ttl": 0})
+        token = active_run.set(run)
+        try:
+            workflow(body)
+        finally:
+            active_run.reset(token)
+            run.close()
+    assert sorted(calls) == ["flag", "flag", "step"]
+
+
+def test_c7_a_magics_mode_goes_before_the_workflows() -> None:
+    calls: list[int] = []
+    workflow = create_workflow(cache={}, mode="normal")
+    for _ in range(2):
+        run = open_run(cache=None, flags={}, mode="refresh")
+        token = active_run.set(run)
+        try:
+            workflow(lambda step: step(lambda: calls.append(1), key="k"))
+        finally:
+            active_run.reset(token)
+            run.close()
+    assert calls == [1, 1]
+
+
+def test_e3_the_environment_can_ask_for_errors_to_be_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise Gone
+
+    def body(step: Any) -> None:
+        for _ in range(3):
+            step(fail, key="k", on_error="keep")
+
+    workflow = create_workflow(cache={})
+    workflow(body)
+    monkeypatch.setenv("NBSTEP_RETRY_ERRORS", "1")
+    workflow(body)
+    assert calls == [1, 1]  # once a run
+
+
+def test_w1_a_second_parameter_with_a_default_keeps_it_where_there_are_no_deps() -> None:
+    assert create_workflow(cache={})(lambda step, uid=7: uid) == Ok(7)
+    assert create_workflow({"a": 1}, cache={})(lambda step, deps=None: deps.a) == Ok(1)
+    assert create_workflow({"a": 1}, cache={})(lambda *args: len(args)) == Ok(2)
+
+
+def test_w1_deps_name_what_they_lack() -> None:
+    with pytest.raises(AttributeError, match="deps has no 'fetch'; it has load, save"):
+        create_workflow({"load": 1, "save": 2}, cache={})(lambda step, deps: deps.fetch)
+
+
+def test_the_default_run_holds_on_to_a_few_failures_only(nbstep_cache: Cache) -> None:
+    seen: list[weakref.ref[Gone]] = []
+
+    def fail() -> None:
+        error = Gone()
+        seen.append(weakref.ref(error))
+        raise error
+
+    for number in range(200):
+        with pytest.raises(Gone):
+            step(fail, key=f"k:{number}")
+    gc.collect()
+    assert sum(reference() is not None for reference in seen) <= 66
+
+
+def test_a_closed_run_holds_on_to_none() -> None:
+    seen: list[weakref.ref[Gone]] = []
+
+    def fail() -> None:
+        error = Gone()
+        seen.append(weakref.ref(error))
+        raise error
+
+    workflow = create_workflow(cache={})
+    workflow(lambda step: step(fail, key="k", on_error="keep") and None)
+    gc.collect()
+    assert seen[0]() is None
+
+
+def test_w3_what_a_body_returns_as_err_ends_its_run_as_a_failure() -> None:
+    from nbstep import Err
+
+    told = RecordingListener()
+    workflow = create_workflow(cache=None, on_event=told)
+    assert workflow(lambda step: Err("NOT_FOUND")).error == "NOT_FOUND"
+    assert workflow(lambda step: Err(ValueError("bad"))).error.args == ("bad",)
+    assert workflow(lambda step: 1) == Ok(1)
+    assert [(event.outcome, event.error) for event in told.of(RunFinished)] == [
+        ("error", "StepFailed: the step failed: 'NOT_FOUND'"), ("error", "ValueError: bad"), ("ok", None),
+    ]  # fmt: skip

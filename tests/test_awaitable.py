@@ -1,0 +1,182 @@
+"""What an awaitable step gives: a coroutine in all that asyncio asks of one (K4)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from nbstep import Ok, create_workflow
+from nbstep.events import StepAsked, StepFinished
+from nbstep.testing import AsyncMemoryStore, RecordingListener
+
+
+async def double(n: int) -> int:
+    return 2 * n
+
+
+def hidden(n: int) -> Any:
+    """A plain function that gives a coroutine: code alone does not tell."""
+    return double(n)
+
+
+def run(body: Any, **options: Any) -> Any:
+    return asyncio.run(create_workflow(cache={}, **options)(body))
+
+
+def test_asyncio_takes_it_for_a_coroutine_and_shows_it() -> None:
+    async def body(step: Any) -> list[Any]:
+        waiting = step(double, 1, key="k")
+        facts = [
+            isinstance(waiting, Coroutine),
+            asyncio.iscoroutine(waiting),
+            inspect.isawaitable(waiting),
+            repr(waiting),
+        ]
+        task = asyncio.create_task(waiting)
+        assert "AwaitableStep" in repr(task)
+        return [*facts, await task, await asyncio.wait_for(step(double, 2), 5)]
+
+    assert run(body) == Ok([True, True, True, "<awaitable step 'k'>", 2, 4])
+
+
+@pytest.mark.parametrize("thunk", [double, hidden])
+def test_awaited_twice_is_an_error_as_for_any_coroutine(thunk: Any) -> None:
+    async def body(step: Any) -> int:
+        waiting = step(thunk, 1, key="k")
+        value = await waiting
+        with pytest.raises(RuntimeError, match="step 'k'> was awaited before"):
+            await waiting
+        return value
+
+    assert run(body) == Ok(2)
+
+
+@pytest.mark.parametrize("thunk", [double, hidden])
+def test_a_task_cancelled_before_it_began_leaves_nothing_unawaited(thunk: Any) -> None:
+    async def body(step: Any) -> bool:
+        task = asyncio.create_task(step(thunk, 1, key="k"))
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    told = RecordingListener()
+    assert run(body, on_event=told) == Ok(True)
+    gc.collect()  # a coroutine that nobody closed would warn now
+    assert told.findings() == []
+
+
+@pytest.mark.parametrize("thunk", [double, hidden])
+def test_a_step_that_was_closed_is_neither_run_nor_missed(thunk: Any) -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> None:
+        step(thunk, 1, key="k").close()
+
+    assert run(body, on_event=told) == Ok(None)
+    gc.collect()
+    assert (told.findings(), told.of(StepFinished)) == ([], [])
+
+
+@pytest.mark.parametrize("thunk", [double, hidden])
+def test_k4_one_never_awaited_is_named_with_key_and_line_and_warns_of_nothing(thunk: Any) -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> None:
+        step(thunk, 1, key="k")
+
+    line = body.__code__.co_firstlineno + 1
+    run(body, on_event=told)
+    gc.collect()
+    assert told.findings() == [f"step 'k' (line {line}) was never awaited: write `await step(…)`"]
+
+
+def test_a_thunk_that_turns_out_awaitable_is_asked_and_told_once() -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> int:
+        waiting = step(hidden, 3, key="k")
+        assert told.kinds("k") == ["StepAsked", "StepMissed", "StepStarted"]
+        return await waiting
+
+    assert run(body, on_event=told) == Ok(6)
+    assert told.kinds("k") == ["StepAsked", "StepMissed", "StepStarted", "StepFinished"]
+    assert len(told.of(StepAsked)) == 1
+
+
+def test_two_that_turn_out_awaitable_under_one_key_share_the_first() -> None:
+    async def body(step: Any) -> list[int]:
+        return await asyncio.gather(step(hidden, 1, key="k"), step(hidden, 5, key="k"))
+
+    assert run(body) == Ok([2, 2])
+    gc.collect()  # the second one's coroutine was closed
+
+
+def test_k4_an_awaitable_step_that_fails_before_it_gives_one_fails_at_the_call() -> None:
+    def fails(n: int) -> Any:
+        if n:
+            raise LookupError(n)
+        return double(n)
+
+    async def body(step: Any) -> str:
+        try:
+            step(fails, 1, key="k")
+        except LookupError as error:
+            return f"{len(getattr(error, '__notes__', []))} notes"
+        return "no error"
+
+    workflow = create_workflow(cache={})
+    assert [asyncio.run(workflow(body)) for _ in range(2)] == [Ok("0 notes"), Ok("1 notes")]
+
+
+def test_k4_over_an_async_store_a_step_without_key_stays_as_it_is() -> None:
+    async def body(step: Any) -> list[int]:
+        return [step(lambda: 1), await step(double, 1)]
+
+    assert asyncio.run(create_workflow(cache=AsyncMemoryStore())(body)) == Ok([1, 2])
+
+
+def test_k4_it_can_be_awaited_where_no_task_runs() -> None:
+    """As IPython awaits a cell that never suspends: by hand, without a loop."""
+    workflow = create_workflow(cache={})
+
+    async def body(step: Any) -> int:
+        return await step(double, 4, key="k")
+
+    for _ in range(2):
+        with pytest.raises(StopIteration) as stopped:
+            workflow(body).send(None)
+        assert stopped.value.value == Ok(8)
+
+
+def test_a_coroutine_closed_from_another_context_is_quiet() -> None:
+    async def body(step: Any) -> None:
+        async def forever() -> None:
+            await asyncio.Event().wait()
+
+        tasks = [asyncio.create_task(step(forever, key=f"k:{n}")) for n in range(2)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.get_coro().close()  # type: ignore[union-attr]
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    assert run(body) == Ok(None)
+
+
+@pytest.mark.parametrize("thunk", [double, hidden, lambda n: asyncio.ensure_future(double(n))])
+def test_n8_one_that_outlives_its_run_can_still_be_awaited(thunk: Any) -> None:
+    left: list[Any] = []
+
+    async def main() -> Any:
+        async def body(step: Any) -> None:
+            left.append(step(thunk, 4, key="k"))
+
+        await create_workflow(cache={})(body)
+        return await left[0]
+
+    assert asyncio.run(main()) == 8

@@ -1,0 +1,147 @@
+"""step.map: one entry an item, on threads, in this run (K3, C4, W2, W3); the plain use is in test_steps.py."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import joblib
+import pytest
+
+from nbstep import Err, Ok, RecursiveStep, create_workflow, step
+from nbstep.events import StepAsked, StepHit
+from nbstep.testing import AsyncMemoryStore, RecordingListener
+
+
+def test_the_keys_are_made_of_the_items() -> None:
+    cache: dict[str, Any] = {}
+    workflow = create_workflow(cache=cache)
+    workflow(lambda step: step.map(len, ["a", "bb"], key="len:{}"))
+    workflow(lambda step: step.map(len, ["a"], key=lambda item: step.key("size", item)))
+    assert sorted(cache) == ["len:a", "len:bb", "size:a"]
+
+
+def test_no_items_give_no_results() -> None:
+    assert create_workflow(cache={})(lambda step: step.map(len, [], key="len:{}")) == Ok([])
+
+
+def test_an_item_that_is_asked_twice_is_computed_once() -> None:
+    calls: list[str] = []
+    workflow = create_workflow(cache={})
+    assert workflow(lambda step: step.map(lambda s: calls.append(s) or s, ["a", "a", "a"], key="s:{}")) == Ok(["a"] * 3)
+    assert calls == ["a"]
+
+
+def test_every_item_belongs_to_the_run_and_to_the_line_that_asked() -> None:
+    told = RecordingListener()
+
+    def body(step: Any) -> Any:
+        return step.map(str, range(20), key="n:{}")
+
+    create_workflow(cache={}, on_event=told)(body)
+    asked = told.of(StepAsked)
+    assert sorted(event.step for event in asked) == list(range(20))
+    assert {(e.place.notebook, e.place.line) for e in asked} == {("test_batch.py", body.__code__.co_firstlineno + 1)}
+
+
+def test_items_run_on_threads_whatever_backend_joblib_is_set_to() -> None:
+    pids: list[int] = []
+    lock = threading.Lock()  # cannot be sent to a process
+
+    def work(n: int) -> int:
+        with lock:
+            pids.append(n)
+        return n
+
+    with joblib.parallel_config(backend="loky"):
+        assert create_workflow(cache={})(lambda step: step.map(work, range(4), key="n:{}", n_jobs=2)) == Ok(
+            [0, 1, 2, 3]
+        )
+    assert sorted(pids) == [0, 1, 2, 3]
+
+
+def test_w3_a_failure_that_is_no_exception_ends_the_run_as_that_very_error() -> None:
+    workflow = create_workflow(cache={})
+    for _ in range(2):
+        result = workflow(lambda step: step.map(lambda n: Err("NOT_FOUND") if n else n, [0, 1], key="n:{}"))
+        assert result.error == "NOT_FOUND"
+
+
+def test_with_keep_results_and_failures_stand_in_place() -> None:
+    results = create_workflow(cache={})(
+        lambda step: step.map(lambda n: Err("odd") if n % 2 else Ok(n), range(4), key="n:{}", on_error="keep")
+    ).value
+    assert results == [Ok(0), Err("odd"), Ok(2), Err("odd")]
+
+
+def test_a_key_of_none_keeps_nothing() -> None:
+    cache: dict[str, Any] = {}
+    values = create_workflow(cache=cache)(lambda step: step.map(abs, [-1], key=lambda item: None))
+    assert (values, cache) == (Ok([1]), {})
+
+
+async def fetch(n: int) -> int:
+    return n
+
+
+@pytest.mark.parametrize(
+    ("fn", "store", "says"),
+    [(fetch, dict, "takes a plain function"), (abs, AsyncMemoryStore, "takes a sync store"), (3, dict, "got int")],
+)
+def test_what_it_cannot_do_is_a_type_error_that_shows_the_way(fn: Any, store: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        create_workflow(cache=store())(lambda step: step.map(fn, [1], key="n:{}"))
+
+
+@pytest.mark.parametrize("key", ["{}:{}", "{0}", "a", "{}:{name}", "{}{"])
+def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
+    with pytest.raises(ValueError, match="key="):
+        create_workflow(cache={})(lambda step: step.map(abs, [1], key=key))
+
+
+def test_timeout_needs_an_async_thunk_here_too() -> None:
+    with pytest.raises(TypeError, match="timeout="):
+        create_workflow(cache={})(lambda step: step.map(abs, [1], key="n:{}", timeout=1))
+
+
+def test_c4_items_never_wait_for_a_task_of_the_loop_they_hold_up() -> None:
+    calls: list[str] = []
+
+    async def slow() -> int:
+        calls.append("task")
+        await asyncio.sleep(0.01)
+        return 1
+
+    async def body(step: Any) -> list[Any]:
+        task = asyncio.create_task(step(slow, key="n:1"))
+        while not calls:
+            await asyncio.sleep(0)
+        mapped = step.map(lambda n: calls.append("item") or n, [1, 2], key="n:{}")
+        return [*mapped, await task]
+
+    assert asyncio.run(create_workflow(cache={})(body)) == Ok([1, 2, 1])
+    assert calls == ["task", "item", "item"]
+
+
+def test_c4_items_that_ask_for_the_step_around_them_are_told_at_once() -> None:
+    def outer() -> Any:
+        return step.map(abs, [1], key="n:{}")
+
+    with pytest.raises(RecursiveStep):
+        create_workflow(cache={})(lambda step: step(outer, key="n:1"))
+
+
+def test_the_step_around_records_the_items_it_used() -> None:
+    workflow = create_workflow(cache={})
+    workflow(lambda step: step(lambda: step.map(abs, [1, 2], key="n:{}"), key="all"))
+    (entry,) = [meta for meta in workflow.cache.entries() if meta.key == "all"]
+    assert sorted(entry.facts.uses) == ["n:1", "n:2"]
+
+
+def test_hits_are_hits_on_threads_too() -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    for _ in range(2):
+        workflow(lambda step: step.map(abs, [1, 2, 3], key="n:{}"))
+    assert sorted(hit.key for hit in told.of(StepHit)) == ["n:1", "n:2", "n:3"]

@@ -1,0 +1,443 @@
+"""Taking one step: its events, what waits for whom, what reaches the user whatever goes wrong (C3, C4, E2, K4, K10)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
+from nbstep.cache.records import Miss
+from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
+from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock
+
+
+def _once_waiting(told: RecordingListener, waiting: int) -> None:
+    """Lets time pass until so many steps wait; the tests end by what happens, this only orders it."""
+    for _ in range(2000):
+        if len(told.of(StepWaiting)) >= waiting:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"only {len(told.of(StepWaiting))} steps wait")
+
+
+@contextmanager
+def _threads(count: int, work: Callable[[], Any]) -> Generator[list[Any]]:
+    """Runs `work` on threads that belong to the active run; the list holds their futures."""
+    with ThreadPoolExecutor(count) as pool:
+        yield [pool.submit(contextvars.copy_context().run, work) for _ in range(count)]
+
+
+# Events
+
+
+def test_the_events_of_a_miss_and_of_a_hit() -> None:
+    told, clock = RecordingListener(), SettableClock(at=50.0)
+    workflow = create_workflow(cache=clock.drive(Cache({})), on_event=told)
+    for _ in range(2):
+        workflow(lambda step: step(lambda: 1, key="k"))
+        clock.advance(10)
+    asked, missed, started, finished, again, hit = told.about("k")
+    assert isinstance(asked, StepAsked)
+    assert (asked.step, asked.at, asked.parent, asked.place.notebook) == (0, 50.0, None, "test_take.py")
+    assert isinstance(missed, StepMissed)
+    assert (missed.reason, missed.detail) == ("new", None)
+    assert isinstance(started, StepStarted)
+    assert isinstance(finished, StepFinished)
+    assert (finished.outcome, finished.at, finished.size_bytes is None, finished.error) == ("ok", 50.0, False, None)
+    assert isinstance(again, StepAsked)
+    assert isinstance(hit, StepHit)
+    assert (hit.at, hit.created, hit.saved_s, hit.source) == (60.0, 50.0, finished.took_s, "cache")
+
+
+def test_a_step_that_replaces_a_value_says_how_long_it_took_before() -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda step: step(lambda: 1, key="k"))
+    workflow(lambda step: step(lambda: 1, key="k", refresh=True))
+    first, second = told.of(StepStarted)
+    assert (first.expected_s, second.expected_s) == (None, told.of(StepFinished)[0].took_s)
+
+
+def test_a_step_inside_a_step_names_its_parent() -> None:
+    told = RecordingListener()
+    create_workflow(cache={}, on_event=told)(lambda step: step(lambda: step(lambda: 1, key="inner"), key="outer"))
+    assert [(event.key, event.step, event.parent) for event in told.of(StepAsked)] == [
+        ("outer", 0, None),
+        ("inner", 1, 0),
+    ]
+
+
+def _refusals() -> Iterator[tuple[str, type[Exception], str, Callable[[Any, RecordingListener], Any]]]:
+    def offline(cache: Any, told: RecordingListener) -> Any:
+        return create_workflow(cache=cache, on_event=told, mode="offline")(lambda step: step(lambda: 1, key="k"))
+
+    def recursive(cache: Any, told: RecordingListener) -> Any:
+        return create_workflow(cache=cache, on_event=told)(lambda step: step(lambda: step(lambda: 1, key="k"), key="k"))
+
+    def drifted(cache: Any, told: RecordingListener) -> Any:
+        create_workflow(cache=cache)(lambda step: step(lambda: 1, key="k"))
+        return create_workflow(cache=cache, on_event=told, on_drift="error")(lambda step: step(lambda: 2, key="k"))
+
+    yield "offline", OfflineMiss, "new", offline
+    yield "recursive", RecursiveStep, "new", recursive
+    yield "drifted", DriftError, "drifted", drifted
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "run"), [row[1:] for row in _refusals()], ids=[row[0] for row in _refusals()]
+)
+def test_a_refused_step_ends_with_its_final_event(error: type[Exception], reason: str, run: Any) -> None:
+    told = RecordingListener()
+    with pytest.raises(error):
+        run({}, told)
+    last = max(event.step for event in told.of(StepAsked))
+    events = [event for event in told.about("k") if getattr(event, "step", None) == last]
+    assert [type(event).__name__ for event in events] == ["StepAsked", "StepMissed", "StepFinished"]
+    assert (events[1].reason, events[2].outcome) == (reason, "error")
+    assert events[2].error.startswith(error.__name__)
+
+
+# What a thunk may raise
+
+
+def test_w4_stop_iteration_leaves_as_itself_fresh_and_kept() -> None:
+    rows = iter([])
+    calls: list[int] = []
+
+    def first_row() -> Any:
+        calls.append(1)
+        return next(rows)
+
+    def body(step: Any) -> str:
+        try:
+            step(first_row, key="k")
+        except StopIteration:
+            return "StopIteration"
+        return "a value"
+
+    workflow = create_workflow(cache={})
+    assert [workflow(body), workflow(body), len(calls)] == [Ok("StopIteration"), Ok("StopIteration"), 1]
+    assert isinstance(workflow(lambda step: step(first_row, key="k")).error, StopIteration)
+
+
+def test_an_error_whose_text_cannot_be_made_still_leaves_as_itself() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    error = Odd("x")
+
+    def fail() -> None:
+        raise error
+
+    told = RecordingListener()
+    assert create_workflow(cache={}, on_event=told)(lambda step: step(fail, key="k")).error is error
+    assert [event.error for event in told.of(StepFinished)] == ["Odd"]
+
+
+def test_e2_an_error_of_an_inner_key_is_not_kept_outside_not_even_through_a_step_without_key() -> None:
+    cache = Cache({})
+
+    def outer() -> Any:
+        return step(lambda: step(lambda: 1 / 0, key="inner"))
+
+    for _ in range(2):
+        create_workflow(cache=cache)(lambda step: step(outer, key="outer")).error
+    assert [meta.key for meta in cache.entries()] == ["inner"]
+
+
+def test_e2_an_error_raised_from_one_of_an_inner_key_is_the_outers_own() -> None:
+    cache = Cache({})
+
+    def outer() -> Any:
+        try:
+            step(lambda: 1 / 0, key="inner")
+        except ZeroDivisionError as error:
+            raise LookupError("no rate") from error
+
+    create_workflow(cache=cache)(lambda step: step(outer, key="outer")).error
+    assert sorted(meta.key for meta in cache.errors()) == ["inner", "outer"]
+
+
+def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
+    told = RecordingListener()
+
+    def predicate(error: BaseException) -> bool:
+        raise KeyError("predicate")
+
+    workflow = create_workflow(cache={}, on_event=told, cache_errors=predicate)
+    assert isinstance(workflow(lambda step: step(lambda: 1 / 0, key="k")).error, ZeroDivisionError)
+    assert told.findings() == ["k: cache_errors= failed with KeyError('predicate'); the error was not kept"]
+
+
+# A cache or listener that fails
+
+
+def test_c3_a_look_up_that_raises_is_a_miss_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, cache = RecordingListener(), Cache({})
+
+    async def look_up(key: str) -> Miss:
+        raise OSError("no key directory")
+
+    monkeypatch.setattr(cache, "look_up", look_up)
+    assert create_workflow(cache=cache, on_event=told)(lambda step: step(lambda: 1, key="k")) == Ok(1)
+    assert told.reasons("k") == ["unreadable"]
+    assert ["no key directory" in text for text in told.findings()] == [True]
+
+
+def test_c3_a_listener_that_fails_breaks_no_step(caplog: pytest.LogCaptureFixture) -> None:
+    def listener(event: Event) -> None:
+        raise RuntimeError("listener")
+
+    workflow = create_workflow(cache={}, on_event=listener)
+    assert [workflow(lambda step: step(lambda: 1, key="k")) for _ in range(2)] == [Ok(1), Ok(1)]
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_c3_a_finding_is_told_once_and_logged_where_no_list_shows_it(caplog: pytest.LogCaptureFixture) -> None:
+    told = RecordingListener()
+
+    def body(step: Any) -> None:
+        for _ in range(3):
+            step(threading.Lock, key="lock")
+
+    create_workflow(cache={}, on_event=told)(body)
+    assert len(told.findings()) == 1
+    assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.WARNING, told.findings()[0])]
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"NBSTEP1\n", b"NBSTEP9\nxx", "text"])
+def test_c3_what_cannot_be_read_is_a_miss_that_says_why_and_is_replaced(damage: Any) -> None:
+    store: dict[str, Any] = {}
+    told = RecordingListener()
+    workflow = create_workflow(cache=store, on_event=told)
+    workflow(lambda step: step(lambda: 1, key="k"))
+    store["k"] = damage
+    assert [workflow(lambda step: step(lambda: 2, key="k", on_drift="ignore")) for _ in range(2)] == [Ok(2), Ok(2)]
+    assert told.reasons("k")[1:] in (["unreadable"], ["incompatible"])
+    assert len(told.findings()) == 1
+
+
+def test_c5_an_entry_from_the_future_counts_as_new() -> None:
+    clock, calls = SettableClock(at=10_000.0), []
+    workflow = create_workflow(cache=clock.drive(Cache({})), ttl="1m")
+    workflow(lambda step: step(lambda: calls.append(1), key="k"))
+    clock.at = 5_000.0
+    workflow(lambda step: step(lambda: calls.append(1), key="k"))
+    assert calls == [1]
+
+
+# Single flight
+
+
+def test_c4_eight_threads_ask_one_key_and_one_computes() -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+
+    def slow() -> list[int]:
+        calls.append(1)
+        gate.wait(10)
+        return [7]
+
+    def body(step: Any) -> list[Any]:
+        with _threads(8, lambda: step(slow, key="k")) as waiting:
+            _once_waiting(told, 7)
+            gate.set()
+        return [future.result() for future in waiting]
+
+    values = create_workflow(cache={}, on_event=told)(body).value
+    assert (values, len(calls)) == ([[7]] * 8, 1)
+    assert len({id(value) for value in values}) == 8
+    assert sorted(hit.source for hit in told.of(StepHit)) == ["shared"] * 7
+
+
+@pytest.mark.parametrize("cache_errors", [True, False])
+def test_c4_threads_share_an_error_kept_or_not(cache_errors: bool) -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+
+    def slow() -> None:
+        calls.append(1)
+        gate.wait(10)
+        raise LookupError("gone")
+
+    def body(step: Any) -> list[Any]:
+        ask = lambda: step(slow, key="k", on_error="keep", cache_errors=cache_errors)
+        with _threads(4, ask) as waiting:
+            _once_waiting(told, 3)
+            gate.set()
+        return [future.result() for future in waiting]
+
+    results = create_workflow(cache={}, on_event=told)(body).value
+    assert ([type(result.error) for result in results], len(calls)) == ([LookupError] * 4, 1)
+    assert not any(hasattr(result.error, "__notes__") for result in results)
+
+
+def test_c4_waiters_of_a_refetch_that_fails_all_get_the_last_good_value() -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+    cache = Cache({})
+    create_workflow(cache=cache)(lambda step: step(lambda: "good", key="k"))
+
+    def fail() -> None:
+        calls.append(1)
+        gate.wait(10)
+        raise ConnectionError("reset")
+
+    def body(step: Any) -> list[Any]:
+        with _threads(4, lambda: step(fail, key="k", refresh=True, stale_if_error=True)) as waiting:
+            _once_waiting(told, 3)
+            gate.set()
+        return [future.result() for future in waiting]
+
+    assert create_workflow(cache=cache, on_event=told)(body) == Ok(["good"] * 4)
+    assert len(calls) == 1
+
+
+def test_c4_a_result_that_cannot_be_kept_is_computed_by_each() -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+
+    def slow() -> Any:
+        calls.append(1)
+        gate.wait(10)
+        return threading.Lock()
+
+    def body(step: Any) -> int:
+        with _threads(3, lambda: step(slow, key="k")) as waiting:
+            _once_waiting(told, 2)
+            gate.set()
+        return len({id(future.result()) for future in waiting})
+
+    assert (create_workflow(cache={}, on_event=told)(body), len(calls)) == (Ok(3), 3)
+
+
+def test_c4_an_interrupted_holder_lets_the_next_compute() -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+
+    def slow() -> str:
+        calls.append(1)
+        gate.wait(10)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return "value"
+
+    def ask() -> Any:
+        try:
+            return step(slow, key="k")
+        except KeyboardInterrupt:
+            return "interrupted"
+
+    def body(_: Any) -> list[Any]:
+        with _threads(2, ask) as waiting:
+            _once_waiting(told, 1)
+            gate.set()
+        return sorted(future.result() for future in waiting)
+
+    assert create_workflow(cache={}, on_event=told)(body) == Ok(["interrupted", "value"])
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("store", [MemoryStore, AsyncMemoryStore])
+def test_c4_tasks_ask_one_key_and_one_computes(store: Any) -> None:
+    calls: list[int] = []
+
+    async def slow() -> int:
+        calls.append(1)
+        await asyncio.sleep(0.01)
+        return 7
+
+    async def body(step: Any) -> list[int]:
+        return await asyncio.gather(*[step(slow, key="k") for _ in range(8)])
+
+    told = RecordingListener()
+    assert asyncio.run(create_workflow(cache=store(), on_event=told)(body)) == Ok([7] * 8)
+    assert (len(calls), [hit.source for hit in told.of(StepHit)]) == (1, ["shared"] * 7)
+
+
+def test_c4_tasks_of_two_loops_share_too() -> None:
+    calls: list[int] = []
+    told = RecordingListener()
+
+    async def slow() -> str:
+        calls.append(1)
+        while not told.of(StepWaiting):
+            await asyncio.sleep(0.001)
+        return "value"
+
+    async def ask() -> str:
+        return await step(slow, key="k")
+
+    def body(_: Any) -> list[str]:
+        with _threads(2, lambda: asyncio.run(ask())) as waiting:
+            return [future.result() for future in waiting]
+
+    assert create_workflow(cache={}, on_event=told)(body) == Ok(["value", "value"])
+    assert calls == [1]
+
+
+def test_c4_another_caches_same_key_is_another_computation() -> None:
+    def outer() -> int:
+        return create_workflow(cache={})(lambda step: step(lambda: 1, key="k")).unwrap() + 1
+
+    assert create_workflow(cache={})(lambda step: step(outer, key="k")) == Ok(2)
+
+
+def test_c4_recursion_is_seen_through_another_cache_object_on_the_same_directory(tmp_path: Any) -> None:
+    def outer() -> Any:
+        return create_workflow(cache=str(tmp_path / "c"))(lambda step: step(lambda: 1, key="k")).unwrap()
+
+    with pytest.raises(RecursiveStep):
+        create_workflow(cache=str(tmp_path / "c"))(lambda step: step(outer, key="k"))
+
+
+def test_k10_a_plain_step_that_had_to_wait_calls_what_it_was_given_at_the_call() -> None:
+    told, gate, calls = RecordingListener(), threading.Event(), []
+    number = 1
+
+    def holder() -> None:
+        calls.append(1)
+        gate.wait(10)
+        raise KeyboardInterrupt
+
+    def hold() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            step(holder, key="k")
+
+    def body(_: Any) -> Any:
+        nonlocal number
+        with _threads(1, hold):
+            while not calls:
+                time.sleep(0.001)
+            with _threads(1, lambda: step(lambda: number, key="k")) as waiting:
+                _once_waiting(told, 1)
+                number = 2
+                gate.set()
+        return waiting[0].result()
+
+    assert create_workflow(cache={}, on_event=told)(body) == Ok(1)
+
+
+# W4: what is handed back is known to the run
+
+
+def test_w3_what_was_handed_back_and_raised_later_is_the_steps_failure() -> None:
+    workflow = create_workflow(cache={})
+    for thunk, error in ((lambda: Err("NOT_FOUND"), "NOT_FOUND"), (lambda: {}["x"], None)):
+        for _ in range(2):
+            result = workflow(lambda step: step(thunk, key=f"k:{error}", on_error="keep").unwrap() and None)
+            assert isinstance(result, Err)
+            assert result.error == error or isinstance(result.error, KeyError)
+
+
+def test_w4_keyboard_interrupt_is_never_handed_back() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_workflow(cache={})(lambda step: step(interrupt, key="k", on_error="keep"))
