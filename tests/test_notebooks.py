@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 from nbstep import Cache
+from nbstep.cache import trust
 from nbstep.runs.log import LoggedStep, read_runs
 
 pytestmark = pytest.mark.kernel
@@ -40,10 +41,11 @@ SANITIZE = resources.files("nbstep") / "nbval_sanitize.cfg"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A place to run a notebook in: its own API process, cache and timings file."""
+    """A place to run a notebook in: its own API process, cache and timings file; `base` is the rest of its environment."""
 
     url: str
     folder: Path
+    base: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property
     def environ(self) -> dict[str, str]:
@@ -54,7 +56,7 @@ class Bench:
             "NOTEBOOK_TIMINGS": str(self.folder / "timings.jsonl"),
             "IPYTHONDIR": str(self.folder / "ipython"),
         }
-        return {name: value for name, value in os.environ.items() if not name.startswith("NBSTEP_")} | mine
+        return {name: value for name, value in self.base.items() if not name.startswith("NBSTEP_")} | mine
 
     def asked(self) -> dict[str, int]:
         """How often each question was asked so far."""
@@ -73,6 +75,16 @@ class Bench:
     def kept(self) -> set[str]:
         """The keys in the cache."""
         return set(Cache(self.folder / ".nbstep").keys())
+
+
+@contextmanager
+def own_home(folder: Path) -> Iterator[None]:
+    """A home and a signing key for what outlives a single test, whose home is its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("JUPYTER_DATA_DIR", str(folder / "home" / "jupyter"))
+        patch.setattr(trust, "_ring", trust.KeyRing(os.environ))
+        yield
 
 
 @contextmanager
@@ -104,7 +116,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def twice(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twice]:
     folder = tmp_path_factory.mktemp(name)
-    with new_bench(folder) as bench:
+    with own_home(folder), new_bench(folder) as bench:
         nbval(name, bench)
         cold_steps, cold_asked, cold_kept = bench.steps(), bench.asked(), bench.kept()
         nbval(name, bench)
@@ -295,4 +307,6 @@ def comparable(value: Any) -> Any:
         return value.round(6).tolist()
     if isinstance(value, float):
         return round(value, 6)
-    return value if isinstance(value, dict) else type(value).__name__
+    if isinstance(value, dict):
+        return {name: comparable(part) for name, part in value.items()}
+    return value if isinstance(value, str | int | list | None) else type(value).__name__
