@@ -44,11 +44,12 @@ def map_steps(
 
     Raises:
         TypeError: `key` is neither a function nor a template.
-        ValueError: The template has no place for the item.
+        ValueError: The template has no place for the item, or two different items would share a key.
     """
     __tracebackhide__ = True
     make_key = _key_function(key)
     work = [(item, make_key(item)) for item in items]
+    _check_shared(work)
 
     from joblib import Parallel, delayed
 
@@ -60,6 +61,18 @@ def map_steps(
     finally:
         blocked_threads.reset(blocked)
     return results
+
+
+def _check_shared(work: list[tuple[Any, str]]) -> None:
+    """One key for items that certainly differ would give one item the other's result."""
+    first: dict[str, Any] = {}
+    for item, key in work:
+        other = first.setdefault(key, item)
+        scalars = isinstance(item, str | int | float) and isinstance(other, str | int | float)
+        if other is not item and scalars and (type(other) is not type(item) or other != item):
+            raise ValueError(
+                f"step.map: the items {other!r} and {item!r} would share the key {key!r}; put into the key what tells them apart"
+            )
 
 
 def _key_function(key: object) -> Callable[[Any], str]:

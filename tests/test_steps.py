@@ -292,5 +292,19 @@ def test_step_map_refuses_bad_options_before_anything_runs(options: Any, error: 
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("items", "key"), [([1.0, "1.0"], "k:{}"), ([1, 2], lambda item: "same"), ([True, "True"], "{}")]
+)
+def test_step_map_refuses_one_key_for_items_that_differ(items: list[Any], key: Any) -> None:
+    calls: list[Any] = []
+    with pytest.raises(ValueError, match="would share the key"):
+        create_workflow(cache={})(lambda step: step.map(calls.append, items, key=key))
+    assert calls == []
+
+
+def test_step_map_takes_one_item_twice() -> None:
+    assert create_workflow(cache={})(lambda step: step.map(str, [1, 1], key="k:{}")) == Ok(["1", "1"])
+
+
 def test_step_key_is_on_step() -> None:
     assert step.key("cv", lr=0.1, depth=3) == "cv:lr=0.1:depth=3"
