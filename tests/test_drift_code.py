@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
+import inspect
 import os
 import subprocess
 import sys
 import textwrap
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +285,62 @@ def test_a_digest_is_of_one_code_object() -> None:
     first, second = (compile("x = 1", f"<{n}>", "exec") for n in "ab")
     assert code_digest(first) == code_digest(second)
     assert code_digest(first) != code_digest(compile("x = 2", "<a>", "exec"))
+
+
+MODULES = (
+    "argparse",
+    "configparser",
+    "csv",
+    "dataclasses",
+    "difflib",
+    "json.decoder",
+    "json.encoder",
+    "textwrap",
+    "zipfile",
+)
+
+
+def _functions(code: types.CodeType, path: str = "") -> Iterator[tuple[str, types.CodeType]]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield f"{path}{constant.co_name}", constant
+            yield from _functions(constant, f"{path}{constant.co_name}.")
+
+
+def _source(module: str) -> str:
+    return inspect.getsource(importlib.import_module(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_e1_real_code_laid_out_anew_keeps_its_digests(module: str) -> None:
+    source = _source(module)
+    before = dict(_functions(compile(source, "before", "exec")))
+    after = dict(_functions(compile(ast.unparse(ast.parse(source)), "after", "exec")))
+    assert before.keys() == after.keys()
+    assert [name for name in before if code_digest(before[name]) != code_digest(after[name])] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_e1_functions_that_share_a_digest_are_the_same_but_for_name_and_docstring(module: str) -> None:
+    tree = ast.parse(_source(module))
+    texts: dict[bytes, set[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and not node.decorator_list and "nonlocal" not in ast.unparse(node):
+            scope: dict[str, Any] = {}
+            for argument in ast.walk(node.args):
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
+            node.returns = None
+            node.args.defaults, node.args.kw_defaults = [], [None] * len(node.args.kwonlyargs)
+            if ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+            node.name = "f"
+            exec(compile(ast.Module([node], []), module, "exec"), scope)
+            texts.setdefault(code_digest(scope["f"].__code__), set()).add(ast.unparse(node))
+    assert len(texts) > 3
+    assert [same for same in texts.values() if len(same) > 1 and len({_plainer(text) for text in same}) > 1] == []
+
+
+def _plainer(text: str) -> str:
+    """Two spellings of one program: `pass` alone, `return None` and nothing at the end."""
+    return text.replace("return None", "return").removesuffix("\n    return").removesuffix("pass").rstrip()

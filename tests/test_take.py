@@ -17,6 +17,7 @@ import pytest
 from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
 from nbstep.cache.records import Miss
 from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
+from nbstep.steps import take
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock
 
 
@@ -168,6 +169,13 @@ def test_e2_an_error_raised_from_one_of_an_inner_key_is_the_outers_own() -> None
     assert sorted(meta.key for meta in cache.errors()) == ["inner", "outer"]
 
 
+def test_b10_an_entry_says_whether_its_error_was_raised_or_returned() -> None:
+    workflow = create_workflow(cache={})
+    workflow(lambda step: step(lambda: Err(LookupError("gone")), key="returned", on_error="keep"))
+    workflow(lambda step: step(lambda: 1 / 0, key="raised", on_error="keep"))
+    assert {meta.key: meta.facts.returned for meta in workflow.cache.errors()} == {"returned": True, "raised": False}
+
+
 def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
     told = RecordingListener()
 
@@ -300,6 +308,26 @@ def test_c4_waiters_of_a_refetch_that_fails_all_get_the_last_good_value() -> Non
     assert len(calls) == 1
 
 
+def test_c4_those_who_all_ask_for_a_refresh_share_one() -> None:
+    told, calls, gate = RecordingListener(), [], threading.Event()
+    cache = Cache({})
+    create_workflow(cache=cache)(lambda step: step(lambda: "old", key="k"))
+
+    def slow() -> str:
+        calls.append(1)
+        gate.wait(10)
+        return "new"
+
+    def body(step: Any) -> list[Any]:
+        with _threads(4, lambda: step(slow, key="k", refresh=True)) as waiting:
+            _once_waiting(told, 3)
+            gate.set()
+        return [future.result() for future in waiting]
+
+    assert create_workflow(cache=cache, on_event=told)(body) == Ok(["new"] * 4)
+    assert len(calls) == 1
+
+
 def test_c4_a_result_that_cannot_be_kept_is_computed_by_each() -> None:
     told, calls, gate = RecordingListener(), [], threading.Event()
 
@@ -394,6 +422,44 @@ def test_c4_recursion_is_seen_through_another_cache_object_on_the_same_directory
 
     with pytest.raises(RecursiveStep):
         create_workflow(cache=str(tmp_path / "c"))(lambda step: step(outer, key="k"))
+
+
+def test_c4_a_step_inside_a_step_waits_for_a_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take, "_NESTED_WAIT_S", 0.01)
+    started, done = threading.Event(), threading.Event()
+
+    def holder() -> str:
+        started.set()
+        assert done.wait(10)
+        return "held"
+
+    def body(_: Any) -> tuple[str, str]:
+        with _threads(1, lambda: step(holder, key="k")) as held:
+            assert started.wait(10)
+            own = step(lambda: step(lambda: "own", key="k"), key="outer")
+            done.set()
+        return own, held[0].result()
+
+    assert create_workflow(cache={})(body) == Ok(("own", "held"))
+
+
+def test_c4_a_step_at_the_top_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take, "_NESTED_WAIT_S", 0.0)
+    told, calls, gate = RecordingListener(), [], threading.Event()
+
+    def slow() -> int:
+        calls.append(1)
+        gate.wait(10)
+        return 7
+
+    def body(step: Any) -> list[Any]:
+        with _threads(2, lambda: step(slow, key="k")) as waiting:
+            _once_waiting(told, 1)
+            gate.set()
+        return [future.result() for future in waiting]
+
+    assert create_workflow(cache={}, on_event=told)(body) == Ok([7, 7])
+    assert calls == [1]
 
 
 def test_k10_a_plain_step_that_had_to_wait_calls_what_it_was_given_at_the_call() -> None:

@@ -58,19 +58,23 @@ def nobody() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
+def _timeout(url: str) -> float:
+    return 0.2 if url.endswith("/slow") else 60.0
+
+
 def _httpx(url: str) -> None:
-    httpx.get(url, timeout=0.2, trust_env=False).raise_for_status()
+    httpx.get(url, timeout=_timeout(url), trust_env=False).raise_for_status()
 
 
 def _requests(url: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        session.get(url, timeout=0.2).raise_for_status()
+        session.get(url, timeout=_timeout(url)).raise_for_status()
 
 
 def _urllib(url: str) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=0.2):
+    with opener.open(url, timeout=_timeout(url)):
         pass
 
 

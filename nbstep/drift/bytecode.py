@@ -1,4 +1,8 @@
-"""A digest of code objects that the place, layout and docstring of the code do not change."""
+"""A digest of code objects that the place, layout and docstring of the code do not change.
+
+What Python makes of one program depends on its lines: it joins instructions, turns and shortens jumps. So instructions are
+read as a graph, jumps as its edges, and told in the order in which they are reached.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ import dis
 import functools
 import hashlib
 import inspect
+import re
 import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 # Instructions that depend on layout or on where the code stands, not on what it does.
@@ -15,10 +22,14 @@ _SILENT: Final = frozenset(
 )
 # A name is a global in a cell and a closure cell in a function; moving code must not count.
 _NAMED: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
+# Which of these Python takes depends on what it can prove, not on what the code says.
+_LOCAL: Final = frozenset({"LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
+_JOINED: Final = re.compile(r"(LOAD_FAST|STORE_FAST)(?:_BORROW)?_(LOAD_FAST|STORE_FAST)(?:_BORROW)?")
 _ABOUT_A_CLASS: Final = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _BY_NAME: Final = frozenset((*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare))
 _CONSTANTS: Final = frozenset(dis.hasconst)
 _JUMPS: Final = frozenset((*dis.hasjrel, *dis.hasjabs))
+_ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
 _FLAGS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE | (
     inspect.CO_ASYNC_GENERATOR
 )  # fmt: skip
@@ -35,42 +46,108 @@ def code_digest(code: types.CodeType) -> bytes:
         code.co_varnames[:arguments],
     )  # fmt: skip
     digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
-    for line in _listing(code):
+    for line in listing(code):
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.digest()
 
 
-def _listing(code: types.CodeType) -> list[str]:
-    """The instructions as text, and which of them are guarded by which handler."""
-    lines: list[str] = []
-    places: dict[int, int] = {}  # where an offset stands in the listing
-    jumps: dict[int, int] = {}
+@dataclass(slots=True)
+class _Node:
+    """One instruction: `next` are the offsets that may follow it, `handler` where an exception in it goes."""
+
+    text: str
+    next: list[int]
+    handler: list[int] = field(default_factory=list[int])
+
+
+def listing(code: types.CodeType) -> list[str]:
+    """The instructions as text, each with those that may follow it, in the order in which they are reached."""
+    nodes, skips = _graph(code)
+
+    def settled(offset: int) -> int:
+        """The instruction that runs next at an offset: jumps and what is silent are passed over."""
+        seen = set[int]()
+        while offset in skips and offset not in seen:
+            seen.add(offset)
+            offset = skips[offset]
+        return offset
+
+    numbers: dict[int, int] = {}
+    order: list[int] = []
+    waiting = [settled(0)]
+    while waiting:
+        at = waiting.pop()
+        if at in numbers or at not in nodes:
+            continue
+        numbers[at] = len(order)
+        order.append(at)
+        node = nodes[at]
+        node.next = [settled(offset) for offset in node.next]
+        node.handler = [settled(offset) for offset in node.handler]
+        waiting += [*node.handler, *reversed(node.next)]
+    return [
+        f"{nodes[at].text} {[numbers.get(n) for n in nodes[at].next]} {[numbers.get(n) for n in nodes[at].handler]}"
+        for at in order
+    ]
+
+
+def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
+    """The instructions by offset; and for each offset where nothing happens the one to go on at."""
     bytecode = dis.Bytecode(code)
-    for instruction in bytecode:
-        places[instruction.offset] = len(lines)
-        name = instruction.opname
+    instructions = list(bytecode)
+    nodes: dict[int, _Node] = {}
+    skips: dict[int, int] = {}
+    last = -1
+    for at, instruction in enumerate(instructions):
+        name, offset = instruction.opname, instruction.offset
+        after = instructions[at + 1].offset if at + 1 < len(instructions) else -1
         if name in _SILENT:
-            continue
-        if name.startswith("STORE_") and instruction.argval in _ABOUT_A_CLASS:
-            lines[-1:] = []  # what was to be stored goes too
-            continue
-        if instruction.opcode in _JUMPS:
-            jumps[len(lines)] = int(instruction.argval)
-        lines.append(f"{'LOAD' if name in _NAMED else name} {_argument(instruction)}")
-    places[len(code.co_code)] = len(lines)
-    for at, target in jumps.items():
-        lines[at] += f" to {places.get(target)}"
-    for entry in getattr(bytecode, "exception_entries", ()):
-        guarded = (places.get(offset) for offset in (entry.start, entry.end, entry.target))
-        lines.append(f"except {list(guarded)} {entry.depth}")
-    return lines
+            skips[offset] = after
+        elif name.startswith("STORE_") and instruction.argval in _ABOUT_A_CLASS:
+            skips[offset] = after
+            if last in nodes:  # what was to be stored goes too
+                skips[last] = nodes.pop(last).next[0]
+        elif instruction.opcode in _JUMPS and "IF" not in name and name.startswith("JUMP"):
+            skips[offset] = int(instruction.argval)
+        else:
+            nodes |= _nodes(instruction, after)
+            last = offset
+    _guard(nodes, list(getattr(bytecode, "exception_entries", ())))
+    return nodes, skips
+
+
+def _guard(nodes: Mapping[int, _Node], entries: list[Any]) -> None:
+    """Says of each instruction which handler guards it; both come in the order of their offsets."""
+    at = 0
+    for offset, node in nodes.items():
+        while at < len(entries) and entries[at].end <= offset:
+            at += 1
+        if at < len(entries) and entries[at].start <= offset:
+            node.handler = [entries[at].target]
+            node.text += f" guarded at {entries[at].depth}"
+
+
+def _nodes(instruction: dis.Instruction, after: int) -> dict[int, _Node]:
+    name, offset = instruction.opname, instruction.offset
+    if instruction.opcode in _JUMPS:
+        jump, target = name.replace("_FORWARD", "").replace("_BACKWARD", ""), int(instruction.argval)
+        if jump in {"POP_JUMP_IF_FALSE", "POP_JUMP_IF_NOT_NONE"}:  # the same test, turned round
+            return {offset: _Node(jump.replace("FALSE", "TRUE").replace("NOT_", ""), [after, target])}
+        return {offset: _Node(jump, [target, after])}
+    joined = _JOINED.fullmatch(name)
+    if joined is not None:  # two instructions that Python joins where they stand on one line
+        first, second = instruction.argval
+        return {
+            offset: _Node(f"{joined[1]} {first!r}", [offset + 1]),
+            offset + 1: _Node(f"{joined[2]} {second!r}", [after]),
+        }
+    text = f"{'LOAD' if name in _NAMED else 'LOAD_FAST' if name in _LOCAL else name} {_argument(instruction)}"
+    return {offset: _Node(text, [] if name in _ENDS else [after])}
 
 
 def _argument(instruction: dis.Instruction) -> str:
     if instruction.opcode in _CONSTANTS:
         return constant_text(instruction.argval)
-    if instruction.opcode in _JUMPS:
-        return ""
     return repr(instruction.argval if instruction.opcode in _BY_NAME else instruction.arg)
 
 
