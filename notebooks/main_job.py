@@ -70,11 +70,20 @@ def run_notebook() -> float:
     with tempfile.TemporaryDirectory() as folder:
         shown = StepListFile(Path(folder) / "lists.txt")
         client = NotebookClient(
-            notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(HERE)}},
+            notebook,
+            timeout=None,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(HERE)}},
             on_cell_executed=lambda **_: shown.print_new(),
-        )  # fmt: skip
+        )
         began = time.perf_counter()
-        client.execute(env=os.environ | {STEP_LISTS: str(shown.path)})
+        with (Path(folder) / "kernel.log").open("w+", encoding="utf-8") as log:
+            try:
+                client.execute(env=os.environ | {STEP_LISTS: str(shown.path)}, stderr=log)
+            except Exception:
+                log.seek(0)
+                print(log.read(), file=sys.stderr)
+                raise
     return time.perf_counter() - began
 
 
