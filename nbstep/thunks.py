@@ -140,11 +140,13 @@ def _writes_globals(code: types.CodeType) -> bool:
 
 
 # What Python itself reads from a function's globals, an import inside it for example.
-_MODULE_NAMES: Final = ("__builtins__", "__name__", "__file__", "__loader__", "__spec__", "__package__", "__path__")
 
 
 class _FrozenGlobals(dict[str, Any]):
-    """The globals a thunk names, as they were; any other name is looked up live."""
+    """A namespace as it was; a name that came later is looked up live.
+
+    A copy of all of it, not only of what the thunk's code names: `eval` and pandas' `query` read the names of a frame.
+    """
 
     def __init__(self, bound: Mapping[str, Any], live: dict[str, Any]) -> None:
         super().__init__(bound)
@@ -169,8 +171,7 @@ def freeze(thunk: Thunk) -> Thunk:
     code = thunk.__code__
     scope: dict[str, Any] = thunk.__globals__
     if not _writes_globals(code):
-        names = (*global_names(code), *_MODULE_NAMES)
-        scope = _FrozenGlobals({name: scope[name] for name in names if name in scope}, scope)
+        scope = _FrozenGlobals(scope, scope)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
     frozen.__kwdefaults__ = cast("dict[str, Any]", thunk.__kwdefaults__)
     frozen.__qualname__ = thunk.__qualname__

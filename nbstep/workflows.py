@@ -13,7 +13,7 @@ from nbstep.events import Listener
 from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, OnDrift, policy_changes
-from nbstep.result import Err, Ok, unseen
+from nbstep.result import Err, Ok, handed_back, unseen
 from nbstep.runs.active import as_cache, current_run, open_run
 from nbstep.runs.hooks import active_run, set_ambient_run
 from nbstep.runs.state import Run, explain_await
@@ -129,7 +129,8 @@ def _failed(run: Run, error: BaseException) -> Err[Any]:
     run.close(error)
     if not owned or not isinstance(error, Exception):
         raise error
-    return unseen(Err(error.error if isinstance(error, StepFailed) else error), _label(run))
+    # `unwrap` raises this very exception again: a run around this one knows it as its own.
+    return unseen(handed_back(error.error if isinstance(error, StepFailed) else error, error), _label(run))
 
 
 def _label(run: Run) -> str:

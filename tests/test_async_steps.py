@@ -73,6 +73,16 @@ def test_k10_a_top_level_loop_that_collects_awaitables_keeps_fifty_values(tmp_pa
     assert (done.stdout.strip(), done.returncode) == ("fifty", 0), done.stderr
 
 
+LIMIT = 2
+
+
+def test_k10_a_frozen_thunk_still_serves_eval(cache: Cache) -> None:
+    async def evaluated() -> int:
+        return eval("LIMIT + 1")
+
+    assert asyncio.run(create_workflow(cache=cache)(lambda step: step(evaluated, key="k"))).value == 3
+
+
 def test_k4_nothing_happens_at_the_call(cache: Cache) -> None:
     told = RecordingListener()
 

@@ -81,6 +81,12 @@ def test_w3_a_run_inside_a_run_owns_for_both() -> None:
     assert isinstance(result.error, ZeroDivisionError)
 
 
+def test_w3_an_inner_run_s_plain_err_is_an_err_of_the_outer_one_too() -> None:
+    inner, outer = create_workflow(cache={}), create_workflow(cache={})
+    for _ in range(2):
+        assert outer(lambda step: inner(lambda step: step(lambda: Err("NF"), key="k")).unwrap()).error == "NF"
+
+
 def test_w3_a_body_s_own_result_is_not_wrapped_twice() -> None:
     workflow = create_workflow(cache=None)
     assert (workflow(lambda step: Ok(1)), workflow(lambda step: Err("no"))) == (Ok(1), Err("no"))

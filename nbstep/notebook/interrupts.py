@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import threading
-from collections.abc import Callable, Generator
-from typing import Final
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
 
 _WAKE_S: Final = 0.1
 
 
-@contextlib.contextmanager
-def interruptible() -> Generator[None]:
+class interruptible:  # noqa: N801 - used as a context manager, like those of contextlib
     """While the block runs on the main thread, an interrupt stops it at once.
 
     For a cell that awaits, the kernel turns SIGINT into the cancellation of the cell's task, which a blocking call never
     notices. Python's own handler is put back for the time of the call. A `KeyboardInterrupt` that leaves a child task
     would end the kernel's loop, so inside a task it becomes the cancellation that the kernel meant.
+
+    A class, because a generator assigns to the exception that passes, and some exceptions are frozen dataclasses.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    # None: the handler was not set from Python and could not be put back.
-    if before is None or before is signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    _before: Any = None
+
+    def __enter__(self) -> None:
+        """Puts Python's handler in the place of the kernel's."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        before = signal.getsignal(signal.SIGINT)
+        # None: the handler was not set from Python and could not be put back.
+        if before is not None and before is not signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._before = before
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Puts the kernel's handler back."""
+        if self._before is None:
+            return
+        signal.signal(signal.SIGINT, self._before)
+        if isinstance(error, KeyboardInterrupt) and _in_a_task():
+            raise asyncio.CancelledError("interrupted by the user") from None
+
+
+def _in_a_task() -> bool:
     try:
-        yield
-    except KeyboardInterrupt:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            task = None
-        if task is None:
-            raise
-        raise asyncio.CancelledError("interrupted by the user") from None
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 def wake_regularly() -> Callable[[], None]:
