@@ -142,10 +142,13 @@ def test_a_closed_run_holds_on_to_none() -> None:
         seen.append(weakref.ref(error))
         raise error
 
-    workflow = create_workflow(cache={})
-    workflow(lambda step: step(fail, key="k", on_error="keep") and None)
+    def body(step: Any) -> Any:
+        step(fail, key="k", on_error="keep")
+        return current_run()
+
+    run = create_workflow(cache={})(body).value
     gc.collect()
-    assert seen[0]() is None
+    assert (run.closed, seen[0]()) == (True, None)
 
 
 def test_w3_what_a_body_returns_as_err_ends_its_run_as_a_failure() -> None:

@@ -180,3 +180,18 @@ def test_n8_one_that_outlives_its_run_can_still_be_awaited(thunk: Any) -> None:
         return await left[0]
 
     assert asyncio.run(main()) == 8
+
+
+def test_n8_a_task_that_has_not_begun_when_its_run_ends_is_no_step_that_was_forgotten() -> None:
+    told, tasks = RecordingListener(), []
+
+    async def main() -> Any:
+        async def body(step: Any) -> None:
+            tasks.append(asyncio.create_task(step(double, 4, key="k")))
+
+        await create_workflow(cache={}, on_event=told)(body)
+        return await tasks[0]
+
+    assert asyncio.run(main()) == 8
+    assert told.findings() == []
+    assert told.kinds("k")[-1] == "StepFinished"
