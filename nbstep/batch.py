@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
+from nbstep.runs.hooks import thunk_guard
 from nbstep.runs.state import Run
 from nbstep.thunks import surely_awaitable
 
@@ -57,7 +58,8 @@ def map_steps(
     try:
         # Each item runs in a copy of this context, so that it belongs to this run, whatever thread it gets.
         calls = [delayed(contextvars.copy_context().run)(one, item, item_key) for item, item_key in work]
-        results: Any = Parallel(n_jobs=n_jobs, require="sharedmem")(calls)
+        with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+            results: Any = Parallel(n_jobs=n_jobs, require="sharedmem")(calls)
     finally:
         blocked_threads.reset(blocked)
     return results

@@ -163,6 +163,16 @@ BLOCK = "import time\ndef block():\n    print('blocking', flush=True)\n    time.
             "%%workflow\nimport asyncio\nprint('blocking')\nawait step(lambda: asyncio.sleep(30), key='b')",
             {"CancelledError"},
         ),
+        ("%%workflow\nasync def one():\n    return block()\nawait step(one, key='b')", {"CancelledError"}),
+        (
+            "%%workflow\nimport asyncio\nasync def one():\n    await asyncio.sleep(0.01)\n    return block()\n"
+            "await asyncio.gather(step(one, key='b', timeout=60), asyncio.sleep(20))",
+            {"CancelledError"},
+        ),
+        (
+            "%%workflow\nimport asyncio\nawait asyncio.sleep(0)\nstep.map(lambda item: block(), 'bc', key='{}')",
+            {"CancelledError"},
+        ),
     ],
 )
 def test_n1_an_interrupt_stops_a_step_at_once_and_keeps_nothing(kernel: Kernel, cell: str, enames: set[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import time
-from collections.abc import Awaitable
+import types
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +65,7 @@ async def attempt_thunk(
     import tenacity
 
     first = [prepared]
+    failed: tuple[BaseException, types.TracebackType | None] | None = None
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(retries + 1),
         wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
@@ -70,9 +73,18 @@ async def attempt_thunk(
         sleep=asyncio.sleep if awaiting else _sleep_blocking,
         reraise=True,
     )
-    async for attempt in retrying:
-        with attempt:
-            return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
+    try:
+        async for attempt in retrying:
+            with attempt:
+                try:
+                    return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
+                except BaseException as error:
+                    failed = error, error.__traceback__
+                    raise
+    except BaseException as error:
+        if failed is not None and failed[0] is error:
+            error.with_traceback(failed[1])  # without the frames of whoever raised it again
+        raise
     raise AssertionError("unreachable: tenacity raises the last failure")
 
 
@@ -99,15 +111,37 @@ async def _attempt(
     if not awaiting:
         return Given(later=given)
     if timeout_s is None:
-        return Given(await given, awaitable=True)
+        return Given(await _guarded(given), awaitable=True)
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
-            return Given(await given, awaitable=True)
+            return Given(await _guarded(given), awaitable=True)
     except TimeoutError as error:
         if not deadline.expired():
             raise
         raise StepTimeout(f"the step took longer than timeout={timeout_s:g} s") from error
+
+
+@types.coroutine
+def _guarded(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+    """Awaits, with the guard around each stretch of the user's code between two suspensions: it may block as well."""
+    __tracebackhide__ = True
+    running = awaitable.__await__()
+    go_on: Callable[[], Any] = functools.partial(next, running)
+    while True:
+        try:
+            with thunk_guard():
+                waits_for = go_on()
+        except StopIteration as ended:
+            return ended.value
+        try:
+            sent = yield waits_for
+        except BaseException as error:
+            if not hasattr(running, "throw"):  # a bare iterator cannot be told
+                raise
+            go_on = functools.partial(running.throw, error)
+        else:
+            go_on = functools.partial(next, running) if sent is None else functools.partial(running.send, sent)
 
 
 async def _sleep_blocking(seconds: float) -> None:
