@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from nbstep.cache.records import Meta
 
 
-def kept_error_note(meta: Meta, now: float, asks: int, *, in_notebook: bool, others: int) -> str:
+def kept_error_note(
+    meta: Meta, now: float, asks: int, *, in_notebook: bool, others: int, folder: str | None = ""
+) -> str:
     """The note of a kept error that is raised again (N9, E5).
 
     Args:
@@ -20,20 +22,37 @@ def kept_error_note(meta: Meta, now: float, asks: int, *, in_notebook: bool, oth
         asks: How often this run asked for it, this time included.
         in_notebook: Commands are spelled `%nbstep …`, else `nbstep …`.
         others: How many kept errors this run met, this one included.
+        folder: Where the commands find the cache if it is not the project's; None where they cannot.
     """
     command = "%nbstep" if in_notebook else "nbstep"
-    key = shlex.quote(meta.key) if meta.key.isprintable() else repr(meta.key)
+    cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+    key = argument_text(meta.key, in_notebook=in_notebook)
+    again, past = f"{command} retry {key}{cache}", f"   Original traceback: {command} show {key}{cache}"
+    if folder is None:
+        again, past = f"delete {meta.key!r} from the cache, or step(…, refresh=True)", ""
     age = age_text(max(0.0, now - meta.created))
-    all_of_them = f"     (all {others} kept errors of this run: {command} retry)" if others > 1 else ""
+    all_of_them = ""
+    if others > 1 and folder is not None:
+        all_of_them = f"     (all {others} kept errors of this run: {command} retry{cache})"
     lines = [
         f"  From the cache: {one_line(meta.key)} failed {age} (took {duration_text(meta.facts.took_s)}). "
         "Nothing was fetched now.",
-        f"  Try again:   {command} retry {key}{all_of_them}",
-        f'  Go on past:  step(…, on_error="keep")   Original traceback: {command} show {key}',
+        f"  Try again:   {again}{all_of_them}",
+        f'  Go on past:  step(…, on_error="keep"){past}',
     ]
     if asks > 1:
         lines.append("  A retry around a step replays the kept error; use retries= or retry inside the thunk.")
     return "\n".join(lines)
+
+
+def argument_text(text: str, *, in_notebook: bool) -> str:
+    """A key or a folder as it is written in a command; in a magic's line, IPython would fill in single braces.
+
+    >>> argument_text("user 1", in_notebook=False), argument_text("user:{uid}", in_notebook=True)
+    ("'user 1'", "'user:{{uid}}'")
+    """
+    quoted = shlex.quote(text) if text.isprintable() else repr(text)
+    return quoted.replace("{", "{{").replace("}", "}}") if in_notebook else quoted
 
 
 def error_line(error: BaseException) -> str:

@@ -132,6 +132,45 @@ def test_n1_chained_causes_are_trimmed_too(shell: Shell) -> None:
     assert "hidden" not in ran.text
 
 
+def test_n1_a_retried_thunk_shows_no_frame_of_the_retries(shell: Shell) -> None:
+    shell.good("def bad():\n    raise LookupError('gone')")
+    ran = shell.run("%%workflow\n\nstep(bad, key='k', retries=1)")
+    assert frames(ran.text) == ["Cell In[2], line 3", "Cell In[1], line 2"]
+    assert "tenacity" not in shell.good("%nbstep show k").text
+
+
+def test_n1_the_lines_around_the_failing_one_are_as_written(shell: Shell) -> None:
+    for line in ("%%workflow users", "# %%workflow users"):
+        ran = shell.run(f"{line}\nstep(lambda: 1 / 0, key='k')")
+        assert "1 # %%workflow users\n" in ran.text
+        assert "__import__" not in ran.text
+    assert shell.good("import inspect\nf = lambda: 1\ninspect.getsource(f)").value == "f = lambda: 1\n"
+
+
+def test_n1_a_kept_error_in_a_group_shows_no_frame_of_nbstep(shell: Shell) -> None:
+    cell = (
+        "%%workflow\nimport asyncio\nasync def bad():\n    raise LookupError('gone')\n"
+        "async with asyncio.TaskGroup() as group:\n    group.create_task(step(bad, key='k'))"
+    )
+    for _ in range(2):
+        ran = shell.run(cell)
+        assert isinstance(ran.error, ExceptionGroup)
+        assert "LookupError: gone" in ran.text
+        assert "/nbstep/" not in ran.text.replace("/.nbstep", "")
+    assert "Try again:   %nbstep retry k" in ran.text
+
+
+def test_n9_the_commands_of_the_note_do_what_they_say(shell: Shell, tmp_path: Path) -> None:
+    """IPython fills in braces, and a cache that is not the project's must be named."""
+    shell.good("uid = 7")
+    cell = f"%%workflow --cache '{tmp_path / 'other one'}'\nstep(lambda: 1 / 0, key='user:{{uid}} x')"
+    shell.run(cell)
+    ran = shell.run(cell)
+    for verb, said in (("show", "ZeroDivisionError"), ("retry", "Deleted 1 kept error")):
+        (command,) = re.findall(rf"(%nbstep {verb} .*?)$", ran.text, re.MULTILINE)
+        assert said in shell.good(command).text
+
+
 def test_n1_tb_shows_the_trimmed_traceback_again(shell: Shell) -> None:
     shell.run("%%workflow\n\nstep(lambda: 1 / 0, key='k')")
     assert frames(shell.good("%tb").text) == ["Cell In[1], line 3", "Cell In[1], line 3"]
@@ -196,7 +235,17 @@ def test_n1_a_cell_that_takes_the_name_itself_stops_before_anything_runs(shell: 
 
 @pytest.mark.parametrize(
     "line",
-    ["step = 1", "with open('x') as step: pass", "import os as step", "def step(): pass", "(step := 1)", "del step"],
+    [
+        "step = 1",
+        "with open('x') as step: pass",
+        "import os as step",
+        "def step(): pass",
+        "(step := 1)",
+        "del step",
+        "match 1:\n    case step: pass",
+        "match [1]:\n    case [*step]: pass",
+        "match {}:\n    case {**step}: pass",
+    ],
 )
 def test_n1_every_way_to_take_the_name(shell: Shell, line: str) -> None:
     assert type(shell.run(f"%%workflow\n{line}").error).__name__ == "CellStopped"

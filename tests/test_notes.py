@@ -33,6 +33,21 @@ def test_n9_outside_a_notebook_the_commands_are_the_shells_own() -> None:
     assert "%" not in note
 
 
+def test_n9_a_cache_that_is_not_the_project_s_is_named() -> None:
+    note = kept_error_note(_meta(), NOW, 1, in_notebook=True, others=2, folder="~/a {b}")
+    assert "%nbstep retry user:999 --cache '~/a {{b}}'     (all 2" in note
+    assert "%nbstep retry --cache '~/a {{b}}')" in note
+    assert "%nbstep show user:999 --cache '~/a {{b}}'" in note
+
+
+def test_n9_where_no_command_finds_the_cache_the_note_says_what_does() -> None:
+    note = kept_error_note(_meta(), NOW, 1, in_notebook=True, others=2, folder=None)
+    assert note.splitlines()[1:] == [
+        "  Try again:   delete 'user:999' from the cache, or step(…, refresh=True)",
+        '  Go on past:  step(…, on_error="keep")',
+    ]
+
+
 def test_e5_asked_again_in_the_same_run_it_explains_retries() -> None:
     note = kept_error_note(_meta(), NOW, 2, in_notebook=True, others=1)
     assert note.splitlines()[-1] == (

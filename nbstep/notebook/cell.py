@@ -5,12 +5,14 @@ The cell itself is run by IPython as any other; `celltext` put a call of `begin`
 
 from __future__ import annotations
 
+import linecache
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError, StepFailed
@@ -258,7 +260,21 @@ def _following() -> CellRunner:
 
 def begin(text: str, taken_at: int | None = None) -> None:
     """Stands in the first line of a `%%workflow` cell."""
+    _show_as_written(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
     _following().begin(text, taken_at)
+
+
+def _show_as_written(caller: FrameType) -> None:
+    """Tracebacks show the lines around the failing one, from `linecache`: there the user's words, as a comment.
+
+    The source must stay valid: what marks the failing part of a line parses it.
+    """
+    filename, at = caller.f_code.co_filename, caller.f_lineno - 1
+    lines = linecache.getlines(filename)
+    call, mark, said = lines[at].partition("  # ") if at < len(lines) else ("", "", "")
+    if mark and call.startswith("__import__"):
+        shown = [*lines[:at], said if said.startswith("#") else f"# {said}", *lines[at + 1 :]]
+        linecache.cache[filename] = len("".join(shown)), None, shown, filename
 
 
 def catching(name: str) -> Catching:

@@ -86,7 +86,13 @@ def _bindings_of_step(body: Sequence[ast.AST]) -> Iterator[int]:
     """The lines in which the cell itself, not a function in it, gives the name `step` to something else."""
     for node in body:
         match node:
-            case ast.Name(id="step", ctx=ast.Store() | ast.Del()) | ast.ExceptHandler(name="step"):
+            case (
+                ast.Name(id="step", ctx=ast.Store() | ast.Del())
+                | ast.ExceptHandler(name="step")
+                | ast.MatchAs(name="step")
+                | ast.MatchStar(name="step")
+                | ast.MatchMapping(rest="step")
+            ):
                 yield node.lineno
             case ast.Import(names=names) | ast.ImportFrom(names=names):
                 ours = isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "nbstep"

@@ -7,6 +7,7 @@ import dis
 import os
 import sysconfig
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
 
@@ -28,7 +29,8 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
     """
     for one in _chain(error):
         if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
-            one.__traceback__ = _without_ours(one.__traceback__)
+            # Not by assignment: some exceptions are frozen dataclasses.
+            one.with_traceback(_without_ours(one.__traceback__))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -55,18 +57,17 @@ def _is_our_bug(error: BaseException) -> bool:
     return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
 
 
-def _without_ours(first: TracebackType) -> TracebackType:
+def _without_ours(first: TracebackType) -> TracebackType | None:
+    """The rest; None where a task ran a step that was kept, and none of the user's code."""
     entries: list[TracebackType] = []
     entry: TracebackType | None = first
     while entry is not None:
         entries.append(entry)
         entry = entry.tb_next
     kept = _kept(entries)
-    if not kept or len(kept) == len(entries):
-        return first
-    for one, following in zip(kept, [*kept[1:], None], strict=True):
+    for one, following in zip_longest(kept, kept[1:]):
         one.tb_next = following
-    return kept[0]
+    return kept[0] if kept else None
 
 
 def _kept(entries: list[TracebackType]) -> list[TracebackType]:

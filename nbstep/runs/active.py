@@ -100,6 +100,7 @@ def open_run(
         shown=shown,
         parent=parent,
         endless=endless,
+        in_project=cache is UNSET,
         clock=opened.clock if opened is not None else parent.clock if parent is not None else time.time,
     )
     return run.open()

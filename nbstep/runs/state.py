@@ -75,6 +75,7 @@ class Run:
         parent: The run it is inside of.
         clock: Gives seconds since the epoch.
         endless: It ends with the process; it forgets what its steps raised, sooner or later.
+        in_project: Its cache is the project's.
     """
 
     name: str | None
@@ -90,6 +91,7 @@ class Run:
     parent: Run | None = None
     clock: Callable[[], float] = time.time
     endless: bool = False
+    in_project: bool = False
     id: str = field(default_factory=lambda: f"{os.getpid():x}-{secrets.token_hex(4)}")
     started: float = 0.0
     closed: bool = False
@@ -120,6 +122,17 @@ class Run:
     def scope(self) -> Hashable:
         """What single flight counts as the same cache."""
         return None if self.cache is None else self.cache.directory or id(self.cache)
+
+    def command_folder(self) -> str | None:
+        """Where `nbstep` verbs find its cache: "" if it is the project's, None if they cannot."""
+        if self.in_project or self.cache is None:
+            return ""
+        return None if self.cache.directory is None else self.cache.place
+
+    def count_kept_error(self, key: str) -> int:
+        """How often this run met the kept error of `key`, this time included."""
+        asks = self.error_asks[key] = self.error_asks.get(key, 0) + 1
+        return asks
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""

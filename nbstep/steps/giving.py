@@ -38,10 +38,12 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     error: Any = loaded.error
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)
     if source == "cache":
-        asks = run.error_asks[meta.key] = run.error_asks.get(meta.key, 0) + 1
         raised.add_note(
-            kept_error_note(meta, now, asks, in_notebook=run.place.cell is not None, others=len(run.error_asks))
-        )
+            kept_error_note(
+                meta, now, run.count_kept_error(meta.key), in_notebook=run.place.cell is not None,
+                others=len(run.error_asks), folder=run.command_folder(),
+            )
+        )  # fmt: skip
     return _raise_out(call, error, raised)
 
 
@@ -63,6 +65,8 @@ def fail(call: Call, raised: BaseException, took_s: float, size_bytes: int | Non
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
     run = call.run
     run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text))
+    if call.key is not None and size_bytes is not None:
+        run.count_kept_error(call.key)
     return _raise_out(call, error, raised)
 
 
