@@ -109,6 +109,11 @@ def handed_back(error: Any, raised: BaseException) -> Err[Any]:
     return result
 
 
+def raised_by(result: Err[Any]) -> Any:
+    """What `unwrap` raises where a step or a run handed this `Err` back; else its error."""
+    return result._raised or result._error  # pyright: ignore[reportPrivateUsage]
+
+
 def unseen(result: Err[Any], of: str) -> Err[Any]:
     """Marks a fresh `Err` as the result of the run `of`, to be logged if nobody looks at it."""
     result._unseen_of = of  # pyright: ignore[reportPrivateUsage]

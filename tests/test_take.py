@@ -176,6 +176,51 @@ def test_b10_an_entry_says_whether_its_error_was_raised_or_returned() -> None:
     assert {meta.key: meta.facts.returned for meta in workflow.cache.errors()} == {"returned": True, "raised": False}
 
 
+@pytest.mark.parametrize(
+    ("cache_errors", "calls_after"), [(KeyError, 2), (LookupError, 1), ((ValueError, KeyError), 2), (bool, 1)]
+)
+def test_e3_a_kept_error_is_used_only_where_the_step_that_asks_keeps_such_errors(
+    cache_errors: Any, calls_after: int
+) -> None:
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise IndexError("gone")
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda step: step(fail, key="k")).error
+    wanted = (lambda error: "gone" in str(error)) if cache_errors is bool else cache_errors
+    again = workflow(lambda step: step(fail, key="k", cache_errors=wanted))
+    assert isinstance(again.error, IndexError)
+    assert len(calls) == calls_after
+    (missed,) = told.of(StepMissed)[1:] or [None]
+    assert missed is None or missed.reason == "error-retried"
+
+
+def test_e2_an_err_that_came_out_of_an_inner_step_is_kept_under_its_key_only() -> None:
+    cache: dict[str, Any] = {}
+    workflow = create_workflow(cache=cache)
+    inner = lambda: step(lambda: Err("NOT_FOUND"), key="inner", on_error="keep")
+    for _ in range(2):
+        assert workflow(lambda step: step(inner, key="outer")).error == "NOT_FOUND"
+        assert set(cache) == {"inner"}
+
+
+def test_e5_a_retry_around_a_step_is_told_at_the_first_replay() -> None:
+    def body(step: Any) -> Any:
+        for attempt in range(2):
+            try:
+                return step(lambda: 1 / 0, key="k")
+            except ZeroDivisionError as error:
+                notes = getattr(error, "__notes__", [])
+                assert ["retry around a step" in note for note in notes] == [True] * attempt
+        return "twice"
+
+    assert create_workflow(cache={})(body) == Ok("twice")
+
+
 def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
     told = RecordingListener()
 

@@ -24,6 +24,23 @@ def test_w1_a_body_takes_step_or_step_and_deps() -> None:
     assert workflow(lambda step, deps: deps["fetch"]("2")) == Ok("user 2")
 
 
+def test_w1_deps_are_the_caller_s_own_dict() -> None:
+    deps = {"seen": [], "get": lambda name: f"got {name}"}
+    workflow = create_workflow(deps, cache=None)
+
+    def body(step: Any, deps: Any) -> Any:
+        deps["added"] = 1
+        del deps["seen"]
+        assert "added" in deps
+        assert (len(deps), dict(deps)) == (2, {"get": deps["get"], "added": 1})
+        return deps.get("x")  # the dict's own entry, not a method of mappings
+
+    assert workflow(body) == Ok("got x")
+    assert deps.keys() == {"get", "added"}
+    with pytest.raises(AttributeError, match="deps has no 'seen'; it has get, added"):
+        workflow(lambda step, deps: deps.seen)
+
+
 def test_w1_deps_that_are_no_plain_dict_are_passed_as_given() -> None:
     deps = object()
     assert create_workflow(deps, cache=None)(lambda step, d: d is deps) == Ok(True)

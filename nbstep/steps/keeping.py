@@ -9,7 +9,7 @@ from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.drift.code import source_text
 from nbstep.errors import NbstepError
 from nbstep.notes import error_line
-from nbstep.result import Err, Ok
+from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
 
@@ -32,7 +32,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     ttl_s = call.options.policy.ttl_s
     error: Any = result.error
     if isinstance(result, Err):
-        if isinstance(error, NbstepError) or not _may_keep(call, error):
+        if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result)):
+            return None
+        if not still_kept(call, error):
             return None
         if call.options.policy.stale_if_error and why.old is not None:
             return None
@@ -51,7 +53,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     return kept.meta.size_bytes
 
 
-def _may_keep(call: Call, error: Any) -> bool:
+def still_kept(call: Call, error: Any) -> bool:
+    """Whether the policy in force keeps this error (E2, E3)."""
     policy = call.options.policy
     try:
         if not isinstance(error, BaseException):  # an Err with a plain value, such as Err("NOT_FOUND")
@@ -60,7 +63,7 @@ def _may_keep(call: Call, error: Any) -> bool:
                 and not isinstance(policy.cache_errors, type)
                 and bool(policy.cache_errors(error))
             )
-        return policy.keeps(error) and not call.run.came_from_keyed_step(error)
+        return policy.keeps(error)
     except Exception as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
         call.run.find(
             "cache-errors", call.key, f"{call.key}: cache_errors= failed with {broken!r}; the error was not kept"

@@ -13,7 +13,7 @@ from typing import Any, Final
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
 from nbstep.cache.records import Hit, Miss, Unreadable
-from nbstep.errors import DriftError, RecursiveStep, StepFailed
+from nbstep.errors import CachedError, DriftError, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted, StepWaiting
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
@@ -24,7 +24,7 @@ from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide
 from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
-from nbstep.steps.keeping import Ran, keep_result
+from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.stores.base import run_now
 from nbstep.thunks import Thunk, called_object, freeze, surely_awaitable
 
@@ -153,7 +153,15 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
         loaded = decision.hit.load()
     except Unreadable as unreadable:
         return Compute(unreadable.reason, unreadable.detail)
+    if isinstance(loaded, Err) and not _may_replay(call, loaded.error):
+        return Compute("error-retried", "cache_errors= does not keep it")
     return hand_out(call, decision, loaded, source)
+
+
+def _may_replay(call: Call, error: Any) -> bool:
+    """Whether `cache_errors=` of the step that asks keeps such an error; a stand-in of another class cannot be asked."""
+    wanted = call.options.policy.cache_errors
+    return isinstance(wanted, bool) or isinstance(error, CachedError) or still_kept(call, error)
 
 
 async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decision:
