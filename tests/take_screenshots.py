@@ -1,7 +1,7 @@
 """Takes the pictures in tests/screenshots anew: `python tests/take_screenshots.py`. It needs Chromium.
 
-The step list and the panel over the quickstart, as it is run for the second time, in JupyterLab's light and dark theme; the light
-one is the README's picture.
+In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
+the README's picture), and both over a hundred entries, some with hostile keys.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +35,49 @@ january = {code: step(flights, code, key=f"flights:{code}:1") for code in ["UA",
     "%nbstep panel",
 )
 
+HUNDRED = (
+    "%load_ext nbstep",
+    """%%workflow churn
+import datetime, decimal, pathlib
+import numpy as np, pandas as pd
+
+values = [np.arange(120_000.0).reshape(300, 400), pd.DataFrame({"a": range(500), "b": "x"}), {"id": 7, "name": "Ada"},
+          "a text", 42, None, datetime.date(2026, 11, 3), [1, 2, 3], decimal.Decimal("1.5"), pathlib.Path("x.csv")]
+for n in range(60):
+    step(lambda: values[n % 10], key=f"user:{n}")
+for n in range(30):
+    step(lambda: values[n % 10], key=f"label:page:{n}")
+for key in ["<img src=x onerror=alert(1)>", "a\\u202eb", "with\\nnewline", "\\x1b[31mred", "../../x",
+            "x" * 300, "</td><script>1</script>"]:
+    step(lambda: key, key=key)
+def refused(n):
+    raise ConnectionRefusedError(f"attempt {n}: <b>no answer</b>")
+for n in range(3):
+    step(refused, n, key=f"host:{n}", on_error="keep")
+step(lambda: 1);""",
+    "%nbstep panel",
+)
+
+
+def take_hundred(theme: Literal["light", "dark"], folder: Path) -> None:
+    """A hundred entries in the list, cached, and in the panel."""
+    write_notebook(folder / "churn.ipynb", *HUNDRED)
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
+        notebook = lab.open("churn.ipynb", width=1180, height=1500, scale=1.25)
+        page = notebook.page
+        notebook.command("application:toggle-left-area")
+        notebook.run_all()
+        panel = page.locator(".nbstep-panel")
+        panel.locator(".nbstep-head strong", has_text="100 entries").wait_for()
+        notebook.run_cell(1)
+        summary = notebook.output(1).locator(".nbstep-l .s")
+        wait_until(lambda: "97 cached" in summary.inner_text(), "the second run")
+        panel.locator(".nbstep-head", has_text="saved").wait_for()
+        page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").scroll_into_view_if_needed()
+        page.mouse.move(5, 5)
+        page.evaluate("document.activeElement.blur()")
+        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"hundred-{theme}.png"))
+
 
 def take(theme: Literal["light", "dark"], folder: Path, api: flights_api.Api) -> None:
     """Runs the cells, deletes two entries, runs them again, and takes the picture."""
@@ -52,6 +97,7 @@ def take(theme: Literal["light", "dark"], folder: Path, api: flights_api.Api) ->
         notebook.run_cell(1)
         summary = notebook.output(1).locator(".nbstep-l .s")
         wait_until(lambda: "2 ran" in summary.inner_text(), "the second run")
+        panel.locator(".nbstep-head", has_text="saved").wait_for()  # the rows have moved to their new places
         panel.locator(".nbstep-row", has_text="airline:CO").click()
         panel.get_by_text("Original traceback").wait_for()
         page.locator(".jp-CodeCell").nth(1).scroll_into_view_if_needed()
@@ -66,10 +112,18 @@ def main() -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     with flights_api.serve() as api:
         for theme in ("light", "dark"):
-            with tempfile.TemporaryDirectory() as home:
-                folder = Path(home, "analysis")
-                folder.mkdir()
+            with _own_folder() as folder:
                 take(theme, folder, api)
+            with _own_folder() as folder:
+                take_hundred(theme, folder)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home, "analysis")
+        folder.mkdir()
+        yield folder
 
 
 if __name__ == "__main__":
