@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import contextvars
+import string
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from nbstep.cache.flight import blocked_threads
+from nbstep.keys import NoStableText, fill_template
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import thunk_guard
 from nbstep.runs.state import Run
 from nbstep.thunks import surely_awaitable
 
 
-def check_map(fn: object, on_error: str, run: Run) -> None:
+def check_map(fn: object, items: object, n_jobs: object, run: Run) -> None:
     """Refuses what `step.map` cannot do.
 
     Raises:
-        TypeError: `fn` is no plain function, or the run's store is async.
-        ValueError: `on_error` has no such value.
+        TypeError: `fn` is no plain function, `items` cannot be iterated, or the run's store is async.
+        ValueError: `n_jobs` is no number of threads.
     """
-    if not callable(fn):
-        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {type(fn).__name__}")
+    if not callable(fn) or not isinstance(items, Iterable):
+        got = f"{type(fn).__name__} and {type(items).__name__}"
+        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {got}")
+    if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
     store_is_async = run.cache is not None and run.cache.is_async
     if surely_awaitable(fn) or store_is_async:
         what = "a sync store" if store_is_async else "a plain function"
         raise TypeError(
             f"step.map takes {what}; for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
         )
-    if on_error not in ("raise", "keep"):
-        raise ValueError(f'on_error={on_error!r}: use "raise" or "keep"')
 
 
 def map_steps(
@@ -77,17 +80,30 @@ def _check_shared(work: list[tuple[Any, str]]) -> None:
             )
 
 
+def _filled(template: str, item: object) -> str:
+    try:
+        return fill_template(template, item)
+    except NoStableText as error:
+        text = str(error).replace("step.key cannot", f"step.map: key={template!r} cannot")
+        raise TypeError(text.replace("pass what", "write key=lambda item: f'…' with what")) from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"key={template!r} does not fit the item {item!r:.80} ({error}); {{}} stands for the item, and for parts of it "
+            "write key=lambda item: f'…'"
+        ) from None
+
+
 def _key_function(key: object) -> Callable[[Any], str]:
     if isinstance(key, str):
-        if "{}" not in key:
-            raise ValueError(f'key={key!r} would be the same for every item; write for example key="user:{{}}"')
         try:
-            key.format("")
-        except (ValueError, LookupError) as error:
+            names = [name for _, name, _, _ in string.Formatter().parse(key) if name is not None]
+        except ValueError as error:
+            raise ValueError(f"key={key!r} is no template ({error}); double a brace that is meant: {{{{ }}}}") from None
+        if not names:
             raise ValueError(
-                f"key={key!r} is no template ({error}); for more than the item itself write key=lambda item: f'…'"
-            ) from None
-        return lambda item: key.format(item)
+                f"key={key!r} would be the same for every item; write where the item goes: key={key + ':{}'!r}"
+            )
+        return lambda item: _filled(key, item)
     if callable(key):
         return cast("Callable[[Any], str]", key)
     raise TypeError(

@@ -8,6 +8,7 @@ import decimal
 import enum
 import fractions
 import hashlib
+import string
 import sys
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from typing import Any, Final, cast
 
 MAX_KEY_BYTES: Final = 4096
 _LONG_TEXT: Final = 40
+
+
+class NoStableText(TypeError):  # noqa: N818 - the name says what happened
+    """Part of a key has no text that would be the same in every process."""
 
 
 def check_key(key: object) -> str:
@@ -70,7 +75,7 @@ def make_key(*names: object, **arguments: object) -> str:
     >>> make_key("cv", lr=0.1, depth=3)
     'cv:lr=0.1:depth=3'
     >>> make_key("label", prompt="x" * 100)
-    'label:prompt=#16434cf2'
+    'label:prompt=#16434cf2a1d6b124'
     """
     parts = [
         name if at == 0 and isinstance(name, str) and _is_short(name) else _text("a name", name)
@@ -163,7 +168,7 @@ def _canonical(name: str, value: object) -> bytes:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return type(value).__qualname__.encode() + _canonical(name, fields)
-    raise TypeError(
+    raise NoStableText(
         f"step.key cannot turn {name} (a {type(value).__name__}) into stable text; "
         "pass what identifies it instead, for example its name or id"
     )
@@ -189,4 +194,49 @@ def _table_bytes(value: Any) -> bytes | None:
 
 
 def _short_digest(content: bytes) -> str:
-    return "#" + hashlib.sha256(content).hexdigest()[:8]
+    # 64 bits: two of a million prompts share one with a chance of 1 to 40 million.
+    return "#" + hashlib.sha256(content).hexdigest()[:16]
+
+
+def fill_template(template: str, item: object) -> str:
+    """The key of one item of `step.map`: its text where it has a stable one, else a short digest of its content.
+
+    Raises:
+        TypeError: The item has no stable text, such as a client or a lambda.
+        ValueError, LookupError, AttributeError: The template is none, or asks for what the item does not have.
+
+    >>> fill_template("user:{}", 7), fill_template("page:{:03d}", 7), fill_template("{0[0]}:{0[1]}", ("UA", 1))
+    ('user:7', 'page:007', 'UA:1')
+    """
+    return _Template().format(template, item)
+
+
+class _Template(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """What a bare `{}` gives must not depend on the process, nor leave anything out."""
+        return format(value, format_spec) if format_spec else _item_text(value)
+
+
+def _item_text(item: object) -> str:
+    item = _plain(item)
+    if isinstance(item, str) and not isinstance(item, enum.Enum):
+        return item
+    text = str(item) if isinstance(item, float) else _simple_text(item)
+    if text is not None:
+        return text
+    if type(item) in (list, tuple) and all(_has_text(part) for part in cast("list[object]", item)):
+        text = str(item)
+        return text if _is_short(text) else _short_digest(_canonical("the item", item))
+    try:
+        return _short_digest(_canonical("the item", item))
+    except NoStableText:
+        if type(item).__str__ is object.__str__ and type(item).__format__ is object.__format__:
+            raise
+        text = format(item)  # a class of the user's own that says what identifies it
+        if not text.isprintable() or " at 0x" in text or "..." in text:
+            raise
+        return text
+
+
+def _has_text(part: object) -> bool:
+    return isinstance(part, str | bool | int | float) or part is None

@@ -27,7 +27,9 @@ def kept_error_note(
     command = "%nbstep" if in_notebook else "nbstep"
     cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
     key = argument_text(meta.key, in_notebook=in_notebook)
-    again, past = f"{command} retry {key}{cache}", f"   Original traceback: {command} show {key}{cache}"
+    again, past = f"{command} retry {key}{cache}", ""
+    if meta.error is not None and meta.error.traceback:
+        past = f"   Original traceback: {command} show {key}{cache}"
     if folder is None:
         again, past = f"delete {meta.key!r} from the cache, or step(…, refresh=True)", ""
     age = age_text(max(0.0, now - meta.created))

@@ -18,8 +18,14 @@ UNSET: Final[Any] = _Unset()
 CACHE_OPTIONS: Final = ("durability", "previews", "redact")
 WORKFLOW_OPTIONS: Final = ("cache", "name", "mode", "on_event", *POLICY_OPTIONS)
 STEP_OPTIONS: Final = ("key", "refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
+MAP_OPTIONS: Final = (*STEP_OPTIONS, "n_jobs")
 
-_HOMES: Final = {"step": STEP_OPTIONS, "create_workflow": WORKFLOW_OPTIONS, "Cache": CACHE_OPTIONS}
+_HOMES: Final = {
+    "step": STEP_OPTIONS,
+    "step.map": MAP_OPTIONS,
+    "create_workflow": WORKFLOW_OPTIONS,
+    "Cache": CACHE_OPTIONS,
+}
 
 
 def misplaced(option: str, where: str) -> TypeError:
@@ -29,6 +35,8 @@ def misplaced(option: str, where: str) -> TypeError:
     step takes no cache=; it belongs to create_workflow(…, cache=…)
     """
     homes = [home for home, options in _HOMES.items() if option in options and home != where]
+    if "step" in homes and "step.map" in homes:
+        homes.remove("step.map")
     if homes:
         return TypeError(
             f"{where} takes no {option}=; it belongs to {' or '.join(f'{h}(…, {option}=…)' for h in homes)}"
@@ -36,4 +44,6 @@ def misplaced(option: str, where: str) -> TypeError:
     known = _HOMES.get(where, WORKFLOW_OPTIONS)
     close = difflib.get_close_matches(option, known, 1)
     hint = f"did you mean {close[0]}=?" if close else f"its options: {', '.join(known)}"
+    if where == "step" and not close:
+        hint += f"; if it is an argument of your function: step(lambda: fn({option}=…), key=…)"
     return TypeError(f"{where} has no option {option}=; {hint}")

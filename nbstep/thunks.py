@@ -18,14 +18,23 @@ _PLAIN_CALLABLES: Final = (
 )  # fmt: skip
 
 
-def check_thunk(thunk: object, key: str | None) -> Thunk:
-    """The thunk itself, if it can be called (K5). A coroutine is closed first.
+def check_thunk(thunk: object, key: str | None, args: tuple[Any, ...] = ()) -> Thunk:
+    """The thunk itself, if it can be called with `args` (K5). A coroutine is closed first.
 
     Raises:
-        TypeError: It is a value, a coroutine, a Task or a Future: the work was already done or started.
+        TypeError: It is a value, a coroutine, a Task or a Future: the work was already done or started. Or the arguments
+            are in the wrong order.
     """
     if callable(thunk) and not isinstance(thunk, asyncio.Future):
+        if args and key is None and isinstance(thunk, types.FunctionType) and _takes_nothing(thunk.__code__):
+            raise TypeError(
+                f"step(fn, *args) hands its arguments to fn, and {thunk.__name__} takes none; "
+                f"a key is named: step(…, key={args[-1]!r:.60})"
+            )
         return thunk
+    if isinstance(thunk, str) and args and callable(args[0]):
+        name = getattr(args[0], "__name__", "fn")
+        raise TypeError(f"step takes the function first, and names the key: step({name}, key={thunk!r:.60})")
     where = f", key={key!r}" if key is not None else ""
     write = f"step(lambda: …{where})"
     if inspect.iscoroutine(thunk):
@@ -42,6 +51,10 @@ def check_thunk(thunk: object, key: str | None) -> Thunk:
     raise TypeError(
         f"step got a value ({type(thunk).__name__}), so the work was already done; pass the call unmade: {write}"
     )
+
+
+def _takes_nothing(code: types.CodeType) -> bool:
+    return code.co_argcount == 0 and not code.co_flags & inspect.CO_VARARGS
 
 
 def called_object(thunk: Thunk) -> bool:

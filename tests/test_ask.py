@@ -129,7 +129,12 @@ def test_k5_a_called_object_is_called_out_and_still_run() -> None:
     assert ["its thunk is a Model object" in text for text in told.findings()] == [True]
 
 
-def test_step_without_a_thunk_is_pythons_own_type_error() -> None:
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'thunk'"):
+def test_step_without_a_thunk_says_what_it_takes() -> None:
+    with pytest.raises(TypeError, match=r"step needs the function to run: step\(lambda: …, key=…\)"):
         step(key="k")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"step takes the function first, and names the key: step\(ask, key='k'\)"):
+        step("k", ask)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"<lambda> takes none; a key is named: step\(…, key='k'\)"):
+        step(lambda: 1, "k")
+    assert step(lambda *args: args, "k") == ("k",)
     assert repr(step) == "<nbstep.step: step(thunk, *args, key=…)>"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
+import pandas as pd
 import pytest
 
 from nbstep import Err, Ok, RecursiveStep, create_workflow, step
 from nbstep.events import StepAsked, StepHit
+from nbstep.keys import fill_template
 from nbstep.testing import AsyncMemoryStore, RecordingListener
 
 
@@ -94,10 +100,63 @@ def test_what_it_cannot_do_is_a_type_error_that_shows_the_way(fn: Any, store: An
         create_workflow(cache=store())(lambda step: step.map(fn, [1], key="n:{}"))
 
 
-@pytest.mark.parametrize("key", ["{}:{}", "{0}", "a", "{}:{name}", "{}{"])
+@pytest.mark.parametrize("key", ["{}:{}", "{1}", "a", "{}:{name}", "{}{", "{0[x]}"])
 def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
     with pytest.raises(ValueError, match="key="):
         create_workflow(cache={})(lambda step: step.map(abs, [1], key=key))
+
+
+def test_items_that_differ_get_keys_that_differ_and_the_same_in_every_process() -> None:
+    one = np.zeros(5000)
+    other = one.copy()
+    other[2500] = 9
+    frame = pd.DataFrame({"x": one})
+    for items in ([one, other], [frame, frame.assign(x=other)], [{"a": 1}, {"a": 2}], [{"a", "b"}, {"a", "c"}]):
+        keys = [fill_template("k:{}", item) for item in items]
+        assert len(set(keys)) == 2
+        assert all(re.fullmatch(r"k:#[0-9a-f]{16}", key) for key in keys)
+    assert fill_template("k:{}", {"a": 1, "b": 2}) == fill_template("k:{}", {"b": 2, "a": 1})
+    assert create_workflow(cache={})(lambda step: step.map(lambda a: a.sum(), [one, other], key="k:{}")) == Ok([0, 9])
+
+
+@pytest.mark.parametrize(
+    ("template", "item", "key"),
+    [
+        ("{}", "UA", "UA"), ("n:{}", 1.5, "n:1.5"), ("{:02d}:x", 3, "03:x"), ("{0}/{0}", 1, "1/1"), ("{!r}", "a", "'a'"),
+        ("{0[id]}", {"id": 7}, "7"), ("{0.year}", datetime.date(2026, 1, 2), "2026"),
+        ("{}", datetime.date(2026, 1, 2), "2026-01-02"),
+        ("{}", ("UA", 1), "('UA', 1)"), ("{{{}}}", 1, "{1}"), ("{}", np.int64(3), "3"), ("{}", Path("a/b"), "a/b"),
+    ],
+)  # fmt: skip
+def test_a_template_says_where_the_item_goes(template: str, item: Any, key: str) -> None:
+    assert fill_template(template, item) == key
+
+
+@pytest.mark.parametrize("item", [object(), threading.Lock(), abs, [object()]])
+def test_an_item_without_a_stable_text_needs_a_key_function(item: Any) -> None:
+    with pytest.raises(TypeError, match=r"cannot turn the item .* write key=lambda item"):
+        create_workflow(cache={})(lambda step: step.map(id, [item], key="k:{}"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"timeout": 1}, "timeout= needs an async thunk"), ({"refresh": "yes"}, "refresh= takes True or False"),
+        ({"n_jobs": 0}, "n_jobs=0: use"), ({"n_jobs": "x"}, "n_jobs='x': use"), ({"retries": -1}, "retries=-1"),
+        ({"tttl": 1}, "did you mean ttl="), ({"cache": {}}, "belongs to create_workflow"),
+    ],
+)  # fmt: skip
+def test_w2_wrong_options_are_refused_before_any_item_runs(options: dict[str, Any], says: str) -> None:
+    calls: list[int] = []
+    with pytest.raises((TypeError, ValueError), match=says) as caught:
+        create_workflow(cache={})(lambda step: step.map(calls.append, [1], key="n:{}", **options))
+    assert calls == []
+    assert not any("joblib" in str(entry.path) for entry in caught.traceback)
+
+
+def test_what_cannot_be_iterated_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"step\.map takes a function and items"):
+        create_workflow(cache={})(lambda step: step.map(abs, 5, key="n:{}"))
 
 
 def test_timeout_needs_an_async_thunk_here_too() -> None:

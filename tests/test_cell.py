@@ -171,6 +171,37 @@ def test_n9_the_commands_of_the_note_do_what_they_say(shell: Shell, tmp_path: Pa
         assert said in shell.good(command).text
 
 
+def test_await_of_a_plain_step_says_what_to_leave_out(shell: Shell) -> None:
+    ran = shell.run("%%workflow\nawait step(lambda: 1, key='k')")
+    assert isinstance(ran.error, TypeError)
+    assert "its thunk is not async, so step gave a plain value. Leave out `await`." in ran.text
+
+
+def test_n2_a_bug_leaves_no_result_of_an_earlier_run(shell: Shell) -> None:
+    shell.good("%%workflow --result out\nstep(lambda: 5, key='k')")
+    assert isinstance(shell.run("%%workflow --result out\nint('x')").error, ValueError)
+    assert "out" not in shell.ip.user_ns
+
+
+def test_t10_a_failure_s_secrets_stand_in_no_list(shell: Shell) -> None:
+    cell = "%%workflow\nx = step(fail, key='k', on_error='keep')"
+    shell.good("def fail():\n    raise ValueError('GET https://api.x.com/v1?api_key=SECRET123&page=2')")
+    for _ in range(2):
+        text = shell.good(cell).text
+        assert "SECRET123" not in text
+        assert "page=2" in text
+
+
+def test_a_variable_s_name_is_no_folder_by_mistake(shell: Shell, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell.good("mine = {}")
+    ran = shell.run("%%workflow --cache mine\nstep(lambda: 1, key='k')")
+    assert "write --cache $mine" in ran.text
+    assert not (tmp_path / "mine").exists()
+    shell.good("%%workflow --cache $mine\nstep(lambda: 1, key='k')")
+    assert list(shell["mine"]) == ["k"]
+
+
 def test_n1_tb_shows_the_trimmed_traceback_again(shell: Shell) -> None:
     shell.run("%%workflow\n\nstep(lambda: 1 / 0, key='k')")
     assert frames(shell.good("%tb").text) == ["Cell In[1], line 3", "Cell In[1], line 3"]
@@ -305,6 +336,13 @@ def test_a_wrong_flag_stops_the_cell_in_one_line(shell: Shell, line: str, said: 
     assert type(ran.error).__name__ == "CellStopped"
     assert said in ran.text
     assert ran.text.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"), [("--refresh", "--mode refresh"), ("--help", "%%workflow?"), ("--retry", "--retry-errors")]
+)
+def test_a_flag_by_another_name_is_told_the_right_one(shell: Shell, flag: str, meant: str) -> None:
+    assert f"has no flag {flag}; write {meant}" in shell.run(f"%%workflow {flag}\n1").text
 
 
 def test_flags_reach_the_run(shell: Shell) -> None:

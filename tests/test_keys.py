@@ -93,7 +93,7 @@ def test_k6_the_first_name_stands_as_it_is() -> None:
 def test_k6_long_text_becomes_a_short_digest() -> None:
     key = make_key("label", prompt="Say whether this is about money. " * 9)
     assert key.startswith("label:prompt=#")
-    assert len(key) == len("label:prompt=#") + 8
+    assert len(key) == len("label:prompt=#") + 16
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_k6_long_text_becomes_a_short_digest() -> None:
     [
         (1, True), (1, "1"), (True, "True"), (None, "None"), (0, False), (1.5, "1.5"), ("nan", float("nan")), ("", None),
         (b"a", "a"), ([1], (1,)), ([1], ["1"]), ([1], [True]), ([1, 2], [2, 1]), ({"a": 1}, {"a": "1"}), ({1, 2}, [1, 2]),
-        ("a:b=1", "a"), ("#16434cf2", "x" * 100), ([], {}), ([[], []], [[[]]]), (Grid(1, [0.1]), Grid(1, [0.2])),
+        ("a:b=1", "a"), ("#16434cf2a1d6b124", "x" * 100), ([], {}), ([[], []], [[[]]]), (Grid(1, [0.1]), Grid(1, [0.2])),
         (Color.RED, Color.BLUE), (np.array([1, 2]), np.array([1.0, 2.0])), (np.zeros((2, 3)), np.zeros((3, 2))),
         (np.array(["a", None], dtype=object), np.array(["a", "None"], dtype=object)),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})), (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1.0]})),

@@ -13,7 +13,7 @@ NOW = 1_700_000_000.0
 def _meta(key: str = "user:999", age_s: float = 3 * 3600.0) -> Meta:
     return Meta(
         key=key, outcome="error", created=NOW - age_s, size_bytes=900, type="httpx.HTTPStatusError", shape="", preview="",
-        error=ErrorText("httpx.HTTPStatusError", "404 Not Found", ""), signer="a1b2c3d4", trusted=True, python="3.11",
+        error=ErrorText("httpx.HTTPStatusError", "404 Not Found", "Traceback …"), signer="a1b2c3d4", trusted=True, python="3.11",
         packages={}, facts=Facts(took_s=0.4),
     )  # fmt: skip
 

@@ -42,7 +42,11 @@ def test_w2_an_unknown_option_gets_the_nearest_known() -> None:
 
 
 def test_w2_an_unknown_option_like_none_lists_all() -> None:
-    assert str(misplaced("zzz", "step")) == f"step has no option zzz=; its options: {', '.join(STEP_OPTIONS)}"
+    assert str(misplaced("zzz", "step")) == (
+        f"step has no option zzz=; its options: {', '.join(STEP_OPTIONS)}; "
+        "if it is an argument of your function: step(lambda: fn(zzz=…), key=…)"
+    )
+    assert str(misplaced("n_jobs", "step")) == "step takes no n_jobs=; it belongs to step.map(…, n_jobs=…)"
 
 
 def test_w2_the_table_is_what_the_callables_take() -> None:

@@ -188,6 +188,11 @@ class CellRunner:
         if line.cache is None:
             return late("nbstep.options").UNSET
         if not line.cache.startswith("$"):
+            if line.cache.isidentifier() and line.cache in self.shell.user_ns and not os.path.isdir(line.cache):
+                raise CellStopped(
+                    f"--cache {line.cache} would be a new folder; for the notebook's own {line.cache!r} write --cache "
+                    f"${line.cache}, for the folder --cache ./{line.cache}"
+                )
             return line.cache
         name = line.cache[1:]
         if name not in self.shell.user_ns:
@@ -238,6 +243,7 @@ class Catching:
             cell.failure = error
             result = Err(error.error if isinstance(error, StepFailed) else error)
         else:
+            self._runner.shell.user_ns.pop(self._name, None)  # an earlier result is not this cell's
             return False
         self._runner.shell.user_ns[self._name] = result
         return True

@@ -145,7 +145,15 @@ def _read(flag: str, reader: Any, text: str | None, waiting: Any) -> Any:
         raise CellStopped(str(error)) from None
 
 
+_MEANT: Final[Mapping[str, str]] = {
+    "--refresh": "--mode refresh", "--offline": "--mode offline", "--help": "%%workflow?", "-h": "%%workflow?",
+    "--name": "the name itself", "--retry": "--retry-errors",
+}  # fmt: skip
+
+
 def _unknown(flag: str) -> str:
+    if flag in _MEANT:
+        return f"%%workflow has no flag {flag}; write {_MEANT[flag]}"
     close = difflib.get_close_matches(flag, _FLAGS, 1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"%%workflow has no flag {flag}; {hint}known: {', '.join(_FLAGS)}"

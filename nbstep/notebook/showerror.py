@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import IPython
 
+from nbstep.notebook import late
 from nbstep.notebook.tracebacks import trim
 
 _IPYTHON: Final = os.path.dirname(os.path.abspath(IPython.__file__)) + os.sep
@@ -51,6 +52,8 @@ class ErrorDisplay:
             error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
             if self._active and isinstance(error, BaseException):
                 trim(error, self._owned)
+                if self._in_run():
+                    late("nbstep.runs.state").explain_await(error)
                 if not args and not kwargs.get("exception_only") and self._in_run() and _has_group(error):
                     return self._show_group(error)
         except Exception:  # noqa: BLE001 - an untrimmed traceback is better than none

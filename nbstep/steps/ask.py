@@ -17,7 +17,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Options
-from nbstep.steps.take import take_step
+from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
 
 
@@ -37,11 +37,19 @@ def ask(
     __tracebackhide__ = True
     if key is not None:
         key = check_key(key)
-    thunk = check_thunk(thunk, key)
+    thunk = check_thunk(thunk, key, args)
+    run = current_run()
+    checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+
+
+def _checked(
+    run: Run, options: dict[str, Any], *, refresh: Any = False, retries: Any = 0, timeout: Any = None, on_error: Any
+) -> Options:
+    __tracebackhide__ = True
     for option in options:
         if option not in POLICY_OPTIONS:
             raise misplaced(option, "step")
-    run = current_run()
     policy = with_changes(run.policy, policy_changes(options)) if options else run.policy
     if not isinstance(refresh, bool):
         raise TypeError(f"refresh= takes True or False, got {refresh!r}")
@@ -50,18 +58,20 @@ def ask(
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
     timeout_s = to_seconds(timeout, "timeout")
-    checked = Options(policy, refresh, retries, timeout_s, on_error == "keep")
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+    return Options(policy, refresh, retries, timeout_s, on_error == "keep")
 
 
 def ask_all(
-    caller: FrameType, fn: Any, items: Iterable[Any], options: dict[str, Any], *, key: Any, n_jobs: int, on_error: Any
+    caller: FrameType, fn: Any, items: Iterable[Any], options: dict[str, Any], *, key: Any, n_jobs: Any, on_error: Any
 ) -> list[Any]:
     """Takes one step for each item, on threads."""
     __tracebackhide__ = True
-    check_map(fn, on_error, current_run())
+    run = current_run()
+    check_map(fn, items, n_jobs, run)
     own = {name: options[name] for name in ("refresh", "retries", "timeout") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
+    if _checked(run, policy, **own, on_error=on_error).timeout_s is not None:
+        raise timeout_needs_async()
 
     def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
         return ask(caller, fn, (item,), policy, key=item_key, on_error="keep", **own)

@@ -1,4 +1,4 @@
-"""`step`: the function that everything is about, and its `map` and `key`; `asking` does the work."""
+"""`step`: the function that everything is about, and its `map` and `key`; `ask` does the work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nbstep.durations import Duration
 
 T = TypeVar("T")
+_MISSING: Final = object()
 
 
 class Step:
@@ -40,7 +41,7 @@ class Step:
     def __call__(self, thunk: Callable[..., T], *args: Any, key: str | None = ..., **options: Any) -> T: ...
     def __call__(
         self,
-        thunk: Callable[..., Any],
+        thunk: Any = _MISSING,
         *args: Any,
         key: str | None = None,
         refresh: bool = False,
@@ -70,6 +71,8 @@ class Step:
             Exception: What the thunk raised, now or when it was kept.
         """
         __tracebackhide__ = True
+        if thunk is _MISSING:
+            raise TypeError("step needs the function to run: step(lambda: …, key=…), or step(fn, argument, key=…)")
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return _asking().ask(
             caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nbstep.cache.redaction import redact_text
 from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.notes import error_line, kept_error_note, one_line
@@ -26,7 +27,10 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     run, meta, now = call.run, use.hit.meta, call.run.clock()
     if call.outer is not None and call.key is not None:
         call.outer.used.append(call.key)
-    error_text = None if meta.error is None else one_line(f"{meta.error.type.rpartition('.')[2]}: {meta.error.message}")
+    error_text = None
+    if meta.error is not None:
+        kind = "" if meta.facts.returned else f"{meta.error.type.rpartition('.')[2]}: "
+        error_text = one_line(kind + meta.error.message)
     run.tell(
         StepHit(
             run.id, call.step, meta.key, meta.outcome, now, meta.created, meta.facts.took_s, meta.size_bytes,
@@ -63,6 +67,7 @@ def fail(call: Call, raised: BaseException, took_s: float, size_bytes: int | Non
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
+    text = redact_text(text)  # the step list is saved with the notebook
     run = call.run
     run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text))
     if call.key is not None and size_bytes is not None:

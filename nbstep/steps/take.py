@@ -43,9 +43,7 @@ def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], op
         )  # fmt: skip
     certain = surely_awaitable(thunk)
     if options.timeout_s is not None and not certain:
-        raise TypeError(
-            "timeout= needs an async thunk: a plain one cannot be stopped; give your client its own time-out"
-        )
+        raise timeout_needs_async()
     if certain or (key is not None and run.cache is not None and run.cache.is_async):
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting)
@@ -56,6 +54,11 @@ def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], op
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting, given.prepared)
     return given
+
+
+def timeout_needs_async() -> TypeError:
+    """The error for a time-out of a plain thunk."""
+    return TypeError("timeout= needs an async thunk: a plain one cannot be stopped; give your client its own time-out")
 
 
 async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
