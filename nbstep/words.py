@@ -6,6 +6,7 @@ step list) passes them through `shown` or `shown_lines` first: what remains is p
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
@@ -15,6 +16,7 @@ from nbstep.events import Outcome
 Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
 _NAMED_KEYS: Final = 5
+_NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲", "untrusted": "?"}
 
 
@@ -50,6 +52,16 @@ def shown_lines(text: str) -> str:
     """
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(shown(line.expandtabs(4)) for line in lines)
+
+
+def natural_order(text: str) -> tuple[tuple[str, float], ...]:
+    """A sorting key that reads numbers as numbers.
+
+    >>> sorted(["page:10", "page:9", "lr=0.2", "lr=0.05"], key=natural_order)
+    ['lr=0.05', 'lr=0.2', 'page:9', 'page:10']
+    """
+    parts = _NUMBER.split(text[:500].lower())
+    return tuple((part, -1.0) if at % 2 == 0 else ("", float(part[:18])) for at, part in enumerate(parts))
 
 
 def text_width(text: str) -> int:

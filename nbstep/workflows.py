@@ -95,11 +95,11 @@ class Workflow:
         return as_cache(self._cache)
 
     def __call__(self, body: Callable[..., Any], **misplaced: Any) -> Any:
-        """Runs `body(step)`, or `body(step, deps)` if it takes two positional parameters (W1).
+        """Runs `body(step)`, or `body(step, deps)` if it takes two positional parameters.
 
         Returns:
             `Ok(value)` or `Err(error)`; for an `async def` body an awaitable of that. `Err` exactly when a step's failure left
-            the body (W3).
+            the body.
 
         Raises:
             TypeError: `body` is not callable, or options were given here that belong to `create_workflow`.
@@ -195,7 +195,7 @@ def create_workflow(
     on_drift: OnDrift = UNSET,
     **misplaced: Any,
 ) -> Workflow:
-    """Makes a workflow (W1).
+    """Makes a workflow.
 
     Args:
         deps: Handed to bodies that take two parameters; a plain dict may be read by attribute too.

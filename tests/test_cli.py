@@ -130,6 +130,11 @@ def test_a_reader_that_has_enough_is_no_error(project: Path, cache: Cache) -> No
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_python_m_nbstep_is_the_command(project: Path) -> None:
+    said = subprocess.run([sys.executable, "-m", "nbstep", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"nbstep {__version__}\n"
+
+
 def test_version(project: Path) -> None:
     assert nbstep("--version", cwd=project).stdout == f"nbstep {__version__}\n"
 

@@ -208,6 +208,20 @@ def test_e2_an_err_that_came_out_of_an_inner_step_is_kept_under_its_key_only() -
         assert set(cache) == {"inner"}
 
 
+def test_e6_a_failed_refetch_says_how_the_good_value_comes_back() -> None:
+    told = RecordingListener()
+    clock = SettableClock()
+    cache = Cache({})
+    cache.clock = clock
+    workflow = create_workflow(cache=cache, on_event=told)
+    workflow(lambda step: step(lambda: 7, key="k"))
+    clock.advance(3600)
+    workflow(lambda step: step(lambda: 1 / 0, key="k", refresh=True)).error
+    assert told.findings() == ["k: its last good value, kept 1 h ago, is in the trash; cache.undo('k') brings it back"]
+    cache.undo("k")
+    assert cache.get("k") == 7
+
+
 def test_e5_a_retry_around_a_step_is_told_at_the_first_replay() -> None:
     def body(step: Any) -> Any:
         for attempt in range(2):

@@ -22,14 +22,13 @@ from nbstep.cache.records import Hit, Meta
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.runs import log as runlog
 from nbstep.runs.log import Usage
-from nbstep.words import Status, plural, shown, status_of
+from nbstep.words import Status, natural_order, plural, shown, status_of
 
 T = TypeVar("T")
 
 NOTHING_KEPT: Final = "Nothing kept yet. A step with a key appears here when it has run."
 
 _WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
-_DIGITS: Final = re.compile(r"(\d+)")
 _MESSAGE_CHARS: Final = 300
 
 
@@ -135,12 +134,6 @@ def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
     return sorted(
         (row_of(meta, usage.get(key)) for key, meta in by_key.items()), key=lambda row: natural_order(row.label)
     )
-
-
-def natural_order(text: str) -> tuple[tuple[str, int], ...]:
-    """A sorting key that reads numbers as numbers."""
-    parts = _DIGITS.split(text.lower())
-    return tuple((part, -1) if at % 2 == 0 else ("", int(part[:18])) for at, part in enumerate(parts))
 
 
 Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +22,7 @@ from nbstep.notebook.steprows import (
     words_of,
 )
 from nbstep.notebook.stepstyle import STYLE
-from nbstep.words import fit, plural, shown, text_width
+from nbstep.words import fit, natural_order, plural, shown, text_width
 
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
 HTML_BEGIN: Final = "<!--nbstep steps-->"
@@ -150,7 +149,7 @@ def saved_of(state: StepList, now: float) -> str:
     said = [(_ended_word(row), row) for row in rows]
     name = f"{shown(state.name)}: " if state.name else ""
     lines = [f"{name}{plural(len(rows), 'step')}"]
-    said.sort(key=lambda pair: _natural(pair[1].label))
+    said.sort(key=lambda pair: natural_order(pair[1].label))
     alone = [(word, row.label) for word, row in said if word != "ok" or len(said) <= FOLD_ABOVE]
     folds = fold_labels((row.label for word, row in said if word == "ok"), FOLD_ABOVE) if len(said) > FOLD_ABOVE else []
     alone += [("ok", f"{prefix} ×{len(at)}" if len(at) > 1 else prefix) for prefix, at in folds]
@@ -162,9 +161,3 @@ def _ended_word(row: Row) -> str:
     if row.state in ("failed", "failed (cached)"):
         return "failed"
     return "ok" if row.call.phase == "done" else "open"
-
-
-def _natural(label: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which `user:9` comes before `user:10`."""
-    parts = re.split(r"(\d+)", label[:500])
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)

@@ -313,6 +313,8 @@ def _age(row: Row, now: float) -> str:
         return age_range(now - row.youngest, now - row.oldest) if row.folded else age_text(max(0.0, now - row.oldest))
     if row.folded:
         return "new" if row.state == "ran" else ""
+    if row.state == "failed" and row.call.key and row.size_bytes is None:
+        return "not kept"
     return row.call.reason or "" if row.state in ("ran", "ended later", "failed", "running") and row.call.key else ""
 
 

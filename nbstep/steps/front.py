@@ -18,7 +18,7 @@ _MISSING: Final = object()
 class Step:
     """`step(thunk, *args, key=…)`: runs the thunk once and keeps its value, or its error, under the key.
 
-    The same object everywhere: it uses the active run, so code moves from a cell into a module unchanged (W5).
+    The same object everywhere: it uses the active run, so code moves from a cell into a module unchanged.
     """
 
     @staticmethod
@@ -57,8 +57,9 @@ class Step:
             *args: Its positional arguments.
             key: What the result is kept under; None keeps nothing.
             refresh: Run again even if there is an entry.
-            retries: How many more attempts a failure that may pass gets; only the last outcome is kept.
-            timeout: For each attempt of an async thunk; passing it raises `StepTimeout`, never kept.
+            retries: How many more attempts a failure gets, with growing pauses; only the last outcome is kept. Not retried: a
+                program error such as NameError, and an HTTP status that will not change by itself, such as 404.
+            timeout: For each attempt of an async thunk; passing it raises `StepTimeout`, which is never kept.
             on_error: "keep" hands back `Ok(value)` or `Err(error)` instead of raising.
             **options: The policy: ttl, error_ttl, cache_errors, stale_if_error, on_drift; see `create_workflow`.
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.drift.code import source_text
+from nbstep.durations import age_text
 from nbstep.errors import NbstepError
-from nbstep.notes import error_line
+from nbstep.notes import argument_text, error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
@@ -50,7 +51,22 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     if isinstance(kept, NotKept):
         run.find("not-stored", key, f"{key} was not kept: {kept.why}")
         return None
+    if isinstance(result, Err) and why.old is not None:
+        age = age_text(max(0.0, run.clock() - why.old.meta.created))
+        run.find(
+            "replaced", key, f"{key}: its last good value, kept {age}, is in the trash; {_undo(call)} brings it back"
+        )
     return kept.meta.size_bytes
+
+
+def _undo(call: Call) -> str:
+    folder, in_notebook = call.run.command_folder(), call.run.place.cell is not None
+    if folder is None:
+        return f"cache.undo({call.key!r})"
+    words = ["%nbstep" if in_notebook else "nbstep", "undo", argument_text(call.key or "", in_notebook=in_notebook)]
+    if folder:
+        words += ["--cache", argument_text(folder, in_notebook=in_notebook)]
+    return " ".join(words)
 
 
 def still_kept(call: Call, error: Any) -> bool:
