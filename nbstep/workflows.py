@@ -19,6 +19,7 @@ from nbstep.runs.hooks import active_run, set_ambient_run
 from nbstep.runs.state import Run, explain_await
 from nbstep.settings import Mode
 from nbstep.steps.front import Step, step
+from nbstep.tracebacks import trim
 
 __all__ = [
     "Deps",
@@ -155,6 +156,8 @@ def _failed(run: Run, error: BaseException) -> Err[Any]:
     owned = run.owns(error)
     if not owned:
         explain_await(error)
+    else:
+        trim(error, run.owns)
     run.close(error)
     if not owned or not isinstance(error, Exception):
         raise error
@@ -167,7 +170,11 @@ def _label(run: Run) -> str:
 
 
 def _takes_deps(body: Callable[..., Any], *, given: bool) -> bool:
-    """Whether the body has a second positional parameter; without deps, one with a default keeps it."""
+    """Whether the body has a second positional parameter; without deps, one with a default keeps it.
+
+    Raises:
+        TypeError: It takes no positional parameter at all.
+    """
     try:
         parameters = list(inspect.signature(body).parameters.values())
     except (TypeError, ValueError):
@@ -175,7 +182,10 @@ def _takes_deps(body: Callable[..., Any], *, given: bool) -> bool:
     positional = [p for p in parameters if p.kind in _POSITIONAL]
     if len(positional) >= 2:
         return given or positional[1].default is inspect.Parameter.empty
-    return any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    if not positional and not takes_any:
+        raise TypeError("the body of a workflow takes step: workflow(lambda step: …), or def body(step): …")
+    return takes_any
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

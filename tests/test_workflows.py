@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,26 @@ def test_w1_deps_are_the_caller_s_own_dict() -> None:
     assert deps.keys() == {"get", "added"}
     with pytest.raises(AttributeError, match="deps has no 'seen'; it has get, added"):
         workflow(lambda step, deps: deps.seen)
+
+
+def test_w1_a_body_that_does_not_take_step_is_told() -> None:
+    with pytest.raises(TypeError, match=r"the body of a workflow takes step: workflow\(lambda step: …\)"):
+        create_workflow(cache=None)(lambda: 3)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_w4_the_traceback_of_a_failure_has_the_user_s_frames(asynchronous: bool) -> None:
+    def fail() -> None:
+        raise LookupError("gone")
+
+    async def body(step: Any) -> Any:
+        return step(fail, key="k")
+
+    workflow = create_workflow(cache={})
+    for frames in (["<lambda>", "fail"], ["<lambda>"]):
+        result = asyncio.run(workflow(body)) if asynchronous else workflow(lambda step: step(fail, key="k"))
+        shown = [frame.name for frame in traceback.extract_tb(result.error.__traceback__)]
+        assert shown == ["body" if asynchronous else name for name in frames[:1]] + frames[1:]
 
 
 def test_w1_deps_that_are_no_plain_dict_are_passed_as_given() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import IPython
 
 from nbstep.notebook import late
-from nbstep.notebook.tracebacks import trim
+from nbstep.tracebacks import trim
 
 _IPYTHON: Final = os.path.dirname(os.path.abspath(IPython.__file__)) + os.sep
 _log: Final = logging.getLogger("nbstep")

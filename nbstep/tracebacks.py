@@ -11,9 +11,7 @@ from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
 
-import nbstep
-
-_OURS: Final = os.path.dirname(os.path.abspath(nbstep.__file__)) + os.sep
+_OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
 _ANYWHERE: Final = (KeyboardInterrupt, asyncio.CancelledError)
@@ -30,7 +28,7 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
     for one in _chain(error):
         if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
             # Not by assignment: some exceptions are frozen dataclasses.
-            one.with_traceback(_without_ours(one.__traceback__))
+            one.with_traceback(_without_ours(one.__traceback__, isinstance(one, _ANYWHERE)))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -57,20 +55,21 @@ def _is_our_bug(error: BaseException) -> bool:
     return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
 
 
-def _without_ours(first: TracebackType) -> TracebackType | None:
+def _without_ours(first: TracebackType, anywhere: bool) -> TracebackType | None:
     """The rest; None where a task ran a step that was kept, and none of the user's code."""
     entries: list[TracebackType] = []
     entry: TracebackType | None = first
     while entry is not None:
         entries.append(entry)
         entry = entry.tb_next
-    kept = _kept(entries)
+    kept = _kept(entries, anywhere)
     for one, following in zip_longest(kept, kept[1:]):
         one.tb_next = following
     return kept[0] if kept else None
 
 
-def _kept(entries: list[TracebackType]) -> list[TracebackType]:
+def _kept(entries: list[TracebackType], anywhere: bool) -> list[TracebackType]:
+    """The entries to show; `anywhere` says that it hit whatever ran just then, machinery under our frames included."""
     kept: list[TracebackType] = []
     # Frames of the standard library or joblib after one of ours: dropped too if the next frame is ours again.
     between: list[TracebackType] = []
@@ -84,7 +83,7 @@ def _kept(entries: list[TracebackType]) -> list[TracebackType]:
         else:
             kept += [*between, entry]
             after_ours, between = False, []
-    return kept + between
+    return kept if anywhere else kept + between
 
 
 def _is_ours(code: CodeType) -> bool:
