@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.records import Facts, Kept, LookUp, NotKept
+from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
@@ -17,10 +18,8 @@ from nbstep.project import place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
 
-T = TypeVar("T")
 
-
-class Cache:
+class Cache(Upkeep):
     """The kept entries of one place.
 
     Over a sync store (disk, memory, a mapping, an object with plain methods) every method gives its result; over an async
@@ -196,9 +195,6 @@ class Cache:
 
     def __bool__(self) -> bool:
         return True  # an empty cache is a cache
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
-        return coroutine if self.is_async else run_now(coroutine)
 
     def _only_sync(self, what: str) -> None:
         if self.is_async:

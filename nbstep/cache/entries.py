@@ -37,7 +37,7 @@ class Entries:
         self._durability = durability
         self._keeper = Keeper(previews, redact)
         self._lock = threading.Lock()
-        self._heads: dict[str, tuple[tuple[int, ...], entry.Head | None]] = {}
+        self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
 
     async def look_up(self, key: str) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
@@ -72,7 +72,7 @@ class Entries:
             meta, content = self._keeper.prepare(key, result, facts, self.clock())
             parts = entry.encode(meta, content, signing_key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
-            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or _new_batch())
+            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
             return NotKept(self._keeper.why_not(error, self.store.place))
         size = sum(len(part) for part in parts)
@@ -109,7 +109,7 @@ class Entries:
 
     async def delete_many(self, keys: list[str]) -> int:
         """Moves the entries of these keys to the trash, as one batch."""
-        removed = await self.store.remove(list(dict.fromkeys(keys)), _new_batch())
+        removed = await self.store.remove(list(dict.fromkeys(keys)), new_batch())
         if removed:
             emit(CacheChanged(self.store.place, "deleted", tuple(removed)))
         return len(removed)
@@ -122,7 +122,7 @@ class Entries:
     async def clear(self) -> int:
         """Moves everything to the trash."""
         keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
-        count = await self.store.remove_all(_new_batch())
+        count = await self.store.remove_all(new_batch())
         if count:
             emit(CacheChanged(self.store.place, "deleted", keys))
         return count
@@ -146,7 +146,7 @@ class Entries:
 
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
-        spots = await self.store.restore(key if key is None else checked_key(key), _new_batch())
+        spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
         heads = [head for spot in spots if (head := await self._head(spot)) is not None]
         keys = list(dict.fromkeys(head.meta.key for head in heads))
         if keys:
@@ -183,19 +183,21 @@ class Entries:
 
     async def _head(self, spot: Spot) -> entry.Head | None:
         """The header at a spot, None where there is none that can be read; remembered as long as the spot's stamp stays."""
-        if spot.stamp is not None:
+        key = trust.signing_key()
+        stamp = None if spot.stamp is None else (key.id, *spot.stamp)
+        if stamp is not None:
             with self._lock:
                 known = self._heads.get(spot.address)
-            if known is not None and known[0] == spot.stamp:
+            if known is not None and known[0] == stamp:
                 return known[1]
         try:
             document = await self.store.open_spot(spot)
-            head = None if document is None else entry.read_head(document, trust.signing_key(), self.clock())
+            head = None if document is None else entry.read_head(document, key, self.clock())
         except (Unreadable, OSError, ValueError):
             head = None
-        if spot.stamp is not None:
+        if stamp is not None:
             with self._lock:
-                self._heads[spot.address] = (spot.stamp, head)
+                self._heads[spot.address] = (stamp, head)
         return head
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
@@ -218,7 +220,10 @@ def _check_usable(head: entry.Head, key: str) -> None:
 
 def _untrusted(signer: str) -> Miss:
     shown = signer if re.fullmatch(r"[0-9a-f]{8}", signer) else "of an unknown form"
-    why = f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it"
+    why = (
+        f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it, "
+        "or accept it: `nbstep trust`"
+    )
     return Miss("untrusted", why)
 
 
@@ -227,7 +232,8 @@ def _reason(place: str, verb: str, error: Exception) -> str:
     return f"{place} could not {verb} it: {type(error).__name__}: {text}"
 
 
-def _new_batch() -> str:
+def new_batch() -> str:
+    """A name for what goes to the trash together."""
     return os.urandom(12).hex()
 
 

@@ -33,6 +33,7 @@ from nbstep.commands.listing import (
 )  # fmt: skip
 from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
+from nbstep.commands.trusting import accept_entries
 from nbstep.errors import NbstepError
 from nbstep.project import place_text
 from nbstep.result import Ok
@@ -55,11 +56,11 @@ def run_command(
     """
     screen = screen or Screen()
     try:
-        verb, arguments, folder = parse_command(command, VERBS, screen)
+        verb, arguments = parse_command(command, VERBS, screen)
         if verb.name == "help":
             return _help_outcome(arguments, screen)
-        if folder is not None:
-            cache = Cache(_named_cache(folder))
+        if arguments.folder is not None:
+            cache = Cache(_named_cache(arguments.folder))
         elif cache is None and not screen.notebook and not _project_has_cache():
             return _no_cache_here(verb, arguments)
         cache = cache or project_cache()
@@ -215,6 +216,15 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb("clear", "", "delete every entry", clear),
         Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1),
         Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1),
+        Verb(
+            "trust",
+            "[DIR|KEY|GLOB]",
+            "accept entries that others signed; --rotate makes a new key of your own",
+            accept_entries,
+            most=1,
+            options=("--key-file FILE", "--rotate", "-y"),
+            takes_folder=True,
+        ),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )

@@ -92,6 +92,10 @@ class Store(Protocol):
         """Moves all entries under `keys` to the trash; returns the keys that had any."""
         ...
 
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        ...
+
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         ...

@@ -115,6 +115,10 @@ class DiskStore:
                     removed[key] = None
         return [key for key in keys if key in removed]
 
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        return [spot for spot in spots if (path := self._own(spot)) is not None and self._trash.take(path, batch)]
+
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         return sum(self._trash.take(path, batch) for _, path in self._all())
@@ -158,6 +162,13 @@ class DiskStore:
 
     def _path(self, name: str) -> Path:
         return self._entries / name[:2] / name
+
+    def _own(self, spot: Spot) -> Path | None:
+        """The file at a spot; None for a name that is not ours, or behind a link."""
+        if not _ENTRY.fullmatch(spot.address):
+            return None
+        path = self._path(spot.address)
+        return path if files.is_own_folder(path.parent, self.directory) else None
 
     def _shard(self, shard: str) -> Iterator[tuple[str, Path]]:
         folder = self._entries / shard

@@ -119,6 +119,11 @@ class MappingStore:
             removed.append(key)
         return removed
 
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        removed = set(await self.remove([spot.address for spot in spots], batch))
+        return [spot for spot in spots if spot.address in removed]
+
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; then calls the user's `clear`, where there is one. Returns how many there were."""
         keys = [spot.address for spot in await self.spots()]
