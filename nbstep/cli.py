@@ -1,6 +1,7 @@
 """The command `nbstep`: the verbs of `%nbstep` in a shell, without a kernel.
 
-Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage.
+Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage (its text goes to stderr). Those of `verify` are bits: 1 an
+entry is corrupt, 2 one is untrusted, 4 one is unreadable.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"nbstep {nbstep.__version__}")
             return 0
         outcome = run_command(words, screen=_screen())
-        print(outcome.text, file=sys.stderr if outcome.exit_code == 2 else sys.stdout, flush=True)
+        print(outcome.text, file=sys.stderr if outcome.wrong_usage else sys.stdout, flush=True)
     except BrokenPipeError:  # the reader (`| head`) has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -208,7 +208,7 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
 def test_wrong_usage_is_one_line_that_says_what_to_write(
     run: Callable[..., CommandOutcome], command: str, expected: str
 ) -> None:
-    assert run(command) == CommandOutcome(expected, exit_code=2)
+    assert run(command) == CommandOutcome(expected, exit_code=2, wrong_usage=True)
 
 
 def test_a_bad_duration_is_wrong_usage(run: Callable[..., CommandOutcome]) -> None:

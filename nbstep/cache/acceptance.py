@@ -12,6 +12,7 @@ from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Document, Spot, Store
 from nbstep.stores.disk import key_digest
+from nbstep.words import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ async def offer(store: Store, pattern: str, own: SigningKey, signed_by: SigningK
             continue
         if found.meta.trusted:
             mine.add(found.meta.key)
-        elif found.meta.key == pattern or fnmatch.fnmatchcase(found.meta.key, pattern):
+        elif names(pattern, found.meta.key):
             theirs.append(found)
     newest: dict[str, Offered] = {}
     for offered in sorted(theirs, key=lambda offered: offered.meta.created):
@@ -109,6 +110,11 @@ async def accept(
             keys.append(one.meta.key)
     tell(offered.size_bytes, offered.size_bytes)
     return Accepted(tuple(keys), tuple(refused))
+
+
+def names(pattern: str, key: str) -> bool:
+    """Whether `pattern` is this key, the key as shown, or a glob for it."""
+    return pattern in (key, shown(key)) or fnmatch.fnmatchcase(key, pattern)
 
 
 def check_binding(spot: Spot, meta: Meta) -> None:

@@ -1,4 +1,4 @@
-"""What a cache can do for its own upkeep: accept what others signed, replace the key."""
+"""What a cache can do for its own upkeep: accept what others signed, replace the key, verify."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from nbstep.cache import acceptance, trust
+from nbstep.cache import acceptance, trust, verification
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.entries import Entries, new_batch
 from nbstep.cache.trust import Rotation
@@ -72,6 +72,19 @@ class Upkeep:
             KeyFileError: There is no key file of your own to replace.
         """
         return self._run(self._rotate_key(progress or _tell_nobody))
+
+    def verify(self, pattern: str = "*", *, progress: Progress | None = None) -> Any:
+        """Reads every byte of the entries under keys that match a glob, and checks it; unpickles and changes nothing.
+
+        Returns:
+            A `Verification`: `bits` is 1 where an entry is corrupt, 2 where one is untrusted, 4 where one is unreadable,
+            added up; `bad` are those entries.
+        """
+        entries = self._entries
+        checks = verification.verify(
+            entries.store, pattern, trust.signing_key(), entries.clock(), progress or _tell_nobody
+        )
+        return self._run(checks)
 
     async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
         signed_by = None if key_file is None else trust.read_key_file(Path(key_file))

@@ -21,15 +21,17 @@ class CommandOutcome:
 
     Attributes:
         text: For the terminal or the cell's output.
-        exit_code: 0 done, 1 nothing matched or it failed, 2 wrong usage.
+        exit_code: 0 done, 1 nothing matched or it failed, 2 wrong usage; of `verify` the bits of what it found.
         opens_panel: The cache whose panel the notebook shows instead of the text.
         binds: A name for the notebook's namespace and its value (`show KEY --as NAME`).
+        wrong_usage: The command could not be understood; the text says what to write.
     """
 
     text: str
     exit_code: int = 0
     opens_panel: Cache | None = None
     binds: tuple[str, Any] | None = None
+    wrong_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

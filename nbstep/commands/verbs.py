@@ -34,6 +34,7 @@ from nbstep.commands.listing import (
 from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.trusting import accept_entries
+from nbstep.commands.verifying import verify
 from nbstep.errors import NbstepError
 from nbstep.project import place_text
 from nbstep.result import Ok
@@ -66,7 +67,7 @@ def run_command(
         cache = cache or project_cache()
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
-        return CommandOutcome(str(error), exit_code=2)
+        return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
     except (NbstepError, OSError) as error:
         return CommandOutcome(shown(str(error)), exit_code=1)
 
@@ -224,6 +225,13 @@ VERBS: Final[Mapping[str, Verb]] = {
             most=1,
             options=("--key-file FILE", "--rotate", "-y"),
             takes_folder=True,
+        ),
+        Verb(
+            "verify",
+            "[KEY|GLOB]",
+            "read and check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
+            verify,
+            most=1,
         ),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),

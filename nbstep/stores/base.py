@@ -39,11 +39,13 @@ class Spot:
         address: The store's own name for it; no two entries share one.
         signer: Short id of the signer, where the address tells it.
         stamp: Changes whenever the entry does; None where the store cannot tell.
+        size_bytes: Of the whole entry; 0 where the store cannot tell without reading it.
     """
 
     address: str
     signer: str | None = None
     stamp: tuple[int, ...] | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class DiskStore:
             except OSError:
                 continue  # deleted meanwhile
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            found.append(Spot(name, signer=name[65:], stamp=stamp))
+            found.append(Spot(name, signer=name[65:], stamp=stamp, size_bytes=status.st_size))
         return found
 
     async def trashed(self, key: str) -> bool:
