@@ -14,7 +14,7 @@ from nbstep.cache.records import Facts
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import VERBS, CommandOutcome, run_command
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
-from nbstep.runs.log import Recorder, runs_directory
+from nbstep.runlog import Recorder, runs_directory
 from nbstep.stores.base import run_now
 
 NOTEBOOK = Screen(width=100, notebook=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
-from nbstep.runs import log as runlog
 from nbstep.words import keys_text, plural, shown
 
 

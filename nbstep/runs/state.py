@@ -24,7 +24,7 @@ from nbstep.settings import Mode
 
 if TYPE_CHECKING:
     from nbstep.cache import Cache
-    from nbstep.runs.log import Recorder
+    from nbstep.runlog import Recorder
 
 _log: Final = logging.getLogger("nbstep")
 # An endless run remembers this many of the exceptions that its steps raised: they hold their frames, and frames hold data.
@@ -107,7 +107,7 @@ class Run:
         """Tells that the run begins; everything it does later is told to the run log too."""
         self.started = self.clock()
         if self.cache is not None and self.cache.directory is not None:
-            runlog = importlib.import_module("nbstep.runs.log")  # with the first run, not with `import nbstep`
+            runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
             self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory))
         cache_place = None if self.cache is None else self.cache.place
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place))
