@@ -125,12 +125,13 @@ class Run:
         """The number of the next step, from 0."""
         return next(self._numbers)
 
-    def find(self, kind: str, key: str | None, text: str) -> None:
-        """Tells a finding, once for each kind and text."""
+    def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
+        """Tells a finding, once for each kind and text; with `once` only the first of its kind."""
+        told = (kind, "" if once else text)
         with self._lock:
-            if (kind, text) in self._found:
+            if told in self._found:
                 return
-            self._found.add((kind, text))
+            self._found.add(told)
         if not self._is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))

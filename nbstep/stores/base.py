@@ -14,6 +14,10 @@ Part: TypeAlias = bytes | bytearray | memoryview
 FAMILY: Final = b"NBSTEP"  # how entries of every version of the format begin
 
 
+class NoRoom(OSError):  # noqa: N818 - the name says what happened
+    """An entry does not fit: the disk, or the cache by its own limit, would be full."""
+
+
 class Document(Protocol):
     """One entry's bytes, open for reading: what was found stays readable even if the entry is deleted meanwhile."""
 
@@ -108,6 +112,14 @@ class Store(Protocol):
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
+        ...
+
+    async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
+        """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
+        ...
+
+    async def evicted(self, key: str) -> bool:
+        """Whether the last entry of `key` was evicted."""
         ...
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
