@@ -1,6 +1,7 @@
 """The command `nbstep`: the verbs of `%nbstep` in a shell, without a kernel.
 
-Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage.
+Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage (its text goes to stderr). Those of `verify` are bits: 1 an
+entry is corrupt, 2 one is untrusted, 4 one is unreadable.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import io
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
+from typing import TextIO
 
 import nbstep
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
+from nbstep.durations import size_text
 
 _UNCUT = 100_000
 
@@ -36,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"nbstep {nbstep.__version__}")
             return 0
         outcome = run_command(words, screen=_screen())
-        print(outcome.text, file=sys.stderr if outcome.exit_code == 2 else sys.stdout, flush=True)
+        print(outcome.text, file=sys.stderr if outcome.wrong_usage else sys.stdout, flush=True)
     except BrokenPipeError:  # the reader (`| head`) has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -49,7 +53,37 @@ def _screen() -> Screen:
     """The terminal's width and colours; a pipe gets whole lines without colour."""
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal or os.environ.get("COLUMNS") else _UNCUT
-    return Screen(width=width, colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    ask = _ask if terminal and sys.stdin is not None and sys.stdin.isatty() else None
+    return Screen(width=width, colour=colour, ask=ask, tell=Progress(sys.stderr) if sys.stderr.isatty() else None)
+
+
+def _ask(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+class Progress:
+    """One line of a terminal that says how far long work is; it appears after half a second and goes when all is done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._began = self._told = time.monotonic()
+        self._shows = False
+
+    def __call__(self, work: str, done: int, total: int) -> None:
+        """Takes the bytes done and the bytes in all."""
+        now = time.monotonic()
+        if done >= total:
+            self._began = now
+            if self._shows:
+                self._shows = False
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
+        elif now - self._began > 0.5 and now - self._told > 0.1:
+            self._told, self._shows = now, True
+            self._stream.write(f"\r\x1b[K{work} {size_text(done)} of {size_text(total)}, {done * 100 // total} %")
+            self._stream.flush()
 
 
 if __name__ == "__main__":

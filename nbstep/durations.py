@@ -12,6 +12,7 @@ Duration: TypeAlias = float | int | timedelta | str
 
 _UNIT_S: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])\s*")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B|[KMGT]|)", re.IGNORECASE)
 
 
 def to_seconds(value: Duration | None, option: str) -> float | None:
@@ -54,6 +55,34 @@ def _parse(text: str, option: str) -> float:
     if at == 0 or at < len(text):
         raise ValueError(f'{option}={text!r} is no duration; write for example "30s", "15m", "2h30m" or "7d"')
     return total
+
+
+def to_bytes(value: int | str, option: str) -> int:
+    """Bytes of a size given as a number or as text such as `"2 GB"`; KB is 1,000 bytes, KiB 1,024.
+
+    Args:
+        value: The size.
+        option: The option's name, for the message.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: The text cannot be read, or the size is not above 0.
+
+    >>> to_bytes("2 GB", "max_bytes"), to_bytes("1.5MiB", "max_bytes"), to_bytes(5000, "max_bytes")
+    (2000000000, 1572864, 5000)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f'{option}= takes bytes or text like "2 GB"; got {value!r}')
+    if isinstance(value, str):
+        size = _SIZE.fullmatch(value.strip())
+        if size is None:
+            raise ValueError(f'{option}={value!r} is no size; write for example "500 MB" or "2 GB"')
+        unit = size[2].upper()
+        power = "KMGT".find(unit[:1]) + 1 if unit.rstrip("B") else 0
+        value = int(float(size[1]) * (1024 if "I" in unit else 1000) ** power)
+    if value <= 0:
+        raise ValueError(f"{option}= takes a size above 0; got {value!r}")
+    return value
 
 
 def duration_text(seconds: float) -> str:

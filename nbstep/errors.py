@@ -9,7 +9,8 @@
     ├── DriftError        on_drift="error", and the code changed
     ├── CellStopped       a notebook cell cannot start: its %%workflow line, or the name `step`
     ├── StepTimeout       a step took longer than its timeout=        (also a TimeoutError)
-    └── CacheDirectoryError   a cache directory cannot be created or written  (also an OSError)
+    ├── CacheDirectoryError   a cache directory cannot be created or written  (also an OSError)
+    └── KeyFileError      a file cannot serve as signing key          (also an OSError)
 
 Wrong arguments are plain `TypeError` and `ValueError`, as everywhere in Python.
 """
@@ -88,3 +89,7 @@ class StepTimeout(NbstepError, TimeoutError):  # noqa: N818
 
 class CacheDirectoryError(NbstepError, OSError):
     """A cache directory cannot be created or written."""
+
+
+class KeyFileError(NbstepError, OSError):
+    """A file cannot serve as signing key, or the key in it cannot be replaced."""

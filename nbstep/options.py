@@ -15,7 +15,7 @@ class _Unset:
 
 UNSET: Final[Any] = _Unset()
 
-CACHE_OPTIONS: Final = ("durability", "previews", "redact")
+CACHE_OPTIONS: Final = ("max_bytes", "durability", "previews", "redact")
 WORKFLOW_OPTIONS: Final = ("cache", "name", "mode", "on_event", *POLICY_OPTIONS)
 STEP_OPTIONS: Final = ("key", "refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
 MAP_OPTIONS: Final = (*STEP_OPTIONS, "n_jobs")

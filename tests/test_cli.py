@@ -106,6 +106,30 @@ def run_in_terminal(project: Path, **env: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_trust_asks_at_a_terminal(project: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    import pty  # not on Windows
+
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(project / "another"))  # now the entries are another user's
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "nbstep.cli", "trust"]
+    process = subprocess.Popen(
+        command, cwd=project, env=environment(TERM="xterm"), stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    os.write(controller, f"{answer}\n".encode())
+    said = b""
+    try:
+        while chunk := os.read(controller, 65536):
+            said += chunk
+    except OSError:  # how Linux reports the end of a terminal
+        pass
+    os.close(controller)
+    assert (process.wait(60), b"run code as you" in said) == (0 if answer == "y" else 1, True)
+    assert (b"Accepted 2 entries" in said, b"Nothing was changed." in said) == (answer == "y", answer != "y")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
 def test_a_terminal_gets_colour_unless_it_wants_none(project: Path) -> None:
     from test_commands import keep_error
 

@@ -14,7 +14,7 @@ from nbstep.cache.records import Facts
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import VERBS, CommandOutcome, run_command
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
-from nbstep.runs.log import Recorder, runs_directory
+from nbstep.runlog import Recorder, runs_directory
 from nbstep.stores.base import run_now
 
 NOTEBOOK = Screen(width=100, notebook=True)
@@ -208,7 +208,7 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
 def test_wrong_usage_is_one_line_that_says_what_to_write(
     run: Callable[..., CommandOutcome], command: str, expected: str
 ) -> None:
-    assert run(command) == CommandOutcome(expected, exit_code=2)
+    assert run(command) == CommandOutcome(expected, exit_code=2, wrong_usage=True)
 
 
 def test_a_bad_duration_is_wrong_usage(run: Callable[..., CommandOutcome]) -> None:

@@ -7,7 +7,7 @@ from sample_rows import NOW, a_meta
 from nbstep.cache.records import ErrorText, Facts
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.events import Place
-from nbstep.runs.log import Usage
+from nbstep.runlog import Usage
 
 FACTS = Facts(
     took_s=0.4, ttl_s=7200.0, workflow="churn", place=Place("churn.ipynb", 3, 2), source="lambda: f(1)", uses=("raw",)

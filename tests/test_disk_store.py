@@ -17,8 +17,8 @@ import pytest
 
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files
-from nbstep.stores.base import run_now
-from nbstep.stores.disk import DiskStore, NoRoom, key_digest
+from nbstep.stores.base import NoRoom, run_now
+from nbstep.stores.disk import DiskStore, key_digest
 
 ME, OTHER = "0" * 8, "1" * 8
 DAY_NS = 24 * 3600 * 1_000_000_000
@@ -265,13 +265,13 @@ def test_a_delete_by_another_process_is_seen(store: DiskStore, tmp_path: Path) -
 
 
 def test_c6_the_last_bytes_of_a_disk_stay_free_and_the_trash_goes_first(tmp_path: Path) -> None:
-    free = files.free_bytes(tmp_path)
-    if free is None:
+    room = files.disk_room(tmp_path)
+    if room is None:
         pytest.skip("this file system does not tell how much is free")
     roomy = DiskStore(tmp_path / "c")
     put(roomy, "old", b"x")
     run_now(roomy.remove(["old"], "b"))
-    tight = DiskStore(tmp_path / "c", keep_free_bytes=2 * free)
+    tight = DiskStore(tmp_path / "c", keep_free_bytes=2 * room.free_bytes)
     with pytest.raises(NoRoom, match="free"):
         put(tight, "k", b"x")
     assert run_now(tight.trash()).entries == 0

@@ -11,7 +11,8 @@ import pytest
 import nbstep
 
 PUBLIC = [
-    "Cache", "CacheDirectoryError", "CachedError", "DriftError", "Err", "KeyCollision", "NbstepError", "OfflineMiss", "Ok",
+    "Cache", "CacheDirectoryError", "CachedError", "DriftError", "Err", "KeyCollision", "KeyFileError", "NbstepError",
+    "OfflineMiss", "Ok",
     "RecursiveStep", "Result", "StepFailed", "StepTimeout", "Workflow", "__version__", "create_workflow", "panel", "step",
     "transient",
 ]  # fmt: skip

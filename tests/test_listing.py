@@ -16,7 +16,7 @@ from nbstep.commands.listing import (
     rows_of,
     totals_text,
 )  # fmt: skip
-from nbstep.runs.log import Usage
+from nbstep.runlog import Usage
 
 ROWS = [a_row("user:1"), a_row("user:10", type="pandas.DataFrame"), a_failure(), a_row("page [x]", last_used=NOW)]
 

@@ -30,7 +30,7 @@ from nbclient.exceptions import DeadKernelError
 
 from nbstep import Cache
 from nbstep.cache import trust
-from nbstep.runs.log import LoggedStep, read_runs
+from nbstep.runlog import LoggedStep, read_runs
 
 pytestmark = pytest.mark.kernel
 

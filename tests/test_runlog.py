@@ -11,7 +11,7 @@ import pytest
 
 from nbstep import create_workflow
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
-from nbstep.runs.log import KEPT_RUNS, LoggedStep, Recorder, Usage, last_run, read_runs, runs_directory, usage
+from nbstep.runlog import KEPT_RUNS, LoggedStep, Recorder, Usage, last_run, read_runs, runs_directory, usage
 
 HERE = Place("churn.ipynb", 3, 1)
 

@@ -12,6 +12,7 @@ import pytest
 
 from nbstep import events
 from nbstep.cache import trust
+from nbstep.errors import KeyFileError
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="file modes and links of POSIX")
 
@@ -59,8 +60,6 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
     named = tmp_path / "team.key"
     named.write_bytes(b"k" * 40)
     assert ring(tmp_path, NBSTEP_SIGNING_KEY_FILE=str(named)).key().secret == b"k" * 40
-    missing = tmp_path / "volume" / "new.key"
-    assert ring(tmp_path, NBSTEP_SIGNING_KEY_FILE=str(missing)).key().secret == missing.read_bytes()
 
 
 def test_the_environment_is_the_inherited_one_not_what_a_project_sets_later(tmp_path: Path) -> None:
@@ -74,13 +73,34 @@ def test_the_environment_is_the_inherited_one_not_what_a_project_sets_later(tmp_
     assert subprocess.check_output([sys.executable, "-c", code], env=environ).strip() == b"False"
 
 
-@pytest.mark.parametrize("spoil", ["relative", "short", "folder", "link", "unwritable"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "relative",
+        "missing",
+        "named short",
+        "named folder",
+        "short",
+        "folder",
+        "link",
+        "unwritable",
+        "others write",
+        "foreign",
+    ],
+)
 @needs_posix
 def test_a_key_that_cannot_be_used_gives_one_in_memory_and_one_finding(tmp_path: Path, spoil: str) -> None:
     environ: dict[str, str] = {}
     path = tmp_path / "data" / "nbstep" / "signing_key"
     if spoil == "relative":
         environ["NBSTEP_SIGNING_KEY_FILE"] = "some.key"
+    elif spoil.startswith("named") or spoil == "missing":
+        named = tmp_path / "team.key"
+        environ["NBSTEP_SIGNING_KEY_FILE"] = str(named)
+        if spoil == "named short":
+            named.write_bytes(b"x" * 31)
+        elif spoil == "named folder":
+            named.mkdir()
     elif spoil == "unwritable":
         (tmp_path / "data").write_text("a file where a folder should be")
     else:
@@ -89,6 +109,14 @@ def test_a_key_that_cannot_be_used_gives_one_in_memory_and_one_finding(tmp_path:
             path.write_bytes(b"x")
         elif spoil == "folder":
             path.mkdir()
+        elif spoil == "others write":
+            path.write_bytes(b"x" * 32)
+            path.chmod(0o666)
+        elif spoil == "foreign":
+            path.write_bytes(b"x" * 32)
+            if os.geteuid() != 0:
+                pytest.skip("only root can give a file to somebody else")
+            os.chown(path, 12345, 12345)
         else:
             (tmp_path / "elsewhere").write_bytes(b"x" * 32)
             path.symlink_to(tmp_path / "elsewhere")
@@ -100,7 +128,15 @@ def test_a_key_that_cannot_be_used_gives_one_in_memory_and_one_finding(tmp_path:
     finally:
         stop()
     assert [type(event) for event in told] == [events.Finding]
-    assert "NBSTEP_SIGNING_KEY_FILE" in told[0].text  # type: ignore[union-attr]
+    text: str = told[0].text  # type: ignore[union-attr]
+    assert "NBSTEP_SIGNING_KEY_FILE" in text
+    assert {
+        "relative": "no absolute path", "missing": "no such file", "named short": "fewer than 32 bytes",
+        "named folder": "no regular file", "short": "fewer than 32 bytes", "folder": "no regular file", "link": "symbolic links",
+        "unwritable": "Not a directory", "others write": "others can write", "foreign": "belongs to somebody else",
+    }[spoil] in text  # fmt: skip
+    assert keys.problem() is not None
+    assert not (tmp_path / "team.key").is_file() or spoil == "named short"
 
 
 def test_a_signature_holds_for_its_purpose_its_parts_and_its_key_only() -> None:
@@ -121,3 +157,67 @@ def test_the_place_follows_jupyters_rules(tmp_path: Path) -> None:
     )
     if sys.platform == "linux":
         assert trust.KeyRing({"HOME": "/h"}).path() == Path("/h/.local/share/jupyter/nbstep/signing_key")
+
+
+@needs_posix
+def test_a_home_that_cannot_be_written_still_gives_the_key_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "nbstep" / "signing_key"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"k" * 32)
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        keys = ring(tmp_path)
+        assert (keys.key().secret, keys.problem()) == (b"k" * 32, None)
+    finally:
+        path.parent.chmod(0o700)
+
+
+@needs_posix
+def test_a_team_may_share_a_key_by_group_and_by_link(tmp_path: Path) -> None:
+    real = tmp_path / "team.key"
+    real.write_bytes(b"t" * 32)
+    real.chmod(0o440)
+    (tmp_path / "link.key").symlink_to(real)
+    keys = ring(tmp_path, NBSTEP_SIGNING_KEY_FILE=str(tmp_path / "link.key"))
+    assert (keys.key().secret, keys.named, keys.problem()) == (b"t" * 32, True, None)
+    assert stat.S_IMODE(real.stat().st_mode) == 0o440
+    with pytest.raises(KeyFileError, match="whoever keeps that file"):
+        keys.rotate()
+    assert real.read_bytes() == b"t" * 32
+
+
+def test_rotate_makes_a_new_key_and_keeps_the_old_file_by_its_id(tmp_path: Path) -> None:
+    keys = ring(tmp_path)
+    old = keys.key()
+    rotation = keys.rotate()
+    assert rotation.kept_in == keys.path().with_name(f"signing_key.{old.id}")
+    assert (rotation.kept_in.read_bytes(), keys.path().read_bytes()) == (old.secret, rotation.new.secret)
+    assert keys.key() == rotation.new == ring(tmp_path).key()
+    assert sorted(os.listdir(keys.path().parent)) == ["signing_key", f"signing_key.{old.id}"]
+
+
+def test_rotate_by_a_process_that_does_not_know_of_another_rotation_loses_no_key(tmp_path: Path) -> None:
+    here, there = ring(tmp_path), ring(tmp_path)
+    first = there.key()
+    here.key()
+    second = here.rotate().new
+    with pytest.raises(KeyFileError, match="another process"):
+        there.rotate()
+    files = {path.read_bytes() for path in here.path().parent.iterdir()}
+    assert files == {first.secret, second.secret}
+    assert here.path().read_bytes() == second.secret
+
+
+def test_rotate_that_cannot_write_leaves_the_key_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ring(tmp_path)
+    old = keys.key()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as then:
+        then.setattr(os, "write", full)
+        with pytest.raises(KeyFileError, match="No space left"):
+            keys.rotate()
+    assert keys.key() == old == ring(tmp_path).key()

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nbstep.cache.entries import Durability, Entries, checked_key
+from nbstep.cache.limit import Limit
 from nbstep.cache.records import Facts, Kept, LookUp, NotKept
+from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
+from nbstep.durations import to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
 from nbstep.project import place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
 
-T = TypeVar("T")
 
-
-class Cache:
+class Cache(Upkeep):
     """The kept entries of one place.
 
     Over a sync store (disk, memory, a mapping, an object with plain methods) every method gives its result; over an async
@@ -29,6 +30,8 @@ class Cache:
     Args:
         where: A path, a URL (`"memory:"`), a `MutableMapping`, an object with get, set, has and delete, or another
             `Cache`. Left out: the project's cache.
+        max_bytes: How much it may take, trash included, as bytes or as text like `"2 GB"`; to make room, the trash is
+            emptied, then the least recently used entries go. None is no limit.
         durability: `"auto"` makes an entry survive a power failure where its thunk ran longer than ten seconds.
         previews: Whether the beginning of each value is kept as text, for the panel.
         redact: Takes every text before it is written to an entry's header; for secrets that the built-in rules miss.
@@ -48,6 +51,7 @@ class Cache:
         self,
         where: Any = None,
         *,
+        max_bytes: int | str | None = None,
         durability: Durability = "auto",
         previews: bool = True,
         redact: Callable[[str], str] | None = None,
@@ -62,7 +66,8 @@ class Cache:
             store = where._entries.store
         else:
             store = open_store(where)
-        self._entries = Entries(store, durability, previews, redact)
+        limit = None if max_bytes is None else Limit(to_bytes(max_bytes, "max_bytes"))
+        self._entries = Entries(store, durability, previews, redact, limit)
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -196,9 +201,6 @@ class Cache:
 
     def __bool__(self) -> bool:
         return True  # an empty cache is a cache
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
-        return coroutine if self.is_async else run_now(coroutine)
 
     def _only_sync(self, what: str) -> None:
         if self.is_async:

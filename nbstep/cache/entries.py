@@ -13,13 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from nbstep import runlog
 from nbstep.cache import entry, trust
 from nbstep.cache.keeping import Keeper
+from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, emit
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Spot, Store, TrashTotals
+from nbstep.stores.base import NoRoom, Spot, Store, TrashTotals
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
@@ -30,14 +32,20 @@ class Entries:
     """The entries of one store, with the options of a `Cache`."""
 
     def __init__(
-        self, store: Store, durability: Durability, previews: bool, redact: Callable[[str], str] | None
+        self,
+        store: Store,
+        durability: Durability,
+        previews: bool,
+        redact: Callable[[str], str] | None,
+        limit: Limit | None = None,
     ) -> None:
         self.store = store
         self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
+        self._limit = limit
         self._lock = threading.Lock()
-        self._heads: dict[str, tuple[tuple[int, ...], entry.Head | None]] = {}
+        self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
 
     async def look_up(self, key: str) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
@@ -52,6 +60,8 @@ class Entries:
             return Miss(problem.reason, problem.detail)
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             return Miss("unreadable", _reason(self.store.place, "read", error))
+        if self._limit is not None:
+            self._limit.used(key, self.clock())
         return Hit(head.meta, lambda: self._keeper.load(document, head))
 
     async def keep(
@@ -71,11 +81,16 @@ class Entries:
             signing_key = trust.signing_key()
             meta, content = self._keeper.prepare(key, result, facts, self.clock())
             parts = entry.encode(meta, content, signing_key)
+            size = sum(len(part) for part in parts)
+            if self._limit is not None:
+                await self._make_room(self._limit, size)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
-            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or _new_batch())
+            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
-            return NotKept(self._keeper.why_not(error, self.store.place))
-        size = sum(len(part) for part in parts)
+            kind = "no-room" if isinstance(error, NoRoom) else "not-stored"
+            return NotKept(self._keeper.why_not(error, self.store.place), kind)
+        if self._limit is not None:
+            self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
         return Kept(entry.published(meta, signing_key.id, size))
 
@@ -109,7 +124,7 @@ class Entries:
 
     async def delete_many(self, keys: list[str]) -> int:
         """Moves the entries of these keys to the trash, as one batch."""
-        removed = await self.store.remove(list(dict.fromkeys(keys)), _new_batch())
+        removed = await self.store.remove(list(dict.fromkeys(keys)), new_batch())
         if removed:
             emit(CacheChanged(self.store.place, "deleted", tuple(removed)))
         return len(removed)
@@ -122,7 +137,7 @@ class Entries:
     async def clear(self) -> int:
         """Moves everything to the trash."""
         keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
-        count = await self.store.remove_all(_new_batch())
+        count = await self.store.remove_all(new_batch())
         if count:
             emit(CacheChanged(self.store.place, "deleted", keys))
         return count
@@ -133,12 +148,17 @@ class Entries:
 
     async def entries(self) -> list[Meta]:
         """The metadata of all entries, oldest first."""
+        metas = [meta for _, meta in await self.listed() if meta is not None]
+        return sorted(metas, key=lambda meta: (meta.created, meta.key))
+
+    async def listed(self) -> list[tuple[Spot, Meta | None]]:
+        """Where entries stand, each with its metadata, None where its header cannot be read."""
         spots = await self.store.spots()
-        metas = [head.meta for spot in spots if (head := await self._head(spot)) is not None]
+        found = [(spot, None if (head := await self._head(spot)) is None else head.meta) for spot in spots]
         with self._lock:
             known = {spot.address for spot in spots}
             self._heads = {address: head for address, head in self._heads.items() if address in known}
-        return sorted(metas, key=lambda meta: (meta.created, meta.key))
+        return found
 
     async def errors(self) -> list[Meta]:
         """The metadata of entries that keep an error."""
@@ -146,7 +166,7 @@ class Entries:
 
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
-        spots = await self.store.restore(key if key is None else checked_key(key), _new_batch())
+        spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
         heads = [head for spot in spots if (head := await self._head(spot)) is not None]
         keys = list(dict.fromkeys(head.meta.key for head in heads))
         if keys:
@@ -181,28 +201,69 @@ class Entries:
         """Removes what waits in the trash for good."""
         return await self.store.empty_trash()
 
+    async def uses(self) -> list[Use]:
+        """Every entry with the time it was last used, by the run log and by this process."""
+        now = self.clock()
+        directory = self.store.directory
+        logged = {} if directory is None else {key: use.last_used for key, use in runlog.usage(directory).items()}
+        ours = {} if self._limit is None else self._limit.uses
+        return [
+            use_of(spot, meta, now, 0.0 if meta is None else max(logged.get(meta.key, 0.0), ours.get(meta.key, 0.0)))
+            for spot, meta in await self.listed()
+        ]
+
+    async def _make_room(self, limit: Limit, size: int) -> None:
+        limit.check(size)
+        if limit.surely_holds(size):
+            return
+        if await limit.excess(self, size) <= 0:
+            return
+        await self.store.empty_trash()
+        excess = await limit.excess(self, size)
+        if excess <= 0:
+            return
+        chosen = choose(await self.uses(), excess, limit.wish(excess), self.clock())
+        if chosen is None:
+            raise limit.full(size)
+        keys = tuple(dict.fromkeys(use.key for use in chosen if use.key is not None))
+        await self.store.evict([use.spot for use in chosen], keys)
+        await limit.excess(self, size)
+        emit(CacheChanged(self.store.place, "deleted", keys))
+
+    async def held_bytes(self) -> int:
+        """What entries and trash take, without reading a header where the store tells sizes."""
+        spots = await self.store.spots()
+        untold = any(not spot.size_bytes for spot in spots)
+        sizes = [meta.size_bytes for _, meta in await self.listed() if meta is not None] if untold else []
+        held = sum(sizes) if untold else sum(spot.size_bytes for spot in spots)
+        return held + (await self.store.trash()).size_bytes
+
     async def _head(self, spot: Spot) -> entry.Head | None:
         """The header at a spot, None where there is none that can be read; remembered as long as the spot's stamp stays."""
-        if spot.stamp is not None:
+        key = trust.signing_key()
+        stamp = None if spot.stamp is None else (key.id, *spot.stamp)
+        if stamp is not None:
             with self._lock:
                 known = self._heads.get(spot.address)
-            if known is not None and known[0] == spot.stamp:
+            if known is not None and known[0] == stamp:
                 return known[1]
         try:
             document = await self.store.open_spot(spot)
-            head = None if document is None else entry.read_head(document, trust.signing_key(), self.clock())
+            head = None if document is None else entry.read_head(document, key, self.clock())
         except (Unreadable, OSError, ValueError):
             head = None
-        if spot.stamp is not None:
+        if stamp is not None:
             with self._lock:
-                self._heads[spot.address] = (spot.stamp, head)
+                self._heads[spot.address] = (stamp, head)
         return head
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
         strangers = await self.store.strangers(key, signer)
         if strangers:
             return _untrusted(strangers[0])
-        return Miss("deleted" if await self.store.trashed(key) else "new")
+        if await self.store.trashed(key):
+            return Miss("deleted")
+        return Miss("evicted" if await self.store.evicted(key) else "new")
 
 
 def _check_usable(head: entry.Head, key: str) -> None:
@@ -218,7 +279,10 @@ def _check_usable(head: entry.Head, key: str) -> None:
 
 def _untrusted(signer: str) -> Miss:
     shown = signer if re.fullmatch(r"[0-9a-f]{8}", signer) else "of an unknown form"
-    why = f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it"
+    why = (
+        f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it, "
+        "or accept it: `nbstep trust`"
+    )
     return Miss("untrusted", why)
 
 
@@ -227,7 +291,8 @@ def _reason(place: str, verb: str, error: Exception) -> str:
     return f"{place} could not {verb} it: {type(error).__name__}: {text}"
 
 
-def _new_batch() -> str:
+def new_batch() -> str:
+    """A name for what goes to the trash together."""
     return os.urandom(12).hex()
 
 

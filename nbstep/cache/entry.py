@@ -15,7 +15,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.trust import SigningKey
@@ -100,10 +100,14 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
         "buffers": [[len(buffer), _digest(buffer)] for buffer in content.buffers],
         **_ALGORITHMS,
     }
-    prefix_and_header = sign_header(fields, key)
-    parts: list[Part] = [prefix_and_header, content.stream]
-    at = len(prefix_and_header) + len(content.stream)
-    for buffer in content.buffers:
+    return lay_out(sign_header(fields, key), content.stream, content.buffers)
+
+
+def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list[Part]:
+    """The whole entry as parts to write one after the other."""
+    parts: list[Part] = [signed_header, stream]
+    at = len(signed_header) + len(stream)
+    for buffer in buffers:
         pad = -at % PAGE
         parts += [bytes(pad), buffer]
         at += pad + len(buffer)
@@ -123,49 +127,67 @@ def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
     return signed + key.sign("entry:v1", signed)
 
 
+@dataclass(frozen=True, slots=True)
+class SignedHeader:
+    """An entry's beginning as it was read, once: what is said of it later is said of these bytes."""
+
+    signed: bytes
+    mac: bytes
+    fields: Mapping[str, Any]
+
+
 def read_head(document: Document, key: SigningKey, now: float) -> Head:
-    """Reads and checks an entry's header; unpickles nothing.
-
-    An entry of another signer is read as well, with `meta.trusted` False: its text is to be shown with care, its payload
-    must not be loaded.
-
-    Args:
-        document: The entry.
-        key: The user's key.
-        now: Seconds since the epoch; a later `created` counts as now.
-
-    Raises:
-        Unreadable: It is no entry, damaged, or of another format.
-    """
-    signed, mac = _read_signed(document)
-    trusted = key.verifies("entry:v1", signed, mac)
-    try:
-        fields = json.loads(signed[_PREFIX_BYTES:])
-        head = _read_fields(fields, trusted, len(signed) + len(mac), document.size_bytes, now)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable("unreadable", f"its header is damaged ({error})") from None
-    if not trusted and head.meta.signer == key.id:
-        raise Unreadable(
-            "unreadable", "its signature does not match: the entry is damaged, or somebody else changed it"
-        )
-    last = head.sections[-1]
-    if trusted and last.at + last.size != document.size_bytes:
-        raise Unreadable("unreadable", f"it has {document.size_bytes:,} bytes instead of {last.at + last.size:,}")
-    return head
+    """Reads and checks an entry's header; unpickles nothing. See `head_of`."""
+    return head_of(read_header(document), key, document.size_bytes, now)
 
 
-def read_fields(document: Document) -> tuple[dict[str, Any], int]:
-    """The raw header and where the payload begins, whoever signed it; for re-signing.
+def read_header(document: Document) -> SignedHeader:
+    """The raw header, whoever signed it.
 
     Raises:
         Unreadable: It is no entry.
     """
     signed, mac = _read_signed(document)
     try:
-        fields = json.loads(signed[_PREFIX_BYTES:])
+        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:]))
     except (ValueError, RecursionError) as error:
         raise Unreadable("unreadable", f"its header is damaged ({error})") from None
-    return cast("dict[str, Any]", fields), len(signed) + len(mac)
+
+
+def head_of(header: SignedHeader, key: SigningKey, size_bytes: int, now: float) -> Head:
+    """What a header says, checked.
+
+    An entry of another signer is read as well, with `meta.trusted` False: its text is to be shown with care, its payload
+    must not be loaded.
+
+    Args:
+        header: The header.
+        key: The user's key.
+        size_bytes: Of the whole entry.
+        now: Seconds since the epoch; a later `created` counts as now.
+
+    Raises:
+        Unreadable: It is damaged, or of another format.
+    """
+    trusted = key.verifies("entry:v1", header.signed, header.mac)
+    try:
+        head = _read_fields(header.fields, trusted, len(header.signed) + len(header.mac), size_bytes, now)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Unreadable("unreadable", f"its header is damaged ({error})") from None
+    if not trusted and head.meta.signer == key.id:
+        raise Unreadable(
+            "unreadable", "its signature does not match: the entry is damaged, or somebody else changed it"
+        )
+    if trusted:
+        check_length(head)
+    return head
+
+
+def check_length(head: Head) -> None:
+    """Raises `Unreadable` where an entry does not end where its header says."""
+    last = head.sections[-1]
+    if last.at + last.size != head.meta.size_bytes:
+        raise Unreadable("unreadable", f"it has {head.meta.size_bytes:,} bytes instead of {last.at + last.size:,}")
 
 
 def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview]]:
@@ -174,6 +196,7 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
     Raises:
         Unreadable: They are damaged.
     """
+    check_length(head)
     stream_section, *buffer_sections = head.sections
     stream = document.read(stream_section.at, stream_section.size)
     if _digest(stream) != stream_section.digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from nbstep.events import Outcome, Place, Reason
 
@@ -113,9 +113,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class NotKept:
-    """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected."""
+    """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected.
+
+    `kind` is "no-room" where the disk or the cache's own limit is the cause: what helps one step helps all.
+    """
 
     why: str
+    kind: Literal["not-stored", "no-room"] = "not-stored"
 
 
 class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss

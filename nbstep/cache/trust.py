@@ -9,22 +9,26 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
-import importlib
 import os
-import stat
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nbstep.cache.keyfile import (
+    KEY_BYTES,
+    create_secret,
+    data_directory,
+    key_id,
+    read_secret,
+    replace_secret,
+    set_aside,
+)
+from nbstep.errors import KeyFileError
 from nbstep.events import Finding, emit
 from nbstep.project import place_text
-from nbstep.stores.files import make_private
 
-KEY_BYTES: Final = 32
-_KEY_BYTES_AT_MOST: Final = 64 * 1024
 _NAMED_BY: Final = "NBSTEP_SIGNING_KEY_FILE"
 _READ: Final = (
     _NAMED_BY,
@@ -53,7 +57,7 @@ class SigningKey:
     @property
     def id(self) -> str:
         """Eight hex characters that tell keys apart and reveal nothing of them."""
-        return hashlib.sha256(self.secret).hexdigest()[:8]
+        return key_id(self.secret)
 
     def sign(self, purpose: str, *parts: bytes) -> bytes:
         """HMAC-SHA256 over `parts`; what is signed for one purpose does not verify for another."""
@@ -68,6 +72,15 @@ class SigningKey:
         return hmac.compare_digest(self.sign(purpose, *parts), mac)
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A key that took another's place; `kept_in` is the file that still holds the old one."""
+
+    old: SigningKey
+    new: SigningKey
+    kept_in: Path
+
+
 class KeyRing:
     """Opens the user's key at first use and keeps it for the life of the process.
 
@@ -79,6 +92,17 @@ class KeyRing:
         self._environ = {name: environ[name] for name in _READ if environ.get(name)}
         self._lock = threading.Lock()
         self._key: SigningKey | None = None
+        self._problem: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the environment names the key's file: then it is somebody's to keep, not ours to make or replace."""
+        return _NAMED_BY in self._environ
+
+    def problem(self) -> str | None:
+        """Why the key is in this process's memory only; None where it is kept in its file."""
+        self.key()
+        return self._problem
 
     def key(self) -> SigningKey:
         """The user's key; a new one in memory, with one finding, where the file cannot be used."""
@@ -95,25 +119,59 @@ class KeyRing:
         """
         named = self._environ.get(_NAMED_BY)
         if not named:
-            return _data_directory(self._environ) / "nbstep" / "signing_key"
+            return data_directory(self._environ) / "nbstep" / "signing_key"
         if not os.path.isabs(named):
             raise ValueError(f"{_NAMED_BY}={named!r} is no absolute path")
         return Path(named)
 
+    def rotate(self) -> Rotation:
+        """Makes a new key; the file of the old one stays beside it, named by its id.
+
+        Processes that run already go on with the old key.
+
+        Raises:
+            KeyFileError: The key is in memory only, or its file is not ours to replace.
+        """
+        with self._lock:
+            old = self._key = self._key or self._open()
+            if self._problem is not None:
+                raise KeyFileError(f"there is no key to replace: {self._problem}")
+            path = self.path()
+            if self.named:
+                raise KeyFileError(
+                    f"{_NAMED_BY} names the key, {place_text(path)}: whoever keeps that file replaces it"
+                )
+            try:
+                kept = set_aside(path, old.secret)
+                self._key = SigningKey(replace_secret(path, kept))
+            except OSError as error:
+                raise KeyFileError(f"{place_text(path)} cannot be replaced: {error.strerror or error}") from error
+            return Rotation(old, self._key, kept)
+
     def _open(self) -> SigningKey:
         try:
             path = self.path()
-            named = _NAMED_BY in self._environ
-            secret = _read(path, follow=named)
-            return SigningKey(_create(path, follow=named) if secret is None else secret)
+            secret = read_secret(path, named=self.named)
+            if secret is None and self.named:
+                raise FileNotFoundError(errno.ENOENT, f"{_NAMED_BY}={str(path)!r}: there is no such file")
+            return SigningKey(create_secret(path) if secret is None else secret)
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            text = f"the signing key cannot be used ({why}): what is kept now will be recomputed by the next kernel"
-            emit(Finding(None, None, "signing-key", f"{text}; set {_NAMED_BY} to a file that can be written"))
+            self._problem = getattr(error, "strerror", None) or str(error)
+            fix = f"{_NAMED_BY} may name another one, a file of {KEY_BYTES} random bytes, by its absolute path"
+            text = (
+                f"the signing key cannot be used ({self._problem}): this process uses one of its own, "
+                f"what it keeps will be recomputed by the next; {fix}"
+            )
+            emit(Finding(None, None, "signing-key", text))
             return SigningKey(os.urandom(KEY_BYTES))
 
 
 _ring = KeyRing(os.environ)
+
+
+def key_ring() -> KeyRing:
+    """The keys of the user who runs this process."""
+    return _ring
 
 
 def signing_key() -> SigningKey:
@@ -121,65 +179,16 @@ def signing_key() -> SigningKey:
     return _ring.key()
 
 
-def _data_directory(environ: Mapping[str, str]) -> Path:
-    """Jupyter's data directory, by Jupyter's rules; `import jupyter_core` would take longer than everything else here."""
-    if environ.get("JUPYTER_DATA_DIR"):
-        return Path(environ["JUPYTER_DATA_DIR"])
-    if environ.get("JUPYTER_PLATFORM_DIRS", "").lower() not in {"", "0", "no", "n", "false", "off", "0.0"}:
-        return Path(importlib.import_module("jupyter_core.paths").jupyter_data_dir())
-    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
-    if sys.platform == "darwin":
-        return home / "Library" / "Jupyter"
-    if sys.platform == "win32":
-        return Path(environ["APPDATA"]) / "jupyter" if environ.get("APPDATA") else home / ".jupyter" / "data"
-    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "jupyter"
+def read_key_file(path: Path) -> SigningKey:
+    """The key in a file that the user names.
 
-
-def _read(path: Path, *, follow: bool) -> bytes | None:
-    """The key in `path`; None where there is no such file."""
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    Raises:
+        KeyFileError: It cannot be read, or is none.
+    """
     try:
-        fd = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
-    except FileNotFoundError:
-        return None
-    try:
-        status = os.fstat(fd)
-        shown = place_text(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, f"{shown} is no regular file")
-        if hasattr(os, "geteuid") and status.st_uid not in {0, os.geteuid()}:
-            raise OSError(errno.EPERM, f"{shown} belongs to somebody else")
-        secret = os.read(fd, _KEY_BYTES_AT_MOST)
-        if len(secret) < KEY_BYTES:
-            raise OSError(errno.EINVAL, f"{shown} holds fewer than {KEY_BYTES} bytes")
-        if not follow and hasattr(os, "fchmod") and status.st_mode & 0o077:
-            os.fchmod(fd, 0o600)
-        return secret
-    finally:
-        os.close(fd)
-
-
-def _create(path: Path, *, follow: bool) -> bytes:
-    """Makes a new key; of several processes that do so at once, the first one's key is the key of all."""
-    make_private(path.parent)
-    temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    fd = os.open(temp, flags, 0o600)
-    try:
-        try:
-            os.write(fd, os.urandom(KEY_BYTES))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        try:
-            os.link(temp, path)
-        except FileExistsError:
-            pass
-        except (OSError, NotImplementedError):  # a file system without links: the last of two writers wins
-            os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
-    secret = _read(path, follow=follow)
+        secret = read_secret(path, named=True)
+    except OSError as error:
+        raise KeyFileError(f"{place_text(path)} cannot be used as a key: {error.strerror or error}") from error
     if secret is None:
-        raise OSError(errno.ENOENT, f"{place_text(path)} vanished")
-    return secret
+        raise KeyFileError(f"{place_text(path)} cannot be used as a key: there is no such file")
+    return SigningKey(secret)

@@ -10,7 +10,7 @@ from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Place
-from nbstep.runs.log import Usage
+from nbstep.runlog import Usage
 from nbstep.words import MARKS, Status, plural, shown, shown_lines
 
 

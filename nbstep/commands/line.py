@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.where import cache_folder
 from nbstep.commands.tables import Screen
 from nbstep.words import shown
 
@@ -19,32 +21,54 @@ class CommandOutcome:
 
     Attributes:
         text: For the terminal or the cell's output.
-        exit_code: 0 done, 1 nothing matched or it failed, 2 wrong usage.
+        exit_code: 0 done, 1 nothing matched or it failed, 2 wrong usage; of `verify` the bits of what it found.
         opens_panel: The cache whose panel the notebook shows instead of the text.
         binds: A name for the notebook's namespace and its value (`show KEY --as NAME`).
+        wrong_usage: The command could not be understood; the text says what to write.
     """
 
     text: str
     exit_code: int = 0
     opens_panel: Cache | None = None
     binds: tuple[str, Any] | None = None
+    wrong_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What stands behind a verb."""
+    """What stands behind a verb: its words, its options with what stands behind each, and the folder of the cache, if named."""
 
     words: tuple[str, ...] = ()
-    as_json: bool = False
-    as_name: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    folder: str | None = None
 
+    @property
+    def as_json(self) -> bool:
+        """`--json`."""
+        return "--json" in self.options
+
+    @property
+    def as_name(self) -> str | None:
+        """`--as NAME`."""
+        return self.options.get("--as")
+
+    @property
+    def yes(self) -> bool:
+        """`-y`: do it without asking."""
+        return "-y" in self.options
+
+
+_VALUED: Final = {"--cache": "a folder", "--as": "a name", "--key-file": "a file", "--unused": "a duration such as 30d"}
 
 VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One row of the table of verbs; `most` None takes any number of words."""
+    """One row of the table of verbs.
+
+    `most` None takes any number of words. With `takes_folder` the first word may be the folder of a cache, as of `--cache`.
+    """
 
     name: str
     arguments: str
@@ -53,6 +77,7 @@ class Verb:
     least: int = 0
     most: int | None = 0
     options: tuple[str, ...] = ()
+    takes_folder: bool = False
 
     @property
     def usage(self) -> str:
@@ -64,10 +89,8 @@ class UsageError(ValueError):
     """A command that cannot be understood; its text says what to write."""
 
 
-def parse_command(
-    command: str | Sequence[str], verbs: Mapping[str, Verb], screen: Screen
-) -> tuple[Verb, Arguments, str | None]:
-    """Reads a command into its verb, its arguments and the folder of `--cache`.
+def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], screen: Screen) -> tuple[Verb, Arguments]:
+    """Reads a command into its verb and its arguments.
 
     Raises:
         UsageError: It cannot be understood; the text says what to write.
@@ -79,8 +102,18 @@ def parse_command(
     plain, options = _split_options(words)
     verb = find_verb(plain[0] if plain else "help", verbs, screen)
     _check(verb, plain[1:], options, screen)
-    arguments = Arguments(tuple(plain[1:]), as_json="--json" in options, as_name=options.get("--as"))
-    return verb, arguments, options.get("--cache")
+    arguments = Arguments(tuple(plain[1:]), options, options.get("--cache"))
+    if verb.takes_folder and arguments.folder is None and arguments.words and _is_cache(arguments.words[0]):
+        arguments = replace(arguments, words=arguments.words[1:], folder=arguments.words[0])
+    return verb, arguments
+
+
+def _is_cache(word: str) -> bool:
+    """Whether a word is the folder of a cache, or of a project that has one."""
+    try:
+        return (cache_folder(Path(word).expanduser()) / "v1").is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _split_options(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
@@ -93,10 +126,10 @@ def _split_options(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
             plain.extend(rest)
         elif word in {"-h", "--help"}:
             plain.insert(0, "help")
-        elif name in {"--cache", "--as"}:
+        elif name in _VALUED:
             options[name] = given or next(rest, "")
             if not options[name]:
-                raise UsageError(f"{name} needs a {'folder' if name == '--cache' else 'name'} behind it.")
+                raise UsageError(f"{name} needs {_VALUED[name]} behind it.")
         elif word.startswith("--") or (word.startswith("-") and len(word) == 2 and word[1].isalpha()):
             options[word] = ""
         else:

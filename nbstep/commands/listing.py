@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, cast
 
+from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
 from nbstep.durations import duration_text, size_text, to_seconds
-from nbstep.runs import log as runlog
-from nbstep.runs.log import Usage
+from nbstep.runlog import Usage
 from nbstep.words import Status, natural_order, plural, shown, status_of
 
 T = TypeVar("T")

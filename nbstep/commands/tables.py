@@ -18,15 +18,23 @@ _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[3
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Where text is shown: how wide it is, whether colours work, whether it is a notebook's output.
+    """Where text is shown, and who looks.
 
-    `max_rows` cuts long tables; None shows all rows, in a notebook the first thousand.
+    Attributes:
+        width: Columns.
+        colour: Whether colours work.
+        notebook: It is a notebook's output.
+        max_rows: Cuts long tables; None shows all rows, in a notebook the first thousand.
+        ask: Asks whoever sits before it a question, for yes or no; None where nobody can answer.
+        tell: Shows how far long work is, by its name, the bytes done and the bytes in all; None where nobody looks.
     """
 
     width: int = 100
     colour: bool = False
     notebook: bool = False
     max_rows: int | None = None
+    ask: Callable[[str], bool] | None = None
+    tell: Callable[[str, int, int], None] | None = None
 
     @property
     def command(self) -> str:
@@ -37,6 +45,11 @@ class Screen:
     def row_limit(self) -> int | None:
         """How many rows a table has at most, None without a limit."""
         return _NOTEBOOK_ROWS if self.max_rows is None and self.notebook else self.max_rows
+
+    def progress(self, work: str) -> Callable[[int, int], None] | None:
+        """What a cache's long work is to call: it shows how far `work` is."""
+        tell = self.tell
+        return None if tell is None else lambda done, total: tell(work, done, total)
 
 
 @dataclass(frozen=True, slots=True)

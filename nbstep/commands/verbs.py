@@ -6,7 +6,6 @@ A verb works on a cache and gives text; it never prints, never asks, and never u
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 import time
@@ -24,24 +23,23 @@ from nbstep.commands.listing import (
     NOTHING_KEPT,
     Row,
     find_meta,
-    has_type,
-    is_glob,
     list_rows,
     matches,
-    named_rows,
     parse_query,
     settled,
     totals_of,
     totals_text,
     usage_of,
 )  # fmt: skip
+from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
+from nbstep.commands.trusting import accept_entries
+from nbstep.commands.verifying import verify
 from nbstep.errors import NbstepError
 from nbstep.project import place_text
 from nbstep.result import Ok
-from nbstep.runs import log as runlog
 from nbstep.stores.base import run_now
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import plural, shown
 
 
 def run_command(
@@ -59,17 +57,17 @@ def run_command(
     """
     screen = screen or Screen()
     try:
-        verb, arguments, folder = parse_command(command, VERBS, screen)
+        verb, arguments = parse_command(command, VERBS, screen)
         if verb.name == "help":
             return _help_outcome(arguments, screen)
-        if folder is not None:
-            cache = Cache(_named_cache(folder))
+        if arguments.folder is not None:
+            cache = Cache(_named_cache(arguments.folder))
         elif cache is None and not screen.notebook and not _project_has_cache():
             return _no_cache_here(verb, arguments)
         cache = cache or project_cache()
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
-        return CommandOutcome(str(error), exit_code=2)
+        return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
     except (NbstepError, OSError) as error:
         return CommandOutcome(shown(str(error)), exit_code=1)
 
@@ -107,25 +105,6 @@ def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
     return CommandOutcome(
         f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
     )
-
-
-async def delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
-    """Deletes entries as one batch and says how to undo it."""
-    await settled(cache.delete_many([row.key for row in rows]))
-    counted = plural(len(rows), "entry", "entries")
-    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
-
-
-async def retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
-    """Deletes kept errors, so that the next run tries those steps again."""
-    await settled(cache.delete_many([row.key for row in rows]))
-    counted = plural(len(rows), "kept error")
-    again = "it runs again when it is next asked" if len(rows) == 1 else "they run again when they are next asked"
-    return CommandOutcome(f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
-
-
-def _undo(screen: Screen) -> str:
-    return f"Undo: {screen.command} undo"
 
 
 # The verbs
@@ -173,7 +152,7 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         named = [row for row in rows if row.label == name]
         meta = await find_meta(cache, named[0].key) if named else None
         if meta is None:
-            return _nothing_called(name, rows, screen)
+            return nothing_called(name, rows, screen)
     if arguments.as_name is not None:
         return await _bind(cache, meta, arguments.as_name, screen)
     detail = detail_of(meta, usage_of(cache).get(meta.key))
@@ -202,52 +181,6 @@ async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandO
     return CommandOutcome(f"{name} = {label}", binds=(name, value))
 
 
-async def _remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    rows = await list_rows(cache)
-    chosen: dict[str, Row] = {}
-    for name in arguments.words:
-        named = named_rows(rows, name)
-        if not named:
-            return _nothing_called(name, rows, screen)
-        chosen.update((row.key, row) for row in named)
-    return await delete_rows(cache, list(chosen.values()), screen)
-
-
-async def _clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
-    count = await settled(cache.clear())
-    if not count:
-        return CommandOutcome("Nothing to clear.")
-    return CommandOutcome(f"Deleted all {plural(count, 'entry', 'entries')}. {_undo(screen)}")
-
-
-async def _bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
-    keys = await settled(cache.undo(arguments.words[0] if arguments.words else None))
-    if not keys:
-        what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
-        return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.", exit_code=1)
-    counted = plural(len(keys), "entry", "entries")
-    return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
-
-
-async def _retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    failed = [row for row in await list_rows(cache) if row.status == "failed"]
-    if arguments.words:
-        name = arguments.words[0]
-        chosen = named_rows(failed, name) or [row for row in failed if has_type(row, name)]
-        if not chosen:
-            return CommandOutcome(f"No kept error has the key or type {shown(name)}.", exit_code=1)
-        return await retry_rows(cache, chosen, screen)
-    run = runlog.last_run(cache.directory) if cache.directory is not None else None
-    if run is None:
-        return CommandOutcome(f"No run is logged yet. All kept errors: {screen.command} retry '*'", exit_code=1)
-    met = {step.key for step in run.steps if step.outcome == "error"}
-    chosen = [row for row in failed if row.key in met]
-    if not chosen:
-        rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
-        return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
-    return await retry_rows(cache, chosen, screen)
-
-
 async def _export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
     glob, folder = arguments.words
     paths = await settled(cache.export(glob, folder))
@@ -272,12 +205,6 @@ def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
     return CommandOutcome("\n".join([f"{screen.command} VERB, or with --cache FOLDER", "", *lines, "", queries]))
 
 
-def _nothing_called(name: str, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
-    close = [] if is_glob(name) else difflib.get_close_matches(name, [row.label for row in rows], n=3)
-    hint = f"Near it: {', '.join(close)}" if close else f"See: {screen.command} ls"
-    return CommandOutcome(f"Nothing is kept under {shown(name)}. {hint}", exit_code=1)
-
-
 VERBS: Final[Mapping[str, Verb]] = {
     verb.name: verb
     for verb in (
@@ -286,10 +213,26 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
         ),
-        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", _remove, 1, None),
-        Verb("clear", "", "delete every entry", _clear),
-        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", _bring_back, most=1),
-        Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", _retry, most=1),
+        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", remove, 1, None),
+        Verb("clear", "", "delete every entry", clear),
+        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1),
+        Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1),
+        Verb(
+            "trust",
+            "[DIR|KEY|GLOB]",
+            "accept entries that others signed; --rotate makes a new key of your own",
+            accept_entries,
+            most=1,
+            options=("--key-file FILE", "--rotate", "-y"),
+            takes_folder=True,
+        ),
+        Verb(
+            "verify",
+            "[KEY|GLOB]",
+            "read and check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
+            verify,
+            most=1,
+        ),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )

@@ -22,7 +22,7 @@ from nbstep.cache.records import Hit
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, row_of, rows_of, settled, totals_of, usage_of, with_usage
 from nbstep.events import CacheChanged, Event, RunFinished, listen
-from nbstep.runs.log import Usage
+from nbstep.runlog import Usage
 from nbstep.stores.base import run_now
 from nbstep.words import keys_text, plural, shown
 

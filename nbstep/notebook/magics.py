@@ -21,7 +21,7 @@ def nbstep_magic(shell: Any, line: str) -> None:
     rich = getattr(shell, "kernel", None) is not None
     width = 120 if rich else shutil.get_terminal_size((100, 24)).columns
     outcome = run_command(line.strip() or "help", screen=Screen(width=width, notebook=True))
-    if outcome.exit_code == 2:
+    if outcome.wrong_usage:
         raise CellStopped(outcome.text)
     if outcome.opens_panel is not None:
         # Widgets are imported when a panel is asked for, not with the extension.

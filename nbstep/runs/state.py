@@ -24,7 +24,7 @@ from nbstep.settings import Mode
 
 if TYPE_CHECKING:
     from nbstep.cache import Cache
-    from nbstep.runs.log import Recorder
+    from nbstep.runlog import Recorder
 
 _log: Final = logging.getLogger("nbstep")
 # An endless run remembers this many of the exceptions that its steps raised: they hold their frames, and frames hold data.
@@ -109,7 +109,7 @@ class Run:
         """Tells that the run begins; everything it does later is told to the run log too."""
         self.started = self.clock()
         if self.cache is not None and self.cache.directory is not None:
-            runlog = importlib.import_module("nbstep.runs.log")  # with the first run, not with `import nbstep`
+            runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
             self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory))
         cache_place = None if self.cache is None else self.cache.place
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place))
@@ -138,12 +138,13 @@ class Run:
         """The number of the next step, from 0."""
         return next(self._numbers)
 
-    def find(self, kind: str, key: str | None, text: str) -> None:
-        """Tells a finding, once for each kind and text."""
+    def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
+        """Tells a finding, once for each kind and text; with `once` only the first of its kind."""
+        told = (kind, "" if once else text)
         with self._lock:
-            if (kind, text) in self._found:
+            if told in self._found:
                 return
-            self._found.add((kind, text))
+            self._found.add(told)
         if not self._is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))

@@ -14,6 +14,10 @@ Part: TypeAlias = bytes | bytearray | memoryview
 FAMILY: Final = b"NBSTEP"  # how entries of every version of the format begin
 
 
+class NoRoom(OSError):  # noqa: N818 - the name says what happened
+    """An entry does not fit: the disk, or the cache by its own limit, would be full."""
+
+
 class Document(Protocol):
     """One entry's bytes, open for reading: what was found stays readable even if the entry is deleted meanwhile."""
 
@@ -39,11 +43,13 @@ class Spot:
         address: The store's own name for it; no two entries share one.
         signer: Short id of the signer, where the address tells it.
         stamp: Changes whenever the entry does; None where the store cannot tell.
+        size_bytes: Of the whole entry; 0 where the store cannot tell without reading it.
     """
 
     address: str
     signer: str | None = None
     stamp: tuple[int, ...] | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,10 @@ class Store(Protocol):
         """Moves all entries under `keys` to the trash; returns the keys that had any."""
         ...
 
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        ...
+
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         ...
@@ -102,6 +112,14 @@ class Store(Protocol):
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
+        ...
+
+    async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
+        """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
+        ...
+
+    async def evicted(self, key: str) -> bool:
+        """Whether the last entry of `key` was evicted."""
         ...
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:

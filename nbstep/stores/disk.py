@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -15,8 +16,9 @@ from nbstep.durations import size_text
 from nbstep.errors import CacheDirectoryError
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Part, Spot, TrashTotals
+from nbstep.stores.base import Document, NoRoom, Part, Spot, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
+from nbstep.stores.evictions import Evictions
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -28,17 +30,13 @@ _TAG: Final = (
 _COLLECT_EVERY_S: Final = 3600.0
 
 
-class NoRoom(OSError):  # noqa: N818 - the name says what happened
-    """Writing would fill the last free bytes of the disk."""
-
-
 class DiskStore:
     """A cache directory.
 
     Args:
         directory: The `.nbstep` folder itself; it is created, readable by its owner only.
         clock: Gives nanoseconds since the epoch.
-        keep_free_bytes: What must stay free on the disk.
+        keep_free_bytes: What must stay free on the disk; None is 2 GB, on a small disk a tenth of it.
 
     Raises:
         CacheDirectoryError: The folder cannot be created or written.
@@ -51,7 +49,7 @@ class DiskStore:
         directory: Path,
         *,
         clock: Callable[[], int] = time.time_ns,
-        keep_free_bytes: int = KEEP_FREE_BYTES,
+        keep_free_bytes: int | None = None,
     ) -> None:
         self._clock = clock
         self._keep_free_bytes = keep_free_bytes
@@ -63,6 +61,7 @@ class DiskStore:
         self._entries = self.directory / "v1" / "e"
         self._temps = self.directory / "v1" / "tmp"
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
+        self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         self._mappable = files.may_map(self.directory)
 
     async def open(self, key: str, signer: str) -> Document | None:
@@ -89,15 +88,17 @@ class DiskStore:
             OSError: The file cannot be written.
         """
         self._collect()
-        self._make_room(sum(len(part) for part in parts))
-        target = self._path(f"{key_digest(key)}.{signer}")
+        size = sum(len(part) for part in parts)
+        self._make_room(size)
+        digest = key_digest(key)
+        target = self._path(f"{digest}.{signer}")
         files.make_own_folder(self._temps, self.directory)
         files.make_own_folder(target.parent, self.directory)
-        temp = self._temps / files.temp_name()
-        files.write_file(temp, parts, durable=durable)
+        temp = self._write(parts, size, durable=durable)
         try:
             self._trash.save_copy(target, batch)
             files.move(temp, target)
+            self._evictions.forget(digest)
             if durable:
                 files.sync_folder(target.parent)
         except BaseException:
@@ -115,6 +116,10 @@ class DiskStore:
                     removed[key] = None
         return [key for key in keys if key in removed]
 
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        return [spot for spot in spots if (path := self._own(spot)) is not None and self._trash.take(path, batch)]
+
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         return sum(self._trash.take(path, batch) for _, path in self._all())
@@ -128,12 +133,22 @@ class DiskStore:
             except OSError:
                 continue  # deleted meanwhile
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            found.append(Spot(name, signer=name[65:], stamp=stamp))
+            found.append(Spot(name, signer=name[65:], stamp=stamp, size_bytes=status.st_size))
         return found
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
         return self._trash.holds(key_digest(key))
+
+    async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
+        """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
+        removed = sum(files.remove(path) for spot in spots if (path := self._own(spot)) is not None)
+        self._evictions.remember([key_digest(key) for key in keys])
+        return removed
+
+    async def evicted(self, key: str) -> bool:
+        """Whether the last entry of `key` was evicted."""
+        return self._evictions.holds(key_digest(key))
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""
@@ -159,6 +174,13 @@ class DiskStore:
     def _path(self, name: str) -> Path:
         return self._entries / name[:2] / name
 
+    def _own(self, spot: Spot) -> Path | None:
+        """The file at a spot; None for a name that is not ours, or behind a link."""
+        if not _ENTRY.fullmatch(spot.address):
+            return None
+        path = self._path(spot.address)
+        return path if files.is_own_folder(path.parent, self.directory) else None
+
     def _shard(self, shard: str) -> Iterator[tuple[str, Path]]:
         folder = self._entries / shard
         if not files.is_own_folder(folder, self.directory):
@@ -177,17 +199,47 @@ class DiskStore:
         for shard in shards:
             yield from self._shard(shard)
 
+    def keep_free_bytes(self) -> int:
+        """What nbstep leaves free on this disk."""
+        if self._keep_free_bytes is not None:
+            return self._keep_free_bytes
+        room = files.disk_room(self.directory)
+        return KEEP_FREE_BYTES if room is None else min(KEEP_FREE_BYTES, room.total_bytes // 10)
+
     def _make_room(self, size: int) -> None:
-        free = files.free_bytes(self.directory)
-        if free is None or free - size >= self._keep_free_bytes:
+        if self._fits(size):
             return
         self._trash.empty()
-        free = files.free_bytes(self.directory) or 0
-        if free - size < self._keep_free_bytes:
-            raise NoRoom(
-                f"the disk of {self.place} has {size_text(free)} free and this entry needs {size_text(size)}; "
-                f"nbstep leaves {size_text(self._keep_free_bytes)} free: remove entries or other files"
-            )
+        if not self._fits(size):
+            raise self._no_room(size)
+
+    def _fits(self, size: int) -> bool:
+        room = files.disk_room(self.directory)
+        return room is None or room.free_bytes - size >= self.keep_free_bytes()
+
+    def _no_room(self, size: int) -> NoRoom:
+        room = files.disk_room(self.directory)
+        free = "" if room is None else f" has {size_text(room.free_bytes)} free,"
+        return NoRoom(
+            errno.ENOSPC,
+            f"the disk of {self.place}{free} this entry needs {size_text(size)}, and nbstep leaves "
+            f"{size_text(self.keep_free_bytes())} free: make room with `nbstep gc --unused 30d` or `nbstep rm KEY`",
+        )
+
+    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> Path:
+        """Writes a temporary file; where a quota ends that `_fits` cannot see, the trash is emptied and it is tried once more."""
+        for attempt in (1, 2):
+            temp = self._temps / files.temp_name()
+            try:
+                files.write_file(temp, parts, durable=durable)
+            except OSError as error:
+                if error.errno not in files.FULL:
+                    raise
+                if attempt == 2 or not self._trash.empty():
+                    raise self._no_room(size) from error
+            else:
+                return temp
+        raise AssertionError("unreachable")
 
     def _collect(self) -> None:
         now_s = self._clock() / 1e9
@@ -196,6 +248,7 @@ class DiskStore:
         self._collected_at = now_s
         files.collect_temps(self._temps, now_s)
         self._trash.collect()
+        self._evictions.collect(now_s)
 
 
 def key_digest(key: str) -> str:

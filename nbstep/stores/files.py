@@ -13,12 +13,14 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nbstep.stores.base import Part
 
 MAP_FROM_BYTES: Final = 64 * 1024
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _WINDOWS: Final = sys.platform == "win32"
@@ -202,7 +204,7 @@ def _reserve(fd: int, size: int) -> None:
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno in {*FULL, errno.EFBIG}:
             raise
 
 
@@ -232,6 +234,15 @@ def move(source: Path, target: Path) -> None:
             time.sleep(wait_s)
         else:
             return
+
+
+def remove(path: Path) -> bool:
+    """Removes a file for good; False where it is gone already, or is in use on Windows."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
 
 
 def collect_temps(folder: Path, now_s: float) -> None:
@@ -284,11 +295,20 @@ def _on_network(device: int) -> bool:
     return False
 
 
-def free_bytes(directory: Path) -> int | None:
-    """What a user may still write on the disk of `directory`; None where the system does not say."""
+@dataclass(frozen=True, slots=True)
+class DiskRoom:
+    """A disk: what a user may still write on it, and all of it."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+def disk_room(directory: Path) -> DiskRoom | None:
+    """The room on the disk of `directory`; None where the system does not say."""
     if not hasattr(os, "statvfs"):
         import shutil
 
-        return shutil.disk_usage(directory).free
+        usage = shutil.disk_usage(directory)
+        return DiskRoom(usage.free, usage.total)
     status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize if status.f_blocks else None
+    return DiskRoom(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize) if status.f_blocks else None

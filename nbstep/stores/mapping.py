@@ -83,6 +83,7 @@ class MappingStore:
         self._mode: str | None = None
         self._seen: dict[str, None] = {}
         self._trash = MemoryTrash()
+        self._evicted: set[str] = set()
 
     async def open(self, key: str, signer: str) -> Document | None:  # noqa: ARG002 - one entry a key, whoever signed it
         """What stands under `key`.
@@ -107,6 +108,7 @@ class MappingStore:
         await self._save_copy(key, batch)
         await self._set(key, content)
         self._seen[key] = None
+        self._evicted.discard(key)
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
         """Moves the entries under `keys` to the trash; returns the keys that had one."""
@@ -118,6 +120,11 @@ class MappingStore:
             await self._delete(key)
             removed.append(key)
         return removed
+
+    async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
+        """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        removed = set(await self.remove([spot.address for spot in spots], batch))
+        return [spot for spot in spots if spot.address in removed]
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; then calls the user's `clear`, where there is one. Returns how many there were."""
@@ -154,6 +161,17 @@ class MappingStore:
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
         return self._trash.holds(key)
+
+    async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
+        """Deletes the entries that stand at `spots` for good; remembers `keys` as long as this object lives."""
+        for spot in spots:
+            await self._delete(spot.address)
+        self._evicted.update(keys)
+        return len(spots)
+
+    async def evicted(self, key: str) -> bool:
+        """Whether the last entry of `key` was evicted."""
+        return key in self._evicted
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""

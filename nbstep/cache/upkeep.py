@@ -1,0 +1,118 @@
+"""What a cache can do for its own upkeep: accept what others signed, replace the key, verify."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from nbstep.cache import acceptance, trust, verification
+from nbstep.cache.acceptance import Accepted, Offer
+from nbstep.cache.entries import Entries, new_batch
+from nbstep.cache.trust import Rotation
+from nbstep.errors import KeyFileError
+from nbstep.events import CacheChanged, emit
+from nbstep.stores.base import run_now
+
+T = TypeVar("T")
+
+Progress: TypeAlias = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+class Upkeep:
+    """The part of `Cache` that looks after what is kept; none of it ever unpickles anything."""
+
+    _entries: Entries
+
+    def untrusted(self, pattern: str = "*", *, key_file: str | os.PathLike[str] | None = None) -> Any:
+        """The entries under keys that match a glob that somebody else signed: an `Offer` for `trust()`.
+
+        Args:
+            pattern: A glob, or a key.
+            key_file: Only what the key in this file signed.
+
+        Raises:
+            KeyFileError: `key_file` holds no key.
+        """
+        return self._run(self._offer(pattern, key_file))
+
+    def trust(
+        self,
+        what: str | Offer = "*",
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Accepts entries that somebody else signed, as if you had kept them: loading them runs their code as you.
+
+        Their digests are checked and their headers signed anew with your key, in new files; the other signer's files go to
+        the trash. Nothing is unpickled.
+
+        Args:
+            what: A glob, a key, or what `untrusted()` gave.
+            key_file: Only what the key in this file signed.
+            progress: Called with the bytes done and the bytes in all.
+
+        Returns:
+            `Accepted`: the keys, and what was refused and why.
+
+        Raises:
+            KeyFileError: `key_file` holds no key, or you have none that outlives this process.
+        """
+        return self._run(self._trust(what, key_file, progress or _tell_nobody))
+
+    def rotate_key(self, *, progress: Progress | None = None) -> Any:
+        """Makes a new signing key for you and signs this cache's entries anew; those of your other caches become untrusted.
+
+        Returns:
+            The `Rotation`, which names the file that keeps the old key, and `Accepted`, as `trust()` gives it.
+
+        Raises:
+            KeyFileError: There is no key file of your own to replace.
+        """
+        return self._run(self._rotate_key(progress or _tell_nobody))
+
+    def verify(self, pattern: str = "*", *, progress: Progress | None = None) -> Any:
+        """Reads every byte of the entries under keys that match a glob, and checks it; unpickles and changes nothing.
+
+        Returns:
+            A `Verification`: `bits` is 1 where an entry is corrupt, 2 where one is untrusted, 4 where one is unreadable,
+            added up; `bad` are those entries.
+        """
+        entries = self._entries
+        checks = verification.verify(
+            entries.store, pattern, trust.signing_key(), entries.clock(), progress or _tell_nobody
+        )
+        return self._run(checks)
+
+    async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
+        signed_by = None if key_file is None else trust.read_key_file(Path(key_file))
+        entries = self._entries
+        return await acceptance.offer(entries.store, pattern, trust.signing_key(), signed_by, entries.clock())
+
+    async def _trust(self, what: str | Offer, key_file: str | os.PathLike[str] | None, tell: Progress) -> Accepted:
+        problem = trust.key_ring().problem()
+        if problem is not None:
+            raise KeyFileError(f"you have no key that could sign for longer than this process lives: {problem}")
+        entries = self._entries
+        offered = what if isinstance(what, Offer) else await self._offer(what, key_file)
+        accepted = await acceptance.accept(
+            entries.store, offered, trust.signing_key(), entries.clock(), new_batch(), tell
+        )
+        if accepted.keys:
+            emit(CacheChanged(entries.store.place, "kept", accepted.keys))
+        return accepted
+
+    async def _rotate_key(self, tell: Progress) -> tuple[Rotation, Accepted]:
+        entries = self._entries
+        rotation = trust.key_ring().rotate()
+        own = await acceptance.offer(entries.store, "*", rotation.new, rotation.old, entries.clock())
+        return rotation, await self._trust(own, None, tell)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
+        return coroutine if self._entries.store.is_async else run_now(coroutine)
+
+
+def _tell_nobody(_done: int, _all: int) -> None:
+    pass

@@ -1,0 +1,89 @@
+"""The verbs that delete, and those that take it back: `rm`, `clear`, `undo`, `retry`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from nbstep import runlog
+from nbstep.cache.cache import Cache
+from nbstep.commands.line import Arguments, CommandOutcome
+from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
+from nbstep.commands.tables import Screen
+from nbstep.words import keys_text, plural, shown
+
+
+async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    """Deletes what its words name, as one batch."""
+    rows = await list_rows(cache)
+    chosen: dict[str, Row] = {}
+    for name in arguments.words:
+        named = named_rows(rows, name)
+        if not named:
+            return nothing_called(name, rows, screen)
+        chosen.update((row.key, row) for row in named)
+    return await _delete_rows(cache, list(chosen.values()), screen)
+
+
+async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
+    """Deletes everything."""
+    count = await settled(cache.clear())
+    if not count:
+        return CommandOutcome("Nothing to clear.")
+    return CommandOutcome(f"Deleted all {plural(count, 'entry', 'entries')}. {_undo(screen)}")
+
+
+async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
+    """Undoes the last deletion, or the last one of a key."""
+    keys = await settled(cache.undo(arguments.words[0] if arguments.words else None))
+    if not keys:
+        what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
+        return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.", exit_code=1)
+    counted = plural(len(keys), "entry", "entries")
+    return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
+
+
+async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    """Deletes kept errors: those of the last run, or those that a key, a glob or a type names."""
+    failed = [row for row in await list_rows(cache) if row.status == "failed"]
+    if arguments.words:
+        name = arguments.words[0]
+        chosen = named_rows(failed, name) or [row for row in failed if has_type(row, name)]
+        if not chosen:
+            return CommandOutcome(f"No kept error has the key or type {shown(name)}.", exit_code=1)
+        return await _retry_rows(cache, chosen, screen)
+    run = runlog.last_run(cache.directory) if cache.directory is not None else None
+    if run is None:
+        return CommandOutcome(f"No run is logged yet. All kept errors: {screen.command} retry '*'", exit_code=1)
+    met = {step.key for step in run.steps if step.outcome == "error"}
+    chosen = [row for row in failed if row.key in met]
+    if not chosen:
+        rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
+        return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
+    return await _retry_rows(cache, chosen, screen)
+
+
+def nothing_called(name: str, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    """Says that no key is called so, and what is near."""
+    close = [] if is_glob(name) else difflib.get_close_matches(name, [row.label for row in rows], n=3)
+    hint = f"Near it: {', '.join(close)}" if close else f"See: {screen.command} ls"
+    return CommandOutcome(f"Nothing is kept under {shown(name)}. {hint}", exit_code=1)
+
+
+async def _delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    """Deletes entries as one batch and says how to undo it."""
+    await settled(cache.delete_many([row.key for row in rows]))
+    counted = plural(len(rows), "entry", "entries")
+    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+
+
+async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+    """Deletes kept errors, so that the next run tries those steps again."""
+    await settled(cache.delete_many([row.key for row in rows]))
+    counted = plural(len(rows), "kept error")
+    again = "it runs again when it is next asked" if len(rows) == 1 else "they run again when they are next asked"
+    return CommandOutcome(f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+
+
+def _undo(screen: Screen) -> str:
+    return f"Undo: {screen.command} undo"

@@ -1,0 +1,294 @@
+"""`max_bytes` and the last bytes of a disk (C6): least recently used go first, the value always reaches the user (C3)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbstep.cache.cache import Cache
+from nbstep.cache.limit import YOUNG_S, Use, choose
+from nbstep.cache.records import Facts, Kept, Miss, NotKept
+from nbstep.errors import CachedError
+from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
+from nbstep.result import Ok
+from nbstep.runlog import Recorder, runs_directory
+from nbstep.stores.base import Spot, run_now
+from nbstep.stores.disk import DiskStore
+from nbstep.testing import RecordingListener, SettableClock
+from nbstep.workflows import create_workflow
+
+FACTS = Facts(took_s=1.0)
+KB = 1000
+
+
+def limited(where: Any, max_bytes: int | str, clock: SettableClock) -> Cache:
+    return clock.drive(Cache(where, max_bytes=max_bytes, previews=False))
+
+
+def fill(cache: Cache, clock: SettableClock, *keys: str, size: int = 8 * KB) -> list[Any]:
+    kept: list[Any] = []
+    for key in keys:
+        kept.append(run_now(cache.keep(key, Ok(os.urandom(size)), FACTS)))
+        clock.advance("10m")
+    return kept
+
+
+def reason(cache: Cache, key: str) -> str:
+    found = run_now(cache.look_up(key))
+    return found.reason if isinstance(found, Miss) else "hit"
+
+
+def log_hit(cache: Cache, key: str, at: float) -> None:
+    assert cache.directory is not None
+    record = Recorder(runs_directory(cache.directory))
+    record(RunStarted("r", at, None, Place(), "normal", cache.place))
+    record(StepAsked("r", 0, key, Place(), at))
+    record(StepHit("r", 0, key, "ok", at, at, 1.5, 10))
+    record(RunFinished("r", at, "ok", 1.0))
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(at=time.time() - 10 * 86400)
+
+
+def test_c6_the_least_recently_used_goes_first_by_hits_of_this_process(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d", "e")
+    assert reason(cache, "a") == "hit"
+    clock.advance("10m")
+    fill(cache, clock, "f")
+    assert {key: reason(cache, key) for key in "abcdef"} == {
+        "a": "hit", "b": "evicted", "c": "hit", "d": "hit", "e": "hit", "f": "hit",
+    }  # fmt: skip
+
+
+def test_c6_the_run_log_says_what_other_runs_used(tmp_path: Path, clock: SettableClock) -> None:
+    fill(limited(tmp_path / "c", 50 * KB, clock), clock, "a", "b", "c", "d", "e")
+    again = limited(tmp_path / "c", 50 * KB, clock)
+    log_hit(again, "a", clock())
+    clock.advance("10m")
+    fill(again, clock, "f")
+    assert (reason(again, "a"), reason(again, "b"), reason(again, "c")) == ("hit", "evicted", "hit")
+
+
+def test_c6_a_miss_says_evicted_in_every_kernel_until_the_key_is_kept_again(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    cache = limited(tmp_path / "c", 30 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d")
+    assert (reason(Cache(tmp_path / "c"), "a"), reason(Cache(tmp_path / "c"), "z")) == ("evicted", "new")
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+    assert workflow(lambda step: step(lambda: 1, key="a")).value == 1
+    assert listener.reasons("a") == ["evicted"]
+    assert reason(cache, "a") == "hit"
+    cache.delete("a")
+    assert reason(cache, "a") == "deleted"
+    cache.empty_trash()
+    assert reason(cache, "a") == "new"
+
+
+def test_c6_what_was_evicted_is_gone_for_good_and_the_cache_is_within_its_limit(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    cache = limited(tmp_path / "c", "50 KB", clock)
+    fill(cache, clock, *(f"k{n}" for n in range(30)))
+    files = [path for path in (tmp_path / "c" / "v1").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 50 * KB
+    assert 3 <= len(cache) <= 6
+    assert cache.undo() == []
+
+
+def test_c2_the_trash_goes_before_any_entry(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d", "e")
+    cache.delete_many(["d", "e"])
+    fill(cache, clock, "f")
+    assert {key: reason(cache, key) for key in "abcdef"} == {
+        "a": "hit", "b": "hit", "c": "hit", "d": "new", "e": "new", "f": "hit",
+    }  # fmt: skip
+
+
+def test_c3_an_entry_larger_than_half_the_limit_is_not_kept_and_evicts_nothing(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    fill(cache, clock, "a", "b")
+    (not_kept,) = fill(cache, clock, "big", size=30 * KB)
+    assert isinstance(not_kept, NotKept)
+    assert not_kept.why.startswith("it takes 31 KB, more than half of max_bytes=50 KB")
+    assert sorted(cache.keys()) == ["a", "b"]
+
+
+def test_c6_entries_of_the_last_minute_stay(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 30 * KB, clock)
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+
+    def body(step: Any) -> list[int]:
+        return [len(step(os.urandom, 8 * KB, key=f"k{n}")) for n in range(10)]
+
+    assert workflow(body).value == [8 * KB] * 10
+    assert cache.keys() == ["k0", "k1", "k2"]
+    (finding,) = listener.findings()
+    assert finding.startswith("k3 was not kept: max_bytes=30 KB is taken by entries of the last minute")
+    clock.advance(YOUNG_S)
+    fill(cache, clock, "later")
+    assert "later" in cache
+
+
+def test_counting_looks_at_the_folder_rarely(
+    tmp_path: Path, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = limited(tmp_path / "c", "1 GB", clock)
+    looked: list[int] = []
+    real = DiskStore.spots
+
+    async def spots(self: DiskStore) -> list[Spot]:
+        looked.append(1)
+        return await real(self)
+
+    monkeypatch.setattr(DiskStore, "spots", spots)
+    fill(cache, clock, *(f"k{n}" for n in range(100)), size=10)
+    assert len(looked) == 1
+
+
+def test_a_damaged_entry_counts_and_goes_first(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d", "e")
+    (path,) = [path for path in (tmp_path / "c" / "v1" / "e").glob("*/*") if b'"key":"d"' in path.read_bytes()]
+    path.write_bytes(b"x" * path.stat().st_size)
+    fill(limited(tmp_path / "c", 50 * KB, clock), clock, "f")
+    assert not path.exists()
+    assert sorted(cache.keys()) == ["a", "b", "c", "e", "f"]
+
+
+@pytest.mark.parametrize("where", ["memory:", {}])
+def test_a_cache_in_memory_may_have_a_limit_too(where: Any, clock: SettableClock) -> None:
+    cache = limited(where, 30 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d")
+    assert (reason(cache, "a"), reason(cache, "d")) == ("evicted", "hit")
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "error"), [(0, ValueError), ("lots", ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_w2_a_limit_that_is_none_is_said_at_once(max_bytes: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="max_bytes="):
+        Cache("memory:", max_bytes=max_bytes)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100), st.floats(0, 1000), st.floats(0, 1000))),
+    st.integers(1, 500),
+    st.integers(0, 100),
+)
+def test_choose_takes_as_few_of_the_longest_unused_as_it_needs(
+    described: list[tuple[int, float, float]], excess: int, more: int
+) -> None:
+    uses = [
+        Use(Spot(str(n)), str(n), size, min(created, used), used) for n, (size, created, used) in enumerate(described)
+    ]
+    chosen = choose(uses, excess, excess + more, now=1000.0)
+    may_go = [use for use in uses if 1000.0 - use.created >= YOUNG_S]
+    if chosen is None:
+        assert sum(use.size_bytes for use in may_go) < excess
+        return
+    assert sum(use.size_bytes for use in chosen) >= excess
+    assert sum(use.size_bytes for use in chosen[:-1]) < excess + more
+    stay = [use for use in may_go if use not in chosen]
+    assert max((use.last_used for use in chosen), default=0) <= min((use.last_used for use in stay), default=1000)
+
+
+# A real small disk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 20 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("this system mounts no tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_c6_a_tenth_of_a_small_disk_stays_free_the_values_arrive_and_one_line_says_what_to_do(small_disk: Path) -> None:
+    cache = Cache(small_disk / ".nbstep")
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+
+    def body(step: Any) -> list[int]:
+        return [len(step(os.urandom, 3_000_000, key=f"k{n}")) for n in range(10)]
+
+    assert workflow(body).value == [3_000_000] * 10
+    room = os.statvfs(small_disk)
+    assert room.f_bavail * room.f_frsize >= room.f_blocks * room.f_frsize // 10
+    assert 5 <= len(cache) < 10
+    (finding,) = listener.findings()
+    assert "was not kept: the disk of" in finding
+    assert "`nbstep gc --unused 30d` or `nbstep rm KEY`" in finding
+    assert list((small_disk / ".nbstep" / "v1" / "tmp").iterdir()) == []
+
+
+def test_c6_a_full_disk_empties_the_trash_first(small_disk: Path) -> None:
+    cache = Cache(small_disk / ".nbstep")
+    for n in range(5):
+        cache.set(f"k{n}", os.urandom(3_000_000))
+    cache.delete_many(["k0", "k1"])
+    cache.set("new", os.urandom(5_000_000))
+    assert sorted(cache.keys()) == ["k2", "k3", "k4", "new"]
+    assert cache.trash().entries == 0
+
+
+@pytest.mark.parametrize("trashed", [True, False])
+def test_c6_a_quota_that_ends_while_writing_empties_the_trash_too(small_disk: Path, trashed: bool) -> None:
+    store = DiskStore(small_disk / ".nbstep", keep_free_bytes=-(10**9))  # it believes there is always room
+
+    def put(key: str, size: int) -> None:
+        run_now(store.publish(key, "0" * 8, [os.urandom(size)], durable=False, batch="b"))
+
+    put("a", 12_000_000)
+    if trashed:
+        run_now(store.remove(["a"], "b"))
+        put("b", 12_000_000)
+        assert run_now(store.trash()).entries == 0
+    else:
+        with pytest.raises(OSError, match="make room with"):
+            put("b", 12_000_000)
+        assert [spot.size_bytes for spot in run_now(store.spots())] == [12_000_000]
+    assert list((small_disk / ".nbstep" / "v1" / "tmp").iterdir()) == []
+
+
+def test_c3_a_disk_that_fills_up_while_an_error_is_kept_raises_the_original_error(small_disk: Path) -> None:
+    cache = Cache(small_disk / ".nbstep")
+    (small_disk / "other").write_bytes(bytes(18_500_000))
+    workflow = create_workflow(cache=cache)
+
+    def fails() -> None:
+        raise LookupError("the real one")
+
+    result = workflow(lambda step: step(fails, key="k"))
+    assert (type(result.error), str(result.error)) == (LookupError, "the real one")
+    assert not isinstance(result.error, CachedError)
+
+
+def test_kept_is_said_where_there_is_room(tmp_path: Path, clock: SettableClock) -> None:
+    kept: Callable[..., Any] = limited(tmp_path / "c", "1 GB", clock).keep
+    assert isinstance(run_now(kept("k", Ok(1), FACTS)), Kept)
