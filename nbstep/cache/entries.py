@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
-from nbstep.cache import entry, trust
+from nbstep.cache import entry, hot, trust
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, emit
 from nbstep.result import Err, Ok
-from nbstep.stores.base import NoRoom, Spot, Store, TrashTotals
+from nbstep.stores.base import Document, NoRoom, Spot, Stamp, Store, TrashTotals
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
@@ -43,13 +43,19 @@ class Entries:
         self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
+        self._hot = hot.HotTier(store)
         self._limit = limit
         self._lock = threading.Lock()
-        self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
+        self._heads: dict[str, tuple[Stamp, entry.Head | None]] = {}
 
     async def look_up(self, key: str) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
         signing_key = trust.signing_key()
+        found = self._hot.find(key, signing_key.id)
+        if found is not None:
+            if self._limit is not None:
+                self._limit.used(key, self.clock())
+            return found
         try:
             document = await self.store.open(key, signing_key.id)
             if document is None:
@@ -62,7 +68,14 @@ class Entries:
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
-        return Hit(head.meta, lambda: self._keeper.load(document, head))
+        return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head))
+
+    def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
+        stream, buffers = entry.read_payload(document, head)
+        if not buffers and document.stamp is not None and len(stream) <= hot.ENTRY_BYTES_AT_MOST:
+            hit = Hit(head.meta, lambda: self._keeper.unpack(head, stream))
+            self._hot.put(key, signer, document.stamp, hit, document.size_bytes)
+        return self._keeper.unpack(head, stream, buffers)
 
     async def keep(
         self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None

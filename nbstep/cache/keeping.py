@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.redaction import redact_text
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document
+from nbstep.stores.base import Part
 
 _SOURCE_CHARS: Final = 4096
 
@@ -51,20 +52,19 @@ class Keeper:
             raise TypeError(f"a {type(error).__name__} is never kept")
         return self._failure(meta, error)
 
-    def load(self, document: Document, head: entry.Head) -> Any:
-        """A fresh value, or for an error entry the `Err` holding it.
+    def unpack(self, head: entry.Head, stream: bytes, buffers: Sequence[Part] = ()) -> Any:
+        """A fresh value out of verified bytes, or for an error entry the `Err` holding it.
 
         Raises:
-            Unreadable: The content is damaged, or cannot be unpickled here.
+            Unreadable: It cannot be unpickled here.
         """
-        from nbstep.cache import failure, serializer  # with cloudpickle 50 ms: only where something is kept or loaded
-
-        stream, buffers = entry.read_payload(document, head)
         if head.payload == "failure":
+            from nbstep.cache import failure  # with cloudpickle 50 ms: only where an error is kept or loaded
+
             error = head.meta.error
             return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
         try:
-            value = serializer.deserialize(stream, buffers)
+            value = pickle.loads(stream, buffers=buffers)
         except Exception as error:
             raise _unloadable(head.meta, error) from error
         return value if head.payload == "value" else Err(value)
@@ -77,7 +77,7 @@ class Keeper:
         return self._shown(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
     def _value(self, meta: Meta, value: Any, payload: entry.Payload) -> tuple[Meta, entry.Content]:
-        from nbstep.cache import serializer  # as in load()
+        from nbstep.cache import serializer  # as in unpack()
 
         serialized = serializer.serialize(value)
         preview = self._shown(preview_text(value)) if self.previews else ""
@@ -87,7 +87,7 @@ class Keeper:
         return described, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
     def _failure(self, meta: Meta, error: Exception) -> tuple[Meta, entry.Content]:
-        from nbstep.cache import failure, serializer  # as in load()
+        from nbstep.cache import failure, serializer  # as in unpack()
 
         taken = failure.take_apart(error, self.redact)
         packages = serializer.package_versions(set(taken.modules))
@@ -108,7 +108,7 @@ def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
 
 def _unloadable(meta: Meta, error: Exception) -> Unreadable:
     """Why verified bytes did not become a value: most often another version of a package."""
-    from nbstep.cache import serializer  # as in load()
+    from nbstep.cache import serializer  # as in unpack()
 
     now = serializer.package_versions(set(meta.packages))
     changed = [

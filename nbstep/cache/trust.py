@@ -12,7 +12,7 @@ import hmac
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -53,11 +53,11 @@ class SigningKey:
     """
 
     secret: bytes
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        """Eight hex characters that tell keys apart and reveal nothing of them."""
-        return key_id(self.secret)
+    def __post_init__(self) -> None:
+        """Settles `id`: eight hex characters that tell keys apart and reveal nothing of them."""
+        object.__setattr__(self, "id", key_id(self.secret))
 
     def sign(self, purpose: str, *parts: bytes) -> bytes:
         """HMAC-SHA256 over `parts`; what is signed for one purpose does not verify for another."""
@@ -106,6 +106,9 @@ class KeyRing:
 
     def key(self) -> SigningKey:
         """The user's key; a new one in memory, with one finding, where the file cannot be used."""
+        key = self._key  # read once: every look-up comes here
+        if key is not None:
+            return key
         with self._lock:
             if self._key is None:
                 self._key = self._open()

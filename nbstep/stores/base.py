@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Part: TypeAlias = bytes | bytearray | memoryview
+Stamp: TypeAlias = tuple[str | int, ...]  # changes whenever what it was taken of does
 
 FAMILY: Final = b"NBSTEP"  # how entries of every version of the format begin
 
@@ -24,6 +25,11 @@ class Document(Protocol):
     @property
     def size_bytes(self) -> int:
         """The size of the whole document."""
+        ...
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The stamp of the entry that was opened; None where the store has none."""
         ...
 
     def read(self, at: int, count: int) -> bytes:
@@ -48,7 +54,7 @@ class Spot:
 
     address: str
     signer: str | None = None
-    stamp: tuple[int, ...] | None = None
+    stamp: Stamp | None = None
     size_bytes: int = 0
 
 
@@ -76,6 +82,14 @@ class Store(Protocol):
     @property
     def directory(self) -> Path | None:
         """The folder of a disk store."""
+        ...
+
+    def address(self, key: str, signer: str) -> str | None:
+        """Where `signer` keeps `key`; None for a store without stamps."""
+        ...
+
+    def stamp(self, address: str) -> Stamp | None:
+        """The stamp of the entry that stands there now; None where there is none."""
         ...
 
     async def open(self, key: str, signer: str) -> Document | None:
@@ -139,6 +153,8 @@ class BytesDocument:
     """A document that is in memory already."""
 
     __slots__ = ("_content",)
+
+    stamp: Stamp | None = None
 
     def __init__(self, content: bytes) -> None:
         self._content = content

@@ -16,7 +16,7 @@ from nbstep.durations import size_text
 from nbstep.errors import CacheDirectoryError
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, NoRoom, Part, Spot, TrashTotals
+from nbstep.stores.base import Document, NoRoom, Part, Spot, Stamp, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
 
@@ -59,10 +59,23 @@ class DiskStore:
         self.directory: Path = directory.resolve()
         self.place = place_text(self.directory)
         self._entries = self.directory / "v1" / "e"
+        self._entries_text = str(self._entries)  # joining paths costs more than looking at the file
         self._temps = self.directory / "v1" / "tmp"
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         self._mappable = files.may_map(self.directory)
+
+    def address(self, key: str, signer: str) -> str | None:
+        """The name of the entry's file."""
+        return f"{key_digest(key)}.{signer}"
+
+    def stamp(self, address: str) -> Stamp | None:
+        """Time of change, size and inode; a link is no entry."""
+        try:
+            status = os.lstat(f"{self._entries_text}/{address[:2]}/{address}")
+        except OSError:
+            return None
+        return files.stamp_of(status)
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
@@ -132,8 +145,7 @@ class DiskStore:
                 status = os.lstat(path)
             except OSError:
                 continue  # deleted meanwhile
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            found.append(Spot(name, signer=name[65:], stamp=stamp, size_bytes=status.st_size))
+            found.append(Spot(name, name[65:], files.stamp_of(status), status.st_size))
         return found
 
     async def trashed(self, key: str) -> bool:

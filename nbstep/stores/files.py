@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nbstep.stores.base import Part
+from nbstep.stores.base import Part, Stamp
 
 MAP_FROM_BYTES: Final = 64 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -37,12 +37,13 @@ _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 class FileDocument:
     """An entry's file, held open; large buffers are copy-on-write maps of it where that is safe."""
 
-    __slots__ = ("_fd", "_mappable", "size_bytes")
+    __slots__ = ("_fd", "_mappable", "size_bytes", "stamp")
 
-    def __init__(self, fd: int, size_bytes: int, mappable: bool) -> None:
+    def __init__(self, fd: int, status: os.stat_result, mappable: bool) -> None:
         self._fd = fd
         self._mappable = mappable
-        self.size_bytes = size_bytes
+        self.size_bytes = status.st_size
+        self.stamp: Stamp | None = stamp_of(status)
 
     def read(self, at: int, count: int) -> bytes:
         """A private copy of `count` bytes from `at`; fewer where the file ends."""
@@ -123,8 +124,13 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "is no regular file")
-        return FileDocument(fd, status.st_size, mappable)
+        return FileDocument(fd, status, mappable)
     return None
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes with an entry: a new one is always another file."""
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def make_private(directory: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, S
 from pathlib import Path
 from typing import Any, Final, cast
 
-from nbstep.stores.base import FAMILY, BytesDocument, Document, Part, Spot, TrashTotals
+from nbstep.stores.base import FAMILY, BytesDocument, Document, Part, Spot, Stamp, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
 
 METHODS: Final = ("get", "set", "has", "delete")
@@ -84,6 +84,14 @@ class MappingStore:
         self._seen: dict[str, None] = {}
         self._trash = MemoryTrash()
         self._evicted: set[str] = set()
+
+    def address(self, key: str, signer: str) -> str | None:  # noqa: ARG002 - the user's store has no stamps
+        """None: whether an entry changed is not seen without reading it."""
+        return None
+
+    def stamp(self, address: str) -> Stamp | None:  # noqa: ARG002 - as above
+        """None."""
+        return None
 
     async def open(self, key: str, signer: str) -> Document | None:  # noqa: ARG002 - one entry a key, whoever signed it
         """What stands under `key`.
