@@ -59,8 +59,13 @@ def _takes_nothing(code: types.CodeType) -> bool:
 
 def called_object(thunk: Thunk) -> bool:
     """Whether a thunk is likely the *result* of a call that was meant as the work: `step(train(), …)` (K5)."""
-    # what wraps or stands for a function (lru_cache, a ufunc) carries a name; a model or a client does not
-    return not isinstance(thunk, _PLAIN_CALLABLES) and not hasattr(thunk, "__name__")
+    if isinstance(thunk, _PLAIN_CALLABLES):
+        return False
+    try:
+        # what wraps or stands for a function (lru_cache, a ufunc) carries a name; a model or a client does not
+        return not hasattr(thunk, "__name__")
+    except Exception:  # noqa: BLE001 - the user's own __getattr__
+        return True
 
 
 def surely_awaitable(thunk: Thunk) -> bool:
@@ -146,13 +151,13 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _writes_globals(code: types.CodeType) -> bool:
-    return any(i.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"} for i in dis.get_instructions(code)) or any(
-        _writes_globals(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)
-    )
-
-
-# What Python itself reads from a function's globals, an import inside it for example.
+def _global_names_of(code: types.CodeType, opname: str) -> frozenset[str]:
+    """The global names that code and the code nested in it write (STORE_GLOBAL) or delete (DELETE_GLOBAL)."""
+    names = {str(i.argval) for i in dis.get_instructions(code) if i.opname == opname}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names_of(constant, opname)
+    return frozenset(names)
 
 
 class _FrozenGlobals(dict[str, Any]):
@@ -169,11 +174,42 @@ class _FrozenGlobals(dict[str, Any]):
         return self.live[name]
 
 
+class _WrittenGlobals(_FrozenGlobals):
+    """The same for a function that writes some globals: those are the live ones.
+
+    What `global n; n = …` stores lands in this dict without asking it. So it is passed on before the next name is read here,
+    which any call of another function begins with, and by `settle` where the function stops or waits.
+    """
+
+    def __init__(self, bound: Mapping[str, Any], live: dict[str, Any], written: frozenset[str]) -> None:
+        super().__init__({name: value for name, value in bound.items() if name not in written}, live)
+        self._written = written
+
+    def __getitem__(self, name: str) -> Any:
+        self.pass_on()
+        return super().__getitem__(name)
+
+    def pass_on(self) -> None:
+        """Gives what was written to the live namespace."""
+        for name in self._written:
+            if name in self:
+                self.live[name] = self.pop(name)
+
+
+def settle(thunk: Thunk) -> None:
+    """Passes on the globals that a frozen function wrote until now."""
+    while isinstance(thunk, functools.partial | types.MethodType):
+        thunk = thunk.func if isinstance(thunk, functools.partial) else thunk.__func__
+    scope: Any = getattr(thunk, "__globals__", None)
+    if isinstance(scope, _WrittenGlobals):
+        scope.pass_on()
+
+
 def freeze(thunk: Thunk) -> Thunk:
     """A copy of a thunk that sees what it names as it is now, however much later it is called (K10).
 
-    Closure cells are copied, and the globals its own code names are bound. What those values *contain* is not copied.
-    A function that writes globals keeps the live ones.
+    Closure cells are copied, and the globals its own code names are bound, but for those it writes. What those values
+    *contain* is not copied. A function that deletes globals keeps the live ones.
     """
     if isinstance(thunk, functools.partial):
         return functools.partial(freeze(thunk.func), *thunk.args, **thunk.keywords)
@@ -183,8 +219,9 @@ def freeze(thunk: Thunk) -> Thunk:
         return thunk
     code = thunk.__code__
     scope: dict[str, Any] = thunk.__globals__
-    if not _writes_globals(code):
-        scope = _FrozenGlobals(scope, scope)
+    if not _global_names_of(code, "DELETE_GLOBAL"):
+        written = _global_names_of(code, "STORE_GLOBAL")
+        scope = _WrittenGlobals(scope, scope, written) if written else _FrozenGlobals(scope, scope)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
     frozen.__kwdefaults__ = cast("dict[str, Any]", thunk.__kwdefaults__)
     frozen.__qualname__ = thunk.__qualname__

@@ -7,13 +7,14 @@ import contextlib
 import gc
 import subprocess
 import sys
+import types
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbstep import Cache, create_workflow
+from nbstep import Cache, Ok, create_workflow, step
 from nbstep.events import Finding
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener
 
@@ -28,6 +29,45 @@ def cache(request: pytest.FixtureRequest) -> Cache:
 async def double(n: int) -> int:
     await asyncio.sleep(0)
     return 2 * n
+
+
+def test_k10_a_thunk_that_writes_a_global_has_the_others_as_they_were() -> None:
+    namespace: dict[str, Any] = {"step": step, "asyncio": asyncio}
+    exec(  # the names must be globals
+        "count = 0; seen = []\n"
+        "async def load(city):\n    seen.append(count)\n    await asyncio.sleep(0)\n    return city\n"
+        "def jobs(step):\n"
+        "    global city\n"
+        "    made = []\n"
+        "    for city in 'abc':\n"
+        "        async def work():\n"
+        "            global count\n"
+        "            count += 1\n"
+        "            got = await load(city)\n"
+        "            count += 10\n"
+        "            return got\n"
+        "        made.append(step(work, key=f'city:{city}'))\n"
+        "    return made\n"
+        "async def body(step):\n    return await asyncio.gather(*jobs(step))\n",
+        namespace,
+    )
+    workflow = create_workflow(cache={})
+    assert asyncio.run(workflow(namespace["body"])) == Ok(["a", "b", "c"])
+    assert (namespace["count"], namespace["seen"]) == (33, [1, 2, 3])
+
+
+@pytest.mark.parametrize("make_store", [dict, AsyncMemoryStore])
+def test_k4_a_generator_based_coroutine_is_awaitable_too(make_store: Any) -> None:
+    @types.coroutine
+    def old_style() -> Any:
+        yield from asyncio.sleep(0).__await__()
+        return 7
+
+    async def body(step: Any) -> Any:
+        return await step(old_style, key="k")
+
+    workflow = create_workflow(cache=make_store())
+    assert [asyncio.run(workflow(body)) for _ in range(2)] == [Ok(7), Ok(7)]
 
 
 def test_k10_fifty_gathered_steps_of_a_comprehension_keep_fifty_values(cache: Cache) -> None:

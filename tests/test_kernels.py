@@ -193,6 +193,29 @@ def test_n1_an_interrupt_stops_a_step_at_once_and_keeps_nothing(kernel: Kernel, 
     assert kernel.finish(sent, timeout=20).error["ename"] == "KeyboardInterrupt"
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "async with asyncio.TaskGroup() as group:\n    for n in range(3):\n        group.create_task(step(slow, n, key=f't:{n}'))",
+        "await asyncio.gather(*[step(slow, n, key=f't:{n}') for n in range(3)])",
+        "await asyncio.gather(*[step(slow, n, key=f't:{n}') for n in range(3)], return_exceptions=True)",
+        "await asyncio.wait([asyncio.create_task(step(slow, n, key=f't:{n}')) for n in range(3)])",
+        "async def one(n):\n    return step(block, n, key=f't:{n}')\nawait asyncio.gather(*[one(n) for n in range(3)])",
+    ],
+)
+def test_n1_an_interrupt_stops_the_cell_and_no_other_task_of_it_begins_a_thunk(kernel: Kernel, cell: str) -> None:
+    kernel.good(
+        "import asyncio, time\nbegun = []\ndef block(n):\n    begun.append(n)\n"
+        "    print('blocking', flush=True)\n    time.sleep(20)\nasync def slow(n):\n    block(n)"
+    )
+    sent = kernel.start(f"%%workflow\nimport asyncio\n{cell}")
+    kernel.wait_for("blocking")
+    os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+    done = kernel.finish(sent, timeout=40)
+    assert (done.status, kernel.good("print(begun)").text) == ("error", "[0]\n")
+    assert kernel.good("step(lambda: 7, key='next')").of("execute_result")[0]["data"] == {"text/plain": "7"}
+
+
 def test_c4_an_interrupt_ends_the_wait_but_not_the_one_who_computes(kernel: Kernel) -> None:
     kernel.good("import threading, time\ngo = threading.Event()\ndef slow():\n    go.wait(60)\n    return 7")
     kernel.good("t = threading.Thread(target=lambda: step(slow, key='s'))\nt.start()\ntime.sleep(0.5)")

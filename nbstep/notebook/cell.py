@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError, StepFailed
 from nbstep.notebook import late
-from nbstep.notebook.interrupts import wake_regularly
+from nbstep.notebook.interrupts import forget_interrupt, wake_regularly
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import active_run
 
@@ -79,6 +79,7 @@ class CellRunner:
 
     def pre_run_cell(self, info: Any) -> None:
         """A cell begins; cells nest (`%%capture`)."""
+        forget_interrupt()
         self.bind_step()
         with self._lock:
             # Not `execution_count`: newer IPythons raise it before the cell runs, older ones after.
@@ -116,6 +117,7 @@ class CellRunner:
         run, view, cell.run = cell.run, cell.view, None
         if run is None or view is None:
             return
+        forget_interrupt()
         if cell.stop_waking is not None:
             cell.stop_waking()
         if active_run.get() is run:
@@ -212,7 +214,8 @@ class CellRunner:
             self.shell.push({"step": self._step}, interactive=False)
 
     def _has_another_name(self) -> bool:
-        return any(value is self._step for name, value in list(self.shell.user_ns.items()) if name != "step")
+        names = list(self.shell.user_ns.items())  # those with an underscore are IPython's history of outputs
+        return any(value is self._step for name, value in names if name != "step" and not name.startswith("_"))
 
     def _check_step(self) -> None:
         bound = self.shell.user_ns.get("step")

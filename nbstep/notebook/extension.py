@@ -11,7 +11,7 @@ from nbstep.notebook import late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
 from nbstep.notebook.helptext import WORKFLOW_HELP
-from nbstep.notebook.interrupts import interruptible
+from nbstep.notebook.interrupts import interruptible, stop_if_interrupted
 from nbstep.notebook.showerror import ErrorDisplay
 from nbstep.runs.hooks import guard_thunks, set_ambient_run
 from nbstep.steps.front import step
@@ -41,7 +41,7 @@ class Extension:
         """Adds everything to the shell."""
         cells.follow(self._runner)
         set_ambient_run(self._runner.ambient)
-        guard_thunks(interruptible)
+        guard_thunks(interruptible, stop_if_interrupted)
         self.shell.input_transformers_cleanup.append(transform)
         self.shell.ast_transformers.append(self._tree)
         for event, told in self._events:

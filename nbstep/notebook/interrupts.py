@@ -10,6 +10,9 @@ from types import TracebackType
 from typing import Any, Final
 
 _WAKE_S: Final = 0.1
+_WHY: Final = "interrupted by the user"
+
+_interrupted = False
 
 
 class interruptible:  # noqa: N801 - used as a context manager, like those of contextlib
@@ -17,7 +20,8 @@ class interruptible:  # noqa: N801 - used as a context manager, like those of co
 
     For a cell that awaits, the kernel turns SIGINT into the cancellation of the cell's task, which a blocking call never
     notices. Python's own handler is put back for the time of the call. A `KeyboardInterrupt` that leaves a child task
-    would end the kernel's loop, so inside a task it becomes the cancellation that the kernel meant.
+    would end the kernel's loop, so inside a task it becomes the cancellation that the kernel meant, and the kernel's handler
+    is told after all: it cancels the cell. Until the cell has ended no other stretch of a thunk begins in a task.
 
     A class, because a generator assigns to the exception that passes, and some exceptions are frozen dataclasses.
     """
@@ -40,7 +44,27 @@ class interruptible:  # noqa: N801 - used as a context manager, like those of co
             return
         signal.signal(signal.SIGINT, self._before)
         if isinstance(error, KeyboardInterrupt) and _in_a_task():
-            raise asyncio.CancelledError("interrupted by the user") from None
+            global _interrupted
+            _interrupted = True
+            if callable(self._before):
+                self._before(signal.SIGINT, None)
+            raise asyncio.CancelledError(_WHY) from None
+
+
+def stop_if_interrupted() -> None:
+    """Cancels a task of an interrupted cell that is about to run on: the kernel's own cancellation waits for the loop.
+
+    Raises:
+        CancelledError: The cell was interrupted.
+    """
+    if _interrupted and threading.current_thread() is threading.main_thread() and _in_a_task():
+        raise asyncio.CancelledError(_WHY)
+
+
+def forget_interrupt() -> None:
+    """A cell ended, or another begins."""
+    global _interrupted
+    _interrupted = False
 
 
 def _in_a_task() -> bool:

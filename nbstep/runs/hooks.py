@@ -17,6 +17,7 @@ active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)
 
 _ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
 _guard: Callable[[], AbstractContextManager[Any]] = nullcontext
+_stop: Callable[[], None] = lambda: None  # noqa: E731 - replaced by the notebook
 
 
 def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
@@ -30,13 +31,21 @@ def ambient_run() -> Run | None:
     return _ambient()
 
 
-def guard_thunks(guard: Callable[[], AbstractContextManager[Any]] | None) -> None:
-    """Installs a context manager around every plain thunk; None takes it away.
+def guard_thunks(
+    guard: Callable[[], AbstractContextManager[Any]] | None, stop: Callable[[], None] | None = None
+) -> None:
+    """Installs a context manager around every stretch of a thunk, and what may refuse one; None takes both away.
 
-    The notebook uses it so that an interrupt stops a blocking thunk in a cell that awaits.
+    The notebook uses them so that an interrupt stops a blocking thunk in a cell that awaits, and no other begins after it.
     """
-    global _guard
+    global _guard, _stop
     _guard = nullcontext if guard is None else guard
+    _stop = stop if stop is not None else lambda: None
+
+
+def stop_if_interrupted() -> None:
+    """Raises where the user interrupted what runs now, and it only has not heard of it yet."""
+    _stop()
 
 
 def thunk_guard() -> AbstractContextManager[Any]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.errors import NbstepError, StepTimeout
-from nbstep.runs.hooks import thunk_guard
-from nbstep.thunks import Thunk
+from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
+from nbstep.thunks import Thunk, settle
 from nbstep.transience import http_status, transient
 
 # Between attempts: a random time up to 0.2 s, then 0.4 s, … 10 s at the most, so that many steps do not retry in step.
@@ -102,20 +102,23 @@ async def _attempt(
     given: Any = prepared
     if prepared is None:
         try:
+            stop_if_interrupted()
             with thunk_guard():
                 given = thunk(*args)
         except StopIteration as stopped:
             return Given(stopped=stopped)
+        finally:
+            settle(thunk)
     if not inspect.isawaitable(given):
         return Given(given)
     if not awaiting:
         return Given(later=given)
     if timeout_s is None:
-        return Given(await _guarded(given), awaitable=True)
+        return Given(await _guarded(given, thunk), awaitable=True)
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
-            return Given(await _guarded(given), awaitable=True)
+            return Given(await _guarded(given, thunk), awaitable=True)
     except TimeoutError as error:
         if not deadline.expired():
             raise
@@ -123,17 +126,25 @@ async def _attempt(
 
 
 @types.coroutine
-def _guarded(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
     """Awaits, with the guard around each stretch of the user's code between two suspensions: it may block as well."""
     __tracebackhide__ = True
-    running = awaitable.__await__()
+    running = awaitable.__await__() if hasattr(awaitable, "__await__") else awaitable  # a generator of types.coroutine
     go_on: Callable[[], Any] = functools.partial(next, running)
+    told = False
     while True:
+        try:
+            stop_if_interrupted()
+        except asyncio.CancelledError as stop:
+            if not told and hasattr(running, "throw"):
+                told, go_on = True, functools.partial(running.throw, stop)
         try:
             with thunk_guard():
                 waits_for = go_on()
         except StopIteration as ended:
             return ended.value
+        finally:
+            settle(thunk)
         try:
             sent = yield waits_for
         except BaseException as error:
