@@ -41,6 +41,7 @@ def map_steps(
     items: Iterable[Any],
     key: str | Callable[[Any], str],
     n_jobs: int,
+    check_keys: Callable[[list[str]], None],
 ) -> list[Ok[Any] | Err[Any]]:
     """Takes `one` step for each item and gives the results in the items' order.
 
@@ -54,6 +55,7 @@ def map_steps(
     make_key = _key_function(key)
     work = [(item, make_key(item)) for item in items]
     _check_shared(work)
+    check_keys([item_key for _, item_key in work])
 
     from joblib import Parallel, delayed
 

@@ -38,7 +38,10 @@ def to_seconds(value: Duration | None, option: str) -> float | None:
     elif isinstance(value, str):
         seconds = _parse(value, option)
     else:
-        seconds = float(value)
+        try:
+            seconds = float(value)
+        except OverflowError:  # an int with hundreds of digits
+            seconds = math.inf if value > 0 else -math.inf
     if not seconds >= 0:
         raise ValueError(f"{option}= takes a duration of 0 or more; got {value!r}")
     return None if math.isinf(seconds) else seconds

@@ -35,7 +35,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins. `at` is seconds since the epoch; `cache` is its place as shown ("~/proj/.nbstep") or None."""
+    """A run begins.
+
+    `at` is seconds since the epoch; `cache` is its place as shown ("~/proj/.nbstep") or None; `root` is the outermost run
+    around it, itself where there is none.
+    """
 
     run: str
     at: float
@@ -43,6 +47,7 @@ class RunStarted:
     place: Place
     mode: str
     cache: str | None
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

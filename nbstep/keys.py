@@ -36,7 +36,7 @@ def check_key(key: object) -> str:
     if type(key) is not str:
         if not isinstance(key, str):
             raise TypeError(f"key= takes a str, got {type(key).__name__}; write for example key={_suggest(key)}")
-        key = str(key)
+        key = str.__str__(key)  # the text itself, also of a member of an enumeration
     if not key:
         raise ValueError('key="" names nothing; write for example key=f"user:{uid}", or leave key out to keep nothing')
     try:
@@ -136,6 +136,8 @@ def _plain(value: object) -> object:
         return value
     scalar = cast("Any", value)
     plain = scalar.item()
+    if plain is None:
+        return str(scalar)  # NaT
     if isinstance(scalar, numpy.datetime64 | numpy.timedelta64) and isinstance(plain, int):  # it counts nanoseconds
         micro = scalar.astype(f"{scalar.dtype.kind}8[us]")
         return micro.item() if micro == scalar else str(scalar)
@@ -186,7 +188,10 @@ def _table_bytes(value: Any) -> bytes | None:
             return f"array:{value.shape}:".encode() + _canonical("an array", value.tolist())
         return f"array:{value.dtype.str}:{value.shape}:".encode() + value.tobytes()
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
-        hashes = pandas.util.hash_pandas_object(value)
+        try:
+            hashes = pandas.util.hash_pandas_object(value)
+        except TypeError:  # cells that are lists, for example
+            return b"cells:" + _canonical("a frame", value.to_dict() if hasattr(value, "to_dict") else list(value))
         names = list(value.columns) if isinstance(value, pandas.DataFrame) else [value.name]
         kinds = [str(kind) for kind in value.dtypes] if isinstance(value, pandas.DataFrame) else [str(value.dtype)]
         return f"frame:{names!r}:{kinds!r}:{value.shape}:".encode() + hashes.to_numpy().tobytes()

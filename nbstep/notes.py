@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from nbstep.durations import age_text, duration_text
+from nbstep.words import shown
 
 if TYPE_CHECKING:
     from nbstep.cache.records import Meta
@@ -27,9 +28,9 @@ def kept_error_note(
     command = "%nbstep" if in_notebook else "nbstep"
     cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
     key = argument_text(meta.key, in_notebook=in_notebook)
-    again, past = f"{command} retry {key}{cache}", ""
+    again, past = f"{command} retry{cache} {key}", ""
     if meta.error is not None and meta.error.traceback:
-        past = f"   Original traceback: {command} show {key}{cache}"
+        past = f"   Original traceback: {command} show{cache} {key}"
     if folder is None:
         again, past = f"delete {meta.key!r} from the cache, or step(…, refresh=True)", ""
     age = age_text(max(0.0, now - meta.created))
@@ -37,7 +38,7 @@ def kept_error_note(
     if others > 1 and folder is not None:
         all_of_them = f"     (all {others} kept errors of this run: {command} retry{cache})"
     lines = [
-        f"  From the cache: {one_line(meta.key)} failed {age} (took {duration_text(meta.facts.took_s)}). "
+        f"  From the cache: {one_line(shown(meta.key))} failed {age} (took {duration_text(meta.facts.took_s)}). "
         "Nothing was fetched now.",
         f"  Try again:   {again}{all_of_them}",
         f'  Go on past:  step(…, on_error="keep"){past}',
@@ -54,6 +55,8 @@ def argument_text(text: str, *, in_notebook: bool) -> str:
     ("'user 1'", "'user:{{uid}}'")
     """
     quoted = shlex.quote(text) if text.isprintable() else repr(text)
+    if text.startswith("-"):
+        quoted = f"-- {quoted}"  # else it would be read as an option
     return quoted.replace("{", "{{").replace("}", "}}") if in_notebook else quoted
 
 

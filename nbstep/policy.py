@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from nbstep.durations import Duration, to_seconds
-from nbstep.transience import transient
+from nbstep.errors import NbstepError
+from nbstep.transience import leaves, transient
 
 OnDrift: TypeAlias = Literal["warn", "rerun", "error", "ignore"]
 CacheErrors: TypeAlias = (
@@ -40,6 +41,8 @@ class Policy:
     def keeps(self, error: BaseException) -> bool:
         """Whether this error may be kept (E2, E3)."""
         if not isinstance(error, Exception) or isinstance(error, _NEVER_KEPT):
+            return False
+        if any(isinstance(leaf, (*_NEVER_KEPT, NbstepError)) for leaf in leaves(error) if leaf is not error):
             return False
         wanted = self.cache_errors
         if isinstance(wanted, bool):

@@ -94,6 +94,9 @@ class Err(Generic[E]):
 
     __hash__ = None  # type: ignore[assignment]  # as Ok
 
+    def __reduce__(self) -> Any:
+        return Err, (self._error,)  # a copy is nobody's result
+
     def __del__(self) -> None:
         if getattr(self, "_unseen_of", None):
             _log.error("the result of %s was never looked at: it failed with %r", self._unseen_of, self._error)

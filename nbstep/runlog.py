@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -45,9 +45,10 @@ class LoggedStep:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRun:
-    """One run of the log; `notebook` and `name` are labels, None where unknown."""
+    """One run of the log; `notebook` and `name` are labels, None where unknown; `root` is the outermost run around it."""
 
     run: str
+    root: str
     at: float
     name: str | None
     notebook: str | None
@@ -81,6 +82,7 @@ class Recorder:
 
     directory: Path
     _started: RunStarted | None = None
+    _finished: bool = False
     _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
     _flushed: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -102,10 +104,14 @@ class Recorder:
                 case StepFinished():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
+                case RunFinished():
+                    self._finished = True
                 case _:
                     pass
             due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
-            if self._rows and (due or isinstance(event, RunFinished)):
+            # A step that ends after its run is written at once: nothing else may come.
+            late = self._finished and isinstance(event, RunFinished | StepHit | StepFinished)
+            if self._rows and (due or late):
                 self._flushed = time.monotonic()
                 self._write()
 
@@ -115,6 +121,7 @@ class Recorder:
             return
         record = {
             "run": started.run,
+            "root": started.root or started.run,
             "at": started.at,
             "name": started.name,
             "notebook": started.place.notebook,
@@ -169,8 +176,14 @@ def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
 
 
 def last_run(cache_directory: Path) -> LoggedRun | None:
-    """The newest logged run that asked for a key, or None."""
-    return next(read_runs(cache_directory), None)
+    """The newest logged run that asked for a key, with the steps of the runs inside it; None where there is none."""
+    runs = read_runs(cache_directory)
+    newest = next(runs, None)
+    if newest is None:
+        return None
+    together = [newest, *(run for run in runs if run.root == newest.root)]
+    steps = tuple(step for run in reversed(together) for step in run.steps)
+    return replace(together[-1], steps=steps)
 
 
 def usage(cache_directory: Path) -> dict[str, Usage]:
@@ -205,6 +218,7 @@ def _read(path: Path) -> LoggedRun | None:
 def _parsed(record: Mapping[str, Any]) -> LoggedRun:
     return LoggedRun(
         run=str(record["run"]),
+        root=str(record.get("root") or record["run"]),
         at=_number(record["at"]),
         name=_text(record.get("name")),
         notebook=_text(record.get("notebook")),

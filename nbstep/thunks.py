@@ -75,8 +75,11 @@ def surely_awaitable(thunk: Thunk) -> bool:
     """
     if isinstance(thunk, functools.partial):
         return surely_awaitable(thunk.func)
-    if inspect.iscoroutinefunction(thunk):
-        return True
+    try:
+        if inspect.iscoroutinefunction(thunk):
+            return True
+    except Exception:  # noqa: BLE001 - it looks for attributes, and the user's own __getattr__ may raise anything
+        return False
     if not isinstance(thunk, types.FunctionType):
         return inspect.iscoroutinefunction(inspect.getattr_static(type(thunk), "__call__", None))
     path = _called_path(thunk.__code__) if thunk.__name__ == "<lambda>" else ()
@@ -200,9 +203,8 @@ def settle(thunk: Thunk) -> None:
     """Passes on the globals that a frozen function wrote until now."""
     while isinstance(thunk, functools.partial | types.MethodType):
         thunk = thunk.func if isinstance(thunk, functools.partial) else thunk.__func__
-    scope: Any = getattr(thunk, "__globals__", None)
-    if isinstance(scope, _WrittenGlobals):
-        scope.pass_on()
+    if isinstance(thunk, types.FunctionType) and isinstance(thunk.__globals__, _WrittenGlobals):
+        thunk.__globals__.pass_on()
 
 
 def freeze(thunk: Thunk) -> Thunk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any, Final
+from typing import Any, Final, cast
 
 # Named, not imported: none of these libraries is a dependency. Matched against every class in the error's MRO.
 _PASSING_CLASSES: Final = frozenset(
@@ -31,11 +31,14 @@ _LASTING_CLASSES: Final = frozenset({"httpx.UnsupportedProtocol", "httpx.LocalPr
 def transient(error: BaseException) -> bool:
     """Whether an error is likely to be gone in a minute.
 
-    True for time-outs, connection errors, and HTTP 408, 425, 429 and 5xx as httpx, requests, aiohttp and urllib raise them.
+    True for time-outs, connection errors, and HTTP 408, 425, 429 and 5xx as httpx, requests, aiohttp and urllib raise them; for
+    a group if one of its errors is.
 
     >>> transient(TimeoutError()), transient(ValueError("bad input"))
     (True, False)
     """
+    if isinstance(error, BaseExceptionGroup):
+        return any(transient(leaf) for leaf in leaves(error))
     status = http_status(error)
     if status is not None:
         return status in {408, 425, 429} or 500 <= status <= 599
@@ -48,6 +51,13 @@ def transient(error: BaseException) -> bool:
         reason = getattr(error, "reason", None)
         return isinstance(reason, BaseException) and transient(reason)
     return isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group, and in the groups in it; an error alone is its own leaf."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for member in cast("BaseExceptionGroup[BaseException]", error).exceptions for leaf in leaves(member)]
 
 
 def http_status(error: BaseException) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, cast, get_args
 
 from nbstep.cache.cache import Cache
@@ -137,7 +138,8 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
     except BaseException as error:  # noqa: BLE001 - told apart there; a bug goes on
         return _failed(run, error)
     finally:
-        active_run.reset(token)
+        with suppress(ValueError):  # an abandoned body is closed from another context
+            active_run.reset(token)
     return _succeeded(run, value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbstep import Cache, Ok, create_workflow, step
+from nbstep import Cache, OfflineMiss, Ok, create_workflow, step
 from nbstep.events import RunFinished, RunStarted, StepAsked
 from nbstep.runs.active import current_run, open_run
 from nbstep.runs.hooks import active_run, set_ambient_run
@@ -45,16 +46,30 @@ def test_w5_in_a_thread_the_executing_cells_run_serves() -> None:
     assert list(cache) == ["k"]
 
 
-def test_w5_a_run_that_is_over_serves_no_step_while_another_is_there() -> None:
-    over, now = open_run(cache={}), open_run(cache={})
-    over.close()
-    token = active_run.set(over)
+def test_w5_n8_what_outlives_its_run_stays_with_it_whatever_runs_now() -> None:
+    own: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+
+    async def body(ask: Any) -> Any:
+        async def later() -> Any:
+            await gate.wait()
+            return step(lambda: 2, key="late")
+
+        gate = asyncio.Event()
+        return asyncio.create_task(later()), gate
+
+    async def main() -> Any:
+        task, gate = (await create_workflow(cache=own)(body)).unwrap()
+        gate.set()
+        return await task
+
+    now = open_run(cache=other)
     set_ambient_run(lambda: now)
     try:
-        assert current_run() is now
+        assert asyncio.run(main()) == 2
     finally:
         set_ambient_run(None)
-        active_run.reset(token)
+    assert (list(own), list(other)) == (["late"], [])
 
 
 def test_w2_a_magics_flag_goes_before_the_workflow_and_the_step_before_both() -> None:
@@ -162,3 +177,50 @@ def test_w3_what_a_body_returns_as_err_ends_its_run_as_a_failure() -> None:
     assert [(event.outcome, event.error) for event in told.of(RunFinished)] == [
         ("error", "StepFailed: the step failed: 'NOT_FOUND'"), ("error", "ValueError: bad"), ("ok", None),
     ]  # fmt: skip
+
+
+def test_w5_a_workflow_in_a_plain_cell_reports_to_the_cell() -> None:
+    told = RecordingListener()
+    cell = open_run("cell", cache=None, listeners=(told,), shown=True)
+    set_ambient_run(lambda: cell)
+    try:
+        create_workflow(cache={})(lambda step: step(lambda: (n for n in "ab"), key="k")).unwrap()
+    finally:
+        set_ambient_run(None)
+    assert [asked.key for asked in told.of(StepAsked)] == ["k"]
+    assert len(told.findings()) == 1
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "runs"), [("offline", None, False), ("offline", "normal", True), (None, None, True)]
+)
+def test_c7_a_workflow_inside_another_has_its_mode_unless_it_says_its_own(outer: Any, inner: Any, runs: bool) -> None:
+    calls: list[int] = []
+    inside = create_workflow(cache={}, mode=inner)
+    around = create_workflow(cache={}, mode=outer)
+    body = lambda step: inside(lambda step: step(calls.append, 1, key="k"))
+    if runs:
+        around(body)
+    else:
+        with pytest.raises(OfflineMiss):
+            around(body)
+    assert bool(calls) is runs
+
+
+def test_k4_a_step_that_a_waiting_task_holds_is_not_called_forgotten() -> None:
+    told = RecordingListener()
+
+    async def seven() -> int:
+        return 7
+
+    async def body(step: Any) -> Any:
+        kept = asyncio.create_task(asyncio.wait_for(step(seven, key="k"), 5))
+        forgotten = step(seven, key="forgotten")
+        return kept, forgotten
+
+    async def main() -> Any:
+        kept, _ = (await create_workflow(cache={}, on_event=told)(body)).unwrap()
+        return await kept
+
+    assert asyncio.run(main()) == 7
+    assert [text.partition(" was never")[0].split(" (")[0] for text in told.findings()] == ["step 'forgotten'"]

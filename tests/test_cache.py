@@ -344,6 +344,13 @@ def test_w2_wrong_options_are_errors(tmp_path: Path) -> None:
         Cache(tmp_path, ttl=5)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("key", ["", "x" * 5000, "a\ud800"])
+def test_k6_nothing_is_kept_under_what_is_no_key(cache: Cache, key: str) -> None:
+    with pytest.raises(ValueError, match="key="):
+        cache.set(key, 1)
+    assert cache.keys() == []
+
+
 @pytest.mark.parametrize("key", [None, 5, b"k", ["k"]])
 def test_k6_keys_are_text(cache: Cache, key: Any) -> None:
     for act in (
@@ -353,7 +360,7 @@ def test_k6_keys_are_text(cache: Cache, key: Any) -> None:
         lambda key: cache.set(key, 1),
         lambda key: cache.delete_many([key]),
     ):
-        with pytest.raises(TypeError, match="a key is a str"):
+        with pytest.raises(TypeError, match=r"a key is a str|key= takes a str"):
             act(key)
 
 

@@ -177,6 +177,25 @@ def test_await_of_a_plain_step_says_what_to_leave_out(shell: Shell) -> None:
     assert "its thunk is not async, so step gave a plain value. Leave out `await`." in ran.text
 
 
+def test_n1_comments_may_stand_before_the_line(shell: Shell, heard: list[Event]) -> None:
+    for line in ("%%workflow sales --mode refresh", "# %%workflow sales --mode refresh"):
+        heard.clear()
+        ran = shell.run(f"# What sells\n\n{line}\n\nstep(lambda: 1 / 0, key='k')")
+        assert [event.mode for event in heard if isinstance(event, RunStarted)] == ["refresh"]
+        assert frames(ran.text)[0].endswith("line 5")
+
+
+def test_n2_result_after_a_docstring_and_the_future(shell: Shell) -> None:
+    cell = '%%workflow --result r\n"""What it does."""\nfrom __future__ import annotations\nstep(lambda: 7, key="k")'
+    shell.good(cell)
+    assert shell["r"].value == 7
+
+
+def test_n1_a_step_in_the_history_of_outputs_is_no_other_name(shell: Shell) -> None:
+    shell.good("step")
+    assert type(shell.run("%%workflow\nfor step in range(2): pass").error).__name__ == "CellStopped"
+
+
 def test_n2_a_bug_leaves_no_result_of_an_earlier_run(shell: Shell) -> None:
     shell.good("%%workflow --result out\nstep(lambda: 5, key='k')")
     assert isinstance(shell.run("%%workflow --result out\nint('x')").error, ValueError)

@@ -43,6 +43,22 @@ def test_k6_any_unicode_text_is_a_key(key: str) -> None:
     assert check_key(key) == key
 
 
+def test_k6_a_member_of_an_enumeration_of_texts_is_its_text() -> None:
+    class Key(str, enum.Enum):  # noqa: UP042 - its str() is not its text
+        USER = "user:1"
+
+    assert (type(check_key(Key.USER)), check_key(Key.USER)) == (str, "user:1")
+
+
+def test_k6_what_is_no_time_differs_from_none() -> None:
+    assert make_key(v=np.datetime64("NaT")) != make_key(v=None)
+
+
+def test_k6_frames_of_lists_have_a_digest_too() -> None:
+    keys = {make_key(v=pd.DataFrame({"a": [[1], [n]]})) for n in (2, 3, 2)}
+    assert len(keys) == 2
+
+
 def test_k6_a_str_subclass_becomes_a_plain_str() -> None:
     checked = check_key(Size.BIG)
     assert (type(checked), checked) == (str, "big")

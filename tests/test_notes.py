@@ -35,9 +35,9 @@ def test_n9_outside_a_notebook_the_commands_are_the_shells_own() -> None:
 
 def test_n9_a_cache_that_is_not_the_project_s_is_named() -> None:
     note = kept_error_note(_meta(), NOW, 1, in_notebook=True, others=2, folder="~/a {b}")
-    assert "%nbstep retry user:999 --cache '~/a {{b}}'     (all 2" in note
+    assert "%nbstep retry --cache '~/a {{b}}' user:999     (all 2" in note
     assert "%nbstep retry --cache '~/a {{b}}')" in note
-    assert "%nbstep show user:999 --cache '~/a {{b}}'" in note
+    assert "%nbstep show --cache '~/a {{b}}' user:999" in note
 
 
 def test_n9_where_no_command_finds_the_cache_the_note_says_what_does() -> None:
@@ -67,7 +67,13 @@ def test_e5_asked_again_in_the_same_run_it_explains_retries() -> None:
 def test_n7_a_hostile_key_stays_one_quoted_word(key: str, shown: str) -> None:
     lines = kept_error_note(_meta(key), NOW, 1, in_notebook=False, others=1).splitlines()
     assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
     assert lines[1].endswith(shown)
+
+
+def test_n9_a_key_that_looks_like_an_option_is_none() -> None:
+    note = kept_error_note(_meta("-x"), NOW, 1, in_notebook=False, others=1, folder="~/c")
+    assert "nbstep retry --cache '~/c' -- -x\n" in note
 
 
 def test_a_kept_error_from_the_future_is_shown_as_new() -> None:

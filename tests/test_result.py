@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import pickle
@@ -18,6 +19,14 @@ def _said(result: Ok[int] | Err[str]) -> str:
             return f"ok {value}"
         case Err(error):
             return f"err {error}"
+
+
+def test_w3_a_copy_of_an_err_is_nobody_s_result(caplog: pytest.LogCaptureFixture) -> None:
+    result = unseen(Err(ValueError("x")), "a workflow")
+    copy.copy(result), pickle.loads(pickle.dumps(result))
+    gc.collect()
+    assert caplog.records == []
+    assert result.ok is False
 
 
 def test_w3_results_work_with_match() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbstep import create_workflow
+from nbstep import Cache, create_workflow
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
 from nbstep.runlog import KEPT_RUNS, LoggedStep, Recorder, Usage, last_run, read_runs, runs_directory, usage
 
@@ -43,6 +44,47 @@ def _record(**changes: Any) -> str:
     return json.dumps(
         {"run": "r", "at": 1.0, "name": None, "notebook": None, "steps": [["a", "hit", "ok", 1, 2, 3, None]]} | changes
     )
+
+
+def test_the_last_run_has_the_steps_of_the_runs_inside_it(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    other = create_workflow(cache=cache)
+    other(lambda step: step(lambda: 1, key="earlier"))
+
+    def body(step: Any) -> None:
+        step(lambda: 1, key="outer:1")
+        other(lambda step: step(lambda: 1, key="inner"))
+        step(lambda: 1, key="outer:2")
+
+    create_workflow(cache=cache, name="outer")(body)
+    logged = last_run(cache.directory)
+    assert logged is not None
+    assert (logged.name, sorted(step.key for step in logged.steps)) == ("outer", ["inner", "outer:1", "outer:2"])
+
+
+def test_n8_a_step_that_ends_after_its_run_is_logged(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    async def body(step: Any) -> Any:
+        async def slow() -> None:
+            await gate.wait()
+            raise LookupError("gone")
+
+        gate = asyncio.Event()
+        task = asyncio.create_task(step(slow, key="late"))
+        await asyncio.sleep(0)
+        return task, gate
+
+    async def main() -> None:
+        task, gate = (await create_workflow(cache=cache)(body)).unwrap()
+        gate.set()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), LookupError)
+
+    asyncio.run(main())
+    logged = last_run(cache.directory)
+    assert logged is not None
+    assert [(step.key, step.got, step.outcome) for step in logged.steps] == [("late", "ran", "error")]
 
 
 def test_a_run_is_logged_with_what_its_steps_got(cache: Path) -> None:

@@ -222,6 +222,73 @@ def test_e6_a_failed_refetch_says_how_the_good_value_comes_back() -> None:
     assert cache.get("k") == 7
 
 
+@pytest.mark.parametrize(
+    ("leaf", "kept"), [(NameError("x"), False), (LookupError("x"), True), (ConnectionError("x"), True)]
+)
+def test_e2_e3_the_errors_in_a_group_decide(leaf: Exception, kept: bool) -> None:
+    def fail() -> None:
+        raise ExceptionGroup("some", [ExceptionGroup("inner", [leaf]), ValueError("y")])
+
+    cache = Cache({})
+    create_workflow(cache=cache)(lambda step: step(fail, key="k")).error
+    assert ("k" in cache) is kept
+    if kept:
+        assert cache.errors()[0].error.transient is isinstance(leaf, ConnectionError)
+
+
+def test_e2_one_exception_object_raised_by_two_thunks_is_kept_for_both() -> None:
+    gone = LookupError("gone")
+
+    def fail() -> None:
+        raise gone
+
+    cache = Cache({})
+    create_workflow(cache=cache)(lambda step: [step(fail, key=key, on_error="keep") for key in "ab"])
+    assert cache.keys() == ["a", "b"]
+
+
+def test_c4_a_task_that_outlives_its_step_may_ask_for_its_key() -> None:
+    async def body(step: Any) -> Any:
+        started: list[Any] = []
+        gate = asyncio.Event()
+
+        async def later() -> Any:
+            await gate.wait()
+            return await step(plain, key="k", refresh=True)
+
+        async def plain() -> int:
+            return 7
+
+        async def outer() -> int:
+            started.append(asyncio.create_task(later()))
+            return 1
+
+        await step(outer, key="k")
+        gate.set()
+        return await started[0]
+
+    assert asyncio.run(create_workflow(cache={})(body)) == Ok(7)
+
+
+def test_c3_a_store_s_own_cancellation_does_not_cost_the_value() -> None:
+    class Odd(MemoryStore):
+        def set(self, key: str, value: bytes) -> None:
+            raise asyncio.CancelledError
+
+    assert create_workflow(cache=Odd())(lambda step: step(lambda: 7, key="k")) == Ok(7)
+
+
+def test_k5_an_object_whose_attributes_raise_is_a_thunk_all_the_same() -> None:
+    class Client:
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+        def __call__(self) -> int:
+            return 7
+
+    assert create_workflow(cache={})(lambda step: step(Client(), key="k")) == Ok(7)
+
+
 def test_e5_a_retry_around_a_step_is_told_at_the_first_replay() -> None:
     def body(step: Any) -> Any:
         for attempt in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import threading
@@ -170,10 +171,15 @@ def test_w5_the_imported_step_uses_the_active_run_also_in_a_thread() -> None:
     cache: dict[str, Any] = {}
 
     def body(_: Any) -> int:
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(step, lambda: 2), kwargs={"key": "thread"}
+        )
+        thread.start()
+        thread.join()
         return step(lambda: 1, key="mine")
 
     assert create_workflow(cache=cache)(body) == Ok(1)
-    assert list(cache) == ["mine"]
+    assert list(cache) == ["thread", "mine"]
 
 
 def test_w5_without_a_run_the_default_workflow_serves_threads_too(nbstep_cache: Cache) -> None:
@@ -204,8 +210,28 @@ def test_c7_offline_uses_what_is_there_and_raises_on_a_miss_without_a_call() -> 
     create_workflow(cache=cache)(lambda step: step(lambda: 1, key="there"))
     offline = create_workflow(cache=cache, mode="offline")
     assert offline(lambda step: step(lambda: calls.append("there"), key="there")) == Ok(1)
-    with pytest.raises(OfflineMiss, match="'missing' is not in the cache"):
+    with pytest.raises(OfflineMiss, match="'missing' cannot come from the cache: new"):
         offline(lambda step: step(lambda: calls.append("missing"), key="missing"))
+    assert calls == []
+
+
+def test_c7_offline_lists_all_that_a_map_misses() -> None:
+    cache: dict[str, Any] = {}
+    calls: list[int] = []
+    create_workflow(cache=cache)(lambda step: step(lambda: 1, key="n:1"))
+    offline = create_workflow(cache=cache, mode="offline")
+    with pytest.raises(OfflineMiss, match=r"mode offline: 2 keys not in the cache: n:2, n:3$"):
+        offline(lambda step: step.map(calls.append, [1, 2, 3], key="n:{}"))
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("cache", "key", "says"), [({}, None, "has no key, so it would run"), (None, "k", "there is none")]
+)
+def test_c7_offline_runs_nothing_that_is_not_kept(cache: Any, key: Any, says: str) -> None:
+    calls: list[int] = []
+    with pytest.raises(OfflineMiss, match=says):
+        create_workflow(cache=cache, mode="offline")(lambda step: step(calls.append, 1, key=key))
     assert calls == []
 
 

@@ -20,6 +20,7 @@ from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, emit
+from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Stamp, Store, TrashTotals
 
@@ -123,7 +124,7 @@ class Entries:
 
     async def set(self, key: str, value: Any) -> None:
         """Keeps `value`; raises where it cannot be kept."""
-        kept = await self.keep(checked_key(key), Ok(value), Facts(took_s=0.0))
+        kept = await self.keep(check_key(key), Ok(value), Facts(took_s=0.0))
         if isinstance(kept, NotKept):
             raise ValueError(f"{key!r} was not kept: {kept.why}")
 

@@ -11,27 +11,29 @@ from nbstep.errors import CellStopped
 from nbstep.notebook import late
 
 _HEAD: Final = re.compile(r"(?:#[ \t]*)?%%workflow(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
+_COMMENT: Final = re.compile(r"\s*(?:#.*)?$")
 _RUNNER: Final = "nbstep.notebook.cell"
 _CALL: Final = f"__import__({_RUNNER!r}, fromlist=['begin'])"
 
 
 def transform(lines: list[str]) -> list[str]:
-    """Replaces a first line `%%workflow …` or `# %%workflow …` by the call that opens the run.
+    """Replaces a first line `%%workflow …` or `# %%workflow …` by the call that opens the run; comments may stand before it.
 
     The number of lines stays, so every line keeps its number. IPython calls this up to three times a cell.
     """
-    head = _HEAD.match(lines[0]) if lines else None
+    at = next((at for at, line in enumerate(lines) if not _COMMENT.match(line) or _HEAD.match(line)), len(lines))
+    head = _HEAD.match(lines[at]) if at < len(lines) else None
     if head is None or head["line"].rstrip().endswith("?"):
         return lines
-    body = lines[1:]
+    body = lines[at + 1 :]
     first = next((at for at, line in enumerate(body) if not line.isspace()), None)
     if first is not None and body[first].startswith("%%"):
         # %%workflow above %%time, %%capture: IPython only looks for a cell magic in the first line.
         from IPython.core.inputtransformer2 import cell_magic
 
         body = body[:first] + cell_magic(transform(body[first:]))
-    said = lines[0].strip()
-    return [f"{_CALL}.begin({head['line'].strip()!r})  # {said}\n", *body]
+    said = lines[at].strip()
+    return [*lines[:at], f"{_CALL}.begin({head['line'].strip()!r})  # {said}\n", *body]
 
 
 # Else a terminal would run the first line the moment Enter is pressed.
@@ -113,7 +115,7 @@ def _bindings_of_step(body: Sequence[ast.AST]) -> Iterator[int]:
 
 def _catching(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     """`begin(…)`, the body inside `with catching(name):`, and the last value as the cell's last expression."""
-    first = next((at for at, s in enumerate(body) if at and not _is_future(s)), len(body))
+    first = next((at for at, s in enumerate(body) if at and not _stays_first(s, at)), len(body))
     rest: list[ast.stmt] = body[first:] or [ast.Pass()]
     last = rest[-1]
     if isinstance(last, ast.Expr):
@@ -125,8 +127,11 @@ def _catching(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     return [*body[:first], block, shown]
 
 
-def _is_future(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+def _stays_first(statement: ast.stmt, at: int) -> bool:
+    """An import from the future, or the docstring before it, right after the call."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    docstring = isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return (docstring and at == 1) or (isinstance(statement, ast.ImportFrom) and statement.module == "__future__")
 
 
 def _call(function: str, *args: ast.expr) -> ast.Call:

@@ -23,11 +23,11 @@ _default_lock: Final = threading.Lock()
 
 
 def current_run() -> Run:
-    """The active run; else that of the cell now executing; else the default workflow's (W5)."""
-    run = active_run.get()
-    if run is not None and not run.closed:
-        return run
-    return ambient_run() or run or _default_run()
+    """The active run; else that of the cell now executing; else the default workflow's (W5).
+
+    A task that outlives its run stays with it: its steps go to that run's cache and are listed as ended later (N8).
+    """
+    return active_run.get() or ambient_run() or _default_run()
 
 
 def _default_run() -> Run:
@@ -64,7 +64,7 @@ def open_run(
     Args:
         name: A label.
         cache: What `Cache` takes; left out, the project's; None keeps nothing.
-        mode: "normal", "refresh" or "offline"; None leaves it to the run around and the environment.
+        mode: "normal", "refresh" or "offline"; None is that of the run around, else what the environment says.
         policy: Policy options by name, as a workflow gives them.
         flags: Policy options by name, as a magic gives them: they win over those of any workflow inside.
         place: Where the run stands.
@@ -77,7 +77,7 @@ def open_run(
         TypeError, ValueError: An option is unknown or has no such value.
     """
     settings = read_settings()
-    parent = active_run.get()
+    parent = active_run.get() or (None if shown or endless else ambient_run())
     if parent is not None and parent.closed:
         parent = None
     if mode is not None and mode not in MODES:
@@ -90,7 +90,7 @@ def open_run(
     run = Run(
         name=name,
         cache=opened,
-        mode=mode_flag or cast("Mode | None", mode) or environment_mode,
+        mode=mode_flag or cast("Mode | None", mode) or (parent.mode if parent is not None else environment_mode),
         policy=with_changes(Policy(), {**policy_changes(policy or {}), **inherited, **own_flags}),
         place=place or (parent.place if parent is not None else Place()),
         listeners=(*listeners, *(parent.listeners if parent is not None else ())),

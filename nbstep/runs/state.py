@@ -34,21 +34,28 @@ _REMEMBERED: Final = 64
 _STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Frame:
-    """A step whose thunk runs now. Asking one's own key inside oneself is seen by walking `outer`."""
+    """A step whose thunk runs now. Asking one's own key inside oneself is seen by walking `outer`.
+
+    Attributes:
+        ended: The thunk is done; a task that it started may still be inside this frame.
+        raised_before: How many failures of steps the run had seen when the thunk began.
+    """
 
     run: Run
     step: int
     key: str | None
     outer: Frame | None
     used: list[str] = field(default_factory=list[str])
+    ended: bool = False
+    raised_before: int = 0
 
     def computes(self, scope: Hashable, key: str) -> bool:
         """Whether this step, or one around it, computes `key` of the cache of `scope`."""
         frame: Frame | None = self
         while frame is not None:
-            if frame.key == key and frame.run.scope() == scope:
+            if not frame.ended and frame.key == key and frame.run.scope() == scope:
                 return True
             frame = frame.outer
         return False
@@ -56,6 +63,14 @@ class Frame:
 
 # The step inside whose thunk we are; copied into tasks like any ContextVar.
 enclosing: ContextVar[Frame | None] = ContextVar("nbstep_step", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """An exception that a step raised, and which failure of the run it was when a keyed step last did; 0 for never."""
+
+    error: BaseException
+    last_keyed: int
 
 
 @dataclass(eq=False, slots=True)
@@ -98,7 +113,8 @@ class Run:
     pending: dict[int, Any] = field(default_factory=dict[int, Any])
     error_asks: dict[str, int] = field(default_factory=dict[str, int])
     _recorder: Recorder | None = None
-    _raised: dict[int, tuple[BaseException, bool]] = field(default_factory=dict[int, tuple[BaseException, bool]])
+    _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
+    raised_count: int = 0
     _raised_ids: deque[int] = field(default_factory=deque[int])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -112,8 +128,15 @@ class Run:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
             self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory))
         cache_place = None if self.cache is None else self.cache.place
-        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place))
+        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, self.root().id))
         return self
+
+    def root(self) -> Run:
+        """The outermost run around it."""
+        run = self
+        while run.parent is not None:
+            run = run.parent
+        return run
 
     def tell(self, event: Event) -> None:
         """Tells the run's listeners."""
@@ -162,8 +185,10 @@ class Run:
         run: Run | None = self
         while run is not None:
             before = run._raised.get(id(error))
-            run._raised[id(error)] = (error, keyed or (before is not None and before[1]))
-            if run.endless and before is None:
+            run.raised_count += 1
+            last_keyed = run.raised_count if keyed else before.last_keyed if before is not None else 0
+            run._raised[id(error)] = _Raised(error, last_keyed)
+            if (run.endless or run.closed) and before is None:
                 run._raised_ids.append(id(error))
                 if len(run._raised_ids) > _REMEMBERED:
                     run._raised.pop(run._raised_ids.popleft(), None)
@@ -175,11 +200,14 @@ class Run:
             return True
         return isinstance(error, BaseExceptionGroup) and all(self.owns(leaf) for leaf in error.exceptions)
 
-    def came_from_keyed_step(self, error: BaseException) -> bool:
-        """Whether a keyed step already raised it: then that key owns it, no step around it (E2)."""
-        if self._raised.get(id(error), (None, False))[1]:
+    def came_from_keyed_step(self, error: BaseException, since: int) -> bool:
+        """Whether a keyed step raised it since the run had seen so many failures: that key owns it, no step around it (E2)."""
+        raised = self._raised.get(id(error))
+        if raised is not None and raised.last_keyed > since:
             return True
-        return isinstance(error, BaseExceptionGroup) and any(self.came_from_keyed_step(e) for e in error.exceptions)
+        return isinstance(error, BaseExceptionGroup) and any(
+            self.came_from_keyed_step(e, since) for e in error.exceptions
+        )
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends the run: names the steps that were never awaited, tells how it ended, writes the run log. Twice is once."""
@@ -197,11 +225,28 @@ class Run:
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
 
     def _never_awaited(self) -> list[Any]:
-        try:
-            scheduled = {id(task.get_coro()) for task in asyncio.all_tasks()}
-        except RuntimeError:  # no running loop
-            scheduled = set[int]()
-        return [step for step in list(self.pending.values()) if id(step) not in scheduled]
+        if not self.pending:
+            return []
+        held = _held_by_tasks()
+        return [step for step in list(self.pending.values()) if id(step) not in held]
+
+
+def _held_by_tasks() -> set[int]:
+    """What the tasks under way run or hold in local variables, as in `create_task(wait_for(step(…), 5))`: it may be awaited yet."""
+    try:
+        waiting: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+    except RuntimeError:  # no running loop
+        return set()
+    held = set[int]()
+    while waiting and len(held) < 10_000:
+        one = waiting.pop()
+        if id(one) in held:
+            continue
+        held.add(id(one))
+        frame = getattr(one, "cr_frame", None)
+        for value in list(frame.f_locals.values()) if frame is not None else ():
+            waiting += value if isinstance(value, list | tuple | set) else [value]
+    return held
 
 
 # As Python 3.11 to 3.13 and 3.14 say it.

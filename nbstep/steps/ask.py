@@ -17,6 +17,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Options
+from nbstep.steps.giving import check_offline
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
 
@@ -76,7 +77,7 @@ def ask_all(
     def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
         return ask(caller, fn, (item,), policy, key=item_key, on_error="keep", **own)
 
-    results = map_steps(one, items, key, n_jobs)
+    results = map_steps(one, items, key, n_jobs, lambda keys: check_offline(run, keys))
     return results if on_error == "keep" else [result.unwrap() for result in results]
 
 

@@ -114,6 +114,9 @@ class Step:
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
 
+    def __reduce__(self) -> str:
+        return "step"  # there is one: pickles name it
+
     def __repr__(self) -> str:
         return "<nbstep.step: step(thunk, *args, key=…)>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.notes import error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
+from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute, Use
+from nbstep.words import keys_text, plural, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,31 @@ def refuse(call: Call, why: Compute, error: Exception) -> Any:
 
 def offline_miss(call: Call, why: Compute) -> OfflineMiss:
     """The failure of a step that mode "offline" does not let run (C7)."""
+    if call.key is None:
+        line = f" in line {call.place.line}" if call.place.line else ""
+        return OfflineMiss(
+            f"mode offline: the step{line} has no key, so it would run; give it a key, or call its function without step"
+        )
+    if call.run.cache is None:
+        return OfflineMiss(
+            f"mode offline: {call.key!r} cannot come from the cache: there is none (cache=None, or mode off)"
+        )
     detail = f" ({why.detail})" if why.detail else ""
     return OfflineMiss(
-        f"mode offline: {call.key!r} is not in the cache: {why.reason}{detail}. "
+        f"mode offline: {call.key!r} cannot come from the cache: {why.reason}{detail}. "
         "Run it once in mode normal, or leave NBSTEP_MODE / --mode out"
     )
+
+
+def check_offline(run: Run, keys: Iterable[str]) -> None:
+    """Raises where mode "offline" would not let these steps run, naming all of them (C7).
+
+    Raises:
+        OfflineMiss: Some have no entry.
+    """
+    if run.mode != "offline" or run.cache is None or run.cache.is_async:
+        return
+    missing = [key for key in dict.fromkeys(keys) if not run.cache.has(key)]
+    if missing:
+        counted = plural(len(missing), "key")
+        raise OfflineMiss(f"mode offline: {counted} not in the cache: {keys_text([shown(key) for key in missing])}")

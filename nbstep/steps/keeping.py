@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,17 @@ from nbstep.steps.decision import Compute
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How the thunk ran: `returned` says that its error came in an `Err`; `used` are the keys asked inside it."""
+    """How the thunk ran.
+
+    `returned` says that its error came in an `Err`; `used` are the keys asked inside it; `raised_before` is how many failures of
+    steps the run had seen when it began.
+    """
 
     took_s: float
     awaitable: bool
     returned: bool
     used: tuple[str, ...]
+    raised_before: int = 0
 
 
 async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> int | None:
@@ -33,7 +39,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     ttl_s = call.options.policy.ttl_s
     error: Any = result.error
     if isinstance(result, Err):
-        if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result)):
+        if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result), ran.raised_before):
             return None
         if not still_kept(call, error):
             return None
@@ -46,6 +52,10 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
             place=call.place, code=call.code(), source=source_text(call.thunk), uses=ran.used,
         )  # fmt: skip
         kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        kept = NotKept(error_line(error))  # the store's own, not meant for us
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
@@ -59,14 +69,21 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     return kept.meta.size_bytes
 
 
+def _is_cancelled() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
+
+
 def _undo(call: Call) -> str:
     folder, in_notebook = call.run.command_folder(), call.run.place.cell is not None
     if folder is None:
         return f"cache.undo({call.key!r})"
-    words = ["%nbstep" if in_notebook else "nbstep", "undo", argument_text(call.key or "", in_notebook=in_notebook)]
-    if folder:
-        words += ["--cache", argument_text(folder, in_notebook=in_notebook)]
-    return " ".join(words)
+    cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+    command = "%nbstep" if in_notebook else "nbstep"
+    return f"{command} undo{cache} {argument_text(call.key or '', in_notebook=in_notebook)}"
 
 
 def still_kept(call: Call, error: Any) -> bool:

@@ -87,7 +87,11 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
         run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer))
     if key is None or run.cache is None:
-        return await _compute(call, Compute("no-key" if key is None else "not-stored"), awaiting, prepared)
+        why = Compute("no-key" if key is None else "not-stored")
+        if run.mode == "offline":
+            discard(prepared)
+            return refuse(call, why, offline_miss(call, why))
+        return await _compute(call, why, awaiting, prepared)
     source: Source = "cache"
     while True:
         try:
@@ -190,7 +194,7 @@ async def _compute(
     run, key = call.run, call.key
     if prepared is None:
         _tell_start(call, why)
-    frame = Frame(run, call.step, key, call.outer)
+    frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()
     awaitable, returned = awaiting, False
@@ -208,11 +212,12 @@ async def _compute(
         if given.stopped is not None:
             result = Err(given.stopped)
     finally:
+        frame.ended = True
         _leave(inside)
     took_s = time.perf_counter() - began
     if call.outer is not None and key is not None:
         call.outer.used.append(key)
-    ran = Ran(took_s, awaitable, returned, tuple(dict.fromkeys(frame.used)))
+    ran = Ran(took_s, awaitable, returned, tuple(dict.fromkeys(frame.used)), frame.raised_before)
     size_bytes = await keep_result(call, why, result, ran)
     if shared is not None and size_bytes is not None:
         shared.append("kept")
