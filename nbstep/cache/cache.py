@@ -31,7 +31,8 @@ class Cache:
             `Cache`. Left out: the project's cache.
         durability: `"auto"` makes an entry survive a power failure where its thunk ran longer than ten seconds.
         previews: Whether the beginning of each value is kept as text, for the panel.
-        redact: Takes every text before it is written to an entry's header; for secrets that the built-in rules miss.
+        redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
+            built-in rules miss.
 
     Raises:
         TypeError: `where` is nothing that can be a store, or lacks a method.
