@@ -28,7 +28,7 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
     """
     for one in _chain(error):
         if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
-            one.__traceback__ = _without_ours(one.__traceback__)
+            one.with_traceback(_without_ours(one.__traceback__))  # frozen dataclasses cannot be set
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
-from nbstep.notes import error_line, kept_error_note, one_line
+from nbstep.notes import add_note, error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute, Use
@@ -39,9 +39,8 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)
     if source == "cache":
         asks = run.error_asks[meta.key] = run.error_asks.get(meta.key, 0) + 1
-        raised.add_note(
-            kept_error_note(meta, now, asks, in_notebook=run.place.cell is not None, others=len(run.error_asks))
-        )
+        others = len(run.error_asks)
+        add_note(raised, kept_error_note(meta, now, asks, in_notebook=run.place.cell is not None, others=others))
     return _raise_out(call, error, raised)
 
 
