@@ -84,6 +84,10 @@ SECRETS = [
     ("apiKey=a1b2c3d4e5", "a1b2"),
     ("refreshToken: 1//0gAbCdEf-123456", "0gAb"),
     ("invalid token: eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "c2ln"),
+    ('{"sent": {"Host": "x", "User-Agent": "y", "X-Team": "blue-9"}}', "blue-9"),
+    ("{'user-agent': 'y', 'x-team': 'blue-9', 'tr", "blue-9"),
+    ("GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\nX-Team: blue-9\r\n\r\n", "blue-9"),
+    (r"b'GET / HTTP/1.1\r\nX-Team: blue-9\r\nUser-Agent: y\r\n\r\n'", "blue-9"),
     ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END OPENSSH PRIVATE KEY-----", "b3Bl"),
 ]  # fmt: skip
 
@@ -148,6 +152,9 @@ INNOCENT = [
     "Expecting value: line 1 column 1 (char 0)",
     "could not convert string to float: 'token'",
     "https://example.com/@user?q=a@b.c",
+    "Authorization: the header is missing\nDetail: see the manual",
+    "the header User-Agent is missing: set it",
+    "{'agent': 'Ada', 'encoding': 'utf-8'}",
 ]
 
 

@@ -135,6 +135,14 @@ def headers_written_out(address: str) -> None:
     )
 
 
+def asked_by_another_function(address: str) -> None:
+    def ask() -> str:
+        return httpx.get(f"{address}/404", headers={"X-Team": "team-" + "value-0817"}).text
+
+    answer = ask()
+    raise ValueError(answer)
+
+
 def urllib_request(address: str) -> None:
     request = urllib.request.Request(f"{address}/200", headers=HEADERS)
     with urllib.request.urlopen(request) as response:
@@ -200,7 +208,8 @@ def escaped_text(address: str) -> None:
     [
         response_in_a_variable, status_error_as_context, status_error_as_cause, status_error_suppressed,
         status_error_remembered, default_headers_of_httpx, client_in_a_global, headers_in_a_variable, headers_in_a_partial,
-        headers_written_out, urllib_request, urllib_opener, session_of_an_object, aiohttp_session, aiohttp_response,
+        headers_written_out, asked_by_another_function,
+        urllib_request, urllib_opener, session_of_an_object, aiohttp_session, aiohttp_response,
         member_of_a_group, escaped_text,
     ],
 )  # fmt: skip
@@ -210,7 +219,7 @@ def test_e4_what_a_server_sent_back_of_the_request_is_not_written(
     with pytest.raises((ValueError, ExceptionGroup)) as caught:
         fail(server)
     error = caught.value
-    assert "bearer-secret-0815" in str(error) + repr(getattr(error, "exceptions", ""))
+    assert "team-value-0817" in str(error) + repr(getattr(error, "exceptions", ""))
     assert isinstance(run_now(cache.keep("key", Err(error), Facts(took_s=1))), Kept)
     back = run_now(cache.look_up("key")).load().error  # type: ignore[union-attr]
     assert type(back) in (ValueError, ExceptionGroup)
@@ -242,6 +251,21 @@ def test_e4_secrets_in_variables_are_found_by_their_names() -> None:
     settings = Settings("settings-key-1", "postgres://ada:url-password-2@db/x?token=url-token-3")
     telling = telling_of([raised_beside({"settings": settings, "auth": ("ada", "auth-word-4")})])
     assert telling.parts == {"settings-key-1", "url-password-2", "url-token-3", "auth-word-4"}
+
+
+def test_e4_variables_that_headers_are_made_of_are_found() -> None:
+    class Client:
+        team = ""
+
+        def __init__(self) -> None:
+            self.team = "attribute-word-9"
+
+        def ask(self, group: str) -> None:
+            self.send(headers={"X-Team": self.team, "X-Group": group, "X-Other": self.team.other})  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError) as caught:
+        Client().ask("argument-word-8")
+    assert telling_of([caught.value]).parts == {"attribute-word-9", "argument-word-8"}
 
 
 def test_e4_httpx_auth_and_cookies_of_a_client_are_found() -> None:

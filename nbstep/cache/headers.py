@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from nbstep.cache.redaction import REDACTED
+from nbstep.cache.suspicion import HARMLESS_HEADERS, UNMISTAKABLE_HEADERS
 
 Pairs = list[tuple[Any, Any]]
 
@@ -17,21 +18,6 @@ _HEADERS_NAME: Final = re.compile(
     r"(?:headers|hdrs|cookies)_?",
     re.IGNORECASE,
 )
-# Response headers that explain a failure; no other header is written.
-_HARMLESS: Final = frozenset(
-    {
-        "accept-ranges", "age", "allow", "cache-control", "content-language", "content-length", "content-type", "date", "etag",
-        "expires", "last-modified", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "server",
-        "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id", "request-id",
-    }
-)  # fmt: skip
-# Where one of these is a name, the others are names of headers too.
-_UNMISTAKABLE: Final = frozenset(
-    {
-        "accept-encoding", "authorization", "cookie", "if-none-match", "proxy-authorization", "set-cookie", "user-agent",
-        "x-api-key", "x-auth-token", "x-forwarded-for",
-    }
-)  # fmt: skip
 
 
 def header_text(value: Any) -> str:
@@ -46,7 +32,7 @@ def is_headers_name(name: Any) -> bool:
 
 def is_harmless(name: Any) -> bool:
     """Whether a header of this name may be written with its value."""
-    return header_text(name).lower() in _HARMLESS
+    return header_text(name).lower() in HARMLESS_HEADERS
 
 
 def header_pairs(value: Any) -> Pairs | None:
@@ -76,7 +62,7 @@ def unmistakable(pairs: Pairs | None) -> bool:
     >>> unmistakable([("Authorization", "Basic abc"), ("X-Team", "blue")]), unmistakable([("key", "value")])
     (True, False)
     """
-    return pairs is not None and any(header_text(name).lower() in _UNMISTAKABLE for name, _ in pairs)
+    return pairs is not None and any(header_text(name).lower() in UNMISTAKABLE_HEADERS for name, _ in pairs)
 
 
 def harmless_headers(headers: Iterable[tuple[Any, Any]], clean: Callable[[Any], Any]) -> dict[str, str]:

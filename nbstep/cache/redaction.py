@@ -10,7 +10,9 @@ from typing import Final
 
 from nbstep.cache.suspicion import (
     ANY_NAME,
+    HARMLESS_HEADERS,
     NAME_HINTS,
+    UNMISTAKABLE_HEADERS,
     is_basic_pair,
     is_expression,
     is_sure_name,
@@ -41,6 +43,13 @@ _LITERAL: Final = (
 _PAIR: Final = re.compile(
     r"""(?P<head>(?P<open>\\*['"])(?P<name>[\w-]{1,80})(?P=open)\s*[:,]\s*[bBrRfFuU]{0,2})""" + _STRING
 )
+_PAIR_OF_VARIABLE: Final = re.compile(
+    r"""(?P<open>['"])(?P<name>[\w-]{1,80})(?P=open)\s*[:,]\s*(?P<variable>[A-Za-z_]\w*(?:\.\w+)*)\s*[,})\]]"""
+)
+_HEADER_NAMES: Final = tuple(UNMISTAKABLE_HEADERS)
+_LINE_NAMES: Final = ("user-agent", "accept-encoding", "x-forwarded-for", "if-none-match")
+_HEADER_LINE_REST: Final = r"[^\r\n\\]{0,4000}(?:\r?\n|(?:\\r)?\\n|\Z|(?=['\"]))"
+_HEADER_LINE: Final = r"[\w-]{2,60}:" + _HEADER_LINE_REST
 _ANY_STRING: Final = re.compile(r"(?P<head>)" + _STRING)
 
 
@@ -71,13 +80,14 @@ def redact_text(text: str) -> str:
     return text
 
 
-def literal_headers(source: str) -> Iterator[tuple[str, str]]:
-    """Names and values of the headers that stand written out in source text."""
+def literal_headers(source: str) -> Iterator[tuple[str, str, bool]]:
+    """Headers that stand written out in source text: name, value, and whether the value is a variable's name."""
     if "headers" not in source.lower():
         return
     for literal in re.finditer(_LITERAL, source, re.IGNORECASE):
         if "headers" in literal[1].lower():
-            yield from ((pair["name"], pair["string"]) for pair in _PAIR.finditer(literal[3]))
+            yield from ((pair["name"], pair["string"], False) for pair in _PAIR.finditer(literal[3]))
+            yield from ((pair["name"], pair["variable"], True) for pair in _PAIR_OF_VARIABLE.finditer(literal[3]))
 
 
 @functools.cache
@@ -90,6 +100,15 @@ def _literal(match: re.Match[str]) -> str:
     name, between, literal = match.groups()
     pairs = "auth" not in name.lower() or literal.startswith("{")
     return name + between + (_PAIR if pairs else _ANY_STRING).sub(_emptied, literal)
+
+
+def _told_headers(match: re.Match[str]) -> str:
+    """`{"User-Agent": …}` and lines of headers: a server or a log tells what was sent."""
+
+    def told(pair: re.Match[str]) -> str:
+        return pair[0] if pair["name"].lower() in HARMLESS_HEADERS else _emptied(pair)
+
+    return (_PAIR if match[0].startswith("{") else _LINE).sub(told, match[0])
 
 
 def _emptied(match: re.Match[str]) -> str:
@@ -186,10 +205,20 @@ _PREFIX_HINTS: Final = (
     "akia", "asia", "sk-", "_live_", "_test_", "gh", "glpat-", "xox", "hf_", "aiza", "sg.", "dapi", "npm_", "pypi-", "shpat_",
     "ya29.", "eyj",
 )  # fmt: skip
+_LINE: Final = re.compile(r"(?P<head>(?P<name>[\w-]{2,60}):[ \t]*)(?P<quote>)(?P<string>[^\r\n\\'\"]+)(?P<closing>)")
 _FLAG: Final = r"""(?:-H|--header)(?:\\*['"])?[\s=,]+"""
 
 _RULES: Final = (
     _Rule(_LITERAL, _literal, ("headers", "hdrs", "cookies", "auth")),
+    _Rule(
+        rf"""\{{[^{{}}]*['"](?:{"|".join(_HEADER_NAMES)})\\*['"]\s*:[^{{}}]*(?:\}}|\Z)""", _told_headers, _HEADER_NAMES
+    ),
+    _Rule(
+        rf"(?:^|(?<=\\n)|(?<=['\"]))(?:{_HEADER_LINE}){{0,100}}(?:{'|'.join(_LINE_NAMES)}):(?:{_HEADER_LINE_REST})(?:{_HEADER_LINE}){{0,100}}",
+        _told_headers,
+        _LINE_NAMES,
+        re.I | re.M,
+    ),
     # headers["X-Team"] = "…"
     _Rule(
         r"""(?P<head>headers\[\s*(?P<open>['"])[\w-]{1,80}(?P=open)\s*\]\s*=\s*[bBrRfFuU]{0,2})""" + _STRING,

@@ -69,12 +69,14 @@ def telling_of(errors: Iterable[BaseException]) -> Telling:
         walk.see("", error)
     for error in errors:
         for frame in _frames(own(error, "__traceback__")):
-            for name, value in _variables(frame):
+            variables = dict(_variables(frame))
+            for name, value in variables.items():
                 walk.see(name, value)
-            if frame.f_code not in read:
-                read.add(frame.f_code)
-                for name, value in literal_headers(_source(frame)):
-                    walk.telling.header(name, value)
+            if frame.f_code in read:
+                continue
+            read.add(frame.f_code)
+            for name, value, named in literal_headers(_source(frame)):
+                walk.telling.header(name, _value_of(value, variables) if named else value)
     return walk.telling
 
 
@@ -187,12 +189,19 @@ def _variables(frame: types.FrameType) -> Iterator[tuple[str, Any]]:
             yield name, frame.f_globals[name]
 
 
+def _value_of(expression: str, variables: dict[str, Any]) -> str | bytes:
+    """What `team` or `self.team` holds, if it is a text."""
+    name, *path = expression.split(".")
+    value = variables.get(name)
+    for name in path:
+        value = dict(attributes(value)).get(name)
+    return value if isinstance(value, str | bytes) else ""
+
+
 def _source(frame: types.FrameType) -> str:
     code = frame.f_code
     if "site-packages" in code.co_filename or code.co_filename.startswith(sys.base_prefix):
         return ""
-    lines = [line for _, _, line in code.co_lines() if line]
-    if not lines:
-        return ""
-    text = linecache.getlines(code.co_filename, frame.f_globals)
-    return "".join(text[code.co_firstlineno - 1 : min(max(lines) + 20, code.co_firstlineno + _LINES_AT_MOST)])
+    last = max((line for _, line, _, _ in code.co_positions() if line), default=code.co_firstlineno)
+    lines = linecache.getlines(code.co_filename, frame.f_globals)
+    return "".join(lines[code.co_firstlineno - 1 : min(last, code.co_firstlineno + _LINES_AT_MOST)])

@@ -45,6 +45,21 @@ _WORDS: Final = frozenset(
         "optional", "required", "str", "string", "true", "undefined", "unknown", "unset", "wrong",
     }
 )  # fmt: skip
+# Response headers that explain a failure; no other header is written.
+HARMLESS_HEADERS: Final = frozenset(
+    {
+        "accept-ranges", "age", "allow", "cache-control", "content-language", "content-length", "content-type", "date", "etag",
+        "expires", "last-modified", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "server",
+        "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id", "request-id",
+    }
+)  # fmt: skip
+# Where one of these is a name, the others are names of headers too.
+UNMISTAKABLE_HEADERS: Final = frozenset(
+    {
+        "accept-encoding", "authorization", "cookie", "if-none-match", "proxy-authorization", "set-cookie", "user-agent",
+        "x-api-key", "x-auth-token", "x-forwarded-for",
+    }
+)  # fmt: skip
 _EXPRESSION: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*[.\[(].*")
 _EXPRESSION_HINTS: Final = (
     "self.",
