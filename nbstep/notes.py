@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbstep.durations import age_text, duration_text
 from nbstep.words import shown
@@ -67,6 +67,12 @@ def error_line(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the user's own __str__ must not hide the error
         text = ""
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """As `error.add_note(note)`, for frozen exceptions too."""
+    held: dict[str, Any] = vars(BaseException)["__dict__"].__get__(error)
+    held["__notes__"] = [*held.get("__notes__", ()), note]
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -48,7 +48,7 @@ def transient(error: BaseException) -> bool:
     if isinstance(error, TimeoutError | ConnectionError) or names & _PASSING_CLASSES:
         return True
     if "urllib.error.URLError" in names:
-        reason = getattr(error, "reason", None)
+        reason = _attribute(error, "reason")
         return isinstance(reason, BaseException) and transient(reason)
     return isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
 
@@ -65,12 +65,18 @@ def http_status(error: BaseException) -> int | None:
 
     Reads `error.response.status_code` (httpx, requests, openai), `error.status` (aiohttp) and `error.code` (urllib).
     """
-    response: Any = getattr(error, "response", None)
-    candidates = [getattr(response, "status_code", None), getattr(error, "status_code", None)]
+    candidates = [_attribute(_attribute(error, "response"), "status_code"), _attribute(error, "status_code")]
     root = type(error).__module__.partition(".")[0]
     if root in {"aiohttp", "urllib"}:
-        candidates.append(getattr(error, "status" if root == "aiohttp" else "code", None))
+        candidates.append(_attribute(error, "status" if root == "aiohttp" else "code"))
     for status in candidates:
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
             return status
     return None
+
+
+def _attribute(obj: Any, name: str) -> Any:
+    try:
+        return getattr(obj, name, None)
+    except Exception:  # noqa: BLE001 - a property of the user's own error must not hide the error
+        return None

@@ -35,6 +35,9 @@ def spend():
         fetch("/status/500")
     except httpx.HTTPStatusError as error:
         raise QuotaError(quota=3, client=client) from error
+def complain():
+    calls.append("complain")
+    raise LookupError(client.get(URL + "/status/200").text)  # the server sends back the headers it was sent
 ---
 %%workflow failures
 seen = []
@@ -47,6 +50,10 @@ for _ in range(2):
         step(spend, key="quota")
     except QuotaError as error:
         seen.append((type(error) is QuotaError, error.quota, type(error.__cause__).__name__))
+    try:
+        step(complain, key="echo")
+    except LookupError as error:
+        seen.append((type(error) is LookupError, "X-Custom" in str(error), len(error.args)))
 ---
 print(seen)
 print(calls)
@@ -69,15 +76,15 @@ def test_e4_a_failure_is_caught_fresh_cached_and_cached_after_a_restart(
 ) -> None:
     cache = tmp_path / ".nbstep"
     monkeypatch.setenv("NBSTEP_DIR", str(cache))
-    caught = [(True, 404, "/status/404"), (True, 3, "HTTPStatusError")] * 2
+    caught = [(True, 404, "/status/404"), (True, 3, "HTTPStatusError"), (True, True, 1)] * 2
     with serving() as url:
         fresh = run_in_a_new_kernel(tmp_path, url)
         restarted = run_in_a_new_kernel(tmp_path, url)
 
-    assert fresh == [str(caught), str(["/status/404", "spend", "/status/500"])]
+    assert fresh == [str(caught), str(["/status/404", "spend", "/status/500", "complain"])]
     assert restarted == [str(caught), "[]"]
 
     files = [path for path in cache.rglob("*") if path.is_file()]
-    assert len([path for path in files if path.parent.parent.name == "e"]) == 2
+    assert len([path for path in files if path.parent.parent.name == "e"]) == 3
     leaks = [path.name for path in files for secret in (TOKEN, PLAIN) if secret.encode() in path.read_bytes()]
     assert leaks == []

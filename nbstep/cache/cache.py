@@ -34,7 +34,8 @@ class Cache(Upkeep):
             emptied, then the least recently used entries go. None is no limit.
         durability: `"auto"` makes an entry survive a power failure where its thunk ran longer than ten seconds.
         previews: Whether the beginning of each value is kept as text, for the panel.
-        redact: Takes every text before it is written to an entry's header; for secrets that the built-in rules miss.
+        redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
+            built-in rules miss.
 
     Raises:
         TypeError: `where` is nothing that can be a store, or lacks a method.

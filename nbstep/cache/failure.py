@@ -11,20 +11,26 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.cache import pickled
+from nbstep.cache.bare import attributes, own, slots
+from nbstep.cache.cleaning import Cleaner, Shown
+from nbstep.cache.headers import harmless_headers
 from nbstep.cache.pickled import BUILTIN_SLOTS
 from nbstep.cache.records import ErrorText
-from nbstep.cache.redaction import redact_text, scrub
-from nbstep.cache.reduction import PartPickler, Record, harmless_headers, pickle_part, request_secrets
+from nbstep.cache.redaction import redact_text
+from nbstep.cache.reduction import PartPickler, Record, pickle_part
+from nbstep.cache.surroundings import telling_of
+from nbstep.cache.web import BODY_BYTES_AT_MOST
 from nbstep.errors import CachedError
 from nbstep.transience import transient
 
 TRACEBACK_BYTES_AT_MOST: Final = 64 * 1024
 _MESSAGE_CHARS: Final = 500
+_MESSAGE_CHARS_READ: Final = 64 * 1024
 _DEPTH_AT_MOST: Final = 8
 _MEMBERS_AT_MOST: Final = 100
 _OWN_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -55,18 +61,17 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None)
         redact: The user's own redaction, applied to its texts after ours.
     """
     chain = _everything_in(error)
-    found = set[str]().union(*(request_secrets(one) for one in chain))
-    secrets = sorted(found, key=len, reverse=True)  # the longest first: one may be part of another
+    scrub = telling_of(chain).scrubber()
 
     def shown(text: str) -> str:
-        text = scrub(redact_text(text), secrets)
-        return text if redact is None else redact(text)
+        text = redact_text(scrub(text))
+        return text if redact is None else str(redact(text))
 
     text = _error_text(error, shown)
-    record = _Recorder(secrets, shown).record(error)
+    record = _Recorder(shown).record(error)
     stream = pickle.dumps(record, protocol=5)
     if not _comes_back(stream, text, error):
-        record = _by_itself(error, record, secrets)
+        record = _by_itself(error, record, shown)
         stream = pickle.dumps(record, protocol=5)
         if not _comes_back(stream, text, error):
             stream = pickle.dumps(None, protocol=5)
@@ -87,20 +92,21 @@ def rebuild(stream: bytes, text: ErrorText) -> BaseException:
     return CachedError(text.type, text.message, text.traceback)
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line."""
+def _one_line(error: BaseException, shown: Shown) -> str:
+    """The message of an error in one line, which it becomes last: a header ends with its line."""
     try:
-        text = " ".join(str(error).split())
+        text = str(error)[:_MESSAGE_CHARS_READ]
     except Exception:  # noqa: BLE001 - the user's own __str__
         text = "<its text could not be made>"
+    text = " ".join(shown(text).split())
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
 
 
 class _Recorder:
     """Takes exceptions apart, each one once."""
 
-    def __init__(self, secrets: Iterable[str], shown: Callable[[str], str]) -> None:
-        self._secrets = secrets
+    def __init__(self, shown: Shown) -> None:
+        self._cleaner = Cleaner(shown)
         self._shown = shown
         self._open: set[int] = set()
 
@@ -110,18 +116,18 @@ class _Recorder:
     def _record(self, error: BaseException, depth: int) -> Record:
         self._open.add(id(error))
         try:
-            state = dict(getattr(error, "__dict__", {}))
+            state = dict(own(error, "__dict__"))
             notes = state.pop("__notes__", ())
             record: Record = {
                 "class": pickled.class_spec(type(error)),
-                "args": [self._part(argument) for argument in error.args],
-                "state": {name: self._part(value) for name, value in self._named(state)},
-                "slots": {name: self._part(value) for name, value in self._named(_slots(error))},
+                "args": [self._part(argument) for argument in self._cleaner.clean(tuple(own(error, "args")))],
+                "state": self._named(state),
+                "slots": self._named(_slots(error)),
                 "notes": [self._shown(note) for note in notes if isinstance(note, str)],
-                "message": self._shown(_text(error)),
-                "suppress": error.__suppress_context__,
-                "cause": self._linked(error.__cause__, depth),
-                "context": self._linked(error.__context__, depth),
+                "message": self._cleaner.clean(_text(error)),
+                "suppress": own(error, "__suppress_context__"),
+                "cause": self._linked(own(error, "__cause__"), depth),
+                "context": self._linked(own(error, "__context__"), depth),
             }
             if isinstance(error, BaseExceptionGroup):
                 members = error.exceptions[:_MEMBERS_AT_MOST]
@@ -136,17 +142,18 @@ class _Recorder:
             self._open.discard(id(error))
 
     def _part(self, value: Any) -> bytes:
-        return pickle_part(value, self._inside, self._secrets)
+        return pickle_part(value, self._inside, self._shown)
 
     def _inside(self, error: BaseException) -> Record:
         if id(error) in self._open or len(self._open) > _DEPTH_AT_MOST:
             raise pickle.PicklingError("an error that contains itself")
         return self._record(error, len(self._open))
 
-    def _named(self, values: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Attributes with secret names or headers go through the cleaner together with their names."""
-        cleaned = PartPickler(io.BytesIO(), self._inside, self._secrets).clean(values)
-        return list(cleaned.items())
+    def _named(self, values: dict[str, Any]) -> dict[str, bytes]:
+        cleaned = {name: self._cleaner.named(name, value) for name, value in values.items()}
+        if isinstance(values.get("start"), int) and isinstance(values.get("object"), str | bytes):
+            cleaned["object"] = _in_place(values["object"], cleaned["object"], values["start"])
+        return {name: self._part(value) for name, value in cleaned.items()}
 
     def _linked(self, error: BaseException | None, depth: int) -> Record | None:
         if error is None or id(error) in self._open or depth >= _DEPTH_AT_MOST:
@@ -155,22 +162,30 @@ class _Recorder:
 
     def _urllib_error(self, error: Any) -> Record:
         """`urllib.error.HTTPError` is a file as well; it is rebuilt by its constructor, without its body."""
-        headers = harmless_headers(error.headers.items()) if error.headers is not None else {}
+        headers = harmless_headers(error.headers.items(), self._shown) if error.headers is not None else {}
         parts = (self._shown(str(error.filename)), error.code, self._shown(str(error.msg)), headers)
         return {"state": {}, "slots": {}, "urllib": pickle.dumps(parts, protocol=5)}
 
 
-def _by_itself(error: BaseException, record: Record, secrets: Iterable[str]) -> Record:
+def _in_place(text: Any, cleaned: Any, start: int) -> Any:
+    """The text of a `UnicodeError`: its message shows what stands at `start`, so that must stay where it was."""
+    if len(cleaned) == len(text) or start >= BODY_BYTES_AT_MOST:
+        return cleaned
+    filler: Any = b"?" if isinstance(text, bytes) else "?"
+    return filler * start + text[start : start + 1]
+
+
+def _by_itself(error: BaseException, record: Record, shown: Shown) -> Record:
     """For classes written in C that cannot be made empty: the way the class itself says it is pickled."""
     stream = io.BytesIO()
 
     def refuse(inner: BaseException) -> Record:
         raise pickle.PicklingError(f"{type(inner).__name__} inside")
 
-    pickler = PartPickler(stream, refuse, secrets)
+    pickler, cleaner = PartPickler(stream, refuse, shown), Cleaner(shown)
     try:
         func, args, *rest = error.__reduce_ex__(5)
-        pickler.dump((func, pickler.clean(tuple(args)), pickler.clean(rest[0]) if rest else None))
+        pickler.dump((func, cleaner.clean(tuple(args)), cleaner.clean(rest[0]) if rest else None))
     except Exception:  # noqa: BLE001 - then it becomes a CachedError
         return record
     return {**record, "own": stream.getvalue()}
@@ -181,18 +196,23 @@ def _comes_back(stream: bytes, text: ErrorText, error: BaseException) -> bool:
     back = rebuild(stream, text)
     if type(back).__qualname__ != type(error).__qualname__ or isinstance(back, CachedError):
         return False
+    return _speaks(back, str) and (_speaks(back, repr) or not _speaks(error, repr))
+
+
+def _speaks(error: BaseException, how: Callable[[BaseException], str]) -> bool:
+    """Whether its text can be made; a part of it may be missing."""
     try:
-        _ = str(back), repr(back)
-    except Exception:  # noqa: BLE001 - its own __str__ misses something
+        how(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__ or __repr__
         return False
     return True
 
 
-def _error_text(error: BaseException, shown: Callable[[str], str]) -> ErrorText:
+def _error_text(error: BaseException, shown: Shown) -> ErrorText:
     cls = type(error)
     name = cls.__qualname__ if cls.__module__ in {"builtins", "__main__"} else f"{cls.__module__}.{cls.__qualname__}"
     lines = shown(traceback_text(error))
-    return ErrorText(name[:200], shown(one_line(error)), _cut(lines), _is_transient(error))
+    return ErrorText(name[:200], _one_line(error, shown), _cut(lines), _is_transient(error))
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -240,7 +260,8 @@ def _everything_in(error: BaseException) -> list[BaseException]:
         if id(one) in found:
             continue
         found[id(one)] = one
-        linked: list[Any] = [one.__cause__, one.__context__, *one.args, *getattr(one, "__dict__", {}).values()]
+        values = (value for _, value in attributes(one))
+        linked: list[Any] = [own(one, "__cause__"), own(one, "__context__"), *own(one, "args"), *values]
         if isinstance(one, BaseExceptionGroup):
             linked += one.exceptions
         waiting += [other for other in linked if isinstance(other, BaseException)]
@@ -249,23 +270,13 @@ def _everything_in(error: BaseException) -> list[BaseException]:
 
 def _slots(error: BaseException) -> dict[str, Any]:
     """What builtin exceptions and classes with `__slots__` keep outside of `__dict__`."""
-    values: dict[str, Any] = {}
+    values = dict(slots(error))
     for cls in type(error).__mro__:
-        names = BUILTIN_SLOTS.get(cls.__name__, ()) if cls.__module__ == "builtins" else _own_slots(cls)
-        for name in names:
-            try:
-                value = getattr(error, name)
-            except Exception:  # noqa: BLE001 - never set
-                continue
+        for name in BUILTIN_SLOTS.get(cls.__name__, ()) if cls.__module__ == "builtins" else ():
+            value = vars(cls)[name].__get__(error)
             if value is not None:
-                values[name] = value
+                values.setdefault(name, value)
     return values
-
-
-def _own_slots(cls: type) -> tuple[str, ...]:
-    slots: Any = vars(cls).get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if isinstance(name, str) and not name.startswith("__"))
 
 
 def _text(error: BaseException) -> str:

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from nbstep.cache.bare import own, put
+
 ANY_VERSION: Final = "*"
 # What Python, copyreg, abc and dataclasses add to a class; none of it is the user's text, some of it comes and goes.
 _NOT_TEXT: Final = frozenset(
@@ -192,12 +194,12 @@ def rebuilt_error(record: dict[str, Any]) -> BaseException:
         Exception: Whatever importing its class or filling it raises.
     """
     error = _filled(record)
-    for note in record["notes"]:
-        error.add_note(note)
+    if record["notes"]:
+        own(error, "__dict__")["__notes__"] = list(record["notes"])
     for name in ("cause", "context"):
         if record[name] is not None:
-            setattr(error, f"__{name}__", rebuilt_error(record[name]))
-    error.__suppress_context__ = record["suppress"]
+            put(error, f"__{name}__", rebuilt_error(record[name]))
+    put(error, "__suppress_context__", record["suppress"])
     return error
 
 
@@ -211,7 +213,8 @@ def _filled(record: dict[str, Any]) -> BaseException:
         func, args, state = pickle.loads(record["own"])
         error = func(*args)
         if isinstance(state, dict):
-            error.__dict__.update(state)
+            own(error, "__dict__").update(state)
+        put(error, "args", tuple(_part(part) for part in record["args"]))
         return error
     cls = error_class(record["class"])
     args = [_part(part) for part in record["args"]]
@@ -222,16 +225,15 @@ def _filled(record: dict[str, Any]) -> BaseException:
     else:
         maker = next(base for base in cls.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
         error = cast("BaseException", cast("Any", maker.__new__)(cls))
-        error.args = tuple(args)
+        put(error, "args", tuple(args))
     for name, part in record["slots"].items():
         try:
-            setattr(error, name, _part(part))
+            put(error, name, _part(part))
         except (AttributeError, TypeError):
-            continue  # a placeholder where only a number fits
-    for name, part in record["state"].items():
-        error.__dict__[name] = _part(part)
-    if cls in _made.values():
-        error.__dict__["_nbstep_text"] = record["message"]
+            continue  # a placeholder where only a number fits; a slot that the class has no more
+    own(error, "__dict__").update((name, _part(part)) for name, part in record["state"].items())
+    if any(cls is made for made in _made.values()):
+        own(error, "__dict__")["_nbstep_text"] = record["message"]
     return error
 
 

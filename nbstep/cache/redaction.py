@@ -1,70 +1,66 @@
-"""Secrets are not written: what in a text, a header or an attribute looks like one, and what takes its place."""
+"""Texts without secrets: the forms in which they stand in messages, tracebacks, source lines and URLs."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from nbstep.cache.suspicion import (
+    ANY_NAME,
+    HARMLESS_HEADERS,
+    NAME_HINTS,
+    UNMISTAKABLE_HEADERS,
+    is_basic_pair,
+    is_expression,
+    is_sure_name,
+    is_word,
+    looks_random,
+    looks_secret,
+)
 
 REDACTED: Final = "<redacted>"
 
-_NAME: Final = (
-    r"(?:[\w.-]{0,40}[-_])?(?:api[-_]?key|access[-_]?key(?:[-_]?id)?|secret(?:[-_]?key)?|private[-_]?key|client[-_]?secret|signing[-_]?key"
-    r"|(?:access|auth|refresh|id|session|security|bearer|csrf|xsrf)?[-_]?token|passw(?:or)?d|passphrase|pwd|authorization"
-    r"|(?:set-)?cookies?|credentials?|sessionid|jwt)"
+_BEGIN: Final = r"(?:(?<![\w-])|(?<=\\[nrt]))"  # in the `repr` of a text a line begins after a written-out \n
+_STRING: Final = (
+    r"""(?P<quote>\\*['"])(?P<string>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*)(?P<closing>(?P=quote)|(?=\n)|\Z)"""
 )
-# One of these is in every text that the pattern above can match: most texts have none, and the pattern is slow.
-_NAME_HINTS: Final = ("key", "token", "secret", "pass", "pwd", "auth", "cookie", "credential", "sessionid", "jwt")
-_QUOTED: Final = r"""(['"])(?:\\.|(?!\2)[^\\\n])*\2"""
-_SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
-_SECRET_HEADER: Final = re.compile(r"[\w-]*(?:-key|-token|-secret|-auth|-signature)", re.IGNORECASE)
-_HEADERS_NAME: Final = re.compile(
-    r"_?(?:request_|response_|default_|extra_|raw_)?(?:http)?(?:headers|hdrs|cookies)_?", re.IGNORECASE
+_PARAMETERS: Final = r'[\w-]+=(?:"[^"]*"|[^\s,"]*)(?:\s*,\s*[\w-]+=(?:"[^"]*"|[^\s,"]*))*'
+_SCHEME: Final = re.compile(
+    r"(?:Basic|Bearer|Digest|Negotiate|NTLM|Token|OAuth|Hawk|ApiKey|SharedKey|Signature|AWS4-HMAC-SHA256)\s+",
+    re.IGNORECASE,
 )
-# Response headers that explain a failure; no other header is written.
-_HARMLESS_HEADERS: Final = frozenset(
-    {
-        "accept-ranges", "age", "allow", "cache-control", "content-language", "content-length", "content-type", "date", "etag",
-        "expires", "last-modified", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "server",
-        "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id", "request-id",
-    }
-)  # fmt: skip
+_CREDENTIALS: Final = re.compile(rf"{_PARAMETERS}|[^\s,;'\")\]}}\\<]+")
+_LITERAL_NAME: Final = r"\b([\w.]{0,40}(?:headers|hdrs|cookies|auth))"
+# A literal headers={…}, cookies={…} or auth=(…) in a line of source, or in a JSON text that tells what was sent.
+_LITERAL: Final = (
+    _LITERAL_NAME
+    + r"""((?:\\*['"])?\s*[=:]\s*|\.update\()"""
+    + r"""(\{(?:[^{}]|\{[^{}]*\}){0,4000}\}|\((?:[^()]|\([^()]*\)){0,4000}\)|\[[^\[\]]{0,4000}\])"""
+)
+_PAIR: Final = re.compile(
+    r"""(?P<head>(?P<open>\\*['"])(?P<name>[\w-]{1,80})(?P=open)\s*[:,]\s*[bBrRfFuU]{0,2})""" + _STRING
+)
+_PAIR_OF_VARIABLE: Final = re.compile(
+    r"""(?P<open>['"])(?P<name>[\w-]{1,80})(?P=open)\s*[:,]\s*(?P<variable>[A-Za-z_]\w*(?:\.\w+)*)\s*[,})\]]"""
+)
+_HEADER_NAMES: Final = tuple(UNMISTAKABLE_HEADERS)
+_LINE_NAMES: Final = ("user-agent", "accept-encoding", "x-forwarded-for", "if-none-match")
+_HEADER_LINE_REST: Final = r"[^\r\n\\]{0,4000}(?:\r?\n|(?:\\r)?\\n|\Z|(?=['\"]))"
+_HEADER_LINE: Final = r"[\w-]{2,60}:" + _HEADER_LINE_REST
+_ANY_STRING: Final = re.compile(r"(?P<head>)" + _STRING)
 
-# Compiled at first use: an import must stay cheap.
-_RULES: Final[tuple[tuple[str, int, str], ...]] = (
-    # scheme://user:password@host and scheme://token@host
-    (r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#'\"@<>]{1,512}@", re.I, rf"\1{REDACTED}@"),
-    # ?api_key=…&token=…
-    (rf"([?&;]{_NAME}=)[^\s&#'\"<>;]+", re.I, rf"\1{REDACTED}"),
-    (r"([?&](?:key|code|auth|sig|signature|x-amz-[\w-]+|x-goog-[\w-]+)=)[^\s&#'\"<>;]+", re.I, rf"\1{REDACTED}"),
-    (r"\b(Bearer|Basic|Digest|Negotiate)\s+(?=\S{0,200}[\d=+/_]|\S{20})[A-Za-z0-9+/=._~-]{6,}", 0, rf"\1 {REDACTED}"),
-    # 'Authorization': 'Basic …', "x-api-key": "…", password='…', (b"x-auth-token", b"…")
-    (
-        rf"""((?:['"]|\b)(?:{_NAME}|[\w-]{{1,40}}(?:-key|-token|-secret|-auth))['"]?\s*[:=,]\s*[bBrRfF]?){_QUOTED}""",
-        re.I,
-        rf"\1\2{REDACTED}\2",
-    ),
-    # Authorization: Basic …, password=…
-    (rf"\b({_NAME}\s*[:=]\s*)(?!\s)(?!['\"]|{REDACTED})[^\s'\",;&)}}\]]{{4,}}", re.I, rf"\1{REDACTED}"),
-    (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", 0, REDACTED),
-    (r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9_-]{16,}\b", 0, REDACTED),
-    (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})", 0, REDACTED),
-    (r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|hf_[A-Za-z0-9]{20,}\b|AIza[0-9A-Za-z_-]{30,}\b)", 0, REDACTED),
-    (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", 0, REDACTED),
-    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S, REDACTED),
-)
-# A literal headers={…}, cookies={…} or auth=(…) in a line of source: every text in it but the names.
-_LITERAL: Final = re.compile(
-    r"\b(headers|cookies|auth)(\s*=\s*)(\{(?:[^{}]|\{[^{}]*\})*\}|\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE
-)
-_DICT_VALUE: Final = re.compile(r"(:\s*)[bBrRfFuU]*" + _QUOTED)
-_ANY_STRING: Final = re.compile(r"()" + _QUOTED)
-_COMMON_VALUE_CHARS: Final = 6
-# Needed to make the request at all, or the same for everybody.
-_EVERYBODY_SENDS: Final = frozenset(
-    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
-)
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One form: texts without any of the hints do not have it."""
+
+    pattern: str
+    replacement: str | Callable[[re.Match[str]], str]
+    hints: tuple[str, ...]
+    flags: int = re.IGNORECASE
 
 
 def redact_text(text: str) -> str:
@@ -74,79 +70,221 @@ def redact_text(text: str) -> str:
     'GET https://<redacted>@api.x.com/v1?api_key=<redacted>&page=2 failed'
     >>> print(redact_text('httpx.get(url, headers={"X-Team": "blue"})'))
     httpx.get(url, headers={"X-Team": "<redacted>"})
+    >>> redact_text("Unexpected token: hello")
+    'Unexpected token: hello'
     """
-    text = _LITERAL.sub(_redact_literal, text)
     lowered = text.lower()
-    for pattern, replacement, hints in _compiled_rules():
-        if hints and not any(hint in lowered for hint in hints):
-            continue
-        text = pattern.sub(replacement, text)
+    for hints, pattern, replacement in _compiled_rules():
+        if any(hint in lowered for hint in hints):
+            text = pattern.sub(replacement, text)
     return text
+
+
+def literal_headers(source: str) -> Iterator[tuple[str, str, bool]]:
+    """Headers that stand written out in source text: name, value, and whether the value is a variable's name."""
+    if "headers" not in source.lower():
+        return
+    for literal in re.finditer(_LITERAL, source, re.IGNORECASE):
+        if "headers" in literal[1].lower():
+            yield from ((pair["name"], pair["string"], False) for pair in _PAIR.finditer(literal[3]))
+            yield from ((pair["name"], pair["variable"], True) for pair in _PAIR_OF_VARIABLE.finditer(literal[3]))
 
 
 @functools.cache
-def _compiled_rules() -> tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...]:
-    return tuple(
-        (re.compile(pattern, flags), replacement, _NAME_HINTS if _NAME in pattern else ())
-        for pattern, flags, replacement in _RULES
-    )
+def _compiled_rules() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
+    """Compiled at first use: an import must stay cheap."""
+    return tuple((rule.hints, re.compile(rule.pattern, rule.flags), rule.replacement) for rule in _RULES)
 
 
-def _redact_literal(match: re.Match[str]) -> str:
+def _literal(match: re.Match[str]) -> str:
     name, between, literal = match.groups()
-    pattern = _DICT_VALUE if literal.startswith("{") else _ANY_STRING
-    return name + between + pattern.sub(rf"\1\2{REDACTED}\2", literal)
+    pairs = "auth" not in name.lower() or literal.startswith("{")
+    return name + between + (_PAIR if pairs else _ANY_STRING).sub(_emptied, literal)
 
 
-def is_secret_name(name: Any) -> bool:
-    """Whether an attribute, a dictionary key or a header of this name holds a secret.
+def _told_headers(match: re.Match[str]) -> str:
+    """`{"User-Agent": …}` and lines of headers: a server or a log tells what was sent."""
 
-    >>> [is_secret_name(name) for name in ("password", "X-Api-Key", "key", "primary_key", "token")]
-    [True, True, False, False, True]
-    """
-    if isinstance(name, bytes):
-        name = name.decode("latin-1")
-    if not isinstance(name, str):
+    def told(pair: re.Match[str]) -> str:
+        return pair[0] if pair["name"].lower() in HARMLESS_HEADERS else _emptied(pair)
+
+    return (_PAIR if match[0].startswith("{") else _LINE).sub(told, match[0])
+
+
+def _emptied(match: re.Match[str]) -> str:
+    return f"{match['head']}{match['quote']}{REDACTED}{match['closing']}" if match["string"] else match[0]
+
+
+def _header_line(match: re.Match[str]) -> str:
+    """`Authorization: …` and `Cookie: …`, to the end of the line or of the quotes they stand in."""
+    head, opening, value = match["head"], match["open"], match["value"]
+    closing = re.search(rf"(?<!\\){opening}", value) if opening else None
+    end = len(value) if closing is None else closing.start()
+    if "cookie" in head.lower():
+        redacted = REDACTED if re.match(r"[^\s=;,'\"<]+=", value[:end]) else value[:end]
+    else:
+        redacted = _without_credentials(value[:end])
+    return head + redacted + value[end:]
+
+
+def _without_credentials(value: str) -> str:
+    scheme = _SCHEME.match(value)
+    begin = 0 if scheme is None else scheme.end()
+    found = _CREDENTIALS.match(value, begin)
+    if found is None or is_word(found[0]):
+        return value
+    alone = not value[found.end() :].strip(" '\")]},.")
+    secret = alone or "=" in found[0] or looks_secret(found[0])
+    return value[:begin] + REDACTED + value[found.end() :] if secret else value
+
+
+def _scheme(match: re.Match[str]) -> str:
+    scheme, credentials = match.groups()
+    basic = scheme.lower().startswith("basic")
+    secret = is_basic_pair(credentials) or looks_random(credentials) if basic else looks_secret(credentials)
+    return scheme + REDACTED if secret else match[0]
+
+
+def _assigned_string(match: re.Match[str]) -> str:
+    """`name='value'`, `'name': 'value'`."""
+    name, value = match["name"], match["string"]
+    assigned, quoted_name = "=" in match["between"], match["end"] is not None
+    secret = looks_secret(value) or quoted_name or (is_sure_name(name) and (assigned or " " not in value))
+    return match[0] if is_word(value) or not secret else _emptied(match)
+
+
+def _assigned(match: re.Match[str]) -> str:
+    """`name=value`, `name: value`."""
+    value = match["value"].rstrip(")]}.!?")
+    secret = (
+        not is_word(value) and not is_expression(match["value"]) and (looks_secret(value) or _is_sure(match, value))
+    )
+    return match["head"] + REDACTED + match["value"][len(value) :] if secret else match[0]
+
+
+def _is_sure(match: re.Match[str], value: str) -> bool:
+    """Whether it is a secret for its name and its place alone: "password: must be …" is a sentence."""
+    name = match["name"]
+    if not is_sure_name(name) or len(value) < 3 or value[0] in "[{(" or value.lower() == name.lower():
         return False
-    return bool(_SECRET_NAME.fullmatch(name.lstrip("_")) or _SECRET_HEADER.fullmatch(name))
+    if "=" in match["between"] or "-" in name or match["end"] is not None:
+        return True
+    before = match.string[: match.start()].rpartition("\n")[2]
+    after = match.string[match.end() :].partition("\n")[0]
+    return "\n" in match.string and not before.strip(" -") and not after.strip()
 
 
-def is_headers_name(name: Any) -> bool:
-    """Whether an attribute or a dictionary key of this name holds HTTP headers."""
-    return isinstance(name, str) and _HEADERS_NAME.fullmatch(name) is not None
+def _pair(match: re.Match[str]) -> str:
+    """`('name', 'value')`: columns of a table may have such names too."""
+    return _emptied(match) if "-" in match["name"] or looks_secret(match["string"]) else match[0]
 
 
-def harmless_headers(headers: Iterable[tuple[Any, Any]]) -> dict[str, str]:
-    """The response headers that may be written."""
-    kept: dict[str, str] = {}
-    for name, value in headers:
-        name_text, value_text = _header_text(name), _header_text(value)
-        if name_text.lower() in _HARMLESS_HEADERS:
-            kept[name_text] = redact_text(value_text)
-    return kept
+def _random(match: re.Match[str]) -> str:
+    return match[1] + REDACTED if looks_random(match[2]) else match[0]
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """A text without the given values, wherever they occur."""
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-    return text
+_PREFIXES: Final = (
+    r"(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    r"sk-(?=[\w-]{0,100}\d)(?=[\w-]{0,100}[A-Za-z0-9]{12})[\w-]{16,}",
+    r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}",
+    r"gh[pousr]_[A-Za-z0-9]{20,}",
+    r"github_pat_[A-Za-z0-9_]{20,}",
+    r"glpat-[A-Za-z0-9_-]{16,}",
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}",
+    r"hf_[A-Za-z0-9]{20,}\b",
+    r"AIza[0-9A-Za-z_-]{30,}",
+    r"SG\.[\w-]{16,}\.[\w-]{16,}",
+    r"dapi[0-9a-f]{32}",
+    r"npm_[A-Za-z0-9]{30,}",
+    r"pypi-[A-Za-z0-9_-]{30,}",
+    r"shpat_[0-9a-f]{32}",
+    r"ya29\.[\w-]{20,}",
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+)
+_PREFIX_HINTS: Final = (
+    "akia", "asia", "sk-", "_live_", "_test_", "gh", "glpat-", "xox", "hf_", "aiza", "sg.", "dapi", "npm_", "pypi-", "shpat_",
+    "ya29.", "eyj",
+)  # fmt: skip
+_LINE: Final = re.compile(r"(?P<head>(?P<name>[\w-]{2,60}):[ \t]*)(?P<quote>)(?P<string>[^\r\n\\'\"]+)(?P<closing>)")
+_FLAG: Final = r"""(?:-H|--header)(?:\\*['"])?[\s=,]+"""
 
-
-def telling_values(headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> set[str]:
-    """The values of request headers that are worth looking for in other texts: not `*/*`, not what everybody sends."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    values: set[str] = set()
-    for name, value in pairs:
-        name_text, text = _header_text(name).lower(), _header_text(value)
-        if name_text in _EVERYBODY_SENDS or len(text) < _COMMON_VALUE_CHARS:
-            continue
-        values.add(text)
-        scheme, _, credentials = text.partition(" ")
-        if credentials and scheme.lower() in {"basic", "bearer", "digest", "token", "negotiate"}:
-            values.add(credentials)
-    return values
-
-
-def _header_text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+_RULES: Final = (
+    _Rule(_LITERAL, _literal, ("headers", "hdrs", "cookies", "auth")),
+    _Rule(
+        rf"""\{{[^{{}}]*['"](?:{"|".join(_HEADER_NAMES)})\\*['"]\s*:[^{{}}]*(?:\}}|\Z)""", _told_headers, _HEADER_NAMES
+    ),
+    _Rule(
+        rf"(?:^|(?<=\\n)|(?<=['\"]))(?:{_HEADER_LINE}){{0,100}}(?:{'|'.join(_LINE_NAMES)}):(?:{_HEADER_LINE_REST})(?:{_HEADER_LINE}){{0,100}}",
+        _told_headers,
+        _LINE_NAMES,
+        re.I | re.M,
+    ),
+    # headers["X-Team"] = "…"
+    _Rule(
+        r"""(?P<head>headers\[\s*(?P<open>['"])[\w-]{1,80}(?P=open)\s*\]\s*=\s*[bBrRfFuU]{0,2})""" + _STRING,
+        _emptied,
+        ("headers[",),
+    ),
+    _Rule(
+        r"""(?P<head>header\(\s*(?P<open>['"])[\w-]{1,80}(?P=open)\s*,\s*[bBrRfFuU]{0,2})""" + _STRING,
+        _emptied,
+        ("header(",),
+    ),
+    # scheme://user:password@host and scheme://token@host
+    _Rule(r"\b([a-z][a-z0-9+.-]{1,20}://)(?!git@)[^\s/?#'\"<>]{1,512}@", rf"\1{REDACTED}@", ("://",)),
+    # ?api_key=…&token=…
+    _Rule(rf"([?&#;]{ANY_NAME}=)(?!{REDACTED})[^\s&#'\"<>;]+", rf"\1{REDACTED}", NAME_HINTS),
+    _Rule(
+        r"([?&](?:amp;)?(?:sig|signature|assertion|x-(?:amz|goog)-(?:signature|credential|security-token))=)[^\s&#'\"<>;]+",
+        rf"\1{REDACTED}",
+        ("sig", "assertion=", "x-amz-", "x-goog-"),
+    ),
+    _Rule(r"([?&](?:amp;)?(?:key|code|auth)=)([^\s&#'\"<>;]+)", _random, ("key=", "code=", "auth=")),
+    # curl -H 'X-Team: …', -u user:password, --password …
+    _Rule(
+        rf"""(?P<head>{_FLAG}(?P<quote>\\*['"])[\w-]{{1,80}}:\s*)(?P<string>(?:(?!(?P=quote))[^\n])*)(?P<closing>(?P=quote))""",
+        lambda match: f"{match['head']}{REDACTED}{match['closing']}",
+        ("-h", "--header"),
+    ),
+    _Rule(r"""((?<!\S)(?:-u|--user)[\s=]+['"]?)[^\s'":]+:[^\s'"]+""", rf"\1{REDACTED}", (" -u", "--user")),
+    _Rule(rf"(--{ANY_NAME}\s+)(?![-'\"<])\S+", rf"\1{REDACTED}", ("--",)),
+    _Rule(rf"(?P<head>(?P<open>['\"])--?{ANY_NAME}(?P=open)\s*,\s*){_STRING}", _emptied, ("'-", '"-')),
+    # Authorization: …; Cookie: …
+    _Rule(
+        rf"(?P<head>(?P<open>['\"]?){_BEGIN}(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\s*[:=]\s*)"
+        r"(?!\s)(?P<value>(?:(?!\\[rn])[^\r\n])+)",
+        _header_line,
+        ("authorization", "cookie"),
+    ),
+    _Rule(r"\b((?:Bearer|Basic|Negotiate)\s+)([A-Za-z0-9+/=._~-]{6,})", _scheme, ("bearer", "basic", "negotiate")),
+    _Rule(
+        rf"\b((?:Digest|Hawk|OAuth|AWS4-HMAC-SHA256)\s+){_PARAMETERS}",
+        rf"\1{REDACTED}",
+        ("digest", "hawk", "oauth", "aws4"),
+    ),
+    # 'x-api-key': "…", password='…', {\"password\": \"…\"}
+    _Rule(
+        rf"(?P<head>{_BEGIN}(?P<name>{ANY_NAME})(?P<end>\\*['\"])?(?P<between>\s*[:=]\s*)[bBrRfFuU]{{0,2}}){_STRING}",
+        _assigned_string,
+        NAME_HINTS,
+    ),
+    # password=…, X-Api-Key: …
+    _Rule(
+        rf"(?P<head>{_BEGIN}(?P<name>{ANY_NAME})(?P<end>\\*['\"])?(?P<between>\s*[:=]\s*))(?P<value>(?![\s'\"<\\])[^\s'\",;&]{{3,}})",
+        _assigned,
+        NAME_HINTS,
+    ),
+    # (b"x-auth-token", b"…")
+    _Rule(
+        rf"(?P<head>[(\[]\s*[bB]?(?P<open>['\"])(?P<name>{ANY_NAME})(?P=open)\s*,\s*[bB]?){_STRING}(?=\s*[)\]])",
+        _pair,
+        NAME_HINTS,
+    ),
+    _Rule(rf"\b(?:{'|'.join(_PREFIXES)})", REDACTED, _PREFIX_HINTS, 0),
+    _Rule(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+        REDACTED,
+        ("private key",),
+        re.S,
+    ),
+)

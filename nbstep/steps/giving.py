@@ -9,7 +9,7 @@ from typing import Any
 from nbstep.cache.redaction import redact_text
 from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
-from nbstep.notes import error_line, kept_error_note, one_line
+from nbstep.notes import add_note, error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
@@ -45,12 +45,11 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     error: Any = loaded.error
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)
     if source == "cache":
-        raised.add_note(
-            kept_error_note(
-                meta, now, run.count_kept_error(meta.key), in_notebook=run.place.cell is not None,
-                others=len(run.error_asks), folder=run.command_folder(),
-            )
+        note = kept_error_note(
+            meta, now, run.count_kept_error(meta.key), in_notebook=run.place.cell is not None,
+            others=len(run.error_asks), folder=run.command_folder(),
         )  # fmt: skip
+        add_note(raised, note)
     return _raise_out(call, error, raised)
 
 
