@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -26,6 +27,7 @@ KEPT_RUNS: Final = 200
 _FLUSH_EVERY_S: Final = 30.0
 _MAX_FILE_BYTES: Final = 16 << 20
 _MAX_STEPS: Final = 100_000
+_TEMPORARY: Final = re.compile(r"\.\d{16}-[0-9a-f-]+\.json\.\d{1,10}")
 # A pipe that somebody put there must not hold up the reader.
 _OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -153,6 +155,31 @@ def _files(directory: Path) -> list[Path]:
     except OSError:
         return []
     return [directory / name for name in sorted(names, reverse=True)]
+
+
+def collect(cache_directory: Path, now: float, *, dry_run: bool = False) -> tuple[int, int]:
+    """Removes runs beyond the newest 200 and what a killed process left unfinished; returns how many files and their size."""
+    directory = runs_directory(cache_directory)
+    if directory.is_symlink():
+        return 0, 0
+    sizes: list[int] = []
+    for path in [*_files(directory)[KEPT_RUNS:], *_unfinished(directory, now)]:
+        with suppress(OSError):
+            size = os.lstat(path).st_size
+            if not dry_run:
+                path.unlink()
+            sizes.append(size)
+    return len(sizes), sum(sizes)
+
+
+def _unfinished(directory: Path, now: float) -> list[Path]:
+    """Temporary files that are an hour old: writing one takes milliseconds."""
+    found: list[Path] = []
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and now - os.lstat(path).st_mtime > 3600:
+                found.append(path)
+    return found
 
 
 def runs_directory(cache_directory: Path) -> Path:

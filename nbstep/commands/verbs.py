@@ -33,6 +33,7 @@ from nbstep.commands.listing import (
 )  # fmt: skip
 from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
+from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
 from nbstep.errors import NbstepError
@@ -220,7 +221,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "trust",
             "[DIR|KEY|GLOB]",
-            "accept entries that others signed; --rotate makes a new key of your own",
+            "accept what others signed; --rotate: a new key of your own",
             accept_entries,
             most=1,
             options=("--key-file FILE", "--rotate", "-y"),
@@ -229,9 +230,16 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "verify",
             "[KEY|GLOB]",
-            "read and check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
+            "check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
             verify,
             most=1,
+        ),
+        Verb(
+            "gc",
+            "",
+            "remove old trash, logs, unfinished files; unused entries too",
+            tidy,
+            options=("--unused DURATION", "--dry-run"),
         ),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),

@@ -60,6 +60,22 @@ class TrashTotals:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many files, and their size."""
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Litter:
+    """What a store removes for good: unfinished files of processes that are gone, and what its trash held too long."""
+
+    unfinished: Totals
+    trashed: Totals
+
+
 class Store(Protocol):
     """Entries as bytes under keys. All methods are coroutines; those of a sync store never suspend."""
 
@@ -132,6 +148,10 @@ class Store(Protocol):
 
     async def empty_trash(self) -> int:
         """Removes what waits in the trash for good; returns how many entries."""
+        ...
+
+    async def collect(self, *, dry_run: bool) -> Litter:
+        """Removes for good what nobody can want any more; with `dry_run` only says what."""
         ...
 
 

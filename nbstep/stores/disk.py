@@ -16,9 +16,10 @@ from nbstep.durations import size_text
 from nbstep.errors import CacheDirectoryError
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, NoRoom, Part, Spot, TrashTotals
+from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
+from nbstep.stores.litter import collect_temps
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -171,6 +172,14 @@ class DiskStore:
         """Removes what waits in the trash for good; returns how many entries."""
         return self._trash.empty()
 
+    async def collect(self, *, dry_run: bool) -> Litter:
+        """Removes unfinished files of dead processes and what the trash held for 24 hours; with `dry_run` only says what."""
+        now_s = self._clock() / 1e9
+        if not dry_run:
+            self._evictions.collect(now_s)
+        unfinished = collect_temps(self._temps, self.directory, now_s, dry_run=dry_run)
+        return Litter(unfinished, self._trash.collect(dry_run=dry_run))
+
     def _path(self, name: str) -> Path:
         return self._entries / name[:2] / name
 
@@ -246,7 +255,7 @@ class DiskStore:
         if abs(now_s - self._collected_at) < _COLLECT_EVERY_S:
             return
         self._collected_at = now_s
-        files.collect_temps(self._temps, now_s)
+        collect_temps(self._temps, self.directory, now_s)
         self._trash.collect()
         self._evictions.collect(now_s)
 
