@@ -42,6 +42,17 @@ class Collected:
     unused_keys: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many entries a cache holds; `failed` are kept errors, `unreadable` those whose header cannot be read."""
+
+    entries: int
+    size_bytes: int
+    failed: int
+    untrusted: int
+    unreadable: int
+
+
 class Upkeep:
     """The part of `Cache` that looks after what is kept; none of it ever unpickles anything."""
 
@@ -119,6 +130,21 @@ class Upkeep:
             What went, as `Collected`.
         """
         return self._run(self._collect(to_seconds(unused, "unused"), dry_run))
+
+    def counts(self) -> Any:
+        """How many entries there are, by what can be told from their headers, as `Counts`."""
+        return self._run(self._counts())
+
+    async def _counts(self) -> Counts:
+        listed = await self._entries.listed()
+        metas = [meta for _, meta in listed if meta is not None]
+        return Counts(
+            entries=len(listed),
+            size_bytes=sum(spot.size_bytes or (0 if meta is None else meta.size_bytes) for spot, meta in listed),
+            failed=sum(meta.outcome == "error" and meta.trusted for meta in metas),
+            untrusted=sum(not meta.trusted for meta in metas),
+            unreadable=len(listed) - len(metas),
+        )
 
     async def _collect(self, unused_s: float | None, dry_run: bool) -> Collected:
         entries = self._entries

@@ -18,6 +18,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.details import detail_of, detail_text
+from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -103,6 +104,8 @@ def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
     """In a shell, looking at a project makes no cache in it."""
     if arguments.as_json and verb.name == "ls":
         return CommandOutcome("[]")
+    if verb.name == "doctor":
+        return CommandOutcome(diagnose_nothing())
     return CommandOutcome(
         f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
     )
@@ -241,6 +244,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             tidy,
             options=("--unused DURATION", "--dry-run"),
         ),
+        Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )

@@ -259,16 +259,24 @@ def may_map(directory: Path) -> bool:
 
 
 def _on_network(device: int) -> bool:
+    kind = file_system(device)
+    return kind is not None and _NETWORK.fullmatch(kind) is not None
+
+
+def file_system(device: int) -> str | None:
+    """The type of the file system on a device: "ext4", "nfs4"; None where the system does not say."""
+    if _WINDOWS:
+        return None
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        return None
     for line in mounts.splitlines():
         fields, _, rest = line.partition(" - ")
         if len(fields.split()) > 2 and fields.split()[2] == wanted:
-            return _NETWORK.fullmatch(rest.split(" ")[0]) is not None
-    return False
+            return rest.split(" ")[0]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
