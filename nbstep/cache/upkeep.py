@@ -165,7 +165,7 @@ class Upkeep:
         )
 
     async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
-        signed_by = None if key_file is None else trust.read_key_file(Path(key_file))
+        signed_by = None if key_file is None else trust.read_key_file(Path(key_file).expanduser())
         entries = self._entries
         return await acceptance.offer(entries.store, pattern, trust.signing_key(), signed_by, entries.clock())
 
