@@ -22,11 +22,13 @@ class CachePlace:
         directory: The cache directory; it need not exist yet.
         explicit: `NBSTEP_DIR` named it.
         fallback: A directory of the user's own, for a project that cannot be written.
+        why: Why it is this one, for people.
     """
 
     directory: Path
     explicit: bool
     fallback: Path
+    why: str = ""
 
 
 def find_cache(cwd: Path, home: Path | None, environ: Mapping[str, str]) -> CachePlace:
@@ -45,13 +47,18 @@ def find_cache(cwd: Path, home: Path | None, environ: Mapping[str, str]) -> Cach
     named = environ.get("NBSTEP_DIR", "").strip()
     if named:
         directory = cwd / _expand(named, home)
-        return CachePlace(directory, explicit=True, fallback=_user_cache(directory, home, environ))
+        return CachePlace(directory, True, _user_cache(directory, home, environ), "NBSTEP_DIR names it")
     folders = list(_upwards(cwd, home))
     for folder in folders:
         if (folder / FOLDER).is_dir():
-            return CachePlace(folder / FOLDER, explicit=False, fallback=_user_cache(folder, home, environ))
-    project = next((folder for folder in folders if _is_project(folder)), cwd)
-    return CachePlace(project / FOLDER, explicit=False, fallback=_user_cache(project, home, environ))
+            why = f"the nearest {FOLDER} from the working directory upwards"
+            return CachePlace(folder / FOLDER, False, _user_cache(folder, home, environ), why)
+    for folder in folders:
+        if mark := _project_mark(folder):
+            why = f"beside the nearest {mark} from the working directory upwards"
+            return CachePlace(folder / FOLDER, False, _user_cache(folder, home, environ), why)
+    why = "in the working directory, which is in no project"
+    return CachePlace(cwd / FOLDER, False, _user_cache(cwd, home, environ), why)
 
 
 def place_text(path: Path, home: Path | None = None) -> str:
@@ -90,8 +97,8 @@ def _upwards(cwd: Path, home: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _is_project(folder: Path) -> bool:
-    return any((folder / mark).exists() for mark in _PROJECT_MARKS)
+def _project_mark(folder: Path) -> str | None:
+    return next((mark for mark in _PROJECT_MARKS if (folder / mark).exists()), None)
 
 
 def _expand(named: str, home: Path | None) -> Path:

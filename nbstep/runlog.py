@@ -9,16 +9,17 @@ import json
 import logging
 import math
 import os
+import re
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-from nbstep.events import Event, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -26,6 +27,10 @@ KEPT_RUNS: Final = 200
 _FLUSH_EVERY_S: Final = 30.0
 _MAX_FILE_BYTES: Final = 16 << 20
 _MAX_STEPS: Final = 100_000
+_MAX_FINDINGS: Final = 100
+_FINDING_CHARS: Final = 1000
+_NAME: Final = re.compile(r"\d{16}-[0-9A-Za-z-]{1,64}\.json")
+_TEMPORARY: Final = re.compile(rf"\.{_NAME.pattern}\.\d{{1,10}}")
 # A pipe that somebody put there must not hold up the reader.
 _OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -44,6 +49,14 @@ class LoggedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedFinding:
+    """One line that a logged run had for people."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedRun:
     """One run of the log; `notebook` and `name` are labels, None where unknown; `root` is the outermost run around it."""
 
@@ -53,6 +66,7 @@ class LoggedRun:
     name: str | None
     notebook: str | None
     steps: tuple[LoggedStep, ...]
+    findings: tuple[LoggedFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +92,19 @@ class _Row:
 
 @dataclass(slots=True)
 class Recorder:
-    """A listener that writes one run into the log: at its end, and every 30 s before."""
+    """A listener that writes one run into the log: at its end, and every 30 s before.
+
+    Attributes:
+        directory: Of the run log.
+        redact: Takes the text of every finding before it is written.
+    """
 
     directory: Path
+    redact: Callable[[str], str] = str
     _started: RunStarted | None = None
     _finished: bool = False
     _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
+    _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -106,6 +127,8 @@ class Recorder:
                         row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
                 case RunFinished():
                     self._finished = True
+                case Finding() if len(self._findings) < _MAX_FINDINGS:
+                    self._findings.append((event.kind, self.redact(event.text)[:_FINDING_CHARS]))
                 case _:
                     pass
             due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
@@ -126,6 +149,7 @@ class Recorder:
             "name": started.name,
             "notebook": started.place.notebook,
             "steps": [[r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason] for r in self._rows.values()],
+            "findings": self._findings,
         }
         try:
             _publish(self.directory, f"{int(started.at * 1e6):016d}-{started.run}.json", json.dumps(record))
@@ -134,7 +158,7 @@ class Recorder:
 
 
 def _publish(directory: Path, name: str, text: str) -> None:
-    if not directory.parent.is_dir() or directory.is_symlink():
+    if not directory.parent.is_dir() or _leads_elsewhere(directory):
         return  # nothing was ever kept here, or it was taken away; or the log was led elsewhere
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
@@ -148,7 +172,7 @@ def _publish(directory: Path, name: str, text: str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    for old in _files(directory)[KEPT_RUNS:]:
+    for old in _superfluous(directory):
         with suppress(OSError):
             old.unlink()
 
@@ -160,6 +184,40 @@ def _files(directory: Path) -> list[Path]:
     except OSError:
         return []
     return [directory / name for name in sorted(names, reverse=True)]
+
+
+def collect(cache_directory: Path, now: float, *, dry_run: bool = False) -> tuple[int, int]:
+    """Removes runs beyond the newest 200 and what a killed process left unfinished; returns how many files and their size."""
+    directory = runs_directory(cache_directory)
+    if _leads_elsewhere(directory):
+        return 0, 0
+    sizes: list[int] = []
+    for path in [*_superfluous(directory), *_unfinished(directory, now)]:
+        with suppress(OSError):
+            size = os.lstat(path).st_size
+            if not dry_run:
+                path.unlink()
+            sizes.append(size)
+    return len(sizes), sum(sizes)
+
+
+def _leads_elsewhere(directory: Path) -> bool:
+    return directory.is_symlink() or directory.parent.is_symlink()
+
+
+def _superfluous(directory: Path) -> list[Path]:
+    """The runs beyond the newest ones; only names that a run gave."""
+    return [path for path in _files(directory) if _NAME.fullmatch(path.name)][KEPT_RUNS:]
+
+
+def _unfinished(directory: Path, now: float) -> list[Path]:
+    """Temporary files that are an hour old: writing one takes milliseconds."""
+    found: list[Path] = []
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and now - os.lstat(path).st_mtime > 3600:
+                found.append(path)
+    return found
 
 
 def runs_directory(cache_directory: Path) -> Path:
@@ -225,6 +283,10 @@ def _parsed(record: Mapping[str, Any]) -> LoggedRun:
         steps=tuple(
             LoggedStep(str(key), str(got), str(outcome), _number(at), _number(took_s), _number(saved_s), _text(reason))
             for key, got, outcome, at, took_s, saved_s, reason in cast("list[list[Any]]", record["steps"])
+        ),
+        findings=tuple(
+            LoggedFinding(str(kind), str(text)[:_FINDING_CHARS])
+            for kind, text in cast("list[list[Any]]", record.get("findings", []))[:_MAX_FINDINGS]
         ),
     )
 

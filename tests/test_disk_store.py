@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files
-from nbstep.stores.base import NoRoom, run_now
+from nbstep.stores.base import NoRoom, Spot, run_now
 from nbstep.stores.disk import DiskStore, key_digest
 
 ME, OTHER = "0" * 8, "1" * 8
@@ -179,7 +180,7 @@ def test_folders_that_are_links_are_neither_read_nor_cleared(store: DiskStore, t
     outside = tmp_path / "outside"
     path.rename(outside)
     path.symlink_to(outside, target_is_directory=True)
-    before = sorted(found for found in outside.rglob("*") if found.is_file())
+    before = sorted(outside.rglob("*"))
     if level != "v1/trash":
         assert run_now(store.spots()) == []
     for act in (
@@ -191,7 +192,7 @@ def test_folders_that_are_links_are_neither_read_nor_cleared(store: DiskStore, t
             act()
         except OSError:
             continue
-    assert sorted(found for found in outside.rglob("*") if found.is_file()) == before
+    assert sorted(outside.rglob("*")) == before
 
 
 def test_clear_touches_only_names_of_ours(store: DiskStore) -> None:
@@ -369,8 +370,6 @@ def test_listing_gives_every_entry_once_with_a_stamp_that_changes_with_it(store:
 
 
 def test_an_address_that_is_no_name_of_ours_is_not_opened(store: DiskStore) -> None:
-    from nbstep.stores.base import Spot
-
     for address in ("../../etc/passwd", "/etc/passwd", "a" * 64, ""):
         assert run_now(store.open_spot(Spot(address))) is None
 
@@ -385,6 +384,66 @@ def test_a_directory_that_cannot_be_created_or_written_is_an_error_at_once(tmp_p
     if sys.platform == "linux":
         with pytest.raises(CacheDirectoryError, match="/proc/nope"):
             DiskStore(Path("/proc/nope"))
+
+
+@pytest.mark.parametrize("beside", ["notes.txt", "another tool's tag"])
+def test_t7_a_folder_of_somebody_else_does_not_become_a_cache(tmp_path: Path, beside: str) -> None:
+    folder = tmp_path / "project"
+    (folder / "v1").mkdir(parents=True)
+    if beside == "notes.txt":
+        (folder / "notes.txt").write_text("mine")
+    else:
+        (folder / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n# of pytest\n")
+        (folder / "README.md").write_text("pytest cache")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(CacheDirectoryError, match="holds other files and is no cache of nbstep"):
+        DiskStore(folder)
+    assert sorted(folder.rglob("*")) == before
+    assert cache_folder(folder) == folder / ".nbstep"
+
+
+def test_a_cache_with_files_of_others_in_it_stays_a_cache(store: DiskStore) -> None:
+    put(store, "k", b"x")
+    (store.directory / "notes.txt").write_text("mine")
+    (store.directory / ".gitignore").unlink()
+    moved = store.directory.rename(store.directory.with_name("renamed"))
+    assert got(DiskStore(moved), "k") == b"x"
+    assert (moved / ".gitignore").read_text() == "*\n"
+
+
+@needs_posix
+@pytest.mark.parametrize("where", ["entry", "trash", "tmp", "evicted"])
+def test_t7_links_inside_are_removed_as_links_and_never_followed(store: DiskStore, tmp_path: Path, where: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    put(store, "k", b"x")
+    if where == "entry":
+        entry_path(store, "k").unlink()
+        entry_path(store, "k").symlink_to(victim)
+    elif where == "trash":
+        run_now(store.remove(["k"], "b"))
+        (trashed,) = (store.directory / "v1" / "trash").glob("*/*")
+        trashed.unlink()
+        trashed.symlink_to(victim)
+    else:
+        (store.directory / "v1" / where).mkdir(exist_ok=True)
+        name = key_digest("k") if where == "evicted" else f"{'a' * 24}.1.elsewhere"
+        (store.directory / "v1" / where / name).symlink_to(victim)
+    spots = run_now(store.spots())
+    run_now(store.evict(spots, ["k", "other"]))
+    put(store, "k", b"y")
+    run_now(store.remove_all("b"))
+    run_now(store.empty_trash())
+    run_now(store.collect(dry_run=False))
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("address", ["../../victim", "/etc/passwd", "a" * 64, "", "a" * 64 + ".0000000\n"])
+def test_t7_an_address_that_is_no_name_of_ours_is_never_removed(store: DiskStore, address: str) -> None:
+    (store.directory.parent / "victim").write_text("mine")
+    assert run_now(store.remove_spots([Spot(address)], "b")) == []
+    assert run_now(store.evict([Spot(address)], [])) == 0
+    assert (store.directory.parent / "victim").exists()
 
 
 def test_threads_and_processes_that_write_delete_and_read_at_once_see_whole_entries(store: DiskStore) -> None:

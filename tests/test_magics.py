@@ -21,7 +21,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def test_n6_without_a_verb_it_lists_the_verbs(shell: Shell) -> None:
     text = shell.good("%nbstep").text
     assert all(
-        verb in text for verb in ("panel", "ls", "show", "rm", "clear", "undo", "retry", "export", "trust", "verify")
+        verb in text
+        for verb in ("panel", "ls", "show", "rm", "clear", "undo", "retry", "export", "trust", "verify", "gc", "doctor")
     )
 
 

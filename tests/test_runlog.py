@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, create_workflow
-from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
-from nbstep.runlog import KEPT_RUNS, LoggedStep, Recorder, Usage, last_run, read_runs, runs_directory, usage
+from nbstep.events import Finding, Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.runlog import KEPT_RUNS, LoggedStep, Recorder, Usage, collect, last_run, read_runs, runs_directory, usage
 
 HERE = Place("churn.ipynb", 3, 1)
 
@@ -151,6 +151,7 @@ def test_the_newest_two_hundred_are_kept(cache: Path) -> None:
         "", "{", _record()[:40], "null", "[]", "42", '"text"', b"\xff\xfe\x00", _record(steps="no"), _record(steps=[["a"]]),
         _record(steps=[1]), _record(steps=None), _record(at="soon"), _record(at=None), _record(at=[1]), "[" * 100_000,
         '{"run": "r", "at": 1}', _record(steps=[["a", "hit", "ok", "x", 2, 3, None]]), _record(steps={"a": 1}),
+        _record(findings=1), _record(findings=[1]), _record(findings=[["a"]]), _record(findings={"a": 1}),
     ],
     ids=lambda content: repr(content)[:30],
 )  # fmt: skip
@@ -179,12 +180,44 @@ def test_a_symlink_is_not_followed(cache: Path, tmp_path: Path) -> None:
     assert [run.run for run in read_runs(cache)] == ["r1"]
 
 
-def test_a_symlink_in_the_way_of_the_log_is_not_written_through(cache: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    runs_directory(cache).symlink_to(outside)
+@pytest.mark.parametrize("level", ["runs", "v1"])
+def test_t7_a_symlink_in_the_way_of_the_log_is_not_followed(tmp_path: Path, level: str) -> None:
+    cache, outside = tmp_path / "cache", tmp_path / "outside"
+    (outside / "runs").mkdir(parents=True)
+    for number in range(KEPT_RUNS + 5):
+        (outside / "runs" / f"{number:016d}-mine.json").write_text(_record())
+    cache.mkdir()
+    if level == "runs":
+        (cache / "v1").mkdir()
+        (cache / "v1" / "runs").symlink_to(outside / "runs")
+    else:
+        (cache / "v1").symlink_to(outside)
     _log(cache)
-    assert list(outside.iterdir()) == []
+    assert collect(cache, 1e12) == (0, 0)
+    assert len(list((outside / "runs").iterdir())) == KEPT_RUNS + 5
+
+
+def test_t7_only_names_that_a_run_gave_are_removed(cache: Path) -> None:
+    for number in range(KEPT_RUNS + 5):
+        _write(cache, f"notes {number:04d}.json", "mine")
+    _log(cache)
+    assert len(os.listdir(runs_directory(cache))) == KEPT_RUNS + 6
+    assert collect(cache, 1e12) == (0, 0)
+
+
+def test_findings_are_logged_redacted_and_bounded(cache: Path) -> None:
+    recorder = Recorder(runs_directory(cache), redact=lambda text: text.replace("hunter2", "…"))
+    recorder(RunStarted("r1", 100.0, None, HERE, "normal", "cache"))
+    recorder(StepAsked("r1", 0, "a", HERE, 100.0))
+    for number in range(150):
+        recorder(Finding("r1", "a", "not-stored", f"{number}: hunter2 " + "x" * 5000))
+    recorder(RunFinished("r1", 109.0, "ok", 9.0))
+    (path,) = runs_directory(cache).iterdir()
+    assert "hunter2" not in path.read_text()
+    logged = last_run(cache)
+    assert logged is not None
+    assert (len(logged.findings), logged.findings[0].kind, logged.findings[0].text[:5]) == (100, "not-stored", "0: … ")
+    assert max(len(finding.text) for finding in logged.findings) == 1000
 
 
 def test_text_of_the_log_is_text_whatever_stood_there(cache: Path) -> None:

@@ -110,8 +110,10 @@ def test_n7_what_strangers_wrote_is_escaped_in_every_text(cache: Cache) -> None:
     assert "✕ user:1 was left as it is: it has " in texts[-1]
 
 
-def test_rotate_says_what_becomes_of_everything(cache: Cache) -> None:
+def test_rotate_says_what_becomes_of_everything(cache: Cache, tmp_path: Path) -> None:
     cache.set("mine", 1)
+    other = Cache(tmp_path / "b")
+    other.set("other", 2)
     old = trust.signing_key().id
     asked = run_command("trust --rotate", cache=cache, screen=NOTEBOOK)
     assert "those of your other caches become untrusted" in asked.text
@@ -120,7 +122,11 @@ def test_rotate_says_what_becomes_of_everything(cache: Cache) -> None:
     done = run_command("trust --rotate -y", cache=cache)
     assert done.exit_code == 0
     assert done.text.startswith(f"Your key is {trust.signing_key().id} now, it was {old}. Signed anew 1 entry: mine.")
-    assert f"signing_key.{old}" in done.text
+    command = done.text.partition("In each other cache of yours: nbstep ")[2].splitlines()[0]
+    assert f"signing_key.{old}" in command
+    assert "'~/" in command  # quoted: a shell does not expand it
+    assert run_command(command.replace("DIR", str(tmp_path / "b")) + " -y").text.endswith("Accepted 1 entry: other.")
+    assert other.get("other") == 2
     assert cache.get("mine") == 1
     assert run_command("trust x --rotate -y", cache=cache).exit_code == 2
 

@@ -91,7 +91,7 @@ def test_bits_add_up_and_every_bad_entry_has_a_line_that_says_what_to_do(
     assert corrupt.startswith("  ! unreadable")
     assert "another version of nbstep wrote it" in corrupt
     assert "; or delete " in corrupt
-    assert rest[0].startswith("  ✕ corrupt     frame   its content does not match its digest")
+    assert rest[0].startswith("  ✕ corrupt     frame          its content does not match its digest")
     assert rest[0].endswith("Its step runs again; delete it now: nbstep rm frame")
     assert "Accept it: nbstep trust theirs   Delete it: nbstep rm theirs" in rest[1]
     assert (outcome.exit_code, outcome.wrong_usage) == (1 | 2 | 4, False)

@@ -22,7 +22,7 @@ from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, Spot, Stamp, Store, TrashTotals
+from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
@@ -47,7 +47,7 @@ class Entries:
         self._hot = hot.HotTier(store)
         self._limit = limit
         self._lock = threading.Lock()
-        self._heads: dict[str, tuple[Stamp, entry.Head | None]] = {}
+        self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
 
     async def look_up(self, key: str) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""

@@ -20,7 +20,7 @@ _RECOUNT_SHARE: Final = 0.01  # other kernels write too; looking takes at most t
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """An entry and its use; times are seconds since the epoch. One whose header cannot be read has neither key nor times."""
+    """An entry and its use; times are seconds since the epoch. One whose header cannot be read has no key, and no use."""
 
     spot: Spot
     key: str | None
@@ -32,7 +32,8 @@ class Use:
 def use_of(spot: Spot, meta: Meta | None, now: float, last_used: float) -> Use:
     """The use of one entry; to be kept was its first use, and a time in the future counts as now."""
     if meta is None:
-        return Use(spot, None, spot.size_bytes, 0.0, 0.0)
+        written = min(spot.stamp[0] / 1e9, now) if spot.stamp else 0.0
+        return Use(spot, None, spot.size_bytes, written, 0.0)
     return Use(spot, meta.key, meta.size_bytes, meta.created, max(meta.created, min(last_used, now)))
 
 

@@ -1,23 +1,56 @@
-"""What a cache can do for its own upkeep: accept what others signed, replace the key, verify."""
+"""What a cache can do for its own upkeep: accept what others signed, replace the key, verify, tidy up."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from nbstep import runlog
 from nbstep.cache import acceptance, trust, verification
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.entries import Entries, new_batch
 from nbstep.cache.trust import Rotation
+from nbstep.durations import Duration, to_seconds
 from nbstep.errors import KeyFileError
 from nbstep.events import CacheChanged, emit
-from nbstep.stores.base import run_now
+from nbstep.stores.base import Totals, run_now
 
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What `gc()` removed, or would remove.
+
+    Attributes:
+        unfinished: Files of processes that are gone.
+        trashed: Entries that waited in the trash for 24 hours.
+        logs: Old run logs.
+        unused: Entries that went to the trash because nothing used them.
+        unused_keys: Their keys, as far as their headers can be read.
+    """
+
+    unfinished: Totals
+    trashed: Totals
+    logs: Totals
+    unused: Totals
+    unused_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many entries a cache holds; `failed` are kept errors, `unreadable` those whose header cannot be read."""
+
+    entries: int
+    size_bytes: int
+    failed: int
+    untrusted: int
+    unreadable: int
 
 
 class Upkeep:
@@ -86,8 +119,53 @@ class Upkeep:
         )
         return self._run(checks)
 
+    def gc(self, *, unused: Duration | None = None, dry_run: bool = False) -> Any:
+        """Removes what nobody needs: unfinished files, what waited in the trash for 24 hours, old run logs.
+
+        Args:
+            unused: Entries that no run used for so long go to the trash as well, as one batch: `undo()` brings them back.
+            dry_run: Only says what would go.
+
+        Returns:
+            What went, as `Collected`.
+        """
+        return self._run(self._collect(to_seconds(unused, "unused"), dry_run))
+
+    def counts(self) -> Any:
+        """How many entries there are, by what can be told from their headers, as `Counts`."""
+        return self._run(self._counts())
+
+    async def _counts(self) -> Counts:
+        listed = await self._entries.listed()
+        metas = [meta for _, meta in listed if meta is not None]
+        return Counts(
+            entries=len(listed),
+            size_bytes=sum(spot.size_bytes or (0 if meta is None else meta.size_bytes) for spot, meta in listed),
+            failed=sum(meta.outcome == "error" and meta.trusted for meta in metas),
+            untrusted=sum(not meta.trusted for meta in metas),
+            unreadable=len(listed) - len(metas),
+        )
+
+    async def _collect(self, unused_s: float | None, dry_run: bool) -> Collected:
+        entries = self._entries
+        store, now = entries.store, entries.clock()
+        litter = await store.collect(dry_run=dry_run)
+        logs = Totals(0, 0)
+        if store.directory is not None:
+            logs = Totals(*runlog.collect(store.directory, now, dry_run=dry_run))
+        old = [] if unused_s is None else [
+            use for use in await entries.uses() if now - max(use.created, use.last_used) >= unused_s
+        ]  # fmt: skip
+        keys = tuple(sorted({use.key for use in old if use.key is not None}))
+        if old and not dry_run:
+            await store.remove_spots([use.spot for use in old], new_batch())
+            emit(CacheChanged(store.place, "deleted", keys))
+        return Collected(
+            litter.unfinished, litter.trashed, logs, Totals(len(old), sum(use.size_bytes for use in old)), keys
+        )
+
     async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
-        signed_by = None if key_file is None else trust.read_key_file(Path(key_file))
+        signed_by = None if key_file is None else trust.read_key_file(Path(key_file).expanduser())
         entries = self._entries
         return await acceptance.offer(entries.store, pattern, trust.signing_key(), signed_by, entries.clock())
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from nbstep.project import CachePlace, find_cache
+from nbstep.project import FOLDER, CachePlace, find_cache
 from nbstep.stores.base import Store
-from nbstep.stores.disk import DiskStore
+from nbstep.stores.disk import DiskStore, may_be_cache
 from nbstep.stores.mapping import MappingStore
 from nbstep.stores.memory import MemoryStore
 
@@ -65,11 +65,7 @@ def cache_folder(path: Path) -> Path:
 
     So `Cache(".")` is the cache of the folder one works in, and no folder of the user's own is marked as a cache.
     """
-    try:
-        names = set(os.listdir(path))
-    except OSError:
-        return path
-    return path if not names or path.name == ".nbstep" or names & {"v1", "CACHEDIR.TAG"} else path / ".nbstep"
+    return path if may_be_cache(path) else path / FOLDER
 
 
 def _open_url(where: str, scheme: str) -> Store:

@@ -18,6 +18,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.details import detail_of, detail_text
+from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -33,6 +34,7 @@ from nbstep.commands.listing import (
 )  # fmt: skip
 from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
+from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
 from nbstep.errors import NbstepError
@@ -102,6 +104,8 @@ def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
     """In a shell, looking at a project makes no cache in it."""
     if arguments.as_json and verb.name == "ls":
         return CommandOutcome("[]")
+    if verb.name == "doctor":
+        return CommandOutcome(diagnose_nothing())
     return CommandOutcome(
         f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
     )
@@ -220,7 +224,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "trust",
             "[DIR|KEY|GLOB]",
-            "accept entries that others signed; --rotate makes a new key of your own",
+            "accept what others signed; --rotate: a new key of your own",
             accept_entries,
             most=1,
             options=("--key-file FILE", "--rotate", "-y"),
@@ -229,10 +233,18 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "verify",
             "[KEY|GLOB]",
-            "read and check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
+            "check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
             verify,
             most=1,
         ),
+        Verb(
+            "gc",
+            "",
+            "remove old trash, logs, unfinished files; unused entries too",
+            tidy,
+            options=("--unused DURATION", "--dry-run"),
+        ),
+        Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )

@@ -11,9 +11,10 @@ from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import settled
 from nbstep.commands.tables import Screen
 from nbstep.durations import size_text
-from nbstep.words import plural, shown
+from nbstep.words import plural, shown, text_width
 
 _BAD: Final[tuple[Verdict, ...]] = ("corrupt", "untrusted", "unreadable")
+_NAME_COLUMNS: Final = 40
 _MARKS: Final[dict[Verdict, str]] = {"good": "✓", "corrupt": "✕", "untrusted": "?", "unreadable": "!"}
 
 
@@ -29,15 +30,21 @@ async def verify(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     counted = plural(found.checked, "entry", "entries")
     head = f"{counted} read, {size_text(found.size_bytes)}: " + ", ".join([f"{found.count('good'):,} good", *counts])
     limit = screen.row_limit
-    lines = [_line(one, cache, screen) for one in found.bad[:limit]]
+    names = [_name(one) for one in found.bad[:limit]]
+    width = min(_NAME_COLUMNS, max(map(text_width, names), default=0))
+    lines = [_line(one, name, width, cache, screen) for one, name in zip(found.bad, names, strict=False)]
     if len(found.bad) > len(lines):
         lines.append(f"  … and {len(found.bad) - len(lines):,} more")
     return CommandOutcome("\n".join([head, *lines]), exit_code=found.bits)
 
 
-def _line(one: Checked, cache: Cache, screen: Screen) -> str:
-    name = shown(one.address[:12]) + "…" if one.key is None else shown(one.key)
-    return f"  {_MARKS[one.verdict]} {one.verdict:<10}  {name}   {shown(one.why)}. {_remedy(one, cache, screen)}"
+def _name(one: Checked) -> str:
+    return shown(one.address[:12]) + "…" if one.key is None else shown(one.key)
+
+
+def _line(one: Checked, name: str, width: int, cache: Cache, screen: Screen) -> str:
+    name += " " * (width - text_width(name))
+    return f"  {_MARKS[one.verdict]} {one.verdict:<10}  {name}  {shown(one.why)}. {_remedy(one, cache, screen)}"
 
 
 def _remedy(one: Checked, cache: Cache, screen: Screen) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Part: TypeAlias = bytes | bytearray | memoryview
-Stamp: TypeAlias = tuple[str | int, ...]  # changes whenever what it was taken of does
+Stamp: TypeAlias = tuple[int, ...]  # changes whenever what it was taken of does
 
 FAMILY: Final = b"NBSTEP"  # how entries of every version of the format begin
 
@@ -64,6 +64,22 @@ class TrashTotals:
 
     entries: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many files, and their size."""
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Litter:
+    """What a store removes for good: unfinished files of processes that are gone, and what its trash held too long."""
+
+    unfinished: Totals
+    trashed: Totals
 
 
 class Store(Protocol):
@@ -146,6 +162,10 @@ class Store(Protocol):
 
     async def empty_trash(self) -> int:
         """Removes what waits in the trash for good; returns how many entries."""
+        ...
+
+    async def collect(self, *, dry_run: bool) -> Litter:
+        """Removes for good what nobody can want any more; with `dry_run` only says what."""
         ...
 
 

@@ -9,20 +9,23 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from nbstep.durations import size_text
 from nbstep.errors import CacheDirectoryError
-from nbstep.project import place_text
+from nbstep.project import FOLDER, place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
+from nbstep.stores.litter import collect_temps
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
+_OWN_NAMES: Final = {".gitignore", "CACHEDIR.TAG", "v1"}
 _TAG: Final = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This file marks a cache directory of nbstep; backup tools skip it. See https://bford.info/cachedir/\n"
@@ -183,6 +186,14 @@ class DiskStore:
         """Removes what waits in the trash for good; returns how many entries."""
         return self._trash.empty()
 
+    async def collect(self, *, dry_run: bool) -> Litter:
+        """Removes unfinished files of dead processes and what the trash held for 24 hours; with `dry_run` only says what."""
+        now_s = self._clock() / 1e9
+        if not dry_run:
+            self._evictions.collect(now_s)
+        unfinished = collect_temps(self._temps, self.directory, now_s, dry_run=dry_run)
+        return Litter(unfinished, self._trash.collect(dry_run=dry_run))
+
     def _path(self, name: str) -> Path:
         return self._entries / name[:2] / name
 
@@ -258,7 +269,7 @@ class DiskStore:
         if abs(now_s - self._collected_at) < _COLLECT_EVERY_S:
             return
         self._collected_at = now_s
-        files.collect_temps(self._temps, now_s)
+        collect_temps(self._temps, self.directory, now_s)
         self._trash.collect()
         self._evictions.collect(now_s)
 
@@ -268,18 +279,38 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def may_be_cache(directory: Path) -> bool:
+    """Whether a folder is a cache of nbstep, or can become one without mixing with what is somebody else's."""
+    try:
+        names = set(os.listdir(directory))
+    except OSError:
+        return True  # it does not exist, or cannot be used: that is found out later, with its reason
+    return directory.name == FOLDER or names <= _OWN_NAMES or _is_tagged(directory)
+
+
+def _is_tagged(directory: Path) -> bool:
+    try:
+        fd = os.open(
+            directory / "CACHEDIR.TAG", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        )
+    except OSError:
+        return False
+    with os.fdopen(fd, "rb") as file:
+        return b"nbstep" in file.read(1000)
+
+
 def _create(directory: Path) -> None:
     try:
         files.make_private(directory)
         if not directory.is_dir():
             raise NotADirectoryError("it is a file")
+        if not may_be_cache(directory):
+            raise FileExistsError("it holds other files and is no cache of nbstep")
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError("it is not writable for you")
-        for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", _TAG)):
-            if not os.path.lexists(directory / name):
+        for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
+            with suppress(FileExistsError):  # it is there, or another kernel wrote it in this moment
                 files.write_file(directory / name, [text.encode()], durable=False)
-    except FileExistsError:
-        return  # another kernel wrote the same file in this moment
     except OSError as error:
         why = error.strerror or str(error)
         raise CacheDirectoryError(

@@ -6,13 +6,13 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nbstep.stores import files
-from nbstep.stores.base import TrashTotals
+from nbstep.stores.base import Totals, TrashTotals
 
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
 _BATCH: Final = re.compile(r"[0-9a-f]{16}")
@@ -108,28 +108,26 @@ class DiskTrash:
 
     def empty(self) -> int:
         """Removes everything here for good; returns how many entries."""
-        return self._remove(lambda _: True)
+        return self._remove(list(self._items())).count
 
-    def collect(self) -> int:
-        """Removes what has been here for 24 hours."""
+    def collect(self, *, dry_run: bool = False) -> Totals:
+        """Removes what has been here for 24 hours; with `dry_run` only says what."""
         before = self._clock() - KEPT_FOR_NS
-        return self._remove(lambda item: item.at_ns < before)
+        return self._remove([item for item in self._items() if item.at_ns < before], dry_run=dry_run)
 
-    def _remove(self, wanted: Callable[[_Trashed], bool]) -> int:
-        removed, folders = 0, set[Path]()
-        for item in self._items():
-            if not wanted(item):
-                continue
+    def _remove(self, items: Sequence[_Trashed], *, dry_run: bool = False) -> Totals:
+        sizes: list[int] = []
+        for item in items:
             try:
-                os.unlink(item.path)
+                size = os.lstat(item.path).st_size
             except OSError:
                 continue
-            removed += 1
-            folders.add(item.path.parent)
-        for folder in folders:
+            if dry_run or files.remove(item.path):
+                sizes.append(size)
+        for folder in {item.path.parent for item in items} if not dry_run else ():
             self._forget(folder / "-")
             self._drop_if_empty(folder)
-        return removed
+        return Totals(len(sizes), sum(sizes))
 
     def _target(self, name: str, batch: str) -> Path:
         folder = self._folder / hashlib.sha256(batch.encode()).hexdigest()[:16]

@@ -27,7 +27,6 @@ _WINDOWS: Final = sys.platform == "win32"
 _NETWORK: Final = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse.*|prl_fs|vboxsf|drvfs"
 )
-_TEMP_NAME: Final = re.compile(r"[0-9a-f]{24}\.(\d{1,10})\.[0-9A-Za-z-]{1,64}")
 
 # Before Python 3.13 every map holds a file descriptor, and systems allow a thousand or so.
 _MAPS_AT_MOST: Final = 256
@@ -170,9 +169,15 @@ def make_own_folder(path: Path, root: Path) -> None:
     Raises:
         OSError: It cannot be created, or it or one between it and `root` is a link or a file.
     """
-    make_private(path)
-    if not is_own_folder(path, root):
-        raise OSError(errno.ENOTDIR, f"{path} is a link or a file, where nbstep needs a folder of its own")
+    if is_own_folder(path, root):
+        return
+    for folder in (*reversed(path.relative_to(root).parents), path.relative_to(root)):
+        if folder.name:
+            make_private(root / folder)
+            if not is_real_folder(root / folder):  # before anything is made behind a link
+                raise OSError(
+                    errno.ENOTDIR, f"{root / folder} is a link or a file, where nbstep needs a folder of its own"
+                )
 
 
 def temp_name() -> str:
@@ -251,35 +256,6 @@ def remove(path: Path) -> bool:
     return True
 
 
-def collect_temps(folder: Path, now_s: float) -> None:
-    """Removes temporary files nobody works on any more: a day old, or five minutes and their process is gone."""
-    if not is_real_folder(folder):
-        return
-    here = temp_name().rpartition(".")[2]
-    with os.scandir(folder) as found:
-        for item in found:
-            match = _TEMP_NAME.fullmatch(item.name)
-            try:
-                age_s = now_s - item.stat(follow_symlinks=False).st_mtime
-                dead = match is not None and item.name.endswith(f".{here}") and not _lives(int(match[1]))
-                if match and (age_s > 86400 or (age_s > 300 and dead)):
-                    os.unlink(item.path)
-            except OSError:
-                continue  # another kernel was faster
-
-
-def _lives(pid: int) -> bool:
-    if _WINDOWS:
-        return True  # os.kill(pid, 0) would end the process there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
-
-
 def may_map(directory: Path) -> bool:
     """Whether files in `directory` may be mapped: a map of a file that somebody truncates ends the whole kernel."""
     if _WINDOWS:
@@ -289,16 +265,24 @@ def may_map(directory: Path) -> bool:
 
 
 def _on_network(device: int) -> bool:
+    kind = file_system(device)
+    return kind is not None and _NETWORK.fullmatch(kind) is not None
+
+
+def file_system(device: int) -> str | None:
+    """The type of the file system on a device: "ext4", "nfs4"; None where the system does not say."""
+    if _WINDOWS:
+        return None
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        return None
     for line in mounts.splitlines():
         fields, _, rest = line.partition(" - ")
         if len(fields.split()) > 2 and fields.split()[2] == wanted:
-            return _NETWORK.fullmatch(rest.split(" ")[0]) is not None
-    return False
+            return rest.split(" ")[0]
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, S
 from pathlib import Path
 from typing import Any, Final, cast
 
-from nbstep.stores.base import FAMILY, BytesDocument, Document, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.base import FAMILY, BytesDocument, Document, Litter, Part, Spot, Stamp, Totals, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
 
 METHODS: Final = ("get", "set", "has", "delete")
@@ -198,6 +198,10 @@ class MappingStore:
     async def empty_trash(self) -> int:
         """Removes what waits in the trash for good; returns how many entries."""
         return self._trash.empty()
+
+    async def collect(self, *, dry_run: bool) -> Litter:
+        """Removes for good what the trash held for 24 hours; with `dry_run` only says what."""
+        return Litter(Totals(0, 0), self._trash.collect(dry_run=dry_run))
 
     async def _call(self, method: str, *args: Any) -> Any:
         result = getattr(self._target, method)(*args)

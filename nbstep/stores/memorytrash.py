@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from nbstep.stores.base import TrashTotals
+from nbstep.stores.base import Totals, TrashTotals
 
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
 HELD_BYTES_AT_MOST: Final = 256 * 1024 * 1024
@@ -71,6 +71,15 @@ class MemoryTrash:
         """What waits here."""
         with self._lock:
             return TrashTotals(len(self._items), sum(len(item.content) for item in self._items))
+
+    def collect(self, *, dry_run: bool) -> Totals:
+        """Removes what has been here for 24 hours; with `dry_run` only says what."""
+        with self._lock:
+            before = self._clock() - KEPT_FOR_NS
+            old = [len(item.content) for item in self._items if item.at_ns < before]
+            if not dry_run:
+                self._items = [item for item in self._items if item.at_ns >= before]
+            return Totals(len(old), sum(old))
 
     def empty(self) -> int:
         """Removes everything here for good; returns how many entries."""

@@ -1,0 +1,157 @@
+"""`nbstep doctor`: one table that says where a cache is, what it stands on and how it does (C0, N6, N7)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbstep import Cache, create_workflow
+from nbstep.cache import trust
+from nbstep.commands.doctor import facts_text
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
+from nbstep.stores.health import examine
+
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="owners and modes of POSIX")
+
+
+def told(cache: Cache | None = None, **screen: Any) -> dict[str, str]:
+    """The table as it reads, by its first column."""
+    outcome = run_command("doctor", cache=cache, screen=Screen(**screen))
+    assert outcome.exit_code == 0
+    assert outcome.text.replace("\n", "").isprintable()
+    facts: dict[str, str] = {}
+    name = ""
+    width = max(len(line.split("  ")[0]) for line in outcome.text.splitlines() if line[0] != " ")
+    for line in outcome.text.splitlines():
+        name = line[:width].strip() or name
+        facts[name] = f"{facts[name]}\n{line[width + 2 :]}" if name in facts else line[width + 2 :]
+    return facts
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("NBSTEP_DIR")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_c0_it_says_where_the_cache_is_and_why(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told()["cache"] == (
+        f"{project}/.nbstep: nothing kept yet, a step with a key makes it\nin the working directory, which is in no project"
+    )
+    assert not (project / ".nbstep").exists()
+    (project / "pyproject.toml").touch()
+    assert told()["cache"].endswith("\nbeside the nearest pyproject.toml from the working directory upwards")
+    Cache(project / ".nbstep")
+    assert told()["cache"] == f"{project}/.nbstep\nthe nearest .nbstep from the working directory upwards"
+    other = Cache(project / "other")
+    assert told(other)["cache"].endswith(
+        f"\nnamed by you; the project's is {project}/.nbstep, the nearest .nbstep from the working directory upwards"
+    )
+    monkeypatch.setenv("NBSTEP_DIR", str(project / "other"))
+    assert told()["cache"] == f"{project}/other\nNBSTEP_DIR names it"
+    assert told(Cache("memory:"))["cache"] == "memory:\na store of your own, or memory"
+
+
+@needs_posix
+def test_it_says_what_the_cache_stands_on(project: Path) -> None:
+    cache = Cache(project / ".nbstep")
+    facts = told(cache)
+    assert " free of " in facts["disk"]
+    assert (facts["owner"].endswith(", mode 0700"), facts["locks"]) == (True, "work")
+    os.chmod(project / ".nbstep", 0o777)
+    facts = told(cache)
+    assert facts["owner"].endswith(", mode 0777: others can write here, what they put in is not trusted")
+    assert facts["disk"].endswith("large values are read, not mapped")
+    assert list((project / ".nbstep" / "v1" / "tmp").iterdir()) == []
+
+
+@needs_posix
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    cache = Cache(tmp_path / "c")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert told(cache)["locks"] == "do not work (Function not implemented): two kernels may both compute"
+
+
+@needs_posix
+def test_another_owner_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    try:
+        os.chown(tmp_path / "c", 54321, 54321)
+    except PermissionError:
+        pytest.skip("only root can give a folder to somebody else")
+    assert (examine(tmp_path / "c").owner, examine(tmp_path / "c").is_mine) == ("54321", False)
+
+
+def test_it_says_which_key_signs_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "c")
+    ring = trust.key_ring()
+    assert told(cache)["key"] == f"{ring.key().id} in {trust.place_text(ring.path())}"
+    team = tmp_path / "team.key"
+    team.write_bytes(b"t" * 32)
+    monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": str(team)}))
+    assert told(cache)["key"].endswith("team.key, which NBSTEP_SIGNING_KEY_FILE names")
+    monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": "team.key"}))
+    assert ", for this process only: NBSTEP_SIGNING_KEY_FILE='team.key' is no absolute path" in told(cache)["key"]
+
+
+def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "c")
+    assert (told(cache)["entries"], told(cache)["trash"], told(cache)["runs"]) == ("0, 0 B", "empty", "none logged yet")
+    with monkeypatch.context() as then:
+        then.setattr(trust, "_ring", trust.KeyRing({"JUPYTER_DATA_DIR": str(tmp_path / "them")}))
+        Cache(tmp_path / "c").set("theirs", 1)
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    def body(step: Any) -> None:
+        step(lambda: 1, key="a")
+        step(lambda: 2, key="theirs")
+        step(lambda: (n for n in ()), key="postgres://ada:hunter2@db/x\x1b[2J")
+        step(fails, key="bad")
+
+    workflow = create_workflow(cache=cache)
+    workflow(body)
+    cache.set("spoilt", 1)
+    (path,) = [path for path in (tmp_path / "c" / "v1" / "e").glob("*/*") if b'"key":"spoilt"' in path.read_bytes()]
+    path.write_bytes(b"garbage")
+    workflow(body)
+    facts = told(cache, notebook=True)
+    assert facts["entries"].endswith(", 1 failed, 1 untrusted (%nbstep trust), 1 unreadable (%nbstep verify)")
+    assert facts["runs"].startswith("2 logged since ")
+    assert facts["hits"].startswith("3, saved ")
+    assert facts["misses"] == "4 new, 1 untrusted"
+    assert facts["not kept"] == "2 results"
+    notes = facts["notes"].splitlines()
+    assert len(notes) == 2
+    assert "signed by key" in facts["notes"]
+    assert r"postgres://<redacted>@db/x\x1b[2J was not kept" in facts["notes"]
+
+
+def test_t10_no_secret_of_a_finding_reaches_the_run_log(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    create_workflow(cache=cache)(lambda step: [step(lambda: (n for n in ()), key="k"), step(lambda: 1, key="a")])
+    workflow = create_workflow(cache=cache, cache_errors=lambda error: 1 / 0)
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    workflow(lambda step: step(fails, key="https://ada:hunter2@api.x.com?api_key=s3cr3t"))
+    logs = [path.read_text() for path in (tmp_path / "c" / "v1" / "runs").iterdir()]
+    findings = [text.partition('"findings"')[2] for text in logs]
+    assert len([text for text in findings if "was not kept" in text or "cache_errors= failed" in text]) == 2
+    assert [text for text in findings if "hunter2" in text or "s3cr3t" in text] == []
+
+
+def test_columns_are_aligned_and_empty_facts_left_out() -> None:
+    assert facts_text([("a", "x"), ("long name", "y"), ("none", "")]) == "a          x\nlong name  y"
