@@ -36,8 +36,7 @@ NAMES: dict[str, Any] = {"__name__": "__main__"}
 def median_us(look: Callable[[Any], object], thunks: Callable[[], Any], runs: int) -> float:
     taken: list[float] = []
     for _ in range(runs):
-        thunk = thunks()
-        began = perf_counter_ns()
+        thunk, began = thunks(), perf_counter_ns()
         look(thunk)
         taken.append((perf_counter_ns() - began) / 1000)
     return statistics.median(taken)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from nbstep.drift.watch import Part, Watch
+from nbstep.thunks import instructions
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -103,7 +103,7 @@ def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """The names that code and the code nested in it read, each with the attributes read from it, in order of appearance."""
     paths: list[list[str]] = []
     follows = False
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions(code):
         if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
             paths.append([str(instruction.argval)])
             follows = True
