@@ -92,12 +92,18 @@ def _is_plain_lambda(target: object) -> bool:
     return isinstance(target, types.FunctionType) and target.__name__ == "<lambda>"
 
 
+@functools.lru_cache(maxsize=32)
+def instructions(code: types.CodeType) -> tuple[dis.Instruction, ...]:
+    """The instructions of code; kept for a moment, as a step's are read several times over."""
+    return tuple(dis.get_instructions(code))
+
+
 @functools.lru_cache(maxsize=4096)
 def _called_path(code: types.CodeType) -> tuple[str, ...]:
     """The dotted name that a lambda's only call calls, ("client", "get"); empty where it does not just return such a call."""
     path: list[str] = []
     calls, loading, last = 0, True, ""
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions(code):
         name = instruction.opname
         if name in _BEFORE_THE_NAME:
             continue
@@ -146,7 +152,7 @@ def named_values(function: types.FunctionType) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def global_names(code: types.CodeType) -> tuple[str, ...]:
     """The global names that code and the code nested in it read, in order of appearance."""
-    names = [str(i.argval) for i in dis.get_instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"}]
+    names = [str(i.argval) for i in instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"}]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names += global_names(constant)
@@ -156,7 +162,7 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _global_names_of(code: types.CodeType, opname: str) -> frozenset[str]:
     """The global names that code and the code nested in it write (STORE_GLOBAL) or delete (DELETE_GLOBAL)."""
-    names = {str(i.argval) for i in dis.get_instructions(code) if i.opname == opname}
+    names = {str(i.argval) for i in instructions(code) if i.opname == opname}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _global_names_of(constant, opname)
@@ -250,7 +256,7 @@ def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | 
 
 @functools.lru_cache(maxsize=4096)
 def _written_names(code: types.CodeType) -> frozenset[str]:
-    names = {str(i.argval) for i in dis.get_instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
+    names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _written_names(constant) & set(constant.co_freevars)

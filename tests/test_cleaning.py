@@ -12,9 +12,9 @@ import httpx
 import pydantic
 import pytest
 
-from nbstep.cache.cleaning import Cleaner
-from nbstep.cache.redaction import REDACTED, redact_text
-from nbstep.cache.reduction import pickle_part
+from nbstep.cache.failures.reduction import pickle_part
+from nbstep.cache.secrets.cleaning import Cleaner
+from nbstep.cache.secrets.redaction import REDACTED, redact_text
 
 Login = namedtuple("Login", "user password")
 

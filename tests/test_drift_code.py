@@ -156,6 +156,18 @@ def test_e1_a_guard_that_moves_counts_even_where_the_instructions_stay() -> None
             "@functools.lru_cache\ndef g(): return 2\nthunk = lambda: g()",
             ["g() was edited"],
         ),
+        (
+            "class C:\n    @functools.lru_cache\n    def f(self): return 1\nthunk = lambda: C().f()",
+            "class C:\n    @functools.lru_cache\n    def f(self): return 2\nthunk = lambda: C().f()",
+            ["C() was edited"],
+        ),
+        (
+            "def deco(f):\n    @functools.wraps(f)\n    def wrapper(): return f() + 1\n    return wrapper\n"
+            "@functools.lru_cache\n@deco\ndef g(): return 1\nthunk = lambda: g()",
+            "def deco(f):\n    @functools.wraps(f)\n    def wrapper(): return f() + 2\n    return wrapper\n"
+            "@functools.lru_cache\n@deco\ndef g(): return 1\nthunk = lambda: g()",
+            ["g() was edited"],
+        ),
         ("g = lambda: 1\nthunk = lambda: g()", "g = lambda: 2\nthunk = lambda: g()", ["g() was edited"]),
         (
             "def g(x): return 1\nh = functools.partial(g, 1)\nthunk = lambda: h()",

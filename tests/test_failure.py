@@ -21,8 +21,8 @@ import pytest
 import requests
 from web_server import COOKIE_SECRET, serving
 
-from nbstep.cache import failure
 from nbstep.cache.cache import Cache
+from nbstep.cache.failures import failure
 from nbstep.cache.records import Facts, Kept
 from nbstep.errors import CachedError
 from nbstep.result import Err

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nbstep.cache.redaction import REDACTED, redact_text
-from nbstep.cache.suspicion import is_secret_name
+from nbstep.cache.secrets.redaction import REDACTED, redact_text
+from nbstep.cache.secrets.suspicion import is_secret_name
 
 SECRETS = [
     # text, and what must not be left of it

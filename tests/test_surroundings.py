@@ -18,7 +18,7 @@ from web_server import serving
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept
-from nbstep.cache.surroundings import telling_of
+from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.result import Err
 from nbstep.stores.base import run_now
 

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from nbstep.cache.redaction import REDACTED
-from nbstep.cache.telling import Telling
+from nbstep.cache.secrets.redaction import REDACTED
+from nbstep.cache.secrets.telling import Telling
 
 
 def scrubbed(text: str, **headers: str) -> str:

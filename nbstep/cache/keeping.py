@@ -11,7 +11,7 @@ from typing import Any, Final
 from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
-from nbstep.cache.redaction import redact_text
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
 
@@ -59,7 +59,7 @@ class Keeper:
             Unreadable: It cannot be unpickled here.
         """
         if head.payload == "failure":
-            from nbstep.cache import failure  # with cloudpickle 50 ms: only where an error is kept or loaded
+            from nbstep.cache.failures import failure  # with cloudpickle 50 ms: only where an error is kept or loaded
 
             error = head.meta.error
             return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
@@ -87,7 +87,8 @@ class Keeper:
         return described, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
     def _failure(self, meta: Meta, error: Exception) -> tuple[Meta, entry.Content]:
-        from nbstep.cache import failure, serializer  # as in unpack()
+        from nbstep.cache import serializer  # as in unpack()
+        from nbstep.cache.failures import failure  # as in unpack()
 
         taken = failure.take_apart(error, self.redact)
         packages = serializer.package_versions(set(taken.modules))

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from nbstep.cache.bare import own, put
+from nbstep.cache.failures.bare import own, put
 
 ANY_VERSION: Final = "*"
 # What Python, copyreg, abc and dataclasses add to a class; none of it is the user's text, some of it comes and goes.

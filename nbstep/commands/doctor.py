@@ -12,7 +12,7 @@ from typing import Final
 import nbstep
 from nbstep import runlog
 from nbstep.cache.cache import Cache
-from nbstep.cache.redaction import redact_text
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.trust import key_ring
 from nbstep.cache.upkeep import Counts
 from nbstep.cache.where import project_place

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nbstep.thunks import instructions
+
 # Instructions that depend on layout or on where the code stands, not on what it does.
 _SILENT: Final = frozenset(
     {"NOP", "CACHE", "EXTENDED_ARG", "RESUME", "PUSH_NULL", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL", "NOT_TAKEN"}
@@ -93,14 +95,13 @@ def listing(code: types.CodeType) -> list[str]:
 
 def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
     """The instructions by offset; and for each offset where nothing happens the one to go on at."""
-    bytecode = dis.Bytecode(code)
-    instructions = list(bytecode)
+    listed = instructions(code)
     nodes: dict[int, _Node] = {}
     skips: dict[int, int] = {}
     last = -1
-    for at, instruction in enumerate(instructions):
+    for at, instruction in enumerate(listed):
         name, offset = instruction.opname, instruction.offset
-        after = instructions[at + 1].offset if at + 1 < len(instructions) else -1
+        after = listed[at + 1].offset if at + 1 < len(listed) else -1
         if name in _SILENT:
             skips[offset] = after
         elif name.startswith("STORE_") and instruction.argval in _ABOUT_A_CLASS:
@@ -112,7 +113,7 @@ def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
         else:
             nodes |= _nodes(instruction, after)
             last = offset
-    _guard(nodes, list(getattr(bytecode, "exception_entries", ())))
+    _guard(nodes, list(getattr(dis.Bytecode(code), "exception_entries", ())) if code.co_exceptiontable else [])
     return nodes, skips
 
 

@@ -6,50 +6,107 @@ between entries of one Python minor version.
 
 from __future__ import annotations
 
-import dis
 import enum
 import functools
 import hashlib
 import inspect
-import os
 import sys
-import sysconfig
+import threading
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 from nbstep.drift.bytecode import code_digest, constant_text
-from nbstep.thunks import named_values
-
-Part: TypeAlias = types.FunctionType | type
+from nbstep.drift.parts import is_users, methods_in, named_parts, part_of
+from nbstep.drift.watch import Part, Watch, is_plain, member_value
 
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-_INSTALLED: Final = tuple(
-    sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _MAX_PARTS: Final = 200
 
+_MAX_KNOWN: Final = 1024
+_MAX_WATCHES: Final = 4
+_MAX_DEFAULTS: Final = 256
 
-def code_fingerprint(thunk: object) -> dict[str, str]:
+
+class _Known:
+    """What was found behind a thunk, good as long as the watch holds: the digests of all but the thunk itself."""
+
+    __slots__ = ("_fingerprints", "_others", "watch")
+
+    def __init__(self, watch: Watch, others: Mapping[str, str]) -> None:
+        self.watch = watch
+        self._others = others
+        self._fingerprints: dict[str, Mapping[str, str]] = {}
+
+    def fingerprint(self, first: Part) -> Mapping[str, str]:
+        """The whole, with the thunk's own digest: `lambda uid=uid: …` has other defaults each time round a loop."""
+        own = _defaults_text(first) if isinstance(first, types.FunctionType) else ""
+        whole = self._fingerprints.get(own)
+        if whole is None:
+            if len(self._fingerprints) >= _MAX_DEFAULTS:
+                self._fingerprints.clear()
+            whole = self._fingerprints[own] = {"": _text([_digest(first)]), **self._others}
+        return whole
+
+
+# By the code of the thunk, or the id of a class. Read without a lock.
+_known: dict[object, tuple[_Known, ...]] = {}
+_writing: Final = threading.Lock()
+
+
+def code_fingerprint(thunk: object) -> Mapping[str, str]:
     """Digests by name: "" is the thunk's own code, the others are what it names, by qualified name.
 
     A part's digest starts with the Python version it was made by. Parts of one name, such as a function and its decorator,
-    share one digest.
+    share one digest. As long as nothing changed, the answer is the very same object.
     """
-    first = _part(thunk)
-    if not _is_users(first):
-        return {"": f"{_VERSION}:{_combined([_full_name(thunk, first).encode()]).hex()}"}
-    owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else first
-    waiting = [*_named_parts(first), *([(owner.__qualname__, owner)] if _is_users(owner) else [])]
-    digests: dict[str, list[bytes]] = {"": [_digest(first)]}
+    owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
+    first = part_of(thunk)
+    place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
+    for known in _known.get(place, ()):
+        if known.watch.holds(first, owner):
+            return known.fingerprint(first)
+    if not is_users(first):
+        return _fingerprint_of_name(_full_name(thunk, first))
+    known = _read(first, owner)
+    with _writing:
+        if place not in _known and len(_known) >= _MAX_KNOWN:
+            del _known[next(iter(_known))]
+        _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
+    return known.fingerprint(first)
+
+
+def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
+    """The code fingerprint made anew, whatever is known."""
+    owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
+    first = part_of(thunk)
+    return _read(first, owner).fingerprint(first) if is_users(first) else _fingerprint_of_name(_full_name(thunk, first))
+
+
+def _read(first: Part, owner: type | None) -> _Known:
+    watch = Watch(first, owner)
+    waiting = [*named_parts(first, watch)]
+    if owner is not None and is_users(owner):
+        waiting.append((owner.__qualname__, owner))
+    digests: dict[str, list[bytes]] = {}
     seen: set[Part] = {first}
     while waiting and len(seen) < _MAX_PARTS:
         name, part = waiting.pop(0)
+        watch.met_again |= part is first
         if part not in seen:
             seen.add(part)
+            waiting += named_parts(part, watch)  # read before it is digested: a change in between is noticed later
             digests.setdefault(name, []).append(_digest(part))
-            waiting += _named_parts(part)
-    return {name: f"{_VERSION}:{_combined(found).hex()}" for name, found in digests.items()}
+    return _Known(watch, {name: _text(found) for name, found in digests.items()})
+
+
+def _text(digests: list[bytes]) -> str:
+    return f"{_VERSION}:{_combined(digests).hex()}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _fingerprint_of_name(name: str) -> dict[str, str]:
+    return {"": _text([name.encode()])}
 
 
 def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -58,6 +115,8 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     >>> code_changes({"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"})
     ['tidy() was edited']
     """
+    if kept == now:
+        return []
     if not kept or not now or kept.get("", "").partition(":")[0] != now.get("", "").partition(":")[0]:
         return []
     changes: list[str] = []
@@ -73,23 +132,9 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def source_text(thunk: object, limit: int = 4096) -> str | None:
     """The thunk's source for people, or None where there is none."""
     try:
-        return inspect.getsource(_part(thunk))[:limit].strip()
+        return inspect.getsource(part_of(thunk))[:limit].strip()
     except Exception:  # noqa: BLE001 - a tokenizer at odds with the text must not cost the value (C3)
         return None
-
-
-def _part(value: object) -> Part:
-    """What stands for a value's code: a function, under partials, methods and foreign decorators; else its class."""
-    while isinstance(value, functools.partial):
-        value = value.func
-    if isinstance(value, types.MethodType):
-        value = value.__func__
-    if isinstance(value, type) or (isinstance(value, types.FunctionType) and _is_users(value)):
-        return value  # the user's own decorator too: what it wraps is in its closure
-    inner, depth = value, 0
-    while depth < 20 and (wrapped := inspect.getattr_static(inner, "__wrapped__", None)) is not None:
-        inner, depth = wrapped, depth + 1
-    return inner if isinstance(inner, types.FunctionType) else type(value)
 
 
 def _full_name(thunk: object, part: Part) -> str:
@@ -97,102 +142,25 @@ def _full_name(thunk: object, part: Part) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _named_parts(part: Part) -> Iterator[tuple[str, Part]]:
-    """The functions and classes of the user's that a part names, each with the name people know it by."""
-    for function in [part] if isinstance(part, types.FunctionType) else _methods(part).values():
-        for name, value in _named_objects(function):
-            found = _part(value)
-            if _is_users(found):
-                own = found.__qualname__.rpartition("<locals>.")[2]
-                yield name if "<" in own else own, found
-    for base in part.__bases__ if isinstance(part, type) else ():
-        if _is_users(base):
-            yield base.__qualname__, base
-
-
-def _named_objects(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function's names mean; of a dotted name through modules (`etl.fetch`), what stands at its end."""
-    values = named_values(function)
-    for path in _dotted_names(function.__code__):
-        if path[0] not in values:
-            continue
-        name, value = path[0], values[path[0]]
-        for attribute in path[1:]:
-            if not isinstance(value, types.ModuleType):
-                break
-            name, value = attribute, vars(value).get(attribute)
-        yield name, value
-
-
-@functools.lru_cache(maxsize=4096)
-def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """The names that code and the code nested in it read, each with the attributes read from it, in order of appearance."""
-    paths: list[list[str]] = []
-    follows = False
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
-            paths.append([str(instruction.argval)])
-            follows = True
-        elif follows and instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
-            paths[-1].append(str(instruction.argval))
-        elif instruction.opname not in {"CACHE", "PUSH_NULL", "EXTENDED_ARG"}:
-            follows = False
-    names = [tuple(path) for path in paths]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += _dotted_names(constant)
-    return tuple(dict.fromkeys(names))
-
-
-def _is_users(part: Part) -> bool:
-    # by its globals: a decorator gives its wrapper the wrapped function's __module__
-    module = part.__module__ if isinstance(part, type) else part.__globals__.get("__name__")
-    return module == "__main__" or (isinstance(module, str) and _module_is_users(module))
-
-
-@functools.lru_cache(maxsize=1024)
-def _module_is_users(name: str) -> bool:
-    path = getattr(sys.modules.get(name), "__file__", None)
-    if not isinstance(path, str) or name.partition(".")[0] == "nbstep":
-        return False
-    return not path.startswith(_INSTALLED) and "site-packages" not in path and "dist-packages" not in path
-
-
-def _methods(cls: type) -> dict[str, types.FunctionType]:
-    """The functions in a class's body, also those behind properties and class methods."""
-    found: dict[str, types.FunctionType] = {}
-    for name, value in vars(cls).items():
-        inner = (getattr(value, attribute, None) for attribute in ("fget", "fset", "func", "__func__"))
-        for suffix, function in zip((" get", " set", "", "", ""), (*inner, value), strict=True):
-            if isinstance(function, types.FunctionType) and _is_users(function):
-                found[name + suffix] = function
-    return found
-
-
 def _digest(part: Part) -> bytes:
     if isinstance(part, types.FunctionType):
         return _combined([code_digest(part.__code__), _defaults_text(part).encode("utf-8", "surrogatepass")])
     pieces = [repr([base.__qualname__ for base in part.__bases__]).encode()]
     for name, value in sorted(vars(part).items()):
-        plain = value.value if isinstance(value, enum.Enum) else value
-        if not (name.startswith("__") and name.endswith("__")) and _is_plain(plain):
+        plain = member_value(value) if isinstance(value, enum.Enum) else value
+        if not (name.startswith("__") and name.endswith("__")) and is_plain(plain):
             pieces.append(f"{name}={constant_text(plain)}".encode("utf-8", "surrogatepass"))
-    for name, method in sorted(_methods(part).items()):
+    for name, method in sorted(methods_in(vars(part)).items()):
         pieces += [name.encode(), _digest(method)]
     return _combined(pieces)
 
 
 def _defaults_text(function: types.FunctionType) -> str:
-    positional = [constant_text(default) for default in function.__defaults__ or () if _is_plain(default)]
-    named = sorted((function.__kwdefaults__ or {}).items())
-    return repr(positional + [f"{name}={constant_text(default)}" for name, default in named if _is_plain(default)])
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value's text is the same in every process."""
-    if isinstance(value, tuple | frozenset):
-        return all(_is_plain(item) for item in value)
-    return value is None or type(value) in {str, int, float, bool, bytes, complex}
+    if function.__defaults__ is None and function.__kwdefaults__ is None:
+        return "[]"
+    positional = [constant_text(default) for default in function.__defaults__ or () if is_plain(default)]
+    named = sorted((function.__kwdefaults__ or {}).items()) if function.__code__.co_kwonlyargcount else []
+    return repr(positional + [f"{name}={constant_text(default)}" for name, default in named if is_plain(default)])
 
 
 def _combined(pieces: list[bytes]) -> bytes:

@@ -126,7 +126,7 @@ class Run:
         self.started = self.clock()
         if self.cache is not None and self.cache.directory is not None:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
-            redaction = importlib.import_module("nbstep.cache.redaction")
+            redaction = importlib.import_module("nbstep.cache.secrets.redaction")
             self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), redaction.redact_text)
         cache_place = None if self.cache is None else self.cache.place
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, self.root().id))

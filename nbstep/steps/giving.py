@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nbstep.cache.redaction import redact_text
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.errors import OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.notes import add_note, error_line, kept_error_note, one_line

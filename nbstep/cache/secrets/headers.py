@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
-from nbstep.cache.redaction import REDACTED
-from nbstep.cache.suspicion import HARMLESS_HEADERS, UNMISTAKABLE_HEADERS
+from nbstep.cache.secrets.redaction import REDACTED
+from nbstep.cache.secrets.suspicion import HARMLESS_HEADERS, UNMISTAKABLE_HEADERS
 
 Pairs = list[tuple[Any, Any]]
 

@@ -12,11 +12,11 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from nbstep.cache.bare import attributes, own
-from nbstep.cache.headers import header_pairs, is_headers_name, unmistakable
-from nbstep.cache.redaction import literal_headers
-from nbstep.cache.suspicion import is_secret_name
-from nbstep.cache.telling import Telling
+from nbstep.cache.failures.bare import attributes, own
+from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistakable
+from nbstep.cache.secrets.redaction import literal_headers
+from nbstep.cache.secrets.suspicion import is_secret_name
+from nbstep.cache.secrets.telling import Telling
 
 _OBJECTS_AT_MOST: Final = 5000
 _ITEMS_AT_MOST: Final = 64

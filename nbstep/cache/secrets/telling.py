@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from nbstep.cache.headers import header_text
-from nbstep.cache.redaction import REDACTED
-from nbstep.cache.suspicion import is_secret_name, is_sure_name, is_word, looks_random, looks_secret
+from nbstep.cache.secrets.headers import header_text
+from nbstep.cache.secrets.redaction import REDACTED
+from nbstep.cache.secrets.suspicion import is_secret_name, is_sure_name, is_word, looks_random, looks_secret
 
 _PART_CHARS: Final = 6
 _TOKEN_CHARS: Final = 4

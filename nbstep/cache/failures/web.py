@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from nbstep.cache import pickled
-from nbstep.cache.headers import harmless_headers
+from nbstep.cache.secrets.headers import harmless_headers
 
 BODY_BYTES_AT_MOST: Final = 256 * 1024
 Clean = Callable[[Any], Any]

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.cache import pickled
-from nbstep.cache.bare import attributes, own, slots
-from nbstep.cache.cleaning import Cleaner, Shown
-from nbstep.cache.headers import harmless_headers
+from nbstep.cache.failures.bare import attributes, own, slots
+from nbstep.cache.failures.reduction import PartPickler, Record, pickle_part
+from nbstep.cache.failures.web import BODY_BYTES_AT_MOST
 from nbstep.cache.pickled import BUILTIN_SLOTS
 from nbstep.cache.records import ErrorText
-from nbstep.cache.redaction import redact_text
-from nbstep.cache.reduction import PartPickler, Record, pickle_part
-from nbstep.cache.surroundings import telling_of
-from nbstep.cache.web import BODY_BYTES_AT_MOST
+from nbstep.cache.secrets.cleaning import Cleaner, Shown
+from nbstep.cache.secrets.headers import harmless_headers
+from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
 from nbstep.transience import transient
 

@@ -6,10 +6,17 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
-from nbstep.cache import web
-from nbstep.cache.headers import header_pairs, header_text, is_harmless, is_headers_name, unmistakable, without_values
-from nbstep.cache.redaction import REDACTED
-from nbstep.cache.suspicion import is_secret_name, is_sure_name, is_word, looks_secret
+from nbstep.cache.failures import web
+from nbstep.cache.secrets.headers import (
+    header_pairs,
+    header_text,
+    is_harmless,
+    is_headers_name,
+    unmistakable,
+    without_values,
+)
+from nbstep.cache.secrets.redaction import REDACTED
+from nbstep.cache.secrets.suspicion import is_secret_name, is_sure_name, is_word, looks_secret
 
 _TEXT_CHARS_AT_MOST: Final = 256 * 1024
 _DEPTH_AT_MOST: Final = 30

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from nbstep.cache.suspicion import (
+from nbstep.cache.secrets.suspicion import (
     ANY_NAME,
     HARMLESS_HEADERS,
     NAME_HINTS,

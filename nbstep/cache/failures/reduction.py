@@ -12,9 +12,10 @@ from typing import Any, Final, cast
 
 import cloudpickle
 
-from nbstep.cache import pickled, web
-from nbstep.cache.cleaning import Cleaner, Shown
+from nbstep.cache import pickled
+from nbstep.cache.failures import web
 from nbstep.cache.previews import class_text
+from nbstep.cache.secrets.cleaning import Cleaner, Shown
 
 PART_BYTES_AT_MOST: Final = 8 * 1024 * 1024
 # Connections, clients, loggers and the like: live machinery that would drag requests and credentials along.

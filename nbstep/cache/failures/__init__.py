@@ -1,0 +1,1 @@
+"""Errors to records and back: taken apart, reduced, rebuilt without their constructors."""

@@ -1,0 +1,133 @@
+"""Parts: the functions and classes that stand for a value's code, and those of the user's that they name in turn."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from nbstep.drift.watch import Part, Watch
+from nbstep.thunks import instructions
+
+Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
+
+_INSTALLED: Final = tuple(
+    sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_MAX_LAYERS: Final = 20
+_FIXED: Final = (types.MethodType, staticmethod, classmethod)  # what they wrap cannot be set
+
+
+def _read(how: Callable[[Any], Any], value: Any) -> Any:
+    return how(value)
+
+
+def part_of(value: object, read: Read = _read) -> Part:
+    """What stands for a value's code: a function, under partials, methods and foreign decorators; else its class."""
+    if type(value) is types.FunctionType and value.__globals__.get("__name__") == "__main__":
+        return value  # most are
+    inner = _unwrapped(value, read)
+    return inner if isinstance(inner, (types.FunctionType, type)) else read(type, inner)
+
+
+def _unwrapped(value: Any, read: Read) -> object:
+    for _ in range(_MAX_LAYERS):
+        # the user's own decorator too: what it wraps is in its closure
+        if isinstance(value, type) or (isinstance(value, types.FunctionType) and is_users(value)):
+            break
+        bare = type(value).__dictoffset__ == 0  # nothing was or can be set on it
+        inner = value.__func__ if isinstance(value, _FIXED) else None if bare else read(_inner, value)
+        if inner is None:
+            break
+        value = inner
+    return value
+
+
+def _inner(value: object) -> object:
+    """What a partial, a decorator or a descriptor wraps, one layer of it; None where it wraps nothing."""
+    if isinstance(value, functools.partial):
+        return value.func
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return own.get("__wrapped__" if callable(value) else "func")
+
+
+def named_parts(part: Part, watch: Watch) -> Iterator[tuple[str, Part]]:
+    """The functions and classes of the user's that a part names, each with the name people know it by."""
+    methods = methods_in(watch.variables(part), watch.read).values() if isinstance(part, type) else [part]
+    for function in methods:
+        for name, value in _named_objects(function, watch):
+            found = part_of(value, watch.read) if callable(value) else type(value)
+            if is_users(found):
+                own = found.__qualname__.rpartition("<locals>.")[2]
+                yield name if "<" in own or not own else own, found
+    for base in part.__bases__ if isinstance(part, type) else ():
+        if is_users(base):
+            yield base.__qualname__, base
+
+
+def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.FunctionType]:
+    """The user's functions in a class's body, also those behind properties, class methods and decorators."""
+    found: dict[str, types.FunctionType] = {}
+    for name, value in body.items():
+        layers = {" get": value.fget, " set": value.fset} if isinstance(value, property) else {"": value}
+        for suffix, layer in layers.items():
+            function = _unwrapped(layer, read)
+            if isinstance(function, types.FunctionType) and is_users(function):
+                found[name + suffix] = function
+    return found
+
+
+def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple[str, Any]]:
+    """What a function's names mean; of a dotted name through modules (`etl.fetch`), what stands at its end."""
+    values = watch.values(function)
+    for path in _dotted_names(function.__code__):
+        if path[0] not in values:
+            continue
+        name, value = path[0], values[path[0]]
+        for attribute in path[1:]:
+            if not isinstance(value, types.ModuleType):
+                break
+            name, value = attribute, watch.attribute(value, attribute)
+        yield name, value
+
+
+@functools.lru_cache(maxsize=4096)
+def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
+    """The names that code and the code nested in it read, each with the attributes read from it, in order of appearance."""
+    paths: list[list[str]] = []
+    follows = False
+    for instruction in instructions(code):
+        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
+            paths.append([str(instruction.argval)])
+            follows = True
+        elif follows and instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
+            paths[-1].append(str(instruction.argval))
+        elif instruction.opname not in {"CACHE", "PUSH_NULL", "EXTENDED_ARG"}:
+            follows = False
+    names = [tuple(path) for path in paths]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _dotted_names(constant)
+    return tuple(dict.fromkeys(names))
+
+
+def is_users(part: Part) -> bool:
+    """Whether a function or class is the user's own, not an installed package's."""
+    # by its globals: a decorator gives its wrapper the wrapped function's __module__
+    module = part.__module__ if isinstance(part, type) else part.__globals__.get("__name__")
+    return module == "__main__" or (isinstance(module, str) and _moduleis_users(module))
+
+
+@functools.lru_cache(maxsize=1024)
+def _moduleis_users(name: str) -> bool:
+    path = getattr(sys.modules.get(name), "__file__", None)
+    if not isinstance(path, str) or name.partition(".")[0] == "nbstep":
+        return False
+    return not path.startswith(_INSTALLED) and "site-packages" not in path and "dist-packages" not in path

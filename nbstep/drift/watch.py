@@ -1,0 +1,230 @@
+"""A watch: all that was read to make a fingerprint, so that it can be told later whether the same would be read again.
+
+What counts only by its type is watched by its type. What may hold much memory, a function's closure or a model, is watched
+through weak references: a remembered fingerprint keeps alive only code, classes and plain values.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import types
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from nbstep.thunks import global_names
+
+Part: TypeAlias = types.FunctionType | type
+_Reference: TypeAlias = Callable[[], Any]
+# The type of a value, and the value itself where not any of that type will do.
+_Seen: TypeAlias = tuple[type, _Reference | None]
+
+_Named: TypeAlias = tuple[str, type, _Reference | None]
+
+_PLAIN: Final = frozenset({type(None), str, int, float, bool, bytes, complex})
+
+
+class _Unbound:
+    """What a name that is not bound, or an empty cell, holds."""
+
+
+_UNBOUND: Final = _Unbound()
+
+
+class _Function(NamedTuple):
+    function: _Reference | None  # None for the thunk: another function of its code will do
+    code: types.CodeType
+    qualname: str
+    defaults: tuple[_Seen, ...] | None
+    named_defaults: tuple[_Named, ...] | None
+    names: tuple[_Named, ...]
+    cells: tuple[_Seen, ...]
+
+
+class _Class(NamedTuple):
+    cls: _Reference
+    qualname: str
+    bases: tuple[type, ...]
+    variables: tuple[_Named, ...]
+
+
+class Watch:
+    """What can change a fingerprint, but for the thunk's own code and defaults, is read through here, and remembered.
+
+    Installed packages count by name only: their functions and classes are watched as objects, not for what is patched onto them.
+
+    Attributes:
+        met_again: The thunk's own function was met again behind what it names, so that no other function can stand in for it.
+    """
+
+    __slots__ = ("_attributes", "_classes", "_first", "_functions", "_owner", "_reads", "_scopes", "met_again")
+
+    def __init__(self, first: Part, owner: type | None) -> None:
+        """Of a thunk that `first` stands for, which is read first; `owner` is the class of its `self`, where it has one."""
+        self.met_again = isinstance(first, type)
+        self._first = _reference(first)
+        self._owner = _reference(owner)
+        self._scopes: set[int] = set()
+        self._functions: list[_Function] = []
+        self._classes: list[_Class] = []
+        self._attributes: list[tuple[_Reference, str, tuple[_Seen, ...]]] = []
+        self._reads: list[tuple[Callable[[Any], Any], _Reference, tuple[_Seen, ...]]] = []
+
+    def values(self, function: types.FunctionType) -> dict[str, Any]:
+        """What the globals and closure cells that a function names hold."""
+        code, defaults = function.__code__, function.__defaults__
+        named_defaults = function.__kwdefaults__ or {}
+        scope, cells = function.__globals__, [*map(_content, function.__closure__ or ())]
+        values = {name: scope.get(name, _UNBOUND) for name in global_names(code)}
+        is_first = function is self._first() and not self._functions
+        self.met_again |= function is self._first() and not is_first
+        watched = _scope(values, _leads_on)
+        if id(scope) not in self._scopes:
+            watched += _scope({"__name__": scope.get("__name__", _UNBOUND)}, _counts)  # it says whose the function is
+        if not is_first:  # the thunk may be another time one of other globals
+            self._scopes.add(id(scope))
+        self._functions.append(
+            _Function(
+                None if is_first else _reference(function),
+                code,
+                function.__qualname__,
+                None if defaults is None else _seen(defaults, _counts),
+                _scope(named_defaults, _counts) if code.co_kwonlyargcount else None,
+                watched,
+                _seen(cells, _leads_on),
+            )
+        )
+        values.update((name, cell) for name, cell in zip(code.co_freevars, cells, strict=True) if cell is not _UNBOUND)
+        return {name: value for name, value in values.items() if value is not _UNBOUND}
+
+    def variables(self, cls: type) -> dict[str, Any]:
+        """What stands in a class's body; of the members of an enum their values."""
+        bases, found = cls.__bases__, dict(vars(cls))
+        self._classes.append(_Class(_reference(cls), cls.__qualname__, bases, _scope(found, _stands_for_itself)))
+        return {name: self.read(member_value, v) if isinstance(v, enum.Enum) else v for name, v in found.items()}
+
+    def attribute(self, module: types.ModuleType, name: str) -> Any:
+        """What a name means in a module; None where it means nothing."""
+        value = vars(module).get(name, _UNBOUND)
+        self._attributes.append((_reference(module), name, (_sight(value, _leads_on(value)),)))
+        return None if value is _UNBOUND else value
+
+    def read(self, how: Callable[[Any], Any], value: Any) -> Any:
+        """What `how` gives for a value."""
+        found = how(value)
+        self._reads.append((how, _reference(value), (_sight(found, by_itself=True),)))
+        return found
+
+    def holds(self, first: Part, owner: type | None) -> bool:
+        """Whether the same would be read again of a thunk that `first` stands for, given that it has the code of the watch's."""
+        if self._owner() is not owner or (self.met_again and self._first() is not first):
+            return False
+        for reference, code, qualname, defaults, named_defaults, names, cells in self._functions:
+            function = first if reference is None else reference()
+            if reference is not None:
+                if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
+                    return False
+                if function is first and not self.met_again:
+                    return False
+                now = function.__defaults__
+                if now is not defaults and not _same(now, defaults):
+                    return False
+                if named_defaults is not None and not _same_names(function.__kwdefaults__ or {}, named_defaults):
+                    return False
+            get = function.__globals__.get
+            for name, kind, itself in names:
+                value = get(name, _UNBOUND)
+                if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+                    return False
+            if cells and not _same([*map(_content, function.__closure__ or ())], cells):
+                return False
+        for reference, qualname, bases, variables in self._classes:
+            cls = reference()
+            if cls is None or cls.__qualname__ is not qualname or cls.__bases__ is not bases:
+                return False
+            if not _same_names(vars(cls), variables):
+                return False
+        for reference, name, seen in self._attributes:
+            if not _same([vars(reference()).get(name, _UNBOUND)], seen):
+                return False
+        return not self._reads or all(_same([how(reference())], seen) for how, reference, seen in self._reads)
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value's text is the same in every process."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(is_plain(item) for item in value)
+    return type(value) in _PLAIN
+
+
+def _reference(value: object) -> _Reference:
+    """What gives the value when called: weakly where that can be, then None once it is gone."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return itertools.repeat(value).__next__
+
+
+def _sight(value: object, by_itself: bool) -> _Seen:
+    return type(value), _reference(value) if by_itself and value is not None else None
+
+
+def _seen(values: Iterable[object], by_itself: Callable[[object], bool]) -> tuple[_Seen, ...]:
+    return tuple([_sight(value, by_itself(value)) for value in values])
+
+
+def _scope(scope: Mapping[str, object], by_itself: Callable[[object], bool]) -> tuple[_Named, ...]:
+    return tuple([(name, *_sight(value, by_itself(value))) for name, value in scope.items()])
+
+
+def _counts(value: object) -> bool:
+    """Whether the value itself may count, or whether something in it does."""
+    return type(value) in _PLAIN or isinstance(value, (tuple, frozenset))
+
+
+def _leads_on(value: object) -> bool:
+    """Whether there may be code behind the value."""
+    return callable(value) or isinstance(value, types.ModuleType)
+
+
+def _stands_for_itself(value: object) -> bool:
+    """Whether what stands in a class's body counts for more than its type."""
+    return (
+        _counts(value)
+        or _leads_on(value)
+        or isinstance(value, (property, classmethod))
+        or type(value).__dictoffset__ != 0
+    )
+
+
+def _same(values: Sequence[object] | None, seen: tuple[_Seen, ...] | None) -> bool:
+    if values is None or seen is None or len(values) != len(seen):
+        return False
+    for value, (kind, itself) in zip(values, seen):  # noqa: B905 - they are of one length
+        if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+            return False
+    return True
+
+
+def _same_names(scope: Mapping[str, object], seen: tuple[_Named, ...]) -> bool:
+    if len(scope) != len(seen):
+        return False
+    for (name, value), (kept, kind, itself) in zip(scope.items(), seen):  # noqa: B905 - they are of one length
+        if name is not kept or (
+            (type(value) is not kind) if itself is None else (itself() is not value or value is None)
+        ):
+            return False
+    return True
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _UNBOUND
+
+
+def member_value(member: enum.Enum) -> object:
+    """What a member of an enum stands for, without running the user's code."""
+    return vars(member).get("_value_")
