@@ -37,7 +37,7 @@ PASSING = _hit(ErrorText("TimeoutError", "", "", transient=True))
 def _asked(code: Mapping[str, str] = CODE, **changes: Any) -> Asked:
     policy = Policy(**{name: changes.pop(name) for name in list(changes) if name in Policy.__slots__})
     asked = Asked(
-        policy=policy, now=KEPT + 10, since=KEPT + 5, refresh=False, refresh_run=False, retry_errors=False, code=lambda: code
+        policy=policy, now=KEPT + 10, kept_here=False, refresh=False, refresh_run=False, retry_errors=False, code=lambda: code
     )  # fmt: skip
     return replace(asked, **changes)
 
@@ -61,7 +61,7 @@ def test_c7_refresh_computes_and_knows_the_value_it_replaces() -> None:
 def test_c7_a_refreshing_run_computes_each_key_once() -> None:
     hit = _hit()
     assert decide(hit, _asked(refresh_run=True)) == Compute("refreshed", old=hit)
-    assert decide(hit, _asked(refresh_run=True, since=KEPT)) == Use(hit)
+    assert decide(hit, _asked(refresh_run=True, kept_here=True)) == Use(hit)
 
 
 @pytest.mark.parametrize(("ttl_s", "used"), [(None, True), (10.1, True), (10.0, False), (0.0, False)])
@@ -96,7 +96,7 @@ def test_e3_cache_errors_false_uses_no_kept_error() -> None:
 
 def test_e3_retry_errors_retries_those_from_before_the_run() -> None:
     assert decide(LASTING, _asked(retry_errors=True)) == Compute("error-retried", "kept errors run again in this run")
-    assert decide(LASTING, _asked(retry_errors=True, since=KEPT)) == Use(LASTING)
+    assert decide(LASTING, _asked(retry_errors=True, kept_here=True)) == Use(LASTING)
     hit = _hit()
     assert decide(hit, _asked(retry_errors=True)) == Use(hit)
 

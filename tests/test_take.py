@@ -289,6 +289,27 @@ def test_k5_an_object_whose_attributes_raise_is_a_thunk_all_the_same() -> None:
     assert create_workflow(cache={})(lambda step: step(Client(), key="k")) == Ok(7)
 
 
+@pytest.mark.parametrize("options", [{"mode": "refresh"}, {"retry_errors": True}])
+def test_c7_e3_an_entry_from_the_future_is_refreshed_and_retried_once(options: Any, monkeypatch: Any) -> None:
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise LookupError("gone")
+
+    cache = Cache({})
+    ahead = SettableClock()
+    ahead.advance(3600)
+    cache.clock = ahead
+    create_workflow(cache=cache)(lambda step: step(fail, key="k")).error
+    cache.clock = SettableClock()
+    if options.pop("retry_errors", False):
+        monkeypatch.setenv("NBSTEP_RETRY_ERRORS", "1")
+    again = create_workflow(cache=cache, **options)
+    again(lambda step: [step(fail, key="k", on_error="keep") for _ in range(3)]).unwrap()
+    assert len(calls) == 2
+
+
 def test_e5_a_retry_around_a_step_is_told_at_the_first_replay() -> None:
     def body(step: Any) -> Any:
         for attempt in range(2):

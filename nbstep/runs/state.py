@@ -116,6 +116,7 @@ class Run:
     _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
     raised_count: int = 0
     _raised_ids: deque[int] = field(default_factory=deque[int])
+    _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
@@ -157,6 +158,15 @@ class Run:
         """How often this run met the kept error of `key`, this time included."""
         asks = self.error_asks[key] = self.error_asks.get(key, 0) + 1
         return asks
+
+    def note_kept(self, key: str) -> None:
+        """Remembers that this run kept an entry, where it matters: refreshed and retried once is enough."""
+        if self.mode == "refresh" or self.retry_errors:
+            self.root()._kept.add((self.scope(), key))
+
+    def has_kept(self, key: str) -> bool:
+        """Whether this run, or one around or inside it, kept the entry of `key`."""
+        return (self.scope(), key) in self.root()._kept
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""

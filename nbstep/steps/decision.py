@@ -19,7 +19,8 @@ class Asked:
 
     Attributes:
         policy: The policy in force for this step.
-        now: Seconds since the epoch; `since` the same, for when its run began.
+        now: Seconds since the epoch.
+        kept_here: The entry was kept by this very run, or one around or inside it.
         refresh: This step is to run again; `refresh_run` says that every step of the run is, once.
         retry_errors: Kept errors from before the run are to run again.
         code: Gives the step's code fingerprint as it is now; called at the most once.
@@ -27,7 +28,7 @@ class Asked:
 
     policy: Policy
     now: float
-    since: float
+    kept_here: bool
     refresh: bool
     refresh_run: bool
     retry_errors: bool
@@ -63,7 +64,7 @@ def decide(found: LookUp, asked: Asked) -> Decision:
     if isinstance(found, Miss):
         return Compute(found.reason, found.detail)
     meta = found.meta
-    if asked.refresh or (asked.refresh_run and meta.created < asked.since):
+    if asked.refresh or (asked.refresh_run and not asked.kept_here):
         return Compute("refreshed", old=_good(found))
     if meta.outcome == "error":
         return _decide_error(found, asked)
@@ -89,7 +90,7 @@ def decide(found: LookUp, asked: Asked) -> Decision:
 def _decide_error(found: Hit, asked: Asked) -> Decision:
     meta = found.meta
     error = meta.error
-    if asked.retry_errors and meta.created < asked.since:
+    if asked.retry_errors and not asked.kept_here:
         return Compute("error-retried", "kept errors run again in this run")
     if asked.policy.cache_errors is False:
         return Compute("error-retried", "cache_errors=False")

@@ -180,7 +180,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     if source == "shared" and isinstance(found, Hit) and found.meta.created >= call.asked:
         return Use(found)  # computed while we waited: as fresh as can be
     asked = Asked(
-        policy=call.options.policy, now=run.clock(), since=run.started, refresh=call.options.refresh,
+        policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, code=call.code,
     )  # fmt: skip
     return decide(found, asked)
