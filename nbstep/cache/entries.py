@@ -69,12 +69,12 @@ class Entries:
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
-        return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head))
+        return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head), head.mark)
 
     def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
         stream, buffers = entry.read_payload(document, head)
         if not buffers and document.stamp is not None and len(stream) <= hot.ENTRY_BYTES_AT_MOST:
-            hit = Hit(head.meta, lambda: self._keeper.unpack(head, stream))
+            hit = Hit(head.meta, lambda: self._keeper.unpack(head, stream), head.mark)
             self._hot.put(key, signer, document.stamp, hit, document.size_bytes)
         return self._keeper.unpack(head, stream, buffers)
 

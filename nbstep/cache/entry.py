@@ -63,12 +63,13 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A header that was read: what it says, and where the rest stands."""
+    """A header that was read: what it says, and where the rest stands; `mark` is its signature, another one for each entry."""
 
     meta: Meta
     payload: Payload
     by_value: bool
     sections: tuple[Section, ...]
+    mark: bytes = b""
 
 
 class TooMuchText(ValueError):  # noqa: N818 - the name says what happened
@@ -180,7 +181,7 @@ def head_of(header: SignedHeader, key: SigningKey, size_bytes: int, now: float) 
         )
     if trusted:
         check_length(head)
-    return head
+    return replace(head, mark=header.mac)
 
 
 def check_length(head: Head) -> None:

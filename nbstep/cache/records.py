@@ -86,11 +86,13 @@ class Hit:
     """An entry that may be used. `load()` gives the value, or for an error entry the `Err` holding it.
 
     `load` raises `Unreadable` where the bytes or the pickle turn out not to be usable; nothing is unpickled before digests match.
-    An `Err` of a raised error holds an exception ready to raise; of a returned one, what the thunk returned.
+    An `Err` of a raised error holds an exception ready to raise; of a returned one, what the thunk returned. `mark` tells this
+    entry from an earlier or later one of its key.
     """
 
     meta: Meta
     load: Callable[[], Any]
+    mark: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

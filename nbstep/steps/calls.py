@@ -26,7 +26,7 @@ class Options:
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call of `step`, with all it needs to run now or later."""
+    """One call of `step`, with all it needs to run now or later; `seen` marks the entry that its first look-up found."""
 
     run: Run
     step: int
@@ -38,6 +38,7 @@ class Call:
     outer: Frame | None
     asked: float
     announced: bool = False
+    seen: bytes | None = None
     _code: Mapping[str, str] | None = None
 
     def code(self) -> Mapping[str, str]:

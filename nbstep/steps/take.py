@@ -177,8 +177,10 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
         found = await cache.look_up(key)
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
-    if source == "shared" and isinstance(found, Hit) and found.meta.created >= call.asked:
-        return Use(found)  # computed while we waited: as fresh as can be
+    mark = found.mark if isinstance(found, Hit) else None
+    if source == "shared" and isinstance(found, Hit) and mark != call.seen:
+        return Use(found)  # kept since we first looked: as fresh as can be
+    call.seen = mark
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, code=call.code,
