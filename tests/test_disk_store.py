@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files
 from nbstep.stores.base import run_now
@@ -90,6 +91,20 @@ def test_only_the_owner_can_read_what_is_kept(store: DiskStore) -> None:
 def test_git_and_backup_tools_leave_it_alone(store: DiskStore) -> None:
     assert (store.directory / ".gitignore").read_text() == "*\n"
     assert (store.directory / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
+def test_another_kernel_knows_the_folder_for_a_cache_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file, seen = files.write_file, []
+
+    def write_and_look(path: Path, parts: Any, *, durable: bool) -> None:
+        write_file(path, parts, durable=durable)
+        seen.append(cache_folder(path.parent))
+
+    monkeypatch.setattr(files, "write_file", write_and_look)
+    store = DiskStore(tmp_path / "cache")
+    assert seen == [store.directory] * 2
 
 
 def test_replacing_publishes_a_new_file_and_leaves_open_ones_as_they_were(store: DiskStore) -> None:

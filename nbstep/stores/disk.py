@@ -210,7 +210,8 @@ def _create(directory: Path) -> None:
             raise NotADirectoryError("it is a file")
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError("it is not writable for you")
-        for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", _TAG)):
+        # The tag first: by it another kernel, which opens the folder in this moment, knows it for a cache.
+        for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
             if not os.path.lexists(directory / name):
                 files.write_file(directory / name, [text.encode()], durable=False)
     except FileExistsError:
