@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -17,6 +16,8 @@ from nbstep.project import place_text
 from nbstep.stores import files
 from nbstep.stores.base import Document, Part, Spot, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
+from nbstep.stores.files import key_digest
+from nbstep.stores.locks import KeyLocks, system_flock
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -63,6 +64,7 @@ class DiskStore:
         self._entries = self.directory / "v1" / "e"
         self._temps = self.directory / "v1" / "tmp"
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
+        self.locks = KeyLocks(self.directory, system_flock())
         self._mappable = files.may_map(self.directory)
 
     async def open(self, key: str, signer: str) -> Document | None:
@@ -196,11 +198,7 @@ class DiskStore:
         self._collected_at = now_s
         files.collect_temps(self._temps, now_s)
         self._trash.collect()
-
-
-def key_digest(key: str) -> str:
-    """The part of a file's name that stands for its key."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        self.locks.collect()
 
 
 def _create(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import mmap
 import os
 import platform
@@ -20,7 +21,8 @@ from nbstep.stores.base import Part
 
 MAP_FROM_BYTES: Final = 64 * 1024
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A file itself, never what a link leads to; no program that is started inherits it.
+PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _WINDOWS: Final = sys.platform == "win32"
 _NETWORK: Final = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse.*|prl_fs|vboxsf|drvfs"
@@ -108,7 +110,7 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
     """
     for attempt in (1, 2):
         try:
-            fd = os.open(path, os.O_RDONLY | _PLAIN)
+            fd = os.open(path, os.O_RDONLY | PLAIN)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -123,6 +125,11 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
             raise OSError(errno.EINVAL, "is no regular file")
         return FileDocument(fd, status.st_size, mappable)
     return None
+
+
+def key_digest(key: str) -> str:
+    """The part of a file's name that stands for its key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def make_private(directory: Path) -> None:
@@ -179,7 +186,7 @@ def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
     Raises:
         OSError: It exists already, or the disk is full, or worse.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
     try:
         try:
             total = sum(len(part) for part in parts)
