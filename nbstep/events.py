@@ -82,7 +82,7 @@ class StepHit:
 
     `saved_s` is the time the thunk took when it ran, `created` when that was. `drift` says what changed since ("tidy() was
     edited"), None if nothing. `error` is "Type: message" of a kept error. `source` is "shared" where this call waited for
-    another task or thread to compute it.
+    another task, thread or kernel to compute it.
     """
 
     run: str

@@ -73,13 +73,13 @@ class Kernel:
         return self.client.get_iopub_msg(timeout=timeout)
 
     def wait_for(self, text: str, timeout: float = 30.0) -> None:
-        """Waits until the running cell prints `text`."""
+        """Waits until the running cell prints or displays `text`."""
         end = time.monotonic() + timeout
         seen = ""
         while text not in seen and time.monotonic() < end:
             with contextlib.suppress(queue.Empty):
                 message = self._iopub(1)
-                seen += message["content"].get("text", "")
+                seen += message["content"].get("text", "") + str(message["content"].get("data", ""))
         assert text in seen, seen
 
     def run(self, code: str, timeout: float = 60.0) -> Done:

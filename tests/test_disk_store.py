@@ -93,6 +93,20 @@ def test_git_and_backup_tools_leave_it_alone(store: DiskStore) -> None:
     assert (store.directory / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
 
 
+def test_another_kernel_knows_the_folder_for_a_cache_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file, seen = files.write_file, []
+
+    def write_and_look(path: Path, parts: Any, *, durable: bool) -> None:
+        write_file(path, parts, durable=durable)
+        seen.append(cache_folder(path.parent))
+
+    monkeypatch.setattr(files, "write_file", write_and_look)
+    store = DiskStore(tmp_path / "cache")
+    assert seen == [store.directory] * 2
+
+
 def test_replacing_publishes_a_new_file_and_leaves_open_ones_as_they_were(store: DiskStore) -> None:
     put(store, "k", b"old" * 50_000)
     before = run_now(store.open("k", ME))

@@ -105,6 +105,23 @@ def test_c4_nor_would_waiting_for_a_thread_that_waits_for_us() -> None:
     assert _in_a_thread(ask)
 
 
+def test_c4_a_thread_that_waits_holds_up_the_flights_that_began_on_it() -> None:
+    flights = Flights()
+    flight, _ = flights.claim("cache", "k", "me", NOW)
+    other, _ = flights.claim("cache", "other", "me", NOW)
+    assert flights.held_up(flight)
+    flights.land("cache", "other", other, "kept")
+    assert not flights.held_up(flight)
+    assert flights.held_up(other)
+    assert not _in_a_thread(lambda: flights.held_up(other))
+
+    def ask() -> bool:
+        blocked_threads.set(frozenset({flight.thread}))
+        return flights.held_up(other)
+
+    assert _in_a_thread(ask)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_c4_a_forked_child_waits_for_nobody() -> None:

@@ -230,6 +230,39 @@ def test_c4_an_interrupt_ends_the_wait_but_not_the_one_who_computes(kernel: Kern
     assert kernel.good("go.set()\nt.join()\nprint(step(slow, key='s'))").text == "7\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+@pytest.mark.parametrize(
+    ("waits", "ename"),
+    [
+        ("step(slow, key='s')", "KeyboardInterrupt"),
+        ("import asyncio\nawait asyncio.sleep(0)\nstep(slow, key='s')", "CancelledError"),
+        ("await step(aslow, key='s')", "CancelledError"),
+    ],
+)
+def test_c4_another_kernel_is_shown_and_an_interrupt_ends_the_wait_only(
+    kernel: Kernel, waits: str, ename: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    define = (
+        "def slow():\n    print('computing', flush=True)\n    return open(GATE).read()\n"
+        "async def aslow():\n    return 'own'"
+    ).replace("GATE", repr(gate))
+    kernel.good(define)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "churn.ipynb"))
+    with open_kernel() as holder:
+        holder.good(define)
+        holding = holder.start("%%workflow\nprint(step(slow, key='s'))")
+        holder.wait_for("computing")
+        waiting = kernel.start(f"%%workflow\n{waits}")
+        kernel.wait_for(f"churn.ipynb (pid {holder.manager.provisioner.pid}) computes it for")  # type: ignore[union-attr]
+        os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+        assert kernel.finish(waiting, timeout=20).error["ename"] == ename
+        Path(gate).write_text("held")
+        assert holder.finish(holding).text == "held\n"
+    assert kernel.good(f"%%workflow\nprint({waits.split(chr(10))[-1]})").text == "held\n"
+
+
 # a new kernel
 
 

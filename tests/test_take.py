@@ -17,7 +17,7 @@ import pytest
 from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
 from nbstep.cache.records import Miss
 from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
-from nbstep.steps import take
+from nbstep.steps.waiting import nested_wait_s
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock
 
 
@@ -35,6 +35,14 @@ def _threads(count: int, work: Callable[[], Any]) -> Generator[list[Any]]:
     """Runs `work` on threads that belong to the active run; the list holds their futures."""
     with ThreadPoolExecutor(count) as pool:
         yield [pool.submit(contextvars.copy_context().run, work) for _ in range(count)]
+
+
+@contextmanager
+def _nested_wait(seconds: float) -> Generator[None]:
+    """A step inside a step waits this long."""
+    before = nested_wait_s.set(seconds)
+    yield
+    nested_wait_s.reset(before)
 
 
 # Events
@@ -571,8 +579,7 @@ def test_c4_recursion_is_seen_through_another_cache_object_on_the_same_directory
         create_workflow(cache=str(tmp_path / "c"))(lambda step: step(outer, key="k"))
 
 
-def test_c4_a_step_inside_a_step_waits_for_a_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(take, "_NESTED_WAIT_S", 0.01)
+def test_c4_a_step_inside_a_step_waits_for_a_time_only() -> None:
     started, done = threading.Event(), threading.Event()
 
     def holder() -> str:
@@ -587,11 +594,11 @@ def test_c4_a_step_inside_a_step_waits_for_a_time_only(monkeypatch: pytest.Monke
             done.set()
         return own, held[0].result()
 
-    assert create_workflow(cache={})(body) == Ok(("own", "held"))
+    with _nested_wait(0.01):
+        assert create_workflow(cache={})(body) == Ok(("own", "held"))
 
 
-def test_c4_a_step_at_the_top_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(take, "_NESTED_WAIT_S", 0.0)
+def test_c4_a_step_at_the_top_waits_as_long_as_it_takes() -> None:
     told, calls, gate = RecordingListener(), [], threading.Event()
 
     def slow() -> int:
@@ -605,7 +612,8 @@ def test_c4_a_step_at_the_top_waits_as_long_as_it_takes(monkeypatch: pytest.Monk
             gate.set()
         return [future.result() for future in waiting]
 
-    assert create_workflow(cache={}, on_event=told)(body) == Ok([7, 7])
+    with _nested_wait(0.0):
+        assert create_workflow(cache={}, on_event=told)(body) == Ok([7, 7])
     assert calls == [1]
 
 

@@ -19,6 +19,7 @@ from nbstep.events import Finding, emit
 from nbstep.project import place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
+from nbstep.stores.locks import KeyLocks
 
 
 class Cache(Upkeep):
@@ -88,6 +89,11 @@ class Cache(Upkeep):
     def directory(self) -> Path | None:
         """The folder of a disk cache, None for any other."""
         return self._entries.store.directory
+
+    @property
+    def locks(self) -> KeyLocks | None:
+        """What lets one kernel at a time compute a key; None where nothing does."""
+        return self._entries.store.locks
 
     @property
     def is_async(self) -> bool:

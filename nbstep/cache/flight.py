@@ -63,6 +63,12 @@ class Flights:
                 del self._flights[scope, key]
         flight.landing.set_result(landing)
 
+    def held_up(self, but: Flight) -> bool:
+        """Whether a flight other than `but` stands still while this thread, without its event loop, waits."""
+        threads = {threading.get_ident(), *blocked_threads.get()}
+        with self._lock:
+            return any(flight is not but and flight.thread in threads for flight in self._flights.values())
+
     def forget(self) -> None:
         """Forgets all flights: in a forked child nobody is left to land them."""
         self._lock = threading.Lock()

@@ -26,7 +26,13 @@ class Options:
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call of `step`, with all it needs to run now or later; `seen` marks the entry that its first look-up found."""
+    """One call of `step`, with all it needs to run now or later.
+
+    Attributes:
+        asked: Seconds since the epoch, when it was called.
+        waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
+        seen: Marks the entry that its first look-up found.
+    """
 
     run: Run
     step: int
@@ -38,6 +44,7 @@ class Call:
     outer: Frame | None
     asked: float
     announced: bool = False
+    waits_until: float | None = None
     seen: bytes | None = None
     _code: Mapping[str, str] | None = None
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
+from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.records import Hit, Miss, Unreadable
 from nbstep.errors import CachedError, DriftError, RecursiveStep, StepFailed
-from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted, StepWaiting
+from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
-from nbstep.runs.hooks import thunk_guard
 from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import AwaitableStep, discard
@@ -25,11 +23,10 @@ from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide
 from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
 from nbstep.steps.keeping import Ran, keep_result, still_kept
+from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
+from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, freeze, surely_awaitable
-
-# A step inside a step waits this long for another computation, then computes itself: two kernels may wait for each other.
-_NESTED_WAIT_S: Final = 30.0
 
 
 def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, place: Place) -> Any:
@@ -105,13 +102,13 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if call.outer is not None and call.outer.computes(run.scope(), key):
             own = f"step {key!r} asks for its own key while it computes it; give the inner step another key"
             return refuse(call, given, RecursiveStep(own))
-        flight, mine = FLIGHTS.claim(run.scope(), key, _holder(run), run.clock())
+        flight, mine = FLIGHTS.claim(run.scope(), key, name_here(call), run.clock())
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
         if not awaiting and flight.would_block_itself():
             # A task of this very thread computes it and cannot go on while we block: compute as well.
             return await _compute(call, given, awaiting, prepared)
-        landing = await _wait(call, flight, awaiting)
+        landing = await wait_for_flight(call, flight, awaiting)
         if landing is None:
             return await _compute(call, given, awaiting, prepared)
         if isinstance(landing, BaseException):  # another caller got it just now, and it is not kept
@@ -126,26 +123,22 @@ async def _fly(
     """Computes as the one who may, and lets the others go on whatever happens."""
     __tracebackhide__ = True
     shared: list[Landing] = []
+    lock: KeyLock | None = None
     try:
+        lock = await wait_for_lock(call, cache, key, flight, awaiting)
         # Somebody may have kept it between our look-up and our claim.
         given = await _used(call, cache, key, awaiting, "shared")
         if not isinstance(given, Compute):
             shared.append("kept")
             return given
+        lock.sign(name_elsewhere(call), flight.since)
         return await _compute(call, given, awaiting, prepared, shared)
     finally:
-        FLIGHTS.land(call.run.scope(), key, flight, shared[0] if shared else "nothing")
-
-
-async def _wait(call: Call, flight: Flight, awaiting: bool) -> Landing | None:
-    __tracebackhide__ = True
-    call.thunk = freeze(call.thunk)  # it may be called much later
-    call.run.tell(StepWaiting(call.run.id, call.step, call.key or "", flight.holder, flight.since))
-    timeout_s = None if call.outer is None else _NESTED_WAIT_S
-    if awaiting:
-        return await wait_awaiting(flight, timeout_s)
-    with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
-        return wait_blocking(flight, timeout_s)
+        try:
+            if lock is not None:
+                lock.release()
+        finally:
+            FLIGHTS.land(call.run.scope(), key, flight, shared[0] if shared else "nothing")
 
 
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:
@@ -262,7 +255,3 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
     text = error_line(error)
     call.run.find("stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used")
     return (hand_out(call, Use(old, f"refetch failed: {text}"), value, "cache"),)
-
-
-def _holder(run: Run) -> str:
-    return run.name or run.place.notebook or threading.current_thread().name

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from nbstep.stores.locks import KeyLocks
 
 T = TypeVar("T")
 
@@ -106,6 +109,11 @@ class Store(Protocol):
 
     def stamp(self, address: str) -> Stamp | None:
         """The stamp of the entry that stands there now; None where there is none."""
+        ...
+
+    @property
+    def locks(self) -> KeyLocks | None:
+        """What lets one kernel at a time compute a key; None where nothing does."""
         ...
 
     async def open(self, key: str, signer: str) -> Document | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import threading
@@ -20,7 +19,9 @@ from nbstep.stores import files
 from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
+from nbstep.stores.files import key_digest
 from nbstep.stores.litter import collect_temps
+from nbstep.stores.locks import KeyLocks, system_flock
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -66,6 +67,7 @@ class DiskStore:
         self._temps = self.directory / "v1" / "tmp"
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
+        self.locks = KeyLocks(self.directory, system_flock())
         self._mappable = files.may_map(self.directory)
 
     def address(self, key: str, signer: str) -> str | None:
@@ -272,11 +274,7 @@ class DiskStore:
         collect_temps(self._temps, self.directory, now_s)
         self._trash.collect()
         self._evictions.collect(now_s)
-
-
-def key_digest(key: str) -> str:
-    """The part of a file's name that stands for its key."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        self.locks.collect()
 
 
 def may_be_cache(directory: Path) -> bool:
@@ -308,6 +306,7 @@ def _create(directory: Path) -> None:
             raise FileExistsError("it holds other files and is no cache of nbstep")
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError("it is not writable for you")
+        # The tag first: by it another kernel, which opens the folder in this moment, knows it for a cache.
         for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
             with suppress(FileExistsError):  # it is there, or another kernel wrote it in this moment
                 files.write_file(directory / name, [text.encode()], durable=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import mmap
 import os
 import platform
@@ -22,7 +23,8 @@ from nbstep.stores.base import Part, Stamp
 MAP_FROM_BYTES: Final = 64 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A file itself, never what a link leads to; no program that is started inherits it.
+PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _WINDOWS: Final = sys.platform == "win32"
 _NETWORK: Final = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse.*|prl_fs|vboxsf|drvfs"
@@ -110,7 +112,7 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
     """
     for attempt in (1, 2):
         try:
-            fd = os.open(path, os.O_RDONLY | _PLAIN)
+            fd = os.open(path, os.O_RDONLY | PLAIN)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -130,6 +132,11 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
 def stamp_of(status: os.stat_result) -> Stamp:
     """What changes with an entry: a new one is always another file."""
     return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def key_digest(key: str) -> str:
+    """The part of a file's name that stands for its key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def make_private(directory: Path) -> None:
@@ -192,7 +199,7 @@ def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
     Raises:
         OSError: It exists already, or the disk is full, or worse.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
     try:
         try:
             total = sum(len(part) for part in parts)

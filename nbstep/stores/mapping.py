@@ -10,10 +10,13 @@ import inspect
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbstep.stores.base import FAMILY, BytesDocument, Document, Litter, Part, Spot, Stamp, Totals, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
+
+if TYPE_CHECKING:
+    from nbstep.stores.locks import KeyLocks
 
 METHODS: Final = ("get", "set", "has", "delete")
 _TEXT_MARK: Final = "nbstep-base64:"
@@ -70,6 +73,7 @@ class MappingStore:
     """
 
     directory: Path | None = None
+    locks: KeyLocks | None = None
 
     def __init__(self, target: Any, place: str | None = None) -> None:
         if isinstance(target, MutableMapping):

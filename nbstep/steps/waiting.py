@@ -1,0 +1,147 @@
+"""Waits for whoever computes the same key: a task or thread of this kernel, or another kernel (C4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Final
+
+from nbstep.cache.cache import Cache
+from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
+from nbstep.events import StepWaiting
+from nbstep.notes import one_line
+from nbstep.runs.hooks import thunk_guard
+from nbstep.steps.calls import Call
+from nbstep.stores.locks import Holder, KeyLock
+from nbstep.thunks import freeze
+
+# A step inside a step waits this long for another computation, then computes itself: two kernels may wait for each other.
+nested_wait_s: ContextVar[float] = ContextVar("nbstep_nested_wait_s", default=30.0)
+
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.25
+_ANCESTORS_AT_MOST: Final = 32
+
+
+def name_here(call: Call) -> str:
+    """Who computes, for those of this kernel who wait."""
+    run = call.run
+    return run.name or run.place.notebook or threading.current_thread().name
+
+
+def name_elsewhere(call: Call) -> str | None:
+    """Who computes, for other kernels: the notebook or script."""
+    return call.run.place.notebook or call.place.notebook or call.run.name
+
+
+async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing | None:
+    """Waits until a flight of this kernel lands; None where the step is to compute as well."""
+    __tracebackhide__ = True
+    _tell(call, flight.holder, flight.since)
+    until = _until(call, flight, awaiting)
+    timeout_s = None if until is None else max(0.0, until - time.monotonic())
+    if awaiting:
+        return await wait_awaiting(flight, timeout_s)
+    with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
+        return wait_blocking(flight, timeout_s)
+
+
+async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awaiting: bool) -> KeyLock:
+    """Waits while another kernel computes the key; gives the lock, or one that locks nothing where the step goes on without.
+
+    Args:
+        call: The step.
+        cache: Where it is kept.
+        key: Its key.
+        flight: The step's own: those of this kernel who wait for it are shown who is waited for.
+        awaiting: The caller awaits; else nothing here suspends.
+    """
+    __tracebackhide__ = True
+    now = call.run.clock
+    if cache.locks is None:
+        return KeyLock()
+    lock = cache.locks.take(key)
+    if lock is not None:
+        return lock
+    own = flight.holder
+    until = _until(call, flight, awaiting)
+    told: Holder | None = None
+    try:
+        with nullcontext() if awaiting else thunk_guard():
+            for pause_s in _pauses():
+                holder = cache.locks.holder(key)
+                if told is None or holder not in (told, Holder()):
+                    told = holder
+                    flight.holder, flight.since = _named(holder), min(holder.since or now(), now())
+                    _tell(call, flight.holder, flight.since)
+                    if until is None and holder.pid in _ancestors():
+                        until = _nested_until(call)
+                left_s = pause_s if until is None else min(pause_s, until - time.monotonic())
+                if left_s <= 0:
+                    break
+                if awaiting:
+                    await asyncio.sleep(left_s)
+                else:
+                    time.sleep(left_s)
+                lock = cache.locks.take(key)
+                if lock is not None:
+                    return lock
+        return KeyLock()
+    finally:
+        flight.holder, flight.since = own, now()
+
+
+def _until(call: Call, flight: Flight, awaiting: bool) -> float | None:
+    """When the wait ends; None where it lasts as long as the holder lives.
+
+    It is limited for a step inside a step, and for a plain one that keeps other flights of its thread from going on:
+    whoever is waited for may be waiting for them.
+    """
+    if call.outer is None and (awaiting or not FLIGHTS.held_up(flight)):
+        return None
+    return _nested_until(call)
+
+
+def _nested_until(call: Call) -> float:
+    if call.waits_until is None:
+        call.waits_until = time.monotonic() + nested_wait_s.get()
+    return call.waits_until
+
+
+def _tell(call: Call, holder: str, since: float) -> None:
+    call.thunk = freeze(call.thunk)  # it may be called much later
+    call.run.tell(StepWaiting(call.run.id, call.step, call.key or "", holder, since))
+
+
+def _named(holder: Holder) -> str:
+    name = one_line(holder.name or "", 80) or "another kernel"
+    return name if holder.pid is None else f"{name} (pid {holder.pid})"
+
+
+def _pauses() -> Iterator[float]:
+    """From 20 ms to a quarter of a second, each a bit off, so that many who wait do not ask in step."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.75, 1.0)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+def _ancestors() -> set[int]:
+    """The processes that started this one, as far as the system tells: one of them may be waiting for it inside its step."""
+    found: set[int] = set()
+    pid = os.getppid()
+    while pid > 1 and len(found) < _ANCESTORS_AT_MOST:
+        found.add(pid)
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            pid = int(status.rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return found

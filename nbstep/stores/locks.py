@@ -1,0 +1,250 @@
+"""Locks between processes: who of several kernels computes a key (C4). One file a key, only while it is computed.
+
+The lock is the system's own (`flock`), so it ends with its holder however that ends; no file says "in progress". It saves
+work and is never needed for a right result: where it does not work, everything goes on without.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from nbstep.stores import files
+
+# Opened for writing because NFS wants that for a lock; nothing is ever written. Not blocking, should it be a pipe.
+_OPEN: Final[int] = os.O_RDWR | files.PLAIN | getattr(os, "O_NONBLOCK", 0)
+_NOTE_AT_MOST_BYTES: Final = 4096
+_NAME_AT_MOST: Final = 200
+_OPEN_ATTEMPTS: Final = 100
+_LOCK_OR_NOTE: Final = re.compile(r"([0-9a-f]{64})(?:\.json)?")
+
+Flock: TypeAlias = Callable[[int], None]  # locks an open file at once, or raises `BlockingIOError`
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who computes, as their note says it: untrusted text, for people; `since` is seconds since the epoch."""
+
+    name: str | None = None
+    pid: int | None = None
+    since: float | None = None
+
+
+class KeyLock:
+    """The right to compute one key; released when it is dropped, too."""
+
+    def __init__(self, fd: int | None = None, path: Path | None = None) -> None:
+        self._fd = fd
+        self._path = path
+
+    def fileno(self) -> int:
+        """Its open file; -1 where it keeps nobody out, because locks do not work here."""
+        return -1 if self._fd is None else self._fd
+
+    def is_current(self) -> bool:
+        """Whether its file still stands at its path: a holder removes the file when it is done."""
+        if self._fd is None or self._path is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.lstat(self._path))
+        except OSError:
+            return False
+
+    def sign(self, name: str | None, since: float) -> None:
+        """Notes who computes, for those who wait; where that does not work they learn less."""
+        if self._fd is None or self._path is None:
+            return
+        note = {"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}
+        directory = self._path.parents[2]
+        temp = directory / "v1" / "tmp" / files.temp_name()
+        try:
+            files.make_own_folder(temp.parent, directory)
+            files.write_file(temp, [json.dumps(note).encode()], durable=False)
+            files.move(temp, _note_path(self._path))
+        except OSError:
+            for path in (temp, _note_path(self._path)):  # the note there may be a dead holder's
+                with suppress(OSError):
+                    path.unlink()
+
+    def release(self) -> None:
+        """Lets the next one go on; removes the lock's files, which is safe only while it is held. Twice is once."""
+        try:
+            if self._path is not None and self.is_current():
+                with suppress(OSError):
+                    _note_path(self._path).unlink(missing_ok=True)
+                with suppress(OSError):
+                    self._path.unlink()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Closes it and leaves its files, as a forked child must: the lock is its parent's."""
+        with _changing:
+            fd, self._fd = self._fd, None
+            if fd is not None:
+                with suppress(OSError):
+                    os.close(fd)
+
+    def __del__(self) -> None:
+        self.abandon()
+
+
+class KeyLocks:
+    """The locks of one cache directory.
+
+    Args:
+        directory: The `.nbstep` folder.
+        flock: The system's call; None where it has none.
+    """
+
+    def __init__(self, directory: Path, flock: Flock | None) -> None:
+        self._directory = directory
+        self._folder = directory / "v1" / "lock"
+        self._flock = flock
+        self._at_most = _open_files_allowed() // 8
+
+    def take(self, key: str) -> KeyLock | None:
+        """The right to compute `key`; None while another process has it. Never raises `OSError`.
+
+        Where locks do not work the right is given to everybody: two computations are better than none.
+        """
+        if self._flock is None or len(_open_locks) >= self._at_most:
+            return KeyLock()
+        try:
+            files.make_own_folder(self._folder, self._directory)
+            return self._take(self._path(key), self._flock)
+        except OSError:
+            return KeyLock()
+
+    def holder(self, key: str) -> Holder:
+        """Who has the right to compute `key`, as far as they say."""
+        try:
+            return _read_note(_note_path(self._path(key)))
+        except (OSError, ValueError, TypeError, RecursionError, OverflowError, AttributeError):
+            return Holder()
+
+    def collect(self) -> None:
+        """Removes what killed holders left; whoever holds a lock keeps it."""
+        if self._flock is None or not files.is_own_folder(self._folder, self._directory):
+            return
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return
+        for digest in {match[1] for name in names if (match := _LOCK_OR_NOTE.fullmatch(name))}:
+            with suppress(OSError):
+                lock = self._take(self._folder / digest, self._flock)
+                if lock is not None:
+                    lock.release()
+
+    def _take(self, path: Path, flock: Flock) -> KeyLock | None:
+        for _ in range(_OPEN_ATTEMPTS):
+            lock, created = _open(path)
+            if lock is None:
+                continue  # removed by its holder before we opened it
+            try:
+                flock(lock.fileno())
+            except BlockingIOError:
+                lock.abandon()
+                return None
+            except OSError:
+                if created:
+                    path.unlink(missing_ok=True)
+                raise
+            if lock.is_current():
+                return lock
+            lock.abandon()  # removed by its holder before we had it: the path is another lock now, or none
+        return None
+
+    def _path(self, key: str) -> Path:
+        return self._folder / files.key_digest(key)
+
+
+def system_flock() -> Flock | None:
+    """The system's `flock`; None on Windows, where it is one computation a key within each kernel."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:
+        return None
+    return lambda fd: flock(fd, LOCK_EX | LOCK_NB)
+
+
+def _open_files_allowed() -> int:
+    """A held lock is an open file, and a thousand tasks at once must not take from the user's code what it may open."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+    except ImportError:
+        return 0
+    allowed = getrlimit(RLIMIT_NOFILE)[0]
+    return 1 << 20 if allowed == RLIM_INFINITY else allowed
+
+
+def _open(path: Path) -> tuple[KeyLock | None, bool]:
+    """A lock's file, open but not locked, and whether it is new; None where it vanished meanwhile."""
+    created = True
+    with _changing:
+        try:
+            fd = os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            created = False
+            try:
+                fd = os.open(path, _OPEN)
+            except FileNotFoundError:
+                return None, False
+        lock = KeyLock(fd, path)
+        _open_locks.add(lock)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(f"{path} is no regular file")
+    return lock, created
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_note(path: Path) -> Holder:
+    fd = os.open(path, os.O_RDONLY | files.PLAIN | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("no regular file")
+        note: Any = json.loads(file.read(_NOTE_AT_MOST_BYTES))
+    name, pid, since = note.get("holder"), note.get("pid"), note.get("since")
+    return Holder(
+        name=name[:_NAME_AT_MOST] if isinstance(name, str) and name.strip() else None,
+        pid=pid if type(pid) is int and 0 < pid < 1 << 31 else None,
+        since=float(since) if type(since) in {int, float} and math.isfinite(since) else None,
+    )
+
+
+_changing = threading.RLock()
+_open_locks: Final[weakref.WeakSet[KeyLock]] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    _changing.acquire()  # no child may come between opening or closing a lock's file and the note of it
+
+
+def _after_fork_in_parent() -> None:
+    _changing.release()
+
+
+def _after_fork_in_child() -> None:
+    """A lock lives as long as any copy of its open file: a child must not keep what its parent held when it is killed."""
+    global _changing
+    _changing = threading.RLock()
+    for lock in list(_open_locks):
+        lock.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,288 @@
+"""The locks between processes (C4): what is held, what is removed, and what a forked child has of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nbstep.stores.files import key_digest
+from nbstep.stores.locks import Holder, KeyLock, KeyLocks, system_flock
+
+pytestmark = pytest.mark.skipif(system_flock() is None, reason="this system has no flock")
+
+FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> KeyLocks:
+    return KeyLocks(tmp_path, system_flock())
+
+
+def taken(locks: KeyLocks, key: str = "k") -> KeyLock:
+    lock = locks.take(key)
+    assert lock is not None
+    assert lock.fileno() >= 0
+    return lock
+
+
+def note_of(locks: KeyLocks, folder: Path, key: str = "k") -> Path:
+    return folder / "v1" / "lock" / f"{key_digest(key)}.json"
+
+
+def lock_files(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder / "v1" / "lock"))
+
+
+def test_c4_one_holds_a_key_until_it_is_released(locks: KeyLocks) -> None:
+    lock = taken(locks)
+    assert locks.take("k") is None
+    taken(locks, "another").release()
+    lock.release()
+    lock.release()
+    taken(locks).release()
+
+
+def test_c4_a_lock_that_is_dropped_is_released(locks: KeyLocks) -> None:
+    lock = taken(locks)
+    del lock
+    taken(locks).release()
+
+
+def test_c4_its_files_are_the_users_own_and_gone_with_it(locks: KeyLocks, tmp_path: Path) -> None:
+    lock = taken(locks)
+    lock.sign("churn.ipynb", 5.0)
+    assert lock_files(tmp_path) == [key_digest("k"), f"{key_digest('k')}.json"]
+    for name in lock_files(tmp_path):
+        status = os.stat(tmp_path / "v1" / "lock" / name)
+        assert stat.S_IMODE(status.st_mode) == 0o600
+    assert os.stat(tmp_path / "v1" / "lock" / key_digest("k")).st_size == 0
+    assert not os.get_inheritable(lock.fileno())
+    lock.release()
+    assert lock_files(tmp_path) == []
+    assert os.listdir(tmp_path / "v1" / "tmp") == []
+
+
+def test_c4_a_lock_whose_file_its_holder_removed_meanwhile_is_none(tmp_path: Path) -> None:
+    first = KeyLocks(tmp_path, system_flock()).take("k")
+    assert first is not None
+    third: list[KeyLock | None] = []
+    system = system_flock()
+    assert system is not None
+
+    def flock(fd: int) -> None:
+        first.release()  # between our opening of the file and our locking it
+        system(fd)
+
+    second = KeyLocks(tmp_path, flock).take("k")
+    assert second is not None
+    assert second.is_current()
+    third.append(KeyLocks(tmp_path, system).take("k"))
+    assert third == [None]
+
+
+def test_c4_a_file_that_always_vanishes_is_tried_again_later(tmp_path: Path) -> None:
+    path = tmp_path / "v1" / "lock" / key_digest("k")
+    assert KeyLocks(tmp_path, lambda fd: path.unlink()).take("k") is None
+
+
+def test_c4_a_release_leaves_the_next_ones_files_alone(locks: KeyLocks, tmp_path: Path) -> None:
+    first = taken(locks)
+    os.unlink(tmp_path / "v1" / "lock" / key_digest("k"))  # somebody tidied up
+    second = taken(locks)
+    second.sign("b", 2.0)
+    first.release()
+    assert locks.holder("k").name == "b"
+    assert locks.take("k") is None
+
+
+@pytest.mark.parametrize(
+    "problem", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.EROFS, errno.EACCES]
+)
+def test_c4_where_locks_do_not_work_everybody_may(problem: int, tmp_path: Path) -> None:
+    def fails(fd: int) -> None:
+        raise OSError(problem, os.strerror(problem))
+
+    lock = KeyLocks(tmp_path, fails).take("k")
+    assert lock is not None
+    assert lock.fileno() == -1
+    lock.sign("a", 1.0)
+    lock.release()
+    assert lock_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/etc/passwd", path)])
+def test_c4_what_is_no_lock_file_is_no_lock(make: Callable[[Path], None], locks: KeyLocks, tmp_path: Path) -> None:
+    (tmp_path / "v1" / "lock").mkdir(parents=True)
+    make(tmp_path / "v1" / "lock" / key_digest("k"))
+    lock = locks.take("k")
+    assert lock is not None
+    assert lock.fileno() == -1
+    lock.release()
+    assert lock_files(tmp_path) == [key_digest("k")]
+
+
+def test_c4_no_folder_no_lock(locks: KeyLocks, tmp_path: Path) -> None:
+    (tmp_path / "v1").write_text("")
+    lock = locks.take("k")
+    assert lock is not None
+    assert lock.fileno() == -1
+    locks.collect()
+
+
+def test_c4_without_flock_everybody_may(tmp_path: Path) -> None:
+    locks = KeyLocks(tmp_path, None)
+    assert [lock.fileno() for _ in range(2) if (lock := locks.take("k")) is not None] == [-1, -1]
+    locks.collect()
+    assert not (tmp_path / "v1").exists()
+
+
+# Who holds it
+
+
+def test_c4_the_note_says_who_computes(locks: KeyLocks) -> None:
+    assert locks.holder("k") == Holder()
+    lock = taken(locks)
+    lock.sign("churn.ipynb", 5.0)
+    assert locks.holder("k") == Holder("churn.ipynb", os.getpid(), 5.0)
+    lock.sign(None, 6.0)
+    assert locks.holder("k") == Holder(None, os.getpid(), 6.0)
+    lock.release()
+    assert locks.holder("k") == Holder()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"[" * 4096, b'{"since": ' + b"9" * 4000 + b"}", b"{}" + b" " * 5000,
+        b'{"holder": 5, "pid": true, "since": true}', b'{"holder": " ", "pid": -1, "since": NaN}',
+        b'{"holder": {}, "pid": 1e9, "since": 1e999}', b'{"pid": 99999999999, "since": "now"}',
+    ],
+)  # fmt: skip
+def test_c4_a_torn_or_hostile_note_says_nothing(text: bytes, locks: KeyLocks, tmp_path: Path) -> None:
+    with_lock = taken(locks)
+    note_of(locks, tmp_path).write_bytes(text)
+    assert locks.holder("k") == Holder()
+    with_lock.release()
+    assert lock_files(tmp_path) == []
+
+
+def test_c4_a_long_name_is_cut(locks: KeyLocks, tmp_path: Path) -> None:
+    lock = taken(locks)
+    lock.sign("x" * 10_000, 1.0)
+    assert locks.holder("k").name == "x" * 200
+    note_of(locks, tmp_path).write_text(json.dumps({"holder": "y" * 1000}))
+    assert locks.holder("k").name == "y" * 200
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_c4_a_note_that_is_no_file_says_nothing(make: Callable[[Path], None], locks: KeyLocks, tmp_path: Path) -> None:
+    lock = taken(locks)
+    make(note_of(locks, tmp_path))
+    assert locks.holder("k") == Holder()
+    lock.sign("a", 1.0)
+    lock.release()
+    taken(locks).release()
+
+
+def test_c4_a_linked_note_is_neither_read_nor_written(locks: KeyLocks, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text('{"holder": "secret"}')
+    lock = taken(locks)
+    note_of(locks, tmp_path).symlink_to(victim)
+    assert locks.holder("k") == Holder()
+    lock.sign("a", 1.0)
+    assert locks.holder("k").name == "a"
+    lock.release()
+    assert victim.read_text() == '{"holder": "secret"}'
+
+
+def test_c4_a_dead_holders_note_does_not_outlast_a_failed_one(locks: KeyLocks, tmp_path: Path) -> None:
+    lock = taken(locks)
+    lock.sign("dead", 1.0)
+    (tmp_path / "v1" / "tmp").rmdir()
+    (tmp_path / "v1" / "tmp").write_text("")
+    lock.sign("alive", 2.0)
+    assert locks.holder("k") == Holder()
+
+
+# Left-overs
+
+
+def test_c4_what_dead_holders_left_is_collected_and_nothing_else(locks: KeyLocks, tmp_path: Path) -> None:
+    held = taken(locks, "held")
+    held.sign("alive", 1.0)
+    folder = tmp_path / "v1" / "lock"
+    for name in (key_digest("a"), f"{key_digest('a')}.json", key_digest("b"), f"{key_digest('c')}.json"):
+        (folder / name).write_text("")
+    (folder / "notes.txt").write_text("")
+    links = [key_digest(f"link {n}") for n in range(5)]
+    for name in links:
+        (folder / name).symlink_to(tmp_path)
+    locks.collect()
+    assert lock_files(tmp_path) == sorted([key_digest("held"), f"{key_digest('held')}.json", "notes.txt", *links])
+    assert locks.take("held") is None
+    held.release()
+
+
+# Forked children
+
+
+@FORKS
+def test_c4_a_forked_child_holds_nothing_and_releases_nothing(locks: KeyLocks) -> None:
+    lock = taken(locks)
+    fd = lock.fileno()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.fstat(fd)
+            os._exit(1)  # its copy is open
+        except OSError:
+            lock.release()
+            os._exit(0 if lock.fileno() == -1 else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert lock.is_current()
+    assert locks.take("k") is None
+    lock.release()
+
+
+@FORKS
+def test_c4_no_child_comes_between_the_opening_of_a_lock_and_its_record(locks: KeyLocks, tmp_path: Path) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    over = threading.Event()
+
+    def work(key: str) -> None:
+        while not over.is_set():
+            taken(locks, key).release()
+
+    workers = [threading.Thread(target=work, args=(key,)) for key in "abcd"]
+    for worker in workers:
+        worker.start()
+    try:
+        codes = [_child_with_lock_files(tmp_path) for _ in range(200)]
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+    assert codes == [0] * 200
+
+
+def _child_with_lock_files(folder: Path) -> int:
+    """Forks; how many lock files the child has open."""
+    child = os.fork()
+    if child == 0:
+        found = 0
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                found += str(folder) in os.readlink(f"/proc/self/fd/{fd}")
+            except OSError:
+                continue
+        os._exit(found)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,0 +1,451 @@
+"""Single flight across processes (C4): scripts that ask one cache for one key, as several kernels do."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts import Scripts, open_scripts
+
+from nbstep import Cache, Ok, RecursiveStep, create_workflow
+from nbstep.testing import MemoryStore, RecordingListener
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="without flock it holds within a kernel")
+
+HOLDER = "tell('got', workflow(lambda step: step(compute, 'held', key='k')).value)\n"
+WAITER = "tell('got', workflow(lambda step: step(compute, 'own', key='k')).value)\n"
+ASYNC_WAITER = (
+    "async def body(step):\n    return await step(acompute, 'own', key='k')\n"
+    "tell('got', asyncio.run(workflow(body)).value)\n"
+)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Iterator[Scripts]:
+    with open_scripts(tmp_path) as opened:
+        yield opened
+
+
+def locks_of(cache: Path) -> list[str]:
+    return sorted(os.listdir(cache / "v1" / "lock"))
+
+
+# One computes
+
+
+PLAIN = "values = workflow(lambda step: [step(slow, key='k')]).value"
+THREADS = (
+    "from concurrent.futures import ThreadPoolExecutor\nimport contextvars\n"
+    "def body(step):\n    with ThreadPoolExecutor(4) as pool:\n"
+    "        asks = [pool.submit(contextvars.copy_context().run, step, slow, key='k') for _ in range(4)]\n"
+    "        return [ask.result() for ask in asks]\n"
+    "values = workflow(body).value"
+)
+TASKS = (
+    "async def body(step):\n    return await asyncio.gather(*[step(aslow, key='k') for _ in range(4)])\n"
+    "values = asyncio.run(workflow(body)).value"
+)
+SLOW = """
+import time
+def slow():
+    tell("computing")
+    time.sleep(0.5)
+    return [7]
+async def aslow():
+    tell("computing")
+    await asyncio.sleep(0.5)
+    return [7]
+"""
+
+
+@pytest.mark.parametrize(("ask", "each"), [(PLAIN, 1), (THREADS, 4), (TASKS, 4)], ids=["plain", "threads", "tasks"])
+def test_c4_four_processes_compute_one_key_once(scripts: Scripts, ask: str, each: int) -> None:
+    four = [scripts.start(f"{SLOW}\n{ask}\ntell('got', values)", f"{n}.py") for n in range(4)]
+    for script in four:
+        script.expect("ready")
+    for script in four:
+        script.say()
+    told = [line for script in four for line in script.finish()]
+    assert [line for line in told if line[0] == "got"] == [["got", [[7]] * each]] * 4
+    assert told.count(["computing"]) == 1
+    assert locks_of(scripts.cache) == []
+
+
+@pytest.mark.parametrize("waiter", [WAITER, ASYNC_WAITER], ids=["plain", "awaiting"])
+def test_c4_who_waits_is_shown_who_computes_and_takes_the_result(scripts: Scripts, waiter: str) -> None:
+    holder = scripts.begin(HOLDER, "etl.py")
+    holder.expect("computing")
+    other = scripts.begin(waiter, "report.py")
+    assert other.expect("waiting", "k") == [f"etl.py (pid {holder.pid})"]
+    holder.say()
+    assert holder.expect("got") == ["held"]
+    assert other.finish()[-2:] == [["hit", "k", "shared"], ["got", "held"]]
+
+
+def test_c4_those_who_all_ask_for_a_refresh_share_one(scripts: Scripts) -> None:
+    ask = "tell('got', workflow(lambda step: step(compute, %r, key='k', refresh=True)).value)\n"
+    create_workflow(cache=scripts.cache)(lambda step: step(lambda: "old", key="k"))
+    holder = scripts.begin(ask % "new", "holder.py")
+    holder.expect("computing")
+    other = scripts.begin(ask % "newer", "other.py")
+    other.expect("waiting")
+    holder.say()
+    assert other.expect("got") == ["new"]
+
+
+def test_c4_only_caches_on_disk_share_between_processes(tmp_path: Path) -> None:
+    assert [Cache(where).locks for where in ({}, MemoryStore(), "memory:")] == [None, None, None]
+    assert Cache(tmp_path).locks is not None
+
+
+def test_c4_a_hit_takes_no_lock(tmp_path: Path) -> None:
+    workflow = create_workflow(cache=tmp_path)
+    workflow(lambda step: step(lambda: 1, key="k"))
+    os.rmdir(tmp_path / "v1" / "lock")
+    assert workflow(lambda step: step(lambda: 1, key="k")) == Ok(1)
+    assert not (tmp_path / "v1" / "lock").exists()
+
+
+# The holder ends
+
+
+FORKING_HOLDER = """
+def fork_and_compute():
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    tell("child", child)
+    return compute("held")
+workflow(lambda step: step(fork_and_compute, key="k"))
+"""
+
+
+@pytest.mark.parametrize("waiter", [WAITER, ASYNC_WAITER], ids=["plain", "awaiting"])
+def test_c4_a_killed_holder_is_noticed_at_once_even_if_a_child_of_it_lives(scripts: Scripts, waiter: str) -> None:
+    holder = scripts.begin(FORKING_HOLDER, "holder.py")
+    (child,) = holder.expect("child")
+    try:
+        holder.expect("computing")
+        other = scripts.begin(waiter, "other.py")
+        other.expect("waiting")
+        holder.kill()
+        other.expect("computing")
+        os.kill(child, 0)  # it lives
+        other.say()
+        assert other.expect("got") == ["own"]
+    finally:
+        os.kill(child, signal.SIGKILL)
+    other.finish()
+    assert locks_of(scripts.cache) == []
+
+
+def test_c4_who_waits_is_shown_the_next_one_who_computes(scripts: Scripts) -> None:
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    a, b = (scripts.begin(WAITER, f"{name}.py") for name in "ab")
+    for script in (a, b):
+        script.expect("waiting")
+    holder.kill()
+    first = a.expect()
+    if first[0] == "computing":
+        assert b.expect("waiting", "k") == [f"a.py (pid {a.pid})"]
+    else:
+        assert first == ["waiting", "k", f"b.py (pid {b.pid})"]
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "not kept"])
+def test_c4_a_kept_error_is_shared_and_after_another_the_next_one_computes(scripts: Scripts, keeps: bool) -> None:
+    fails = f"""
+def fails():
+    compute("fails")
+    raise LookupError("gone")
+tell("got", repr(workflow(lambda step: step(fails, key="k", cache_errors={keeps})).error))
+tell("over")
+heard()
+"""
+    holder = scripts.begin(fails, "holder.py")
+    holder.expect("computing")
+    other = scripts.begin(fails, "other.py")
+    other.expect("waiting")
+    holder.say()
+    holder.expect("over")  # it lives on, and with it what it may have forgotten to close
+    if not keeps:
+        other.expect("computing")
+        other.say()
+    assert other.expect("got") == ["LookupError('gone')"]
+    assert [line for line in other.told if line[0] == "computing"] == ([] if keeps else [["computing", "fails"]])
+
+
+def test_c4_an_interrupt_of_the_holder_frees_the_lock(scripts: Scripts) -> None:
+    holder = scripts.begin(f"try:\n    {HOLDER}\nexcept KeyboardInterrupt:\n    tell('over')\n    heard()", "holder.py")
+    holder.expect("computing")
+    other = scripts.begin(WAITER, "other.py")
+    other.expect("waiting")
+    holder.interrupt()
+    holder.expect("over")
+    other.expect("computing")
+    other.say()
+    assert other.expect("got") == ["own"]
+
+
+# The waiting
+
+
+@pytest.mark.parametrize("waiter", [WAITER, ASYNC_WAITER], ids=["plain", "awaiting"])
+def test_c4_an_interrupt_ends_the_wait_and_not_the_holder(scripts: Scripts, waiter: str) -> None:
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    indented = "".join(f"    {line}\n" for line in waiter.splitlines())
+    other = scripts.begin(f"try:\n{indented}except KeyboardInterrupt:\n    tell('interrupted')\n", "other.py")
+    other.expect("waiting")
+    other.interrupt()
+    other.expect("interrupted")
+    holder.say()
+    assert holder.expect("got") == ["held"]
+
+
+def test_c4_an_awaitable_step_waits_without_blocking_its_loop(scripts: Scripts) -> None:
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    code = """
+async def body(step):
+    task = asyncio.create_task(step(acompute, "own", key="k"))
+    await asyncio.get_running_loop().run_in_executor(None, heard)
+    tell("alive")
+    return await task
+tell("got", asyncio.run(workflow(body)).value)
+"""
+    other = scripts.begin(code, "other.py")
+    other.expect("waiting")
+    other.say()
+    other.expect("alive")
+    holder.say()
+    assert other.expect("got") == ["held"]
+
+
+def test_c4_threads_of_a_kernel_that_waits_are_shown_the_other_kernel(scripts: Scripts) -> None:
+    holder = scripts.begin(HOLDER, "etl.py")
+    holder.expect("computing")
+    code = """
+async def body(step):
+    return await asyncio.gather(*[step(acompute, "own", key="k") for _ in range(3)])
+tell("got", asyncio.run(workflow(body)).value)
+"""
+    other = scripts.begin(code, "other.py")
+    assert [other.expect("waiting", "k") for _ in range(3)] == [[f"etl.py (pid {holder.pid})"]] * 3
+    holder.say()
+    assert other.expect("got") == [["held"] * 3]
+
+
+NESTED = """
+nested_wait_s.set(0.2)
+def outer(step):
+    return step(lambda: [compute({mine!r}), step(lambda: "own", key={other!r})], key={mine!r})
+tell("got", workflow(outer).value)
+"""
+ASYNC_NESTED = """
+nested_wait_s.set(0.2)
+async def own():
+    return "own"
+async def both(step):
+    return [await acompute({mine!r}), await step(own, key={other!r})]
+async def outer(step):
+    async def thunk():
+        return await both(step)
+    return await step(thunk, key={mine!r})
+tell("got", asyncio.run(workflow(outer)).value)
+"""
+
+
+@pytest.mark.parametrize("code", [NESTED, ASYNC_NESTED], ids=["plain", "awaiting"])
+def test_c4_two_kernels_that_need_each_others_keys_do_not_wait_for_ever(scripts: Scripts, code: str) -> None:
+    both = [scripts.begin(code.format(mine=a, other=b), f"{a}.py") for a, b in ("ab", "ba")]
+    for script in both:
+        script.expect("computing")
+    for script in both:
+        script.say()
+    for script in both:
+        assert script.expect("got")[0][0] == script.path.stem
+
+
+def test_c4_a_step_at_the_top_waits_as_long_as_the_holder_lives(scripts: Scripts) -> None:
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    other = scripts.begin(f"nested_wait_s.set(0.0)\n{WAITER}", "other.py")
+    other.expect("waiting")
+    nested = (
+        "nested_wait_s.set(0.0)\ntell('got', workflow(lambda step: step(lambda: step(str, key='k'), key='o')).value)"
+    )
+    assert scripts.begin(nested, "nested.py").expect("got") == [""]  # one inside a step does not
+    holder.say()
+    assert other.expect("got") == ["held"]
+
+
+BLOCKED_LOOP = """
+nested_wait_s.set(0.2)
+async def body(step):
+    go = asyncio.Event()
+    async def slow():
+        tell("computing")
+        await go.wait()
+        return {mine!r}
+    task = asyncio.create_task(step(slow, key={mine!r}))
+    await asyncio.sleep(0)
+    heard()
+    other = step(lambda: "own", key={other!r})
+    go.set()
+    return [await task, other]
+tell("got", asyncio.run(workflow(body)).value)
+"""
+
+
+def test_c4_plain_steps_that_stop_the_tasks_they_wait_for_do_not_wait_for_ever(scripts: Scripts) -> None:
+    both = [scripts.begin(BLOCKED_LOOP.format(mine=a, other=b), f"{a}.py") for a, b in ("ab", "ba")]
+    for script in both:
+        script.expect("computing")
+    for script in both:
+        script.say()
+    for script in both:
+        assert script.expect("got")[0][0] == script.path.stem
+
+
+def test_c4_a_plain_step_never_waits_for_a_task_of_its_own_loop(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def slow() -> str:
+        calls.append("task")
+        await asyncio.sleep(0.05)
+        return "value"
+
+    async def body(step: Any) -> tuple[str, str]:
+        task = asyncio.create_task(step(slow, key="k"))
+        while not calls:
+            await asyncio.sleep(0)
+        return step(lambda: calls.append("plain") or "value", key="k"), await task
+
+    assert asyncio.run(create_workflow(cache=tmp_path)(body)).value == ("value", "value")
+    assert calls == ["task", "plain"]
+
+
+def test_c4_ones_own_key_inside_itself_is_an_error_and_leaves_no_lock(tmp_path: Path) -> None:
+    def body(step: Any) -> Any:
+        return step(lambda: step(lambda: 1, key="k"), key="k")
+
+    with pytest.raises(RecursiveStep):
+        create_workflow(cache=tmp_path)(body)
+    assert locks_of(tmp_path) == []
+
+
+def test_c4_a_process_waits_for_a_time_only_for_the_one_that_started_it(scripts: Scripts) -> None:
+    """A thunk that runs another script, which asks for the thunk's own key."""
+    code = """
+import subprocess
+def outer():
+    again = [sys.executable, "-c", INNER, sys.argv[1]]
+    return subprocess.run(again, capture_output=True, text=True, check=True).stdout.strip()
+INNER = '''
+import sys
+from nbstep import create_workflow
+from nbstep.steps.waiting import nested_wait_s
+nested_wait_s.set(0.1)
+print(create_workflow(cache=sys.argv[1])(lambda step: step(lambda: "inner", key="k")).value)
+'''
+tell("got", workflow(lambda step: step(outer, key="k")).value)
+"""
+    assert scripts.begin(code).expect("got") == ["inner"]
+
+
+# What may fail
+
+
+@pytest.mark.parametrize("problem", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EIO", "EROFS", "EACCES", "EBADF"])
+def test_c4_where_locks_do_not_work_everything_goes_on_without(
+    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(fd: int, operation: int) -> None:
+        raise OSError(getattr(errno, problem), os.strerror(getattr(errno, problem)))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    told, calls = RecordingListener(), []
+    workflow = create_workflow(cache=tmp_path, on_event=told)
+    for _ in range(2):
+        assert workflow(lambda step: step(lambda: calls.append(1) or 7, key="k")) == Ok(7)
+    assert (calls, told.findings(), locks_of(tmp_path)) == ([1], [], [])
+
+
+def test_c4_without_flock_it_holds_within_a_kernel(scripts: Scripts) -> None:
+    scripts.folder.joinpath("fcntl.py").write_text("raise ImportError('there is no fcntl on Windows')\n")
+    four = scripts.begin(f"{SLOW}\n{THREADS}\ntell('got', values)").finish()
+    assert four.count(["computing"]) == 1
+    assert four[-1] == ["got", [[7]] * 4]
+    assert not (scripts.cache / "v1" / "lock").exists()
+
+
+@pytest.mark.parametrize("where", ["", "lock"])
+def test_c4_links_where_locks_should_be_are_not_followed(where: str, tmp_path: Path) -> None:
+    from nbstep.stores.files import key_digest
+
+    cache, victim = tmp_path / "cache", tmp_path / "victim"
+    if where == "lock":  # the lock file and its note lead elsewhere
+        victim.write_text("precious")
+        (cache / "v1" / "lock").mkdir(parents=True)
+        (cache / "v1" / "lock" / key_digest("k")).symlink_to(victim)
+        (cache / "v1" / "lock" / f"{key_digest('k')}.json").symlink_to(victim)
+    else:  # the whole folder does
+        victim.mkdir()
+        (cache / "v1").mkdir(parents=True)
+        (cache / "v1" / "lock").symlink_to(victim)
+    look = victim.read_text if where else lambda: os.listdir(victim)
+    before = look()
+    assert create_workflow(cache=cache)(lambda step: step(look, key="k")) == Ok(before)
+    assert look() == before
+
+
+def test_c4_a_hostile_note_costs_nobody_anything(scripts: Scripts) -> None:
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    (note,) = (scripts.cache / "v1" / "lock").glob("*.json")
+    note.write_text('{"holder": ["\\u202e"], "pid": "-1", "since": 1e999}')
+    other = scripts.begin(WAITER, "other.py")
+    assert other.expect("waiting", "k") == ["another kernel"]
+    holder.say()
+    assert other.expect("got") == ["held"]
+
+
+def test_c4_a_thousand_tasks_leave_the_user_files_to_open(scripts: Scripts) -> None:
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+cache = Cache(sys.argv[1])
+async def one(n):
+    await asyncio.sleep(0.3)
+    with open(os.devnull) as opened:
+        return n
+async def body(step):
+    return sum(await asyncio.gather(*[step(one, n, key=f"k:{n}") for n in range(300)]))
+tell("got", asyncio.run(create_workflow(cache=cache, on_event=listener)(body)).value, len(cache.keys()))
+"""
+    told = scripts.begin(code).finish()
+    assert told[1:] == [["got", sum(range(300)), 300]]
+
+
+def test_c4_what_killed_holders_left_is_collected(scripts: Scripts) -> None:
+    for key in "ab":
+        holder = scripts.begin(f"workflow(lambda step: step(compute, 1, key={key!r}))")
+        holder.expect("computing")
+        holder.kill()
+    assert len(locks_of(scripts.cache)) == 4
+    alive = scripts.begin(HOLDER)
+    alive.expect("computing")
+    create_workflow(cache=scripts.cache)(lambda step: step(lambda: 1, key="c"))
+    assert len(locks_of(scripts.cache)) == 2  # those of the one who computes
+    alive.say()
+    alive.finish()
+    assert locks_of(scripts.cache) == []
