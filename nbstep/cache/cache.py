@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nbstep.cache.entries import Durability, Entries, checked_key
+from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
 from nbstep.cache.records import Facts, Kept, LookUp, NotKept
 from nbstep.cache.upkeep import Upkeep
@@ -177,8 +178,18 @@ class Cache(Upkeep):
         return self._run(self._entries.undo(key))
 
     def export(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
-        """Writes the values whose keys match a glob as plain `joblib.dump` files; returns their paths."""
-        return self._run(self._entries.export(pattern, Path(folder)))
+        """Writes the values whose keys match a glob as plain `joblib.dump` files; returns their paths.
+
+        What cannot be written is left out and told by a finding each, as is a file that needs a class of the notebook.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        return self._run(self._export(pattern, Path(folder)))
+
+    def write_values(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
+        """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
+        return self._run(export_values(self._entries, pattern, Path(folder)))
 
     def trash(self) -> Any:
         """How many entries wait in the trash, and their size."""
@@ -187,6 +198,12 @@ class Cache(Upkeep):
     def empty_trash(self) -> Any:
         """Removes what waits in the trash for good; returns how many entries."""
         return self._run(self._entries.empty_trash())
+
+    async def _export(self, pattern: str, folder: Path) -> list[Path]:
+        exported = await export_values(self._entries, pattern, folder)
+        for line in (*exported.skipped, *exported.needs):
+            emit(Finding(None, None, "export", f"export to {place_text(folder)}: {line}"))
+        return list(exported.paths)
 
     def __contains__(self, key: object) -> bool:
         self._only_sync("in")

@@ -19,6 +19,7 @@ from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
+from nbstep.commands.exporting import export
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -27,7 +28,6 @@ from nbstep.commands.listing import (
     list_rows,
     matches,
     parse_query,
-    settled,
     totals_of,
     totals_text,
     usage_of,
@@ -185,16 +185,6 @@ async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandO
     return CommandOutcome(f"{name} = {label}", binds=(name, value))
 
 
-async def _export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
-    glob, folder = arguments.words
-    paths = await settled(cache.export(glob, folder))
-    if not paths:
-        return CommandOutcome(f"No kept value matches {shown(glob)}.", exit_code=1)
-    return CommandOutcome(
-        f"Exported {plural(len(paths), 'value')} to {shown(folder)}. Open one with joblib.load({str(paths[0])!r})"
-    )
-
-
 async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     return _help_outcome(arguments, screen)
 
@@ -245,7 +235,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             options=("--unused DURATION", "--dry-run"),
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
-        Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
+        Verb("export", "GLOB FOLDER", "write values as joblib files for others", export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )
 }
