@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ class Cache(Upkeep):
     def is_async(self) -> bool:
         """Whether its methods give awaitables."""
         return self._entries.store.is_async
+
+    @property
+    def scope(self) -> Hashable:
+        """What two caches share that keep in one place: a folder, or an object of the user's."""
+        return self.directory or self._entries.store
 
     def __repr__(self) -> str:
         return f"Cache({self.place!r})"
