@@ -58,6 +58,9 @@ def test_looking_at_a_project_without_a_cache_makes_none(project: Path) -> None:
     assert nbstep("ls", cwd=project).stdout.startswith("Nothing kept yet.")
     assert nbstep("rm", "a", cwd=project).returncode == 1
     assert nbstep("ls", "--json", cwd=project).stdout == "[]\n"
+    assert [nbstep(verb, cwd=project).returncode for verb in ("gc", "verify", "panel")] == [0, 0, 0]
+    cleared = nbstep("clear", cwd=project)
+    assert (cleared.stdout, cleared.returncode) == ("Nothing to clear.\n", 0)
     assert not (project / ".nbstep").exists()
 
 
@@ -160,7 +163,8 @@ def test_python_m_nbstep_is_the_command(project: Path) -> None:
 
 
 def test_version(project: Path) -> None:
-    assert nbstep("--version", cwd=project).stdout == f"nbstep {__version__}\n"
+    for option in ("--version", "-V"):
+        assert nbstep(option, cwd=project).stdout == f"nbstep {__version__}\n"
 
 
 def test_the_command_does_without_ipython_and_widgets(project: Path, cache: Cache) -> None:

@@ -20,6 +20,7 @@ from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
+from nbstep.commands.helptext import MORE
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -32,7 +33,7 @@ from nbstep.commands.listing import (
     totals_text,
     usage_of,
 )  # fmt: skip
-from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
+from nbstep.commands.removal import NOTHING_TO_CLEAR, bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
@@ -106,9 +107,10 @@ def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
         return CommandOutcome("[]")
     if verb.name == "doctor":
         return CommandOutcome(diagnose_nothing())
-    return CommandOutcome(
-        f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
-    )
+    if verb.name == "clear":
+        return CommandOutcome(NOTHING_TO_CLEAR)
+    done = verb.name in {"ls", "panel", "verify", "gc"}
+    return CommandOutcome(f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", exit_code=int(not done))
 
 
 # The verbs
@@ -138,7 +140,7 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         return CommandOutcome(f"{NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
     if not found:
         return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
-    head = totals_text(await totals_of(cache, rows), len(found) if query else None)
+    head = totals_text(await totals_of(cache, found), len(rows) if query else None)
     return CommandOutcome(f"{head}\n\n{table_text(found, screen, now)}", exit_code)
 
 
@@ -156,7 +158,7 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         named = [row for row in rows if row.label == name]
         meta = await find_meta(cache, named[0].key) if named else None
         if meta is None:
-            return nothing_called(name, rows, screen)
+            return nothing_called([name], rows, screen)
     if arguments.as_name is not None:
         return await _bind(cache, meta, arguments.as_name, screen)
     detail = detail_of(meta, usage_of(cache).get(meta.key))
@@ -192,11 +194,18 @@ async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcom
 def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
     if arguments.words:
         verb = find_verb(arguments.words[0], VERBS, screen)
-        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}")
+        more = MORE.get(verb.name, "").format(nbstep=screen.command).rstrip()
+        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}" + (f"\n\n{more}" if more else ""))
     width = max(len(verb.usage) for verb in VERBS.values())
     lines = [f"  {verb.usage:<{width}}  {verb.help}" for verb in VERBS.values()]
-    queries = "A query: error:  error:TYPE  user:*  unused:30d  any text  (all words must hold)"
-    return CommandOutcome("\n".join([f"{screen.command} VERB, or with --cache FOLDER", "", *lines, "", queries]))
+    head = (
+        f"{screen.command} VERB … works on the project's cache; with --cache FOLDER, anywhere behind it, on another one"
+    )
+    tail = [
+        "A query: error:  error:TYPE  old:  user:*  unused:30d  any text  (all words must hold)",
+        f"More on a verb: {screen.command} help VERB",
+    ]
+    return CommandOutcome("\n".join([head, "", *lines, "", *tail]))
 
 
 VERBS: Final[Mapping[str, Verb]] = {
