@@ -16,7 +16,7 @@ from typing import Any
 from nbstep.cache import culprit
 from nbstep.cache.entries import Entries
 from nbstep.cache.records import Miss, Unreadable
-from nbstep.project import place_text
+from nbstep.project import file_in_the_way, place_text
 from nbstep.stores import files
 from nbstep.words import plural
 
@@ -130,8 +130,8 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        in_the_way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
-        why = error.strerror if in_the_way is None else f"{place_text(in_the_way)} is a file"
+        file = file_in_the_way(folder)
+        why = error.strerror if file is None else f"{place_text(file)} is a file"
         raise type(error)(f"the folder {place_text(folder)} cannot be made: {why}") from None
 
 

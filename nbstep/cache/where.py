@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,8 @@ def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = N
         home = Path.home()
     except RuntimeError:
         home = None
-    return find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+    place = find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+    return replace(place, directory=cache_folder(place.directory)) if place.explicit else place
 
 
 def cache_folder(path: Path) -> Path:
@@ -99,6 +101,11 @@ def _references(store: MappingStore) -> int:
 
 
 _ALONE: Final = _references(MappingStore({}))
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether something was kept in a folder, or a step made a cache of it; a look at it then writes nothing."""
+    return (folder / "v1").is_dir() or (folder / "CACHEDIR.TAG").is_file()
 
 
 def _open_url(where: str, scheme: str) -> Store:

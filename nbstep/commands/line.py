@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.where import cache_folder
+from nbstep.cache.where import cache_folder, is_cache
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.words import shown
@@ -118,7 +118,7 @@ def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], scree
 def _is_cache(word: str) -> bool:
     """Whether a word is the folder of a cache, or of a project that has one."""
     try:
-        return (cache_folder(Path(word).expanduser()) / "v1").is_dir()
+        return is_cache(cache_folder(Path(word).expanduser()))
     except (OSError, ValueError, RuntimeError):
         return False
 

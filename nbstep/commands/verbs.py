@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
-from nbstep.cache.where import cache_folder, project_place
+from nbstep.cache.where import cache_folder, is_cache, project_place
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
@@ -38,8 +38,8 @@ from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
-from nbstep.errors import NbstepError
-from nbstep.project import place_text
+from nbstep.errors import CacheDirectoryError, NbstepError
+from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
 from nbstep.words import plural, shown
@@ -91,14 +91,16 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
 def _named_cache(text: str) -> Path:
     """The cache in the folder that `--cache` names; only a step makes a new one."""
     folder = cache_folder(Path(text).expanduser())
-    if not folder.is_dir():
+    if not is_cache(folder):
         raise UsageError(f"--cache {shown(text)}: there is no cache in that folder.")
     return folder
 
 
 def _project_has_cache() -> bool:
     place = project_place()
-    return place.directory.is_dir() or (not place.explicit and place.fallback.is_dir())
+    if place.explicit and (file := file_in_the_way(place.directory)):
+        raise CacheDirectoryError(f"NBSTEP_DIR names {place_text(place.directory)}, but {place_text(file)} is a file")
+    return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
 
 
 def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
