@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 
+from nbstep import Cache
 from nbstep.options import CACHE_OPTIONS, STEP_OPTIONS, UNSET, WORKFLOW_OPTIONS, misplaced
 from nbstep.policy import POLICY_OPTIONS
 
@@ -26,6 +27,18 @@ def test_w2_a_step_option_at_a_workflow_names_step(option: str) -> None:
 @pytest.mark.parametrize("where", ["step", "create_workflow"])
 def test_w2_a_cache_option_elsewhere_names_cache(option: str, where: str) -> None:
     assert str(misplaced(option, where)) == f"{where} takes no {option}=; it belongs to Cache(…, {option}=…)"
+
+
+@pytest.mark.parametrize("option", sorted({*WORKFLOW_OPTIONS, *STEP_OPTIONS}))
+def test_w2_an_option_of_steps_or_workflows_at_a_cache_names_the_right_place(option: str) -> None:
+    with pytest.raises(TypeError, match=f"^Cache takes no {option}=; it belongs to ") as caught:
+        Cache("memory:", **{option: 60})
+    assert str(caught.value) == str(misplaced(option, "Cache"))
+
+
+def test_w2_an_unknown_option_of_a_cache_gets_the_nearest_known() -> None:
+    with pytest.raises(TypeError, match=r"^Cache has no option maxbytes=; did you mean max_bytes=\?$"):
+        Cache("memory:", maxbytes=1)
 
 
 @pytest.mark.parametrize("option", POLICY_OPTIONS)

@@ -17,6 +17,7 @@ from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
+from nbstep.options import misplaced as misplaced_option
 from nbstep.project import place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
@@ -37,9 +38,10 @@ class Cache(Upkeep):
         previews: Whether the beginning of each value is kept as text, for the panel.
         redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
             built-in rules miss.
+        **misplaced: Nothing; named in the message.
 
     Raises:
-        TypeError: `where` is nothing that can be a store, or lacks a method.
+        TypeError: `where` is nothing that can be a store, or lacks a method; an option is unknown, or belongs elsewhere.
         ValueError: A URL of an unknown scheme.
         CacheDirectoryError: The folder cannot be created or written.
 
@@ -57,7 +59,10 @@ class Cache(Upkeep):
         durability: Durability = "auto",
         previews: bool = True,
         redact: Callable[[str], str] | None = None,
+        **misplaced: Any,
     ) -> None:
+        for option in misplaced:
+            raise misplaced_option(option, "Cache")
         if durability not in ("auto", "always", "never"):
             raise ValueError(f'durability={durability!r}: use "auto", "always" or "never"')
         if redact is not None and not callable(redact):
