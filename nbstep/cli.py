@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode still shows every row
     try:
-        if words == ["--version"]:
+        if words in (["--version"], ["-V"]):
             print(f"nbstep {nbstep.__version__}")
             return 0
         outcome = run_command(words, screen=_screen())

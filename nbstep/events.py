@@ -135,7 +135,8 @@ class StepStarted:
 class StepFinished:
     """The thunk ended after `took_s` seconds; the last event of its step.
 
-    `size_bytes` is what was kept, None where nothing was; `error` is "Type: message".
+    `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
+    the user stopped the step, or its task was cancelled.
     """
 
     run: str
@@ -146,6 +147,7 @@ class StepFinished:
     took_s: float
     size_bytes: int | None = None
     error: str | None = None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

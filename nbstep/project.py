@@ -78,6 +78,12 @@ def place_text(path: Path, home: Path | None = None) -> str:
     return str(path)
 
 
+def file_in_the_way(folder: Path) -> Path | None:
+    """The file that stands where `folder`, or a folder above it, would have to be."""
+    nearest = next((path for path in (folder, *folder.parents) if os.path.exists(path)), None)
+    return None if nearest is None or os.path.isdir(nearest) else nearest
+
+
 def _upwards(cwd: Path, home: Path | None) -> Iterator[Path]:
     """`cwd`, then its parents as far as they may belong to the same project."""
     try:

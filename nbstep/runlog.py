@@ -37,7 +37,10 @@ _OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 @dataclass(frozen=True, slots=True)
 class LoggedStep:
-    """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch."""
+    """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
+
+    `drift` is what had changed since the value was kept that a hit used.
+    """
 
     key: str
     got: str
@@ -46,6 +49,7 @@ class LoggedStep:
     took_s: float
     saved_s: float
     reason: str | None = None
+    drift: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,17 @@ class LoggedRun:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the logged runs say of one key: `last_used` is seconds since the epoch, `last_reason` why it last missed."""
+    """What the logged runs say of one key: `last_used` is seconds since the epoch, `last_reason` why it last missed.
+
+    `drift` is what had changed when it was last used, at `drift_at`: it says nothing of an entry kept later.
+    """
 
     hits: int = 0
     saved_s: float = 0.0
     last_used: float = 0.0
     last_reason: str | None = None
+    drift: str | None = None
+    drift_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -88,6 +97,7 @@ class _Row:
     took_s: float = 0.0
     saved_s: float = 0.0
     reason: str | None = None
+    drift: str | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +106,7 @@ class Recorder:
 
     Attributes:
         directory: Of the run log.
-        redact: Takes the text of every finding before it is written.
+        redact: Takes the text of every finding, and of what changed, before it is written.
     """
 
     directory: Path
@@ -122,13 +132,14 @@ class Recorder:
                 case StepHit():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.saved_s, row.at = "hit", event.outcome, event.saved_s, event.at
+                        row.drift = None if event.drift is None else self._written(event.drift)
                 case StepFinished():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
                 case RunFinished():
                     self._finished = True
                 case Finding() if len(self._findings) < _MAX_FINDINGS:
-                    self._findings.append((event.kind, self.redact(event.text)[:_FINDING_CHARS]))
+                    self._findings.append((event.kind, self._written(event.text)))
                 case _:
                     pass
             due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
@@ -137,6 +148,9 @@ class Recorder:
             if self._rows and (due or late):
                 self._flushed = time.monotonic()
                 self._write()
+
+    def _written(self, text: str) -> str:
+        return self.redact(text)[:_FINDING_CHARS]
 
     def _write(self) -> None:
         started = self._started
@@ -148,7 +162,9 @@ class Recorder:
             "at": started.at,
             "name": started.name,
             "notebook": started.place.notebook,
-            "steps": [[r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason] for r in self._rows.values()],
+            "steps": [
+                [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift] for r in self._rows.values()
+            ],
             "findings": self._findings,
         }
         try:
@@ -256,6 +272,8 @@ def usage(cache_directory: Path) -> dict[str, Usage]:
                 saved_s=before.saved_s + (step.saved_s if hit else 0.0),
                 last_used=max(before.last_used, step.at),
                 last_reason=before.last_reason if hit else step.reason,
+                drift=step.drift if step.got != "asked" else before.drift,
+                drift_at=step.at if step.drift else before.drift_at,
             )
     return found
 
@@ -281,8 +299,17 @@ def _parsed(record: Mapping[str, Any]) -> LoggedRun:
         name=_text(record.get("name")),
         notebook=_text(record.get("notebook")),
         steps=tuple(
-            LoggedStep(str(key), str(got), str(outcome), _number(at), _number(took_s), _number(saved_s), _text(reason))
-            for key, got, outcome, at, took_s, saved_s, reason in cast("list[list[Any]]", record["steps"])
+            LoggedStep(
+                str(key),
+                str(got),
+                str(outcome),
+                _number(at),
+                _number(took_s),
+                _number(saved_s),
+                _text(reason),
+                (_text(drift[0]) or "")[:_FINDING_CHARS] or None if drift else None,
+            )
+            for key, got, outcome, at, took_s, saved_s, reason, *drift in cast("list[list[Any]]", record["steps"])
         ),
         findings=tuple(
             LoggedFinding(str(kind), str(text)[:_FINDING_CHARS])

@@ -50,9 +50,12 @@ def main() -> int:
     from timings import past_runs
 
     cold, warm = (sum(seconds.values()) for seconds in past_runs("flights")[-2:])
-    print(f"\nFirst run   {cold:6.1f} s in steps, {cold_s:.0f} s in all")
-    print(f"Second run  {warm:6.1f} s in steps, {warm_s:.0f} s in all")
-    print(f"Saved       {cold - warm:6.1f} s: the steps took {cold / warm:.0f} times less")
+    print(f"\nFirst run   {cold:6.1f} s of waiting for steps, {cold_s:.0f} s in all")
+    print(f"Second run  {warm:6.1f} s of waiting for steps, {warm_s:.0f} s in all")
+    print(f"Saved       {cold - warm:6.1f} s of waiting: {cold / warm:.0f} times less")
+    print("""
+These are seconds by the clock. The step lists say more ("saved 1 m 4 s"): they add up what each step took by itself,
+and step.map runs several steps at the same time.""")
     lab = os.path.relpath(environment.BIN / "jupyter", environment.ROOT)
     print(f"\nNext, the same notebook in JupyterLab, from the cache:\n  {lab} lab notebooks/flights.ipynb")
     return 0

@@ -1,15 +1,13 @@
-"""The cache as steps and people use it: look up, keep, delete, undo, export (C1, C2, C3, K9, E6)."""
+"""The cache as steps and people use it: look up, keep, delete, undo (C1, C2, C3, K9, E6)."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -154,20 +152,6 @@ def test_c2_undo_of_a_key_swaps_and_loses_neither(cache: Cache) -> None:
     assert (cache.undo("k"), cache.get("k")) == (["k"], 2)
     assert cache.undo("nothing") == []
     assert cache.trash().entries == 1
-
-
-def test_c2_export_writes_plain_joblib_files(cache: Cache, tmp_path: Path) -> None:
-    cache.set("table:1", {"a": np.arange(3)})
-    cache.set("table:/../x", 2)
-    cache.set("plain", 3)
-    keep(cache, "table:error", Err(ValueError("x")))
-    paths = cache.export("table:*", tmp_path / "out" / "deeper")
-    assert {path.parent for path in paths} == {tmp_path / "out" / "deeper"}
-    code = "import sys, joblib; print([joblib.load(p) for p in sys.argv[1:]])"
-    shown = subprocess.check_output([sys.executable, "-c", code, *map(str, paths)], text=True)
-    assert shown.strip() == "[{'a': array([0, 1, 2])}, 2]"
-    assert joblib.load(cache.export("plain", tmp_path)[0]) == 3
-    assert (tmp_path / "plain.joblib").exists()
 
 
 def test_c2_listing_loads_nothing(cache: Cache) -> None:

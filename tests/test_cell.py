@@ -36,6 +36,13 @@ def runs(events: list[Event]) -> list[tuple[str | None, str]]:
     return [(names[e.run], e.outcome) for e in events if isinstance(e, RunFinished)]
 
 
+def test_n3_an_interrupted_step_is_listed_as_such(shell: Shell) -> None:
+    ran = shell.run("%%workflow\ndef stop():\n    raise KeyboardInterrupt\nstep(stop, key='k')")
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "■ k  interrupted" in ran.text
+    assert "✕" not in ran.text
+
+
 # N1: the body is an ordinary cell
 
 

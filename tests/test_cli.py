@@ -58,7 +58,32 @@ def test_looking_at_a_project_without_a_cache_makes_none(project: Path) -> None:
     assert nbstep("ls", cwd=project).stdout.startswith("Nothing kept yet.")
     assert nbstep("rm", "a", cwd=project).returncode == 1
     assert nbstep("ls", "--json", cwd=project).stdout == "[]\n"
+    assert [nbstep(verb, cwd=project).returncode for verb in ("gc", "verify", "panel")] == [0, 0, 0]
+    cleared = nbstep("clear", cwd=project)
+    assert (cleared.stdout, cleared.returncode) == ("Nothing to clear.\n", 0)
     assert not (project / ".nbstep").exists()
+
+
+def test_c0_looking_at_a_folder_that_nbstep_dir_names_writes_nothing(project: Path) -> None:
+    (project / "empty").mkdir()
+    (project / "full").mkdir()
+    (project / "full" / "notes.txt").touch()
+    before = sorted(project.rglob("*"))
+    for named in ("empty", "full", "not there"):
+        for words in (("ls",), ("doctor",), ("gc",)):
+            assert nbstep(*words, cwd=project, NBSTEP_DIR=named).returncode == 0
+        assert nbstep("ls", "--cache", named, cwd=project).stderr == (
+            f"--cache {named}: there is no cache in that folder.\n"
+        )
+    assert sorted(project.rglob("*")) == before
+    assert "full/.nbstep" in nbstep("ls", cwd=project, NBSTEP_DIR="full").stdout
+
+
+@pytest.mark.parametrize("named", ["afile", "afile/deeper"])
+def test_c0_nbstep_dir_that_is_a_file_is_called_one(project: Path, named: str) -> None:
+    (project / "afile").touch()
+    done = nbstep("ls", cwd=project, NBSTEP_DIR=named)
+    assert (done.returncode, done.stdout) == (1, f"NBSTEP_DIR names {project}/{named}, but {project}/afile is a file\n")
 
 
 def test_what_the_shell_deletes_is_gone_for_the_kernel_and_comes_back(project: Path, cache: Cache) -> None:
@@ -160,7 +185,8 @@ def test_python_m_nbstep_is_the_command(project: Path) -> None:
 
 
 def test_version(project: Path) -> None:
-    assert nbstep("--version", cwd=project).stdout == f"nbstep {__version__}\n"
+    for option in ("--version", "-V"):
+        assert nbstep(option, cwd=project).stdout == f"nbstep {__version__}\n"
 
 
 def test_the_command_does_without_ipython_and_widgets(project: Path, cache: Cache) -> None:

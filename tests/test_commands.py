@@ -9,8 +9,9 @@ from pathlib import Path
 import joblib
 import pytest
 
-from nbstep import Cache, Err
+from nbstep import Cache, Err, create_workflow
 from nbstep.cache.records import Facts
+from nbstep.commands.line import Verb
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import VERBS, CommandOutcome, run_command
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
@@ -82,8 +83,26 @@ def test_rm_of_an_unknown_key_deletes_nothing_and_names_what_is_near(
 ) -> None:
     outcome = run("rm user:1 user:3")
     assert outcome.exit_code == 1
-    assert outcome.text.startswith("Nothing is kept under user:3. Near it: user:")
+    assert outcome.text.startswith("Nothing was deleted: nothing is kept under user:3. Near it: user:")
+    assert run("rm user:3").text.startswith("Nothing is kept under user:3. Near it: user:")
     assert len(cache) == 5
+
+
+def test_rm_names_every_unknown_key(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    text = run("rm user:1 zig zag z* user:2").text
+    assert text == "Nothing was deleted: nothing is kept under zig, zag, z*. See: %nbstep ls"
+    assert len(cache) == 5
+
+
+def test_a_key_with_spaces_that_was_not_quoted_is_recognised(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    cache.set("my key with spaces", 1)
+    outcome = run("rm my key with   spaces")
+    assert outcome.text == (
+        "Nothing was deleted: nothing is kept under my, key, with, spaces. "
+        "A key with spaces is quoted: %nbstep rm 'my key with spaces'"
+    )
+    assert run("show my key").text.endswith("A key with spaces is quoted: %nbstep show 'my key'")
+    assert run(["rm", "my key with spaces"]).exit_code == 0
 
 
 def test_rm_takes_a_key_as_it_is_shown(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
@@ -98,6 +117,39 @@ def test_n6_clear_does_not_ask_and_prints_the_undo(cache: Cache, run: Callable[.
     assert run("clear").text == "Nothing to clear."
     run("undo")
     assert len(cache) == 5
+
+
+def test_undo_names_keys_in_their_natural_order(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "pages")
+    for number in (10, 2, 1):
+        cache.set(f"page:{number}", number)
+    run_command("clear", cache=cache)
+    assert run_command("undo", cache=cache).text == "Restored 3 entries: page:1, page:2, page:10"
+
+
+def test_the_headline_of_a_query_counts_what_the_query_left(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    cache.set("big", b"x" * 500_000)
+    cache.set("small", 1)
+    keep_error(cache, "bad", ValueError("no"))
+    head = run_command("ls small", cache=cache).text.splitlines()[0]
+    assert head.startswith("1 of 3 entries · ")
+    assert ("failed" in head, "KB" in head) == (False, False)
+    assert "1 of 3 entries · 1 failed" in run_command("ls error:", cache=cache).text
+
+
+def test_d3_old_values_can_be_asked_for_until_they_are_replaced(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    workflow = create_workflow(cache=cache)
+    workflow(lambda step: step(lambda: 1, key="tidy"))
+    assert run_command("ls old:", cache=cache).exit_code == 1
+    workflow(lambda step: step(lambda: 2, key="tidy"))
+    listed = run_command("ls old:", cache=cache)
+    assert listed.text.startswith("1 of 1 entry · 1 old value")
+    assert "▲ old value  tidy" in listed.text
+    assert "since it was kept" in run_command("show tidy", cache=cache).text
+    workflow(lambda step: step(lambda: 2, key="tidy", refresh=True))
+    assert run_command("ls old:", cache=cache).exit_code == 1
 
 
 def test_c2_undo_of_a_key_brings_that_one_back(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
@@ -197,7 +249,17 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
         ("lss", "There is no verb 'lss'. Did you mean %nbstep ls?"),
         ("frobnicate", "There is no verb 'frobnicate'. See: %nbstep help"),
         ("rm", "Usage: %nbstep rm KEY|GLOB…"),
-        ("show a b", "Usage: %nbstep show KEY [--as NAME] [--json]"),
+        (
+            "show a b",
+            "Usage: %nbstep show KEY [--as NAME] [--json]. A key with spaces is quoted: %nbstep show 'a b'",
+        ),
+        ("show ''", "'' names nothing. Usage: %nbstep show KEY [--as NAME] [--json]"),
+        ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB…"),
+        ("delete a", "There is no verb 'delete'. Did you mean %nbstep rm?"),
+        ("remove a", "There is no verb 'remove'. Did you mean %nbstep rm?"),
+        ("get a", "There is no verb 'get'. Did you mean %nbstep show?"),
+        ("list", "There is no verb 'list'. Did you mean %nbstep ls?"),
+        ("ls unused:3", "unused:3 is no duration; write for example unused:30d"),
         ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--json]"),
         ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB…"),
         ("show 'user", "A quotation mark is missing its partner."),
@@ -226,6 +288,18 @@ def test_help_lists_every_verb_and_explains_one(run: Callable[..., CommandOutcom
     assert run("").text == run("help").text == run("--help").text
     assert run("help rm").text == run("rm --help").text
     assert run("help rm").text.startswith("%nbstep rm KEY|GLOB…\n")
+    assert "anywhere behind it" in run("help").text.splitlines()[0]
+    assert "--cache FOLDER" in run("help").text.splitlines()[0]
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS.values() if verb.name != "help"])
+def test_help_of_a_verb_says_more_than_its_line_and_explains_each_option(
+    run: Callable[..., CommandOutcome], verb: Verb
+) -> None:
+    _, _, *more = run(f"help {verb.name}").text.splitlines()
+    assert len(more) >= 2
+    assert [option for option in verb.options if not any(line.startswith(f"  {option} ") for line in more)] == []
+    assert "{" not in "".join(more)
 
 
 def test_panel_gives_a_notebook_the_cache_and_a_shell_the_table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -480,3 +481,27 @@ def test_threads_and_processes_that_write_delete_and_read_at_once_see_whole_entr
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(1, 9))) == ["done"] * 8
+
+
+@needs_posix
+@pytest.mark.parametrize("what", [".", "v1", "everything in it"])
+def test_c3_a_folder_that_was_removed_is_made_anew_by_the_next_entry(store: DiskStore, what: str) -> None:
+    put(store, "k", b"before")
+    for path in sorted(store.directory.iterdir()) if what == "everything in it" else [store.directory / what]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert (got(store, "k"), run_now(store.spots()), run_now(store.trash()).entries) == (None, [], 0)
+    assert run_now(store.restore(None, "b")) == []
+    put(store, "k", b"after", durable=True)
+    assert got(store, "k") == b"after"
+    assert (store.directory / ".gitignore").read_text() == "*\n"
+    assert (store.directory / "CACHEDIR.TAG").read_text().startswith("Signature: ")
+    assert [stat.S_IMODE(os.lstat(folder).st_mode) for folder in (store.directory, store.directory / "v1")] == [
+        0o700
+    ] * 2
+
+
+def test_c3_where_it_cannot_be_made_anew_the_reason_is_told(tmp_path: Path, store: DiskStore) -> None:
+    shutil.rmtree(store.directory)
+    store.directory.write_text("a file")
+    with pytest.raises(CacheDirectoryError, match="cannot be used: it is a file"):
+        put(store, "k", b"content")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from test_commands import AsyncStore, keep_error, log_run
 from nbstep import Cache, Ok, events
 from nbstep.cache.records import Facts
 from nbstep.commands.listing import entry_id
+from nbstep.commands.verbs import run_command
 from nbstep.events import RunFinished
 from nbstep.notebook import kernelside
 from nbstep.notebook.kernelside import KernelSide
@@ -236,6 +238,26 @@ class Broken(dict[str, bytes]):
 
     def pop(self, *args: Any) -> Any:
         raise OSError("the disk is on fire\x1b[31m")
+
+
+def test_c3_a_folder_removed_under_a_living_kernel_is_an_empty_panel_then_a_new_cache(page: Page, cache: Cache) -> None:
+    assert cache.directory is not None
+    side = KernelSide(cache, page.send, changes_every_s=0.01)
+    side.receive({"kind": "ready", "view": "v"})
+    page.take("rows")
+    shutil.rmtree(cache.directory)
+    side.receive({"kind": "refresh"})
+    page.take("note")
+    assert (page.labels, page.totals["entries"]) == (set(), 0)
+    for command in ("ls", "panel", "gc", "verify", "doctor"):
+        assert run_command(command, cache=cache).exit_code == 0
+    assert (
+        "the folder was removed; the next result that is kept makes it anew" in run_command("doctor", cache=cache).text
+    )
+    cache.set("new", 1)
+    page.take("change")
+    assert page.labels == {"new"}
+    side.close()
 
 
 def test_a_store_that_fails_is_a_line_in_the_panel(page: Page) -> None:

@@ -15,16 +15,18 @@ from nbstep.commands.listing import (
     row_of,
     rows_of,
     totals_text,
+    with_usage,
 )  # fmt: skip
 from nbstep.runlog import Usage
 
 ROWS = [a_row("user:1"), a_row("user:10", type="pandas.DataFrame"), a_failure(), a_row("page [x]", last_used=NOW)]
+ROWS.append(a_row("tidy", status="old value", message="tidy() was edited", last_used=NOW))
 
 
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("", ["user:1", "user:10", "user:999", "page [x]"]),
+        ("", ["user:1", "user:10", "user:999", "page [x]", "tidy"]),
         ("error:", ["user:999"]),
         ("error:HTTPStatus", ["user:999"]),
         ("error:ValueError", []),
@@ -38,6 +40,9 @@ ROWS = [a_row("user:1"), a_row("user:10", type="pandas.DataFrame"), a_failure(),
         ("user:* error:", ["user:999"]),
         ("unused:1h", ["user:1", "user:10", "user:999"]),
         ("unused:2d", []),
+        ("old:", ["tidy"]),
+        ("old:x", []),
+        ("edited", ["tidy"]),
         ('"page [x]"', ["page [x]"]),
         ('"error:"', []),
     ],
@@ -48,7 +53,7 @@ def test_n6_a_query_is_words_that_must_all_hold(query: str, expected: list[str])
 
 
 def test_n6_a_bad_duration_in_a_query_says_what_to_write() -> None:
-    with pytest.raises(ValueError, match='write for example "30s"'):
+    with pytest.raises(ValueError, match=r"^unused:soon is no duration; write for example unused:30d$"):
         parse_query("unused:soon")
 
 
@@ -93,6 +98,18 @@ def test_e3_an_error_type_is_named_with_or_without_its_module() -> None:
     assert [has_type(a_failure(), name) for name in names] == [True, True, False, False]
 
 
+def test_d3_an_entry_that_was_used_though_its_code_changed_is_an_old_value_until_it_is_replaced() -> None:
+    used = Usage(hits=1, last_used=NOW, drift="tidy() was\x1b edited", drift_at=NOW)
+    old = row_of(a_meta("a"), used)
+    assert (old.status, old.message) == ("old value", "tidy() was\\x1b edited")
+    assert row_of(a_meta("a", created=NOW + 1), used).status == "ok"
+    assert with_usage(old, Usage(hits=2, last_used=NOW)).status == "ok"
+    failure = ErrorText("ValueError", "no", "")
+    assert row_of(a_meta("a", outcome="error", error=failure), used).message == "no"
+    assert row_of(a_meta("a", trusted=False), used).status == "untrusted"
+
+
 def test_the_header_line_says_how_many_a_query_left() -> None:
-    totals = Totals("~/p/.nbstep", 12, 2, 1000, 3, 2_000_000, 0.0)
-    assert totals_text(totals, 2) == "2 of 12 entries · 2 failed · 1 KB · 2.0 MB in trash · ~/p/.nbstep"
+    totals = Totals("~/p/.nbstep", 2, 2, 1000, 3, 2_000_000, 0.0)
+    assert totals_text(Totals("x", 2, 0, 10, 0, 0, 0.0, old=2)) == "2 entries · 2 old values · 10 B · x"
+    assert totals_text(totals, of=12) == "2 of 12 entries · 2 failed · 1 KB · 2.0 MB in trash · ~/p/.nbstep"

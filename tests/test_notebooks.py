@@ -221,6 +221,7 @@ def test_the_main_job_shows_both_runs_and_the_next_command(tmp_path: Path):
     first, _, second = done.stdout.partition("again, in a new kernel")
     assert "192 steps: 192 ran" in first
     assert "192 steps: 192 cached" in second
+    assert "These are seconds by the clock. The step lists say more" in second
     assert "lab notebooks/flights.ipynb" in second
     assert bench.seconds()[0] > 10 * bench.seconds()[1]
 

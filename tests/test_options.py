@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
-from nbstep.options import CACHE_OPTIONS, STEP_OPTIONS, UNSET, WORKFLOW_OPTIONS, misplaced
+from nbstep import Cache
+from nbstep.notebook.flags import _FLAGS
+from nbstep.options import CACHE_OPTIONS, MAP_OPTIONS, STEP_OPTIONS, UNSET, WORKFLOW_OPTIONS, misplaced
 from nbstep.policy import POLICY_OPTIONS
 
 
@@ -26,6 +29,18 @@ def test_w2_a_step_option_at_a_workflow_names_step(option: str) -> None:
 @pytest.mark.parametrize("where", ["step", "create_workflow"])
 def test_w2_a_cache_option_elsewhere_names_cache(option: str, where: str) -> None:
     assert str(misplaced(option, where)) == f"{where} takes no {option}=; it belongs to Cache(…, {option}=…)"
+
+
+@pytest.mark.parametrize("option", sorted({*WORKFLOW_OPTIONS, *STEP_OPTIONS}))
+def test_w2_an_option_of_steps_or_workflows_at_a_cache_names_the_right_place(option: str) -> None:
+    with pytest.raises(TypeError, match=f"^Cache takes no {option}=; it belongs to ") as caught:
+        Cache("memory:", **{option: 60})
+    assert str(caught.value) == str(misplaced(option, "Cache"))
+
+
+def test_w2_an_unknown_option_of_a_cache_gets_the_nearest_known() -> None:
+    with pytest.raises(TypeError, match=r"^Cache has no option maxbytes=; did you mean max_bytes=\?$"):
+        Cache("memory:", maxbytes=1)
 
 
 @pytest.mark.parametrize("option", POLICY_OPTIONS)
@@ -63,6 +78,14 @@ def test_w2_the_table_is_what_the_callables_take() -> None:
     assert taken[create_workflow] == set(WORKFLOW_OPTIONS)
     assert taken[Cache] == set(CACHE_OPTIONS)
     assert taken[type(step).__call__] == set(STEP_OPTIONS) - set(POLICY_OPTIONS)
+
+
+def test_the_readme_names_every_option_flag_and_variable() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    options = [f"`{option}=" for option in MAP_OPTIONS if option != "key"]
+    variables = ["NBSTEP_DIR", "NBSTEP_MODE", "NBSTEP_RETRY_ERRORS", "NBSTEP_SIGNING_KEY_FILE"]
+    assert [text for text in (*options, *(f"`{flag}" for flag in _FLAGS), *variables) if text not in readme] == []
+    assert 80 <= len(readme.splitlines()) <= 150
 
 
 def test_an_option_that_is_left_out_shows_as_such() -> None:

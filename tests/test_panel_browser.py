@@ -280,6 +280,7 @@ def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
     rows = [
         make(
             label,
+            status="old value" if label == "a b" else "failed" if n % 2 else "ok",
             created=1000.0 * n,
             last_used=5000.0 if n % 3 else None,
             type=["builtins.dict", "httpx.HTTPError"][n % 2],
@@ -290,6 +291,7 @@ def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
         "", "error:", "error:http", "error:*Error", "error:value", "user:*", "USER:*", "user:?", "page[1]", "page[[]1]*",
         "*[1]*", "*[!1]*", "[x]*", "x]*", "x[]]y*", "x[-]y*", "*[z-a]*", "*[", "?[x", '"a b"', '"a b', '""', "a b",
         "unused:1h", "unused:30d", "unused:1h30m 1", "404", "日本:*", "<img *>", "!*", "*.*", "[!]]*", "[^x]*", "*[a^]*",
+        "old:", "old:x",
     ]  # fmt: skip
     expected = [[row.label for row in rows if matches(parse_query(query), row, now)] for query in queries]
     found = script.evaluate(
@@ -301,7 +303,7 @@ def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
     )
     assert dict(zip(queries, expected, strict=True)) == dict(zip(queries, found, strict=True))
     problem = script.evaluate("() => window.panel.parseQuery('unused:soon').problem")
-    assert problem == "unused: takes a duration, as in unused:30d"
+    assert problem == "unused:soon is no duration; write for example unused:30d"
 
 
 def as_page_row(values: list[Any]) -> dict[str, Any]:

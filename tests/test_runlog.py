@@ -114,6 +114,29 @@ def test_the_newest_run_comes_first(cache: Path) -> None:
     assert [run.run for run in read_runs(cache)] == ["r3", "r2", "r1"]
 
 
+def test_d3_what_a_hit_found_changed_is_logged_without_secrets_and_stands_until_the_next_use(cache: Path) -> None:
+    recorder = Recorder(runs_directory(cache), lambda text: text.replace("hunter2", "…"))
+    recorder(RunStarted("r1", 500.0, None, HERE, "normal", "cache"))
+    recorder(StepAsked("r1", 0, "a", HERE, 500.0))
+    recorder(StepHit("r1", 0, "a", "ok", 501.0, 100.0, 0.5, 10, drift="refetch failed: hunter2" + "x" * 5000))
+    recorder(RunFinished("r1", 509.0, "ok", 9.0))
+    [path] = runs_directory(cache).iterdir()
+    assert "hunter2" not in path.read_text()
+    drift = usage(cache)["a"].drift
+    assert drift is not None
+    assert (drift[:18], len(drift), usage(cache)["a"].drift_at) == ("refetch failed: …x", 1000, 501.0)
+    _log(cache, "r2", 600.0)
+    assert usage(cache)["a"].drift is None
+
+
+@pytest.mark.parametrize("drift", [[], [None], [""], [7], [["x"]], ["edited", "more"]])
+def test_a_step_of_another_version_or_hand_is_read_as_far_as_it_goes(cache: Path, drift: list[Any]) -> None:
+    _write(cache, "a.json", _record(steps=[["a", "hit", "ok", 1, 2, 3, None, *drift]]))
+    logged = last_run(cache)
+    assert logged is not None
+    assert logged.steps[0].drift == ("edited" if "edited" in drift else None)
+
+
 def test_usage_sums_up_by_key(cache: Path) -> None:
     _log(cache, keys=("a", "b"))
     recorder = Recorder(runs_directory(cache))

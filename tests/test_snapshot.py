@@ -51,7 +51,10 @@ def test_it_is_capped_and_says_how_many_more() -> None:
 
 def test_n3_the_plain_text_is_the_same_whatever_times_and_hits_are() -> None:
     before = [a_row("user:1"), a_failure("user:999")]
-    after = [a_row("user:1", created=5.0, hits=7, size_bytes=9), a_failure("user:999", took_s=9.0)]
+    after = [
+        a_row("user:1", status="old value", message="f() was edited", created=5.0, hits=7, size_bytes=9),
+        a_failure("user:999", took_s=9.0),
+    ]
     assert snapshot_plain(before) == snapshot_plain(after) == "ok      user:1\nfailed  user:999"
 
 

@@ -24,9 +24,10 @@ from nbstep.events import (
     StepStarted,
     StepWaiting,
 )
+from nbstep.notebook.folding import fold, prefix_of
 from nbstep.notebook.steplist import StepList, reduce, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
-from nbstep.notebook.steprows import fold, prefix_of, rows_of, summary_of, words_of
+from nbstep.notebook.steprows import rows_of, summary_of, words_of
 from nbstep.words import text_width
 
 NBVAL_SANITIZE = (resources.files("nbstep") / "nbval_sanitize.cfg").read_text(encoding="utf-8")
@@ -62,12 +63,14 @@ class Story:
     def finished(self, step: int, key: str | None, took_s: float = 2.0, error: str | None = None, **facts: Any) -> None:
         size = facts.get("size", 500 if key else None)
         outcome = "error" if error else "ok"
-        self.events.append(StepFinished("r", step, key, outcome, NOW, took_s, size, error))
+        interrupted = facts.get("interrupted", False)
+        self.events.append(StepFinished("r", step, key, outcome, NOW, took_s, size, error, interrupted))
 
     def ran(
         self, key: str | None, took_s: float = 2.0, *, line: int = 1, parent: int | None = None, **facts: Any
     ) -> int:
         step = self.started(key, line, parent, facts.pop("reason", "new"))
+        facts.setdefault("size", 500 if key and not facts.get("interrupted") else None)
         self.finished(step, key, took_s, **facts)
         return step
 
@@ -152,6 +155,22 @@ def test_every_word_of_a_row() -> None:
     assert rows["busy"].time == "20 s"
     assert rows["blocked"].detail == "b.ipynb (pid 812) computes it for 2 m 10 s; an interrupt ends the wait"
     assert rows["fresh"].hint == "ran: first time under this key · line 1"
+
+
+def test_an_interrupted_step_is_no_failure() -> None:
+    """It has a word and a mark of its own, is not red, and is not saved as `ok`."""
+    story = Story()
+    story.ran("stopped", 20, error="KeyboardInterrupt", interrupted=True)
+    story.ran(None, 3, line=7, error="CancelledError", interrupted=True)
+    state = story.ended().state()
+    assert states(story) == {"stopped": "interrupted", "line 7": "interrupted"}
+    words = words_of(rows_of(state, NOW)[0], NOW)
+    assert (words.mark, words.tone, words.time, words.age) == ("■", "plain", "20 s", "")
+    assert words.detail == "not kept: it runs again when it is next asked"
+    assert summary(story) == "2 steps: 2 interrupted"
+    assert "Interrupt" not in plain_of(state, NOW)
+    assert 'class="failed"' not in html_of(state, NOW)
+    assert saved_of(state, NOW) == "2 steps\n  open    line 7\n  open    stopped"
 
 
 def test_colour_is_never_alone() -> None:

@@ -35,6 +35,14 @@ def test_a_narrow_screen_keeps_status_and_key_and_both_ends_of_long_keys() -> No
     assert ":end" in lines[3]
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_one_very_long_key_leaves_the_other_columns_readable(width: int) -> None:
+    rows = [a_row("k" * 400), a_failure("user:999")]
+    line = table_text(rows, Screen(width), NOW).splitlines()[2]
+    assert "HTTPStatusError: 40" in line
+    assert "1 d ago" in line
+
+
 def test_columns_without_a_value_are_left_out() -> None:
     head = table_text(ROWS[:1], Screen(200), NOW).splitlines()[0]
     assert head.split() == ["key", "type", "and", "shape", "size", "took", "age"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -46,6 +47,20 @@ def _nested_wait(seconds: float) -> Generator[None]:
 
 
 # Events
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError(), ValueError("no"), SystemExit(1)])
+def test_a_step_that_was_stopped_is_told_from_one_that_failed(error: BaseException) -> None:
+    told = RecordingListener()
+
+    def thunk() -> None:
+        raise error
+
+    workflow = create_workflow(cache={}, on_event=told)
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError, SystemExit):
+        workflow(lambda step: step(thunk, key="k"))
+    (finished,) = told.of(StepFinished)
+    assert finished.interrupted is isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
 
 
 def test_the_events_of_a_miss_and_of_a_hit() -> None:

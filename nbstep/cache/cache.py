@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nbstep.cache.entries import Durability, Entries, checked_key
+from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
 from nbstep.cache.records import Facts, Kept, LookUp, NotKept
 from nbstep.cache.upkeep import Upkeep
@@ -16,6 +17,7 @@ from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
+from nbstep.options import misplaced as misplaced_option
 from nbstep.project import place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
@@ -37,9 +39,10 @@ class Cache(Upkeep):
         previews: Whether the beginning of each value is kept as text, for the panel.
         redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
             built-in rules miss.
+        **misplaced: Nothing; named in the message.
 
     Raises:
-        TypeError: `where` is nothing that can be a store, or lacks a method.
+        TypeError: `where` is nothing that can be a store, or lacks a method; an option is unknown, or belongs elsewhere.
         ValueError: A URL of an unknown scheme.
         CacheDirectoryError: The folder cannot be created or written.
 
@@ -57,7 +60,10 @@ class Cache(Upkeep):
         durability: Durability = "auto",
         previews: bool = True,
         redact: Callable[[str], str] | None = None,
+        **misplaced: Any,
     ) -> None:
+        for option in misplaced:
+            raise misplaced_option(option, "Cache")
         if durability not in ("auto", "always", "never"):
             raise ValueError(f'durability={durability!r}: use "auto", "always" or "never"')
         if redact is not None and not callable(redact):
@@ -99,6 +105,11 @@ class Cache(Upkeep):
     def is_async(self) -> bool:
         """Whether its methods give awaitables."""
         return self._entries.store.is_async
+
+    @property
+    def scope(self) -> Hashable:
+        """What two caches share that keep in one place: a folder, or an object of the user's."""
+        return self.directory or self._entries.store
 
     def __repr__(self) -> str:
         return f"Cache({self.place!r})"
@@ -183,8 +194,18 @@ class Cache(Upkeep):
         return self._run(self._entries.undo(key))
 
     def export(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
-        """Writes the values whose keys match a glob as plain `joblib.dump` files; returns their paths."""
-        return self._run(self._entries.export(pattern, Path(folder)))
+        """Writes the values whose keys match a glob as plain `joblib.dump` files; returns their paths.
+
+        What cannot be written is left out and told by a finding each, as is a file that needs a class of the notebook.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        return self._run(self._export(pattern, Path(folder)))
+
+    def write_values(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
+        """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
+        return self._run(export_values(self._entries, pattern, Path(folder)))
 
     def trash(self) -> Any:
         """How many entries wait in the trash, and their size."""
@@ -193,6 +214,12 @@ class Cache(Upkeep):
     def empty_trash(self) -> Any:
         """Removes what waits in the trash for good; returns how many entries."""
         return self._run(self._entries.empty_trash())
+
+    async def _export(self, pattern: str, folder: Path) -> list[Path]:
+        exported = await export_values(self._entries, pattern, folder)
+        for line in (*exported.skipped, *exported.needs):
+            emit(Finding(None, None, "export", f"export to {place_text(folder)}: {line}"))
+        return list(exported.paths)
 
     def __contains__(self, key: object) -> bool:
         self._only_sync("in")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import importlib
 import os
 import re
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
@@ -187,26 +184,6 @@ class Entries:
             emit(CacheChanged(self.store.place, "restored", tuple(keys)))
         return keys
 
-    async def export(self, pattern: str, folder: Path) -> list[Path]:
-        """Writes values as plain `joblib.dump` files."""
-        joblib = importlib.import_module("joblib")  # 144 ms
-        folder.mkdir(parents=True, exist_ok=True)
-        paths: list[Path] = []
-        for key in await self.keys():
-            if not fnmatch.fnmatchcase(key, pattern):
-                continue
-            found = await self.look_up(key)
-            if isinstance(found, Miss) or found.meta.outcome != "ok":
-                continue
-            try:
-                value = found.load()
-            except Unreadable:
-                continue
-            path = folder / _file_name(key)
-            joblib.dump(value, path)
-            paths.append(path)
-        return paths
-
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""
         return await self.store.trash()
@@ -319,9 +296,3 @@ def checked_key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key is a str, got {key!r:.80}")
     return key
-
-
-def _file_name(key: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", key).strip("._")[:80]
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{slug}.joblib" if slug == key else f"{slug or 'key'}-{digest}.joblib"

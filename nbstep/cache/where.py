@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import threading
+import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +26,13 @@ _TO_COME: Final = {
     "gs": "a Google Cloud Storage client",
     "abfs": "an Azure Blob client",
 }
+
+_RECENT_AT_MOST: Final = 8
+
+# The store around each object of the user's own, by the object's id: the store holds it, so that no other can have that id.
+_stores: Final[weakref.WeakValueDictionary[int, MappingStore]] = weakref.WeakValueDictionary()
+_recent: Final[list[MappingStore]] = []  # a `Cache(st)` of one cell is gone in the next; its trash must not be
+_stores_lock: Final = threading.Lock()
 
 
 def open_store(where: Any) -> Store:
@@ -48,7 +59,7 @@ def open_store(where: Any) -> Store:
             f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, '
             "or an object with get, set, has and delete"
         )
-    return MappingStore(where)
+    return _same_store(where)
 
 
 def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> CachePlace:
@@ -57,7 +68,8 @@ def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = N
         home = Path.home()
     except RuntimeError:
         home = None
-    return find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+    place = find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+    return replace(place, directory=cache_folder(place.directory)) if place.explicit else place
 
 
 def cache_folder(path: Path) -> Path:
@@ -66,6 +78,34 @@ def cache_folder(path: Path) -> Path:
     So `Cache(".")` is the cache of the folder one works in, and no folder of the user's own is marked as a cache.
     """
     return path if may_be_cache(path) else path / FOLDER
+
+
+def _same_store(target: Any) -> MappingStore:
+    """The store around an object: one, however many caches are made over it, with one trash and one single flight."""
+    with _stores_lock:
+        store = _stores.get(id(target))
+        if store is None:
+            store = _stores[id(target)] = MappingStore(target)
+        _recent[:] = [other for other in _recent if other is not store and _is_held(other)][-(_RECENT_AT_MOST - 1) :]
+        _recent.append(store)
+        return store
+
+
+def _is_held(store: MappingStore) -> bool:
+    """Whether anybody but its store still has an object: a dict full of results that was thrown away is not kept for its trash."""
+    return _references(store) > _ALONE
+
+
+def _references(store: MappingStore) -> int:
+    return sys.getrefcount(store.given)
+
+
+_ALONE: Final = _references(MappingStore({}))
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether something was kept in a folder, or a step made a cache of it; a look at it then writes nothing."""
+    return (folder / "v1").is_dir() or (folder / "CACHEDIR.TAG").is_file()
 
 
 def _open_url(where: str, scheme: str) -> Store:

@@ -67,6 +67,7 @@ def _facts(meta: Meta, row: Row, now: float) -> list[tuple[str, str]]:
     versions = [f"{shown(name)} {shown(version)}" for name, version in sorted(meta.packages.items())]
     return [
         ("kept", ", ".join(filter(None, kept))),
+        ("old value", f"{row.message} since it was kept" if row.status == "old value" else ""),
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
         ("workflow", shown(facts.workflow or "")),

@@ -41,7 +41,7 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         _version(),
         ("cache", shown(cache.place)),
         ("", _why(cache)),
-        *([] if cache.directory is None else _disk_facts(examine(cache.directory))),
+        *([] if cache.directory is None else _folder_facts(cache.directory)),
         *_key_facts(),
         ("entries", _entries_text(counts, screen)),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
@@ -93,6 +93,12 @@ def _why(cache: Cache) -> str:
 
 def _same(one: Path, other: Path) -> bool:
     return one == other.resolve()
+
+
+def _folder_facts(folder: Path) -> list[Fact]:
+    if not folder.is_dir():
+        return [("disk", "the folder was removed; the next result that is kept makes it anew")]
+    return _disk_facts(examine(folder))
 
 
 def _disk_facts(health: DiskHealth) -> list[Fact]:

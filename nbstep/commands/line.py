@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.where import cache_folder
+from nbstep.cache.where import cache_folder, is_cache
 from nbstep.commands.tables import Screen
+from nbstep.notes import argument_text
 from nbstep.words import shown
 
 
@@ -59,6 +60,12 @@ class Arguments:
 
 
 _VALUED: Final = {"--cache": "a folder", "--as": "a name", "--key-file": "a file", "--unused": "a duration such as 30d"}
+
+# What other programs call our verbs.
+_MEANT: Final = {
+    "delete": "rm", "del": "rm", "remove": "rm", "unlink": "rm", "get": "show", "cat": "show", "info": "show",
+    "list": "ls", "keys": "ls", "dir": "ls", "restore": "undo", "status": "doctor", "check": "verify", "prune": "gc",
+}  # fmt: skip
 
 VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]
 
@@ -111,7 +118,7 @@ def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], scree
 def _is_cache(word: str) -> bool:
     """Whether a word is the folder of a cache, or of a project that has one."""
     try:
-        return (cache_folder(Path(word).expanduser()) / "v1").is_dir()
+        return is_cache(cache_folder(Path(word).expanduser()))
     except (OSError, ValueError, RuntimeError):
         return False
 
@@ -145,7 +152,7 @@ def find_verb(name: str, verbs: Mapping[str, Verb], screen: Screen) -> Verb:
     """
     if verb := verbs.get(name):
         return verb
-    close = difflib.get_close_matches(name, verbs, n=1, cutoff=0.5)
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.5)
     hint = f"Did you mean {screen.command} {close[0]}?" if close else f"See: {screen.command} help"
     raise UsageError(f"There is no verb {shown(name)!r}. {hint}")
 
@@ -156,7 +163,12 @@ def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen:
     for option in options:
         if option not in known:
             raise UsageError(f"{verb.name} has no option {shown(option)}. {usage}")
+    if "" in words and verb.name != "ls":
+        raise UsageError(f"'' names nothing. {usage}")
     if len(words) < verb.least or (verb.most is not None and len(words) > verb.most):
+        if verb.most == 1 and words:
+            quoted = argument_text(" ".join(words), in_notebook=screen.notebook)
+            usage += f". A key with spaces is quoted: {screen.command} {verb.name} {quoted}"
         raise UsageError(usage)
     name = options.get("--as")
     if name is not None and not screen.notebook:

@@ -5,6 +5,7 @@ A query is words, all of which must hold:
     error:            kept errors                 error:HTTPStatus   those of a type
     user:*            keys that match the glob    404                any text in key, type or message
     unused:30d        not used for 30 days        "two words"        that text, taken literally
+    old:              values whose step's code changed since, as the last run that used them found
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, cast
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
@@ -43,7 +44,7 @@ class Row:
         status: The word on screen.
         type: The value's type, or the error's.
         shape: "8,120 × 14", "3 items" or "".
-        message: Of a kept error its message, else "".
+        message: Of a kept error its message, of an old value what changed, else "".
         size_bytes: The whole entry.
         took_s: How long the thunk ran.
         created: Seconds since the epoch.
@@ -89,7 +90,7 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
     """The row of one entry."""
     ttl_s = meta.facts.ttl_s
     message = shown(meta.error.message[:_MESSAGE_CHARS]) if meta.error else ""
-    return Row(
+    row = Row(
         id=entry_id(meta.key),
         key=meta.key,
         label=shown(meta.key),
@@ -101,25 +102,18 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
         took_s=meta.facts.took_s,
         created=meta.created,
         expires_at=None if ttl_s is None else meta.created + ttl_s,
-        **_use(usage),
     )
-
-
-class _Use(TypedDict):
-    hits: int
-    last_used: float | None
-    saved_s: float
-
-
-def _use(usage: Usage | None) -> _Use:
-    if usage is None:
-        return {"hits": 0, "last_used": None, "saved_s": 0.0}
-    return {"hits": usage.hits, "last_used": usage.last_used or None, "saved_s": usage.saved_s}
+    return with_usage(row, usage)
 
 
 def with_usage(row: Row, usage: Usage | None) -> Row:
-    """The row with newer numbers of the run log."""
-    return replace(row, **_use(usage))
+    """The row with what the run log says now."""
+    usage = usage or Usage()
+    row = replace(row, hits=usage.hits, last_used=usage.last_used or None, saved_s=usage.saved_s)
+    if row.status not in ("ok", "old value"):
+        return row
+    drift = usage.drift if usage.drift_at >= row.created else None  # what was kept since is no old value
+    return replace(row, status=status_of("ok", drift), message=shown((drift or "")[:_MESSAGE_CHARS]))
 
 
 def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
@@ -136,7 +130,7 @@ def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
     )
 
 
-Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused"]
+Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused", "old"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +167,19 @@ def _parse_word(word: str) -> Word:
     if colon and name == "error":
         return Word("type", rest.lower()) if rest else Word("failed")
     if colon and name == "unused":
-        return Word("unused", seconds=to_seconds(rest, "unused") or 0.0)
+        return Word("unused", seconds=_seconds(word, rest))
+    if word == "old:":
+        return Word("old")
     if is_glob(word):
         return Word("glob", word)
     return Word("text", word.lower())
+
+
+def _seconds(word: str, duration: str) -> float:
+    try:
+        return to_seconds(duration, "unused") or 0.0
+    except ValueError:
+        raise ValueError(f"{shown(word)} is no duration; write for example unused:30d") from None
 
 
 def is_glob(text: str) -> bool:
@@ -193,6 +196,8 @@ def _holds(word: Word, row: Row, now: float) -> bool:
     match word.kind:
         case "failed":
             return row.status == "failed"
+        case "old":
+            return row.status == "old value"
         case "type":
             kind = row.type.lower()
             return row.status == "failed" and (
@@ -233,18 +238,21 @@ class Totals:
     trash_entries: int
     trash_bytes: int
     saved_s: float
+    old: int = 0
 
 
-def totals_text(totals: Totals, found: int | None = None) -> str:
-    """The header line; `found` is how many entries a query left.
+def totals_text(totals: Totals, of: int | None = None) -> str:
+    """The header line; `of` is how many entries there are, where the totals are of those that a query left.
 
     >>> totals_text(Totals("~/proj/.nbstep", 12, 1, 84_000_000, 0, 0, 250.0))
     '12 entries · 1 failed · 84 MB · saved 4 m 10 s · ~/proj/.nbstep'
     """
-    count = plural(totals.entries, "entry", "entries")
-    parts = [count if found is None else f"{found:,} of {count}"]
+    count = plural(totals.entries if of is None else of, "entry", "entries")
+    parts = [count if of is None else f"{totals.entries:,} of {count}"]
     if totals.failed:
         parts.append(f"{totals.failed:,} failed")
+    if totals.old:
+        parts.append(plural(totals.old, "old value"))
     parts.append(size_text(totals.size_bytes))
     if totals.trash_entries:
         parts.append(f"{size_text(totals.trash_bytes)} in trash")
@@ -279,6 +287,7 @@ async def totals_of(cache: Cache, rows: Sequence[Row]) -> Totals:
         trash_entries=trash.entries,
         trash_bytes=trash.size_bytes,
         saved_s=sum(row.saved_s for row in rows),
+        old=sum(row.status == "old value" for row in rows),
     )
 
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Final
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
-from nbstep.words import keys_text, plural, shown
+from nbstep.notes import argument_text
+from nbstep.words import keys_text, natural_order, plural, shown
+
+NOTHING_TO_CLEAR: Final = "Nothing to clear."
 
 
 async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes what its words name, as one batch."""
     rows = await list_rows(cache)
-    chosen: dict[str, Row] = {}
-    for name in arguments.words:
-        named = named_rows(rows, name)
-        if not named:
-            return nothing_called(name, rows, screen)
-        chosen.update((row.key, row) for row in named)
+    named = {name: named_rows(rows, name) for name in arguments.words}
+    unknown = [name for name, found in named.items() if not found]
+    if unknown:
+        return nothing_called(unknown, rows, screen, "rm" if len(arguments.words) > 1 else None)
+    chosen = {row.key: row for found in named.values() for row in found}
     return await _delete_rows(cache, list(chosen.values()), screen)
 
 
@@ -29,13 +32,13 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes everything."""
     count = await settled(cache.clear())
     if not count:
-        return CommandOutcome("Nothing to clear.")
+        return CommandOutcome(NOTHING_TO_CLEAR)
     return CommandOutcome(f"Deleted all {plural(count, 'entry', 'entries')}. {_undo(screen)}")
 
 
 async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
     """Undoes the last deletion, or the last one of a key."""
-    keys = await settled(cache.undo(arguments.words[0] if arguments.words else None))
+    keys = sorted(await settled(cache.undo(arguments.words[0] if arguments.words else None)), key=natural_order)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
         return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.", exit_code=1)
@@ -63,11 +66,32 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     return await _retry_rows(cache, chosen, screen)
 
 
-def nothing_called(name: str, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
-    """Says that no key is called so, and what is near."""
-    close = [] if is_glob(name) else difflib.get_close_matches(name, [row.label for row in rows], n=3)
-    hint = f"Near it: {', '.join(close)}" if close else f"See: {screen.command} ls"
-    return CommandOutcome(f"Nothing is kept under {shown(name)}. {hint}", exit_code=1)
+def nothing_called(
+    names: Sequence[str], rows: Sequence[Row], screen: Screen, deleting: str | None = None
+) -> CommandOutcome:
+    """Says that no key is called so, and what is near.
+
+    Args:
+        names: What no key is called.
+        rows: All there is.
+        screen: Where it is shown.
+        deleting: The verb that was given several words, and therefore did nothing.
+    """
+    labels = [row.label for row in rows]
+    said = " ".join(names)
+    spaced = next((label for label in labels if " " in label and " ".join(label.split()) in said), None)
+    close = dict.fromkeys(
+        near for name in names if not is_glob(name) for near in difflib.get_close_matches(name, labels, n=3)
+    )
+    if deleting and spaced:
+        quoted = argument_text(spaced, in_notebook=screen.notebook)
+        hint = f"A key with spaces is quoted: {screen.command} {deleting} {quoted}"
+    elif close:
+        hint = f"Near {'it' if len(names) == 1 else 'them'}: {', '.join(close)}"
+    else:
+        hint = f"See: {screen.command} ls"
+    head = "Nothing was deleted: nothing" if deleting else "Nothing"
+    return CommandOutcome(f"{head} is kept under {', '.join(map(shown, names))}. {hint}", exit_code=1)
 
 
 async def _delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:

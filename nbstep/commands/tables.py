@@ -123,9 +123,10 @@ def _settle_widths(cells: dict[str, list[str]], screen_width: int) -> dict[str, 
     for name in _LEAVE_FIRST:
         if excess(least=True) > 0:
             widths.pop(name, None)
-    for name in ("what", "key"):
+    # One long key gives way before all types do.
+    for name, least in (("key", screen_width // 3), ("what", 0), ("key", 0)):
         if name in widths and (over := excess(least=False)) > 0:
-            least = min(widths[name], _COLUMNS[name].shrinks_to or 0)
+            least = min(widths[name], max(least, _COLUMNS[name].shrinks_to or 0))
             widths[name] = max(least, widths[name] - over)
     return widths
 

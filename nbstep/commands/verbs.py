@@ -16,9 +16,11 @@ from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
-from nbstep.cache.where import cache_folder, project_place
+from nbstep.cache.where import cache_folder, is_cache, project_place
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
+from nbstep.commands.exporting import export
+from nbstep.commands.helptext import MORE
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -27,18 +29,17 @@ from nbstep.commands.listing import (
     list_rows,
     matches,
     parse_query,
-    settled,
     totals_of,
     totals_text,
     usage_of,
 )  # fmt: skip
-from nbstep.commands.removal import bring_back, clear, nothing_called, remove, retry
+from nbstep.commands.removal import NOTHING_TO_CLEAR, bring_back, clear, nothing_called, remove, retry
 from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
-from nbstep.errors import NbstepError
-from nbstep.project import place_text
+from nbstep.errors import CacheDirectoryError, NbstepError
+from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
 from nbstep.words import plural, shown
@@ -90,14 +91,16 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
 def _named_cache(text: str) -> Path:
     """The cache in the folder that `--cache` names; only a step makes a new one."""
     folder = cache_folder(Path(text).expanduser())
-    if not folder.is_dir():
+    if not is_cache(folder):
         raise UsageError(f"--cache {shown(text)}: there is no cache in that folder.")
     return folder
 
 
 def _project_has_cache() -> bool:
     place = project_place()
-    return place.directory.is_dir() or (not place.explicit and place.fallback.is_dir())
+    if place.explicit and (file := file_in_the_way(place.directory)):
+        raise CacheDirectoryError(f"NBSTEP_DIR names {place_text(place.directory)}, but {place_text(file)} is a file")
+    return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
 
 
 def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
@@ -106,9 +109,10 @@ def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
         return CommandOutcome("[]")
     if verb.name == "doctor":
         return CommandOutcome(diagnose_nothing())
-    return CommandOutcome(
-        f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", int(verb.name not in {"ls", "panel"})
-    )
+    if verb.name == "clear":
+        return CommandOutcome(NOTHING_TO_CLEAR)
+    done = verb.name in {"ls", "panel", "verify", "gc"}
+    return CommandOutcome(f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", exit_code=int(not done))
 
 
 # The verbs
@@ -138,7 +142,7 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         return CommandOutcome(f"{NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
     if not found:
         return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
-    head = totals_text(await totals_of(cache, rows), len(found) if query else None)
+    head = totals_text(await totals_of(cache, found), len(rows) if query else None)
     return CommandOutcome(f"{head}\n\n{table_text(found, screen, now)}", exit_code)
 
 
@@ -156,7 +160,7 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         named = [row for row in rows if row.label == name]
         meta = await find_meta(cache, named[0].key) if named else None
         if meta is None:
-            return nothing_called(name, rows, screen)
+            return nothing_called([name], rows, screen)
     if arguments.as_name is not None:
         return await _bind(cache, meta, arguments.as_name, screen)
     detail = detail_of(meta, usage_of(cache).get(meta.key))
@@ -185,16 +189,6 @@ async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandO
     return CommandOutcome(f"{name} = {label}", binds=(name, value))
 
 
-async def _export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
-    glob, folder = arguments.words
-    paths = await settled(cache.export(glob, folder))
-    if not paths:
-        return CommandOutcome(f"No kept value matches {shown(glob)}.", exit_code=1)
-    return CommandOutcome(
-        f"Exported {plural(len(paths), 'value')} to {shown(folder)}. Open one with joblib.load({str(paths[0])!r})"
-    )
-
-
 async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     return _help_outcome(arguments, screen)
 
@@ -202,11 +196,18 @@ async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcom
 def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
     if arguments.words:
         verb = find_verb(arguments.words[0], VERBS, screen)
-        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}")
+        more = MORE.get(verb.name, "").format(nbstep=screen.command).rstrip()
+        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}" + (f"\n\n{more}" if more else ""))
     width = max(len(verb.usage) for verb in VERBS.values())
     lines = [f"  {verb.usage:<{width}}  {verb.help}" for verb in VERBS.values()]
-    queries = "A query: error:  error:TYPE  user:*  unused:30d  any text  (all words must hold)"
-    return CommandOutcome("\n".join([f"{screen.command} VERB, or with --cache FOLDER", "", *lines, "", queries]))
+    head = (
+        f"{screen.command} VERB … works on the project's cache; with --cache FOLDER, anywhere behind it, on another one"
+    )
+    tail = [
+        "A query: error:  error:TYPE  old:  user:*  unused:30d  any text  (all words must hold)",
+        f"More on a verb: {screen.command} help VERB",
+    ]
+    return CommandOutcome("\n".join([head, "", *lines, "", *tail]))
 
 
 VERBS: Final[Mapping[str, Verb]] = {
@@ -245,7 +246,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             options=("--unused DURATION", "--dry-run"),
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
-        Verb("export", "GLOB FOLDER", "write values as joblib files for others", _export, 2, 2),
+        Verb("export", "GLOB FOLDER", "write values as joblib files for others", export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )
 }

@@ -24,7 +24,7 @@ from nbstep.commands.listing import Row, entry_id, find_meta, row_of, rows_of, s
 from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.runlog import Usage
 from nbstep.stores.base import run_now
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import keys_text, natural_order, plural, shown
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -227,7 +227,7 @@ class KernelSide:
         await self._conclude(f"Deleted all {plural(count, 'entry', 'entries')}")
 
     async def _undo(self, _: Message) -> None:
-        keys = await settled(self._cache.undo())
+        keys = sorted(await settled(self._cache.undo()), key=natural_order)
         named = keys_text([shown(key) for key in keys])
         text = f"Restored {plural(len(keys), 'entry', 'entries')}: {named}" if keys else "There is nothing to undo."
         await self._conclude(text)

@@ -54,7 +54,8 @@ def snapshot_plain(rows: Sequence[Row]) -> str:
     """Keys with ok or failed, nothing that changes from run to run."""
     if not rows:
         return NOTHING_KEPT
-    lines = [f"{row.status:<6}  {row.label}" for row in rows[:MOST_ROWS]]
+    words = ["ok" if row.status == "old value" else row.status for row in rows[:MOST_ROWS]]
+    lines = [f"{word:<6}  {row.label}" for word, row in zip(words, rows, strict=False)]
     if len(rows) > MOST_ROWS:
         lines.append(f"… and {len(rows) - MOST_ROWS:,} more")
     return "\n".join(lines)

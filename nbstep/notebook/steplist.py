@@ -46,6 +46,7 @@ class Call:
         saved_s: How long it took when it was kept, where the entry was used.
         created: When the entry that was used was kept.
         late: The call ended after its cell had.
+        interrupted: The user stopped it, or its task was cancelled.
     """
 
     run: str
@@ -68,6 +69,7 @@ class Call:
     holder: str | None = None
     expected_s: float | None = None
     late: bool = False
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,5 +166,6 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 took_s=event.took_s,
                 size_bytes=event.size_bytes,
                 error=event.error,
+                interrupted=event.interrupted,
                 late=late,
             )

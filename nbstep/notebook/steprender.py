@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from nbstep.durations import size_text
+from nbstep.notebook.folding import FOLD_ABOVE, fold, fold_labels
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import (
-    FOLD_ABOVE,
     Row,
     Words,
     findings_of,
     flags_of,
-    fold,
-    fold_labels,
     rows_of,
     summary_of,
     words_of,
@@ -160,4 +158,4 @@ def saved_of(state: StepList, now: float) -> str:
 def _ended_word(row: Row) -> str:
     if row.state in ("failed", "failed (cached)"):
         return "failed"
-    return "ok" if row.call.phase == "done" else "open"
+    return "ok" if row.call.phase == "done" and row.state != "interrupted" else "open"

@@ -1,8 +1,7 @@
-"""What the step list says: rows, their words, the folding of long runs, the summary. Pure."""
+"""What the step list says: rows, their words, the summary. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,19 +13,14 @@ from nbstep.notebook.steplist import Call, StepList
 from nbstep.words import MARKS, plural, shown
 
 State: TypeAlias = Literal[
-    "failed", "failed (cached)", "old value", "waiting", "running", "still running", "not awaited",
+    "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
     "cached", "shared", "ran", "ended later", "no key",
 ]  # fmt: skip
 Tone: TypeAlias = Literal["failed", "old", "busy", "plain", "kept"]
 
-# Rows of these states stay on their own in a folded list, in this order; the rest folds by prefix.
-_STAYS: Final[tuple[State, ...]] = (
-    "failed", "failed (cached)", "old value", "waiting", "running", "still running", "not awaited",
-)  # fmt: skip
-_FOLDS: Final[tuple[State, ...]] = ("cached", "shared", "ran", "ended later", "no key")
 _MARK: Final[dict[State, str]] = {
     "failed": MARKS["failed"], "failed (cached)": MARKS["failed"], "old value": MARKS["old value"], "waiting": "…",
-    "running": "▸", "still running": "▸", "not awaited": "·", "no key": "○",
+    "running": "▸", "still running": "▸", "not awaited": "·", "no key": "○", "interrupted": "■",
 }  # fmt: skip
 _TONE: Final[dict[State, Tone]] = {
     "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
@@ -47,9 +41,6 @@ _WHY: Final[dict[Reason, str]] = {
     "no-key": "it has no key",
 }
 
-FOLD_ABOVE: Final = 40  # rows
-_MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list
-_MOST_PREFIXES: Final = 20  # folded rows of one state
 _LONGEST_TEXT: Final = 300  # characters
 
 
@@ -111,7 +102,7 @@ def state_of(call: Call, ended: bool = False) -> State:
             return "failed (cached)"
         return "old value" if call.drift else "shared" if call.source == "shared" else "cached"
     if call.outcome == "error":
-        return "failed"
+        return "interrupted" if call.interrupted else "failed"
     if call.key is None:
         return "no key"
     return "ended later" if call.late else "ran"
@@ -188,88 +179,13 @@ def _with_parents_first(rows: list[Row], state: StepList) -> list[Row]:
     return ordered + [row for rest in below.values() for row in rest]
 
 
-def prefix_of(label: str) -> str:
-    """What a row folds into: the key up to its last separator, or up to the number it ends in.
-
-    >>> prefix_of("events:page:9"), prefix_of("cv:lr=0.1"), prefix_of("sales_2013"), prefix_of("model")
-    ('events:page:*', 'cv:lr=*', 'sales_*', '*')
-    """
-    match = re.match(r"(.*[:/=])[^:/=]*|(.*?)\d+", label, re.DOTALL)
-    whole = match is not None and match.end() == len(label)
-    return ((match[1] or match[2] or "") if match and whole else "") + "*"
-
-
-def fold_labels(labels: Iterable[str], most: int) -> list[tuple[str, list[int]]]:
-    """Groups labels under at most `most` prefixes: the longest shared ones, else the first part, else `*` for all.
-
-    Returns:
-        Each prefix with the positions of its labels; a label alone under its prefix keeps its own name.
-    """
-    named = list(labels)
-    for shorten in (prefix_of, _first_part, _nothing):
-        groups: dict[str, list[int]] = {}
-        for at, label in enumerate(named):
-            groups.setdefault(shorten(label), []).append(at)
-        if len(groups) <= most:
-            break
-    return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in groups.items()]
-
-
-def _first_part(label: str) -> str:
-    return re.split(r"[:/=]|\d", label, maxsplit=1)[0] + "*"
-
-
-def _nothing(label: str) -> str:  # noqa: ARG001 - the shortest prefix of all
-    return "*"
-
-
-def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
-    """At most about `above` rows: what went well folds by state and prefix, what needs a look stays and comes first."""
-    if len(rows) <= above:
-        return list(rows)
-    kept: list[Row] = []
-    for state in _STAYS:
-        alike = [row for row in rows if row.state == state]
-        kept += alike[:_MOST_ALIKE]
-        if len(alike) > _MOST_ALIKE:
-            kept += _folded(alike[_MOST_ALIKE:], "*")
-    for state in _FOLDS:
-        alike = [row for row in rows if row.state == state]
-        for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
-            kept += _folded([alike[i] for i in at], prefix)
-    return kept
-
-
-def _folded(rows: Sequence[Row], label: str) -> list[Row]:
-    if len(rows) == 1:
-        return [rows[0]]
-    sizes = [row.size_bytes for row in rows if row.size_bytes is not None]
-    olds, youngs = (
-        [r.oldest for r in rows if r.oldest is not None],
-        [r.youngest for r in rows if r.youngest is not None],
-    )
-    whole = Row(
-        label=label,
-        state=rows[0].state,
-        call=rows[0].call,
-        count=len(rows),
-        spent_s=sum(row.spent_s for row in rows),
-        saved_s=sum(row.saved_s for row in rows),
-        size_bytes=sum(sizes) if sizes else None,
-        oldest=min(olds, default=None),
-        youngest=max(youngs, default=None),
-        folded=True,
-    )
-    return [whole]
-
-
 def words_of(row: Row, now: float, until: float | None = None) -> Words:
     """The one place that turns a row into words. `until` is when its cell ended, None while it runs."""
     call, state = row.call, row.state
     detail = "" if row.folded else _detail(row, now, until)
     if row.saved_s:
         time = f"saved {duration_text(row.saved_s)}"
-    elif row.spent_s or state in ("ran", "no key", "failed", "ended later"):
+    elif row.spent_s or state in ("ran", "no key", "failed", "interrupted", "ended later"):
         time = duration_text(row.spent_s)
     else:
         time = ""
@@ -294,6 +210,8 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return call.error or ""
         case "old value":
             return call.drift or ""
+        case "interrupted":
+            return "not kept: it runs again when it is next asked" if call.key else ""
         case "waiting":
             waited = duration_text(max(0.0, (until or now) - (call.began_at or now)))
             return f"{call.holder} computes it for {waited}; an interrupt ends the wait"
@@ -366,7 +284,7 @@ def summary_of(rows: Sequence[Row], now: float) -> str:
     for state, note in (
         ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("ended later", None), ("running", None),
         ("still running", None), ("waiting", None), ("not awaited", None), ("no key", _spent_note),
-        ("old value", None), ("failed", None), ("failed (cached)", None),
+        ("old value", None), ("interrupted", None), ("failed", None), ("failed (cached)", None),
     ):  # fmt: skip
         alike = [row for row in rows if row.state == state]
         count = sum(_counts(row) for row in alike)

@@ -146,7 +146,7 @@ class Run:
 
     def scope(self) -> Hashable:
         """What single flight counts as the same cache."""
-        return None if self.cache is None else self.cache.directory or id(self.cache)
+        return None if self.cache is None else self.cache.scope
 
     def command_folder(self) -> str | None:
         """Where `nbstep` verbs find its cache: "" if it is the project's, None if they cannot."""

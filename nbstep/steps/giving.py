@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def fail(call: Call, raised: BaseException, took_s: float, size_bytes: int | Non
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
     text = redact_text(text)  # the step list is saved with the notebook
     run = call.run
-    run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text))
+    interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
+    run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted))
     if call.key is not None and size_bytes is not None:
         run.count_kept_error(call.key)
     return _raise_out(call, error, raised)

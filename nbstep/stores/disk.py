@@ -105,6 +105,8 @@ class DiskStore:
             NoRoom: The disk would be full.
             OSError: The file cannot be written.
         """
+        if not os.path.isdir(self._entries_text):
+            _create(self.directory)  # the first entry, or somebody removed the folder under a living kernel
         self._collect()
         size = sum(len(part) for part in parts)
         self._make_room(size)

@@ -68,6 +68,9 @@ class MappingStore:
         target: The user's object.
         place: Its name as shown; None takes the class's.
 
+    Attributes:
+        given: The user's object, as it was given.
+
     Raises:
         TypeError: It lacks a method.
     """
@@ -76,6 +79,7 @@ class MappingStore:
     locks: KeyLocks | None = None
 
     def __init__(self, target: Any, place: str | None = None) -> None:
+        self.given = target
         if isinstance(target, MutableMapping):
             self._target: Any = MappingMethods(cast("MutableMapping[str, Any]", target))
         else:

@@ -118,9 +118,10 @@ export function parseQuery(text) {
       words.push({ kind: "type", text: type, glob: isGlob(type) ? globExpression(type) : null });
     } else if (word.startsWith("unused:")) {
       const seconds = readDuration(rest);
-      if (seconds === null) problem = "unused: takes a duration, as in unused:30d";
+      if (seconds === null) problem = `${word} is no duration; write for example unused:30d`;
       else words.push({ kind: "unused", seconds });
-    } else if (isGlob(word)) words.push({ kind: "glob", glob: globExpression(word) });
+    } else if (word === "old:") words.push({ kind: "old" });
+    else if (isGlob(word)) words.push({ kind: "glob", glob: globExpression(word) });
     else words.push({ kind: "text", text: word.toLowerCase() });
   }
   return { words, problem };
@@ -129,6 +130,7 @@ export function parseQuery(text) {
 export function matches(words, row, now) {
   return words.every((word) => {
     if (word.kind === "failed") return row.status === "failed";
+    if (word.kind === "old") return row.status === "old value";
     if (word.kind === "type") {
       const type = row.type.toLowerCase();
       return row.status === "failed" && (word.glob ? word.glob.test(type) : type.includes(word.text));
@@ -248,7 +250,7 @@ class Panel {
     const bar = element("div", "nbstep-bar");
     this.search = focusable(element("input", "nbstep-search"));
     this.search.type = "search";
-    this.search.placeholder = "Search: text, user:*, error:, unused:30d";
+    this.search.placeholder = "Search: text, user:*, error:, old:, unused:30d";
     this.search.setAttribute("aria-label", "Search the entries");
     this.search.spellcheck = false;
     this.search.addEventListener("input", () => this.setQuery(this.search.value));
@@ -546,6 +548,7 @@ class Panel {
       const cell = node.cells[number];
       if (cell.textContent !== text) cell.textContent = text;
     });
+    node.cells[0].title = row.status === "old value" ? row.message : "";
     node.cells[1].title = row.label;
     node.cells[2].title = row.status === "failed" ? `${row.type}: ${row.message}` : `${row.type} ${row.shape}`;
   }

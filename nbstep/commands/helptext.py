@@ -1,0 +1,86 @@
+"""What `help VERB` says beyond the verb's line in the table: its options, and an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+MORE: Final[Mapping[str, str]] = {
+    "panel": """\
+In a notebook: search, select, delete, undo, retry, and each entry in full; in a shell the table of `ls`.
+Nothing is loaded, and the panel follows what runs keep.
+""",
+    "ls": """\
+All words of a query must hold:
+
+  error:  error:TYPE     kept errors, or those of a type
+  old:                   values whose step's code changed, as the last run that used them found
+  user:*                 keys that match a pattern
+  unused:30d             entries that nothing used for so long
+  any text, "two words"  in a key, a type or a message
+
+  --json                 one record an entry, with whole keys and numbers
+
+  {nbstep} ls error: 'user:*'
+""",
+    "show": """\
+When it was kept, where it comes from, the beginning of the value or the original traceback. Nothing is loaded.
+
+  --as NAME    in a notebook: loads the value under this name
+  --json       the same as one record
+
+  {nbstep} show user:1
+""",
+    "rm": """\
+What is deleted waits in the trash for 24 hours: `undo` brings it back. Where one of the names is unknown, nothing is
+deleted. A key with spaces, and in a shell a pattern, is quoted.
+
+  {nbstep} rm user:1 'page:*'
+""",
+    "clear": """\
+It does not ask. Everything waits in the trash for 24 hours: `undo` brings it back.
+""",
+    "undo": """\
+Brings back all that one command deleted, or one run replaced, within 24 hours; with KEY the last entry of that key.
+What stands there now goes to the trash in exchange: a second `undo` swaps them again.
+
+  {nbstep} undo user:1
+""",
+    "retry": """\
+The steps run again when they are next asked. Without a word: the errors that the last run met. Values are never deleted.
+
+  {nbstep} retry                  the last run's
+  {nbstep} retry '*'              all
+  {nbstep} retry HTTPStatusError  those of a type
+""",
+    "trust": """\
+Shows the entries and asks; accepting lets them run code as you, once a step asks for them. DIR is the cache's folder.
+
+  --key-file FILE    only what the key in FILE signed
+  --rotate           makes you a new key and signs your entries anew
+  -y                 does it without asking
+
+  {nbstep} trust shared/.nbstep --key-file team.key
+""",
+    "verify": """\
+Reads everything and loads nothing. The exit code adds 1 where an entry is corrupt, 2 untrusted, 4 unreadable.
+
+  {nbstep} verify 'model:*'
+""",
+    "gc": """\
+  --unused DURATION    entries that nothing used for so long go to the trash, too
+  --dry-run            only says what would go
+
+  {nbstep} gc --unused 30d --dry-run
+""",
+    "doctor": """\
+For a report of a problem: versions, the folder and why it is this one, the disk, the signing key, what the last runs got.
+It changes nothing.
+""",
+    "export": """\
+One file a value, which `joblib.load` opens without nbstep. What cannot be written (a lambda, a kept error) is named and
+left out; the exit code is 1 then. Classes of a notebook must be defined where such a file is loaded.
+
+  {nbstep} export 'user:*' users
+""",
+}

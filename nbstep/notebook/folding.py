@@ -1,0 +1,94 @@
+"""Long step lists fold: what went well by state and prefix of its keys, what needs a look stays. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from nbstep.notebook.steprows import Row, State
+
+# Rows of these states stay on their own in a folded list, in this order; the rest folds by prefix.
+_STAYS: Final[tuple[State, ...]] = (
+    "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
+)  # fmt: skip
+_FOLDS: Final[tuple[State, ...]] = ("cached", "shared", "ran", "ended later", "no key")
+
+FOLD_ABOVE: Final = 40  # rows
+_MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list
+_MOST_PREFIXES: Final = 20  # folded rows of one state
+
+
+def prefix_of(label: str) -> str:
+    """What a row folds into: the key up to its last separator, or up to the number it ends in.
+
+    >>> prefix_of("events:page:9"), prefix_of("cv:lr=0.1"), prefix_of("sales_2013"), prefix_of("model")
+    ('events:page:*', 'cv:lr=*', 'sales_*', '*')
+    """
+    match = re.match(r"(.*[:/=])[^:/=]*|(.*?)\d+", label, re.DOTALL)
+    whole = match is not None and match.end() == len(label)
+    return ((match[1] or match[2] or "") if match and whole else "") + "*"
+
+
+def fold_labels(labels: Iterable[str], most: int) -> list[tuple[str, list[int]]]:
+    """Groups labels under at most `most` prefixes: the longest shared ones, else the first part, else `*` for all.
+
+    Returns:
+        Each prefix with the positions of its labels; a label alone under its prefix keeps its own name.
+    """
+    named = list(labels)
+    for shorten in (prefix_of, _first_part, _nothing):
+        groups: dict[str, list[int]] = {}
+        for at, label in enumerate(named):
+            groups.setdefault(shorten(label), []).append(at)
+        if len(groups) <= most:
+            break
+    return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in groups.items()]
+
+
+def _first_part(label: str) -> str:
+    return re.split(r"[:/=]|\d", label, maxsplit=1)[0] + "*"
+
+
+def _nothing(label: str) -> str:  # noqa: ARG001 - the shortest prefix of all
+    return "*"
+
+
+def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
+    """At most about `above` rows: what went well folds by state and prefix, what needs a look stays and comes first."""
+    if len(rows) <= above:
+        return list(rows)
+    kept: list[Row] = []
+    for state in _STAYS:
+        alike = [row for row in rows if row.state == state]
+        kept += alike[:_MOST_ALIKE]
+        if len(alike) > _MOST_ALIKE:
+            kept += _folded(alike[_MOST_ALIKE:], "*")
+    for state in _FOLDS:
+        alike = [row for row in rows if row.state == state]
+        for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
+            kept += _folded([alike[i] for i in at], prefix)
+    return kept
+
+
+def _folded(rows: Sequence[Row], label: str) -> list[Row]:
+    if len(rows) == 1:
+        return [rows[0]]
+    sizes = [row.size_bytes for row in rows if row.size_bytes is not None]
+    olds, youngs = (
+        [r.oldest for r in rows if r.oldest is not None],
+        [r.youngest for r in rows if r.youngest is not None],
+    )
+    whole = Row(
+        label=label,
+        state=rows[0].state,
+        call=rows[0].call,
+        count=len(rows),
+        spent_s=sum(row.spent_s for row in rows),
+        saved_s=sum(row.saved_s for row in rows),
+        size_bytes=sum(sizes) if sizes else None,
+        oldest=min(olds, default=None),
+        youngest=max(youngs, default=None),
+        folded=True,
+    )
+    return [whole]
