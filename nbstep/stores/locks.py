@@ -64,17 +64,14 @@ class KeyLock:
         """Notes who computes, for those who wait; where that does not work they learn less."""
         if self._fd is None or self._path is None:
             return
-        note = {"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}
-        directory = self._path.parents[2]
-        temp = directory / "v1" / "tmp" / files.temp_name()
-        try:
-            files.make_own_folder(temp.parent, directory)
-            files.write_file(temp, [json.dumps(note).encode()], durable=False)
-            files.move(temp, _note_path(self._path))
-        except OSError:
-            for path in (temp, _note_path(self._path)):  # the note there may be a dead holder's
-                with suppress(OSError):
-                    path.unlink()
+        note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}).encode()
+        path = _note_path(self._path)
+        with suppress(OSError):
+            try:
+                files.write_file(path, [note], durable=False)  # who reads half of it learns nothing, and looks again
+            except FileExistsError:  # a dead holder's
+                path.unlink()
+                files.write_file(path, [note], durable=False)
 
     def release(self) -> None:
         """Lets the next one go on; removes the lock's files, which is safe only while it is held. Twice is once."""
