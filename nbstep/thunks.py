@@ -7,8 +7,8 @@ import dis
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 Thunk: TypeAlias = Callable[..., Any]
 
@@ -157,107 +157,3 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
         if isinstance(constant, types.CodeType):
             names += global_names(constant)
     return tuple(dict.fromkeys(names))
-
-
-@functools.lru_cache(maxsize=4096)
-def _global_names_of(code: types.CodeType, opname: str) -> frozenset[str]:
-    """The global names that code and the code nested in it write (STORE_GLOBAL) or delete (DELETE_GLOBAL)."""
-    names = {str(i.argval) for i in instructions(code) if i.opname == opname}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names_of(constant, opname)
-    return frozenset(names)
-
-
-class _FrozenGlobals(dict[str, Any]):
-    """A namespace as it was; a name that came later is looked up live.
-
-    A copy of all of it, not only of what the thunk's code names: `eval` and pandas' `query` read the names of a frame.
-    """
-
-    def __init__(self, bound: Mapping[str, Any], live: dict[str, Any]) -> None:
-        super().__init__(bound)
-        self.live = live
-
-    def __missing__(self, name: str) -> Any:
-        return self.live[name]
-
-
-class _WrittenGlobals(_FrozenGlobals):
-    """The same for a function that writes some globals: those are the live ones.
-
-    What `global n; n = …` stores lands in this dict without asking it. So it is passed on before the next name is read here,
-    which any call of another function begins with, and by `settle` where the function stops or waits.
-    """
-
-    def __init__(self, bound: Mapping[str, Any], live: dict[str, Any], written: frozenset[str]) -> None:
-        super().__init__({name: value for name, value in bound.items() if name not in written}, live)
-        self._written = written
-
-    def __getitem__(self, name: str) -> Any:
-        self.pass_on()
-        return super().__getitem__(name)
-
-    def pass_on(self) -> None:
-        """Gives what was written to the live namespace."""
-        for name in self._written:
-            if name in self:
-                self.live[name] = self.pop(name)
-
-
-def settle(thunk: Thunk) -> None:
-    """Passes on the globals that a frozen function wrote until now."""
-    while isinstance(thunk, functools.partial | types.MethodType):
-        thunk = thunk.func if isinstance(thunk, functools.partial) else thunk.__func__
-    if isinstance(thunk, types.FunctionType) and isinstance(thunk.__globals__, _WrittenGlobals):
-        thunk.__globals__.pass_on()
-
-
-def freeze(thunk: Thunk) -> Thunk:
-    """A copy of a thunk that sees what it names as it is now, however much later it is called (K10).
-
-    Closure cells are copied, and the globals its own code names are bound, but for those it writes. What those values
-    *contain* is not copied. A function that deletes globals keeps the live ones.
-    """
-    if isinstance(thunk, functools.partial):
-        return functools.partial(freeze(thunk.func), *thunk.args, **thunk.keywords)
-    if isinstance(thunk, types.MethodType):
-        return types.MethodType(freeze(thunk.__func__), thunk.__self__)
-    if not isinstance(thunk, types.FunctionType):
-        return thunk
-    code = thunk.__code__
-    scope: dict[str, Any] = thunk.__globals__
-    if not _global_names_of(code, "DELETE_GLOBAL"):
-        written = _global_names_of(code, "STORE_GLOBAL")
-        scope = _WrittenGlobals(scope, scope, written) if written else _FrozenGlobals(scope, scope)
-    frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
-    frozen.__kwdefaults__ = cast("dict[str, Any]", thunk.__kwdefaults__)
-    frozen.__qualname__ = thunk.__qualname__
-    frozen.__module__ = thunk.__module__
-    frozen.__dict__.update(thunk.__dict__)
-    return frozen
-
-
-def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | None:
-    if function.__closure__ is None:
-        return None
-    writes = set(function.__code__.co_freevars) & _written_names(function.__code__)
-    copies: list[types.CellType] = []
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
-        if name in writes:
-            copies.append(cell)  # `nonlocal`: what it writes must reach its owner
-            continue
-        try:
-            copies.append(types.CellType(cell.cell_contents))
-        except ValueError:
-            copies.append(cell)
-    return tuple(copies)
-
-
-@functools.lru_cache(maxsize=4096)
-def _written_names(code: types.CodeType) -> frozenset[str]:
-    names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _written_names(constant) & set(constant.co_freevars)
-    return frozenset(names)

@@ -19,7 +19,7 @@ import pytest
 
 from nbstep.drift.bytecode import code_digest
 from nbstep.drift.code import code_changes, code_fingerprint, source_text
-from nbstep.thunks import freeze
+from nbstep.freezing import freeze
 
 
 def _thunk(source: str) -> Any:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from nbstep.drift import code as drift_code
 from nbstep.drift.code import code_changes, code_fingerprint, fresh_fingerprint
-from nbstep.thunks import freeze
+from nbstep.freezing import freeze
 
 Scope = dict[str, Any]
 

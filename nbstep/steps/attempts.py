@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.errors import NbstepError, StepTimeout
+from nbstep.freezing import as_it_was
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
-from nbstep.thunks import Thunk, settle
+from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 
 # Between attempts: a random time up to 0.2 s, then 0.4 s, … 10 s at the most, so that many steps do not retry in step.
@@ -103,12 +104,10 @@ async def _attempt(
     if prepared is None:
         try:
             stop_if_interrupted()
-            with thunk_guard():
+            with thunk_guard(), as_it_was(thunk):
                 given = thunk(*args)
         except StopIteration as stopped:
             return Given(stopped=stopped)
-        finally:
-            settle(thunk)
     if not inspect.isawaitable(given):
         return Given(given)
     if not awaiting:
@@ -139,12 +138,10 @@ def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
             if not told and hasattr(running, "throw"):
                 told, go_on = True, functools.partial(running.throw, stop)
         try:
-            with thunk_guard():
+            with thunk_guard(), as_it_was(thunk):
                 waits_for = go_on()
         except StopIteration as ended:
             return ended.value
-        finally:
-            settle(thunk)
         try:
             sent = yield waits_for
         except BaseException as error:

@@ -14,6 +14,7 @@ from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.records import Hit, Miss, Unreadable
 from nbstep.errors import CachedError, DriftError, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
+from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
 from nbstep.runs.state import Frame, Run, enclosing
@@ -26,7 +27,7 @@ from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
-from nbstep.thunks import Thunk, called_object, freeze, surely_awaitable
+from nbstep.thunks import Thunk, called_object, surely_awaitable
 
 
 def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, place: Place) -> Any:

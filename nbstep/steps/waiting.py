@@ -16,11 +16,11 @@ from typing import Final
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
 from nbstep.events import StepWaiting
+from nbstep.freezing import freeze
 from nbstep.notes import one_line
 from nbstep.runs.hooks import thunk_guard
 from nbstep.steps.calls import Call
 from nbstep.stores.locks import Holder, KeyLock
-from nbstep.thunks import freeze
 
 # A step inside a step waits this long for another computation, then computes itself: two kernels may wait for each other.
 nested_wait_s: ContextVar[float] = ContextVar("nbstep_nested_wait_s", default=30.0)
