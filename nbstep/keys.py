@@ -217,6 +217,11 @@ def fill_template(template: str, item: object) -> str:
 
 
 class _Template(string.Formatter):
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        """`!r` and `!s` say how to write plain texts and numbers; of all else they would give the shortened or changing text."""
+        plain = isinstance(_plain(value), str | bool | int | float)
+        return super().convert_field(value, conversion) if plain or not conversion else _item_text(value)
+
     def format_field(self, value: Any, format_spec: str) -> str:
         """What a bare `{}` gives must not depend on the process, nor leave anything out."""
         return format(value, format_spec) if format_spec else _item_text(value)

@@ -25,6 +25,8 @@ _log: Final = logging.getLogger("nbstep")
 
 KEPT_RUNS: Final = 200
 _FLUSH_EVERY_S: Final = 30.0
+_LATE_EVERY_S: Final = 1.0
+_WRITE_SHARE: Final = 8
 _MAX_FILE_BYTES: Final = 16 << 20
 _MAX_STEPS: Final = 100_000
 _MAX_FINDINGS: Final = 100
@@ -113,6 +115,8 @@ class Recorder:
     redact: Callable[[str], str] = str
     _started: RunStarted | None = None
     _finished: bool = False
+    _write_took_s: float = 0.0
+    _timer: threading.Timer | None = None
     _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
     _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
@@ -143,14 +147,32 @@ class Recorder:
                 case _:
                     pass
             due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
-            # A step that ends after its run is written at once: nothing else may come.
-            late = self._finished and isinstance(event, RunFinished | StepHit | StepFinished)
+            late = isinstance(event, RunFinished) or (
+                self._finished and isinstance(event, StepHit | StepFinished) and self._is_time()
+            )
             if self._rows and (due or late):
-                self._flushed = time.monotonic()
                 self._write()
 
     def _written(self, text: str) -> str:
         return self.redact(text)[:_FINDING_CHARS]
+
+    def _is_time(self) -> bool:
+        """Whether a step that ended after its run is written now; else it is in a moment, together with those that follow.
+
+        Each time everything is written anew: at most an eighth of the time goes into that.
+        """
+        if time.monotonic() - self._flushed > _WRITE_SHARE * self._write_took_s:
+            return True
+        if self._timer is None:
+            self._timer = threading.Timer(_LATE_EVERY_S, self._write_late)
+            self._timer.daemon = True
+            self._timer.start()
+        return False
+
+    def _write_late(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._write()
 
     def _write(self) -> None:
         started = self._started
@@ -167,10 +189,13 @@ class Recorder:
             ],
             "findings": self._findings,
         }
+        began = time.monotonic()
         try:
             _publish(self.directory, f"{int(started.at * 1e6):016d}-{started.run}.json", json.dumps(record))
         except OSError as error:
             _log.debug("the run log cannot be written: %s", error)
+        self._flushed = time.monotonic()
+        self._write_took_s = self._flushed - began
 
 
 def _publish(directory: Path, name: str, text: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast, get_args
 
 from nbstep.cache.cache import Cache
+from nbstep.deps import Deps
 from nbstep.durations import Duration
 from nbstep.errors import StepFailed
 from nbstep.events import Listener
@@ -33,45 +34,6 @@ __all__ = [
     "set_ambient_run",
     "step",
 ]
-
-
-class Deps(MutableMapping[str, Any]):
-    """The user's own dict of dependencies, which may also be read by attribute: `deps.fetch_user("1")`.
-
-    A name of the dict comes before a method of mappings: with `{"get": fetch}`, `deps.get` is `fetch`.
-    """
-
-    __slots__ = ("_given",)
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self._given = given
-
-    def __getattribute__(self, name: str) -> Any:
-        if name.startswith("_"):
-            return object.__getattribute__(self, name)
-        given = self._given
-        return given[name] if name in given else object.__getattribute__(self, name)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"deps has no {name!r}; it has {', '.join(map(str, self)) or 'nothing'}")
-
-    def __getitem__(self, name: str) -> Any:
-        return self._given[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._given[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._given[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
-
-    def __repr__(self) -> str:
-        return repr(self._given)
 
 
 class Workflow:

@@ -123,6 +123,7 @@ def test_items_that_differ_get_keys_that_differ_and_the_same_in_every_process() 
     ("template", "item", "key"),
     [
         ("{}", "UA", "UA"), ("n:{}", 1.5, "n:1.5"), ("{:02d}:x", 3, "03:x"), ("{0}/{0}", 1, "1/1"), ("{!r}", "a", "'a'"),
+        ("{!r}", {"b", "a"}, fill_template("{}", {"a", "b"})), ("{!s}", 1.5, "1.5"),
         ("{0[id]}", {"id": 7}, "7"), ("{0.year}", datetime.date(2026, 1, 2), "2026"),
         ("{}", datetime.date(2026, 1, 2), "2026-01-02"),
         ("{}", ("UA", 1), "('UA', 1)"), ("{{{}}}", 1, "{1}"), ("{}", np.int64(3), "3"), ("{}", Path("a/b"), "a/b"),

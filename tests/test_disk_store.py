@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from nbstep import Cache
 from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files
@@ -505,3 +506,14 @@ def test_c3_where_it_cannot_be_made_anew_the_reason_is_told(tmp_path: Path, stor
     store.directory.write_text("a file")
     with pytest.raises(CacheDirectoryError, match="cannot be used: it is a file"):
         put(store, "k", b"content")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_in_an_entry_s_place_is_a_miss_and_holds_nobody_up(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.set("a", 1)
+    (file,) = (tmp_path / "v1" / "e").glob("*/*")
+    file.unlink()
+    os.mkfifo(file)
+    assert cache.get("a", "miss") == "miss"
+    assert cache.entries() == []

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from nbstep.deps import Deps
 from nbstep.drift.bytecode import code_digest
 from nbstep.drift.code import code_changes, code_fingerprint, source_text
 from nbstep.freezing import freeze
@@ -356,3 +357,43 @@ def test_e1_functions_that_share_a_digest_are_the_same_but_for_name_and_docstrin
 def _plainer(text: str) -> str:
     """Two spellings of one program: `pass` alone, `return None` and nothing at the end."""
     return text.replace("return None", "return").removesuffix("\n    return").removesuffix("pass").rstrip()
+
+
+@pytest.mark.parametrize("thunk", ["lambda: deps.fetch('1')", "lambda: deps['fetch']('1')", "lambda: space.fetch('1')"])
+def test_e1_a_function_reached_through_deps_counts(thunk: str) -> None:
+    def found(body: str) -> Any:
+        scope: dict[str, Any] = {"__name__": "__main__", "Deps": Deps, "SimpleNamespace": types.SimpleNamespace}
+        exec(
+            f"def fetch(uid):\n    return {body}\ndeps = Deps({{'fetch': fetch}})\nspace = SimpleNamespace(fetch=fetch)",
+            scope,
+        )
+        thunks.append(eval(thunk, scope))
+        return code_fingerprint(thunks[-1])
+
+    thunks: list[Any] = []
+    first, same, other = found("uid"), found("uid"), found("uid + 'x'")
+    assert first == same
+    assert code_changes(first, other) == ["fetch() was edited"]
+
+
+def test_e1_a_function_put_into_deps_later_is_seen() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__", "deps": Deps({})}
+    exec("def one(): return 1\ndef two(): return 2\ndeps['f'] = one\nthunk = lambda: deps.f()", scope)
+    before = code_fingerprint(scope["thunk"])
+    scope["deps"]["f"] = scope["two"]
+    assert code_fingerprint(scope["thunk"]) != before
+
+
+def test_e1_what_methods_set_on_their_class_is_state_not_code() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "class Api:\n    _client = None\n    calls = 0\n    limit = 3\n    def get(self):\n        Api.calls += 1\n"
+        "        if Api._client is None:\n            Api._client = 'made'\n        return self.limit\napi = Api()\n"
+        "thunk = lambda: api.get()",
+        scope,
+    )
+    before = code_fingerprint(scope["thunk"])
+    scope["thunk"]()
+    assert code_fingerprint(scope["thunk"]) == before
+    scope["Api"].limit = 4
+    assert code_changes(before, code_fingerprint(scope["thunk"])) == ["Api() was edited"]

@@ -15,6 +15,7 @@ import pytest
 
 import nbstep
 from nbstep import Cache, Err, OfflineMiss, Ok, RecursiveStep, StepFailed, create_workflow, step
+from nbstep.events import StepFinished
 from nbstep.testing import RecordingListener
 
 
@@ -213,6 +214,26 @@ def test_c7_offline_uses_what_is_there_and_raises_on_a_miss_without_a_call() -> 
     with pytest.raises(OfflineMiss, match="'missing' cannot come from the cache: new"):
         offline(lambda step: step(lambda: calls.append("missing"), key="missing"))
     assert calls == []
+
+
+def test_c7_offline_lists_all_that_gathered_steps_miss() -> None:
+    async def fetch(n: int) -> int:
+        return n
+
+    async def body(step: Any) -> Any:
+        return await asyncio.gather(*[step(fetch, n, key=f"n:{n}") for n in range(3)])
+
+    cache: dict[str, Any] = {}
+    create_workflow(cache=cache)(lambda step: step(lambda: 1, key="n:1"))
+    with pytest.raises(OfflineMiss, match=r"mode offline: 2 keys not in the cache: n:0, n:2$"):
+        asyncio.run(create_workflow(cache=cache, mode="offline")(body))
+
+
+def test_w2_a_workflow_inside_itself_tells_its_listener_once() -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda step: workflow(lambda step: step(lambda: 1, key="i")).unwrap())
+    assert len(told.of(StepFinished)) == 1
 
 
 def test_c7_offline_lists_all_that_a_map_misses() -> None:

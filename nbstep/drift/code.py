@@ -19,6 +19,7 @@ from typing import Final
 from nbstep.drift.bytecode import code_digest, constant_text
 from nbstep.drift.parts import is_users, methods_in, named_parts, part_of
 from nbstep.drift.watch import Part, Watch, is_plain, member_value
+from nbstep.thunks import instructions
 
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAX_PARTS: Final = 200
@@ -146,13 +147,26 @@ def _digest(part: Part) -> bytes:
     if isinstance(part, types.FunctionType):
         return _combined([code_digest(part.__code__), _defaults_text(part).encode("utf-8", "surrogatepass")])
     pieces = [repr([base.__qualname__ for base in part.__bases__]).encode()]
+    methods = methods_in(vars(part))
+    # What the methods set, a counter or a client made when first needed, is state: it differs from run to run.
+    state = frozenset[str]().union(*(_set_attributes(method.__code__) for method in methods.values()))
     for name, value in sorted(vars(part).items()):
         plain = member_value(value) if isinstance(value, enum.Enum) else value
-        if not (name.startswith("__") and name.endswith("__")) and is_plain(plain):
+        if not (name.startswith("__") and name.endswith("__")) and name not in state and is_plain(plain):
             pieces.append(f"{name}={constant_text(plain)}".encode("utf-8", "surrogatepass"))
-    for name, method in sorted(methods_in(vars(part)).items()):
+    for name, method in sorted(methods.items()):
         pieces += [name.encode(), _digest(method)]
     return _combined(pieces)
+
+
+@functools.lru_cache(maxsize=4096)
+def _set_attributes(code: types.CodeType) -> frozenset[str]:
+    """The attributes that code and the code nested in it set, of whatever object."""
+    names = {str(i.argval) for i in instructions(code) if i.opname == "STORE_ATTR"}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _set_attributes(constant)
+    return frozenset(names)
 
 
 def _defaults_text(function: types.FunctionType) -> str:

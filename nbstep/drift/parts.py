@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from nbstep.drift.watch import Part, Watch
+from nbstep.drift.watch import Part, Watch, is_namespace
 from nbstep.thunks import instructions
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
@@ -85,14 +85,14 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
 
 
 def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple[str, Any]]:
-    """What a function's names mean; of a dotted name through modules (`etl.fetch`), what stands at its end."""
+    """What a function's names mean; of a dotted name through modules (`etl.fetch`) or deps, what stands at its end."""
     values = watch.values(function)
     for path in _dotted_names(function.__code__):
         if path[0] not in values:
             continue
         name, value = path[0], values[path[0]]
         for attribute in path[1:]:
-            if not isinstance(value, types.ModuleType):
+            if not is_namespace(value):
                 break
             name, value = attribute, watch.attribute(value, attribute)
         yield name, value
@@ -100,17 +100,26 @@ def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple
 
 @functools.lru_cache(maxsize=4096)
 def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """The names that code and the code nested in it read, each with the attributes read from it, in order of appearance."""
+    """The names that code and the code nested in it read, each with what is read from it, in order of appearance.
+
+    From it are read attributes and, as in `deps["fetch"]`, constant keys.
+    """
     paths: list[list[str]] = []
-    follows = False
+    follows, key = False, None
     for instruction in instructions(code):
-        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
+        name = instruction.opname
+        if name in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
             paths.append([str(instruction.argval)])
-            follows = True
-        elif follows and instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
+            follows, key = True, None
+        elif follows and key is None and name in {"LOAD_ATTR", "LOAD_METHOD"}:
             paths[-1].append(str(instruction.argval))
-        elif instruction.opname not in {"CACHE", "PUSH_NULL", "EXTENDED_ARG"}:
-            follows = False
+        elif follows and key is None and name == "LOAD_CONST" and isinstance(instruction.argval, str):
+            key = instruction.argval
+        elif follows and key is not None and (name == "BINARY_SUBSCR" or instruction.argrepr == "[]"):
+            paths[-1].append(key)
+            key = None
+        elif name not in {"CACHE", "PUSH_NULL", "EXTENDED_ARG"}:
+            follows, key = False, None
     names = [tuple(path) for path in paths]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from nbstep.deps import Deps, given
 from nbstep.thunks import global_names
 
 Part: TypeAlias = types.FunctionType | type
@@ -22,6 +23,7 @@ _Seen: TypeAlias = tuple[type, _Reference | None]
 
 _Named: TypeAlias = tuple[str, type, _Reference | None]
 
+_NAMESPACES: Final = (types.ModuleType, types.SimpleNamespace, Deps)
 _PLAIN: Final = frozenset({type(None), str, int, float, bool, bytes, complex})
 
 
@@ -104,10 +106,10 @@ class Watch:
         self._classes.append(_Class(_reference(cls), cls.__qualname__, bases, _scope(found, _stands_for_itself)))
         return {name: self.read(member_value, v) if isinstance(v, enum.Enum) else v for name, v in found.items()}
 
-    def attribute(self, module: types.ModuleType, name: str) -> Any:
-        """What a name means in a module; None where it means nothing."""
-        value = vars(module).get(name, _UNBOUND)
-        self._attributes.append((_reference(module), name, (_sight(value, _leads_on(value)),)))
+    def attribute(self, space: object, name: str) -> Any:
+        """What a name means in a module, or in another namespace; None where it means nothing."""
+        value = _content_of(space).get(name, _UNBOUND)
+        self._attributes.append((_reference(space), name, (_sight(value, _leads_on(value)),)))
         return None if value is _UNBOUND else value
 
     def read(self, how: Callable[[Any], Any], value: Any) -> Any:
@@ -146,7 +148,7 @@ class Watch:
             if not _same_names(vars(cls), variables):
                 return False
         for reference, name, seen in self._attributes:
-            if not _same([vars(reference()).get(name, _UNBOUND)], seen):
+            if not _same([_content_of(reference()).get(name, _UNBOUND)], seen):
                 return False
         return not self._reads or all(_same([how(reference())], seen) for how, reference, seen in self._reads)
 
@@ -185,7 +187,18 @@ def _counts(value: object) -> bool:
 
 def _leads_on(value: object) -> bool:
     """Whether there may be code behind the value."""
-    return callable(value) or isinstance(value, types.ModuleType)
+    return callable(value) or isinstance(value, _NAMESPACES)
+
+
+def is_namespace(value: object) -> bool:
+    """Whether a dotted name is followed through the value: its attributes are read without running the user's code."""
+    return isinstance(value, _NAMESPACES)
+
+
+def _content_of(space: object) -> Mapping[str, Any]:
+    if isinstance(space, Deps):
+        return given(space)
+    return vars(space) if isinstance(space, _NAMESPACES) else {}
 
 
 def _stands_for_itself(value: object) -> bool:

@@ -93,7 +93,7 @@ def open_run(
         mode=mode_flag or cast("Mode | None", mode) or (parent.mode if parent is not None else environment_mode),
         policy=with_changes(Policy(), {**policy_changes(policy or {}), **inherited, **own_flags}),
         place=place or (parent.place if parent is not None else Place()),
-        listeners=(*listeners, *(parent.listeners if parent is not None else ())),
+        listeners=_each_once((*listeners, *(parent.listeners if parent is not None else ()))),
         flags={**inherited, **own_flags},
         mode_flag=mode_flag,
         retry_errors=retry_errors or settings.retry_errors or (parent is not None and parent.retry_errors),
@@ -104,6 +104,11 @@ def open_run(
         clock=opened.clock if opened is not None else parent.clock if parent is not None else time.time,
     )
     return run.open()
+
+
+def _each_once(listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
+    """A workflow may run inside itself: its listener is told of everything once."""
+    return tuple({id(listener): listener for listener in listeners}.values())
 
 
 def as_cache(cache: Any) -> caches.Cache | None:

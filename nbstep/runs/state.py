@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -238,16 +238,16 @@ class Run:
     def _never_awaited(self) -> list[Any]:
         if not self.pending:
             return []
-        held = _held_by_tasks()
+        held = _held_by_tasks({step.loop for step in list(self.pending.values())})
         return [step for step in list(self.pending.values()) if id(step) not in held]
 
 
-def _held_by_tasks() -> set[int]:
-    """What the tasks under way run or hold in local variables, as in `create_task(wait_for(step(…), 5))`: it may be awaited yet."""
-    try:
-        waiting: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
-    except RuntimeError:  # no running loop
-        return set()
+def _held_by_tasks(loops: Iterable[asyncio.AbstractEventLoop | None]) -> set[int]:
+    """What the tasks under way run or hold in local variables, as in `create_task(wait_for(step(…), 5))`: it may be awaited yet.
+
+    In a terminal the loop stands still between cells, and its tasks go on with the next one that awaits.
+    """
+    waiting: list[Any] = [task.get_coro() for loop in loops if loop is not None for task in asyncio.all_tasks(loop)]
     held = set[int]()
     while waiting and len(held) < 10_000:
         one = waiting.pop()

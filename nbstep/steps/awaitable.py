@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
@@ -25,6 +26,10 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         self._begun = False
         self.key = call.key
         self.place = call.place
+        try:
+            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self.loop = None
         call.run.pending[call.step] = self
 
     def _begin(self) -> Coroutine[Any, Any, Any]:

@@ -97,6 +97,10 @@ def offline_miss(call: Call, why: Compute) -> OfflineMiss:
         return OfflineMiss(
             f"mode offline: {call.key!r} cannot come from the cache: there is none (cache=None, or mode off)"
         )
+    # Steps that still wait for their `await` are named at once.
+    missing = _missing(call.run, [call.key, *(step.key for step in list(call.run.pending.values()) if step.key)])
+    if len(missing) > 1:
+        return _all_missing(missing)
     detail = f" ({why.detail})" if why.detail else ""
     return OfflineMiss(
         f"mode offline: {call.key!r} cannot come from the cache: {why.reason}{detail}. "
@@ -110,9 +114,18 @@ def check_offline(run: Run, keys: Iterable[str]) -> None:
     Raises:
         OfflineMiss: Some have no entry.
     """
-    if run.mode != "offline" or run.cache is None or run.cache.is_async:
-        return
-    missing = [key for key in dict.fromkeys(keys) if not run.cache.has(key)]
+    missing = _missing(run, keys) if run.mode == "offline" else []
     if missing:
-        counted = plural(len(missing), "key")
-        raise OfflineMiss(f"mode offline: {counted} not in the cache: {keys_text([shown(key) for key in missing])}")
+        raise _all_missing(missing)
+
+
+def _missing(run: Run, keys: Iterable[str]) -> list[str]:
+    """Those of the keys that have no entry; none where an async store would have to be awaited."""
+    if run.cache is None or run.cache.is_async:
+        return []
+    return [key for key in dict.fromkeys(keys) if not run.cache.has(key)]
+
+
+def _all_missing(keys: list[str]) -> OfflineMiss:
+    counted = plural(len(keys), "key")
+    return OfflineMiss(f"mode offline: {counted} not in the cache: {keys_text([shown(key) for key in keys])}")

@@ -24,6 +24,7 @@ MAP_FROM_BYTES: Final = 64 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 # A file itself, never what a link leads to; no program that is started inherits it.
+_AT_ONCE: Final[int] = getattr(os, "O_NONBLOCK", 0)  # a pipe that somebody put there must not hold up the reader
 PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _WINDOWS: Final = sys.platform == "win32"
 _NETWORK: Final = re.compile(
@@ -112,7 +113,7 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
     """
     for attempt in (1, 2):
         try:
-            fd = os.open(path, os.O_RDONLY | PLAIN)
+            fd = os.open(path, os.O_RDONLY | PLAIN | _AT_ONCE)
         except FileNotFoundError:
             return None
         except OSError as error:
