@@ -10,6 +10,7 @@ digests of everything else.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import struct
 import sys
@@ -31,6 +32,7 @@ _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
+_FIRST_PROCESS: Final = os.getpid()
 
 Payload: TypeAlias = Literal["value", "returned", "failure"]
 
@@ -327,7 +329,9 @@ def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
 def _digest(part: Part) -> str:
     import blake3  # 3 ms, needed only where something is kept or loaded
 
-    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if len(part) > 1 << 20 else 1)
+    # A forked child has none of the threads that its parent's pool had, and would wait for them for ever.
+    threads = blake3.blake3.AUTO if len(part) > 1 << 20 and os.getpid() == _FIRST_PROCESS else 1
+    hasher = blake3.blake3(max_threads=threads)
     return hasher.update(part).hexdigest()
 
 
