@@ -15,7 +15,7 @@ import platform
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
@@ -32,6 +32,8 @@ _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
+_PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
+_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _FIRST_PROCESS: Final = os.getpid()
 
 Payload: TypeAlias = Literal["value", "returned", "failure"]
@@ -92,10 +94,10 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
         "type": meta.type,
         "shape": meta.shape,
         "preview": meta.preview,
-        "error": None if meta.error is None else asdict(meta.error),
+        "error": None if meta.error is None else _shallow(meta.error),
         "python": meta.python,
         "abi": sys.implementation.cache_tag,
-        "platform": f"{sys.platform}-{platform.machine()}-{sys.byteorder}",
+        "platform": _PLATFORM,
         "packages": dict(meta.packages),
         "facts": _facts_fields(meta.facts),
         "stream": [len(content.stream), _digest(content.stream)],
@@ -122,7 +124,7 @@ def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
     Raises:
         TooMuchText: The header would be larger than a reader accepts.
     """
-    header = json.dumps({**fields, "signer": key.id}, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    header = _JSON.encode({**fields, "signer": key.id}).encode("ascii")
     if len(header) > HEADER_BYTES_AT_MOST:
         raise TooMuchText(f"its metadata takes {len(header):,} bytes, {HEADER_BYTES_AT_MOST:,} are allowed")
     signed = MAGIC + _LENGTH.pack(len(header)) + header
@@ -273,10 +275,16 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
 
 
 def _facts_fields(facts: Facts) -> dict[str, Any]:
-    fields = asdict(facts)
+    fields = _shallow(facts)
+    fields["place"] = _shallow(facts.place)
     fields["uses"] = list(facts.uses[:_USES_AT_MOST])
     fields["code"] = dict(facts.code)
     return fields
+
+
+def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
+    """The fields of a record; `asdict` copies everything in them, which takes longer than writing the file."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def _facts(fields: Any) -> Facts:

@@ -61,9 +61,9 @@ class DiskStore:
         _create(directory)
         self.directory: Path = directory.resolve()
         self.place = place_text(self.directory)
-        self._entries = self.directory / "v1" / "e"
-        self._entries_text = str(self._entries)  # joining paths costs more than looking at the file
-        self._temps = self.directory / "v1" / "tmp"
+        # As texts: joining paths costs more than looking at the file.
+        self._entries = str(self.directory / "v1" / "e")
+        self._temps = str(self.directory / "v1" / "tmp")
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         self._mappable = files.may_map(self.directory)
@@ -75,7 +75,7 @@ class DiskStore:
     def stamp(self, address: str) -> Stamp | None:
         """Time of change, size and inode; a link is no entry."""
         try:
-            status = os.lstat(f"{self._entries_text}/{address[:2]}/{address}")
+            status = os.lstat(self._path(address))
         except OSError:
             return None
         return files.stamp_of(status)
@@ -93,7 +93,7 @@ class DiskStore:
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
         """Who else kept an entry under `key`."""
         digest = key_digest(key)
-        names = (name for name, _ in self._shard(digest[:2]) if name.startswith(digest))
+        names = (name for name in self._listed(digest[:2]) if name.startswith(digest) and _ENTRY.fullmatch(name))
         return tuple(sorted(name[65:] for name in names if name[65:] != signer))
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
@@ -107,18 +107,18 @@ class DiskStore:
         size = sum(len(part) for part in parts)
         self._make_room(size)
         digest = key_digest(key)
-        target = self._path(f"{digest}.{signer}")
+        target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         files.make_own_folder(self._temps, self.directory)
-        files.make_own_folder(target.parent, self.directory)
+        files.make_own_folder(shard, self.directory)
         temp = self._write(parts, size, durable=durable)
         try:
             self._trash.save_copy(target, batch)
             files.move(temp, target)
             self._evictions.forget(digest)
             if durable:
-                files.sync_folder(target.parent)
+                files.sync_folder(shard)
         except BaseException:
-            temp.unlink(missing_ok=True)
+            files.remove(temp)
             raise
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
@@ -126,9 +126,9 @@ class DiskStore:
         by_digest = {key_digest(key): key for key in keys}
         removed: dict[str, None] = {}
         for shard in sorted({digest[:2] for digest in by_digest}):
-            for name, path in self._shard(shard):
+            for name in self._listed(shard):
                 key = by_digest.get(name[:64])
-                if key is not None and self._trash.take(path, batch):
+                if key is not None and _ENTRY.fullmatch(name) and self._trash.take(self._path(name), batch):
                     removed[key] = None
         return [key for key in keys if key in removed]
 
@@ -138,14 +138,14 @@ class DiskStore:
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
-        return sum(self._trash.take(path, batch) for _, path in self._all())
+        return sum(self._trash.take(self._path(name), batch) for name in self._all())
 
     async def spots(self) -> list[Spot]:
         """Where entries stand."""
         found: list[Spot] = []
-        for name, path in self._all():
+        for name in self._all():
             try:
-                status = os.lstat(path)
+                status = os.lstat(self._path(name))
             except OSError:
                 continue  # deleted meanwhile
             found.append(Spot(name, name[65:], files.stamp_of(status), status.st_size))
@@ -172,7 +172,7 @@ class DiskStore:
             restored: list[Spot] = []
             for name, trashed in names:
                 target = self._path(name)
-                files.make_own_folder(target.parent, self.directory)
+                files.make_own_folder(os.path.dirname(target), self.directory)
                 self._trash.save_copy(target, batch)
                 if self._trash.bring_back(trashed, target):
                     restored.append(Spot(name, signer=name[65:]))
@@ -191,42 +191,43 @@ class DiskStore:
         now_s = self._clock() / 1e9
         if not dry_run:
             self._evictions.collect(now_s)
-        unfinished = collect_temps(self._temps, self.directory, now_s, dry_run=dry_run)
+        unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
 
-    def _path(self, name: str) -> Path:
-        return self._entries / name[:2] / name
+    def _path(self, name: str) -> str:
+        return f"{self._entries}/{name[:2]}/{name}"
 
-    def _own(self, spot: Spot) -> Path | None:
+    def _own(self, spot: Spot) -> str | None:
         """The file at a spot; None for a name that is not ours, or behind a link."""
         if not _ENTRY.fullmatch(spot.address):
             return None
         path = self._path(spot.address)
-        return path if files.is_own_folder(path.parent, self.directory) else None
+        return path if files.is_own_folder(os.path.dirname(path), self.directory) else None
 
-    def _shard(self, shard: str) -> Iterator[tuple[str, Path]]:
-        folder = self._entries / shard
-        if not files.is_own_folder(folder, self.directory):
-            return
-        with os.scandir(folder) as found:
-            names = [item.name for item in found]
-        for name in names:
-            if _ENTRY.fullmatch(name) and name[:2] == shard:
-                yield name, folder / name
+    def _listed(self, shard: str) -> list[str]:
+        """What stands in a shard, whatever its name."""
+        folder = f"{self._entries}/{shard}"
+        return os.listdir(folder) if files.is_own_folder(folder, self.directory) else []
 
-    def _all(self) -> Iterator[tuple[str, Path]]:
+    def _names(self, shard: str) -> Iterator[str]:
+        return (name for name in self._listed(shard) if _ENTRY.fullmatch(name) and name[:2] == shard)
+
+    def _shards(self) -> list[str]:
         if not files.is_own_folder(self._entries, self.directory):
-            return
-        with os.scandir(self._entries) as found:
-            shards = sorted(item.name for item in found if _SHARD.fullmatch(item.name))
-        for shard in shards:
-            yield from self._shard(shard)
+            return []
+        return sorted(name for name in os.listdir(self._entries) if _SHARD.fullmatch(name))
+
+    def _all(self) -> Iterator[str]:
+        for shard in self._shards():
+            yield from self._names(shard)
 
     def keep_free_bytes(self) -> int:
         """What nbstep leaves free on this disk."""
+        return self._kept_free(files.disk_room(self.directory))
+
+    def _kept_free(self, room: files.DiskRoom | None) -> int:
         if self._keep_free_bytes is not None:
             return self._keep_free_bytes
-        room = files.disk_room(self.directory)
         return KEEP_FREE_BYTES if room is None else min(KEEP_FREE_BYTES, room.total_bytes // 10)
 
     def _make_room(self, size: int) -> None:
@@ -238,7 +239,7 @@ class DiskStore:
 
     def _fits(self, size: int) -> bool:
         room = files.disk_room(self.directory)
-        return room is None or room.free_bytes - size >= self.keep_free_bytes()
+        return room is None or room.free_bytes - size >= self._kept_free(room)
 
     def _no_room(self, size: int) -> NoRoom:
         room = files.disk_room(self.directory)
@@ -249,10 +250,10 @@ class DiskStore:
             f"{size_text(self.keep_free_bytes())} free: make room with `nbstep gc --unused 30d` or `nbstep rm KEY`",
         )
 
-    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> Path:
+    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> str:
         """Writes a temporary file; where a quota ends that `_fits` cannot see, the trash is emptied and it is tried once more."""
         for attempt in (1, 2):
-            temp = self._temps / files.temp_name()
+            temp = f"{self._temps}/{files.temp_name()}"
             try:
                 files.write_file(temp, parts, durable=durable)
             except OSError as error:
@@ -269,7 +270,7 @@ class DiskStore:
         if abs(now_s - self._collected_at) < _COLLECT_EVERY_S:
             return
         self._collected_at = now_s
-        collect_temps(self._temps, self.directory, now_s)
+        collect_temps(Path(self._temps), self.directory, now_s)
         self._trash.collect()
         self._evictions.collect(now_s)
 
