@@ -30,6 +30,7 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LENGTH: Final = struct.Struct("<I")
 _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
+_FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
 _PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
@@ -153,7 +154,7 @@ def read_header(document: Document) -> SignedHeader:
     """
     signed, mac = _read_signed(document)
     try:
-        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:]))
+        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:].decode("ascii")))
     except (ValueError, RecursionError) as error:
         raise Unreadable("unreadable", f"its header is damaged ({error})") from None
 
@@ -218,7 +219,8 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
 
 
 def _read_signed(document: Document) -> tuple[bytes, bytes]:
-    prefix = document.read(0, _PREFIX_BYTES)
+    begin = document.read(0, _FIRST_READ_BYTES)  # nearly always the whole header: one read instead of two
+    prefix = begin[:_PREFIX_BYTES]
     if not prefix.startswith(MAGIC):
         if prefix.startswith(FAMILY):
             raise Unreadable("incompatible", "another version of nbstep wrote it")
@@ -228,10 +230,12 @@ def _read_signed(document: Document) -> tuple[bytes, bytes]:
     (length,) = _LENGTH.unpack(prefix[len(MAGIC) :])
     if length > HEADER_BYTES_AT_MOST:
         raise Unreadable("unreadable", "its header is too long")
-    rest = document.read(_PREFIX_BYTES, length + _MAC_BYTES)
-    if len(rest) < length + _MAC_BYTES:
+    end = _PREFIX_BYTES + length
+    if len(begin) < end + _MAC_BYTES:
+        begin += document.read(len(begin), end + _MAC_BYTES - len(begin))
+    if len(begin) < end + _MAC_BYTES:
         raise Unreadable("unreadable", "it ends within its header")
-    return prefix + rest[:length], rest[length:]
+    return begin[:end], begin[end : end + _MAC_BYTES]
 
 
 def _read_fields(fields: Any, trusted: bool, begin: int, size_bytes: int, now: float) -> Head:

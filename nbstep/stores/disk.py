@@ -58,15 +58,27 @@ class DiskStore:
         self._keep_free_bytes = keep_free_bytes
         self._lock = threading.RLock()
         self._collected_at: float = 0.0
+        self._place: str | None = None
+        self._mappable: bool | None = None
         _create(directory)
         self.directory: Path = directory.resolve()
-        self.place = place_text(self.directory)
         # As texts: joining paths costs more than looking at the file.
         self._entries = str(self.directory / "v1" / "e")
         self._temps = str(self.directory / "v1" / "tmp")
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
-        self._mappable = files.may_map(self.directory)
+
+    @property
+    def place(self) -> str:
+        """The folder as people know it."""
+        if self._place is None:  # found out when it is first shown: the first hit of a process need not wait for it
+            self._place = place_text(self.directory)
+        return self._place
+
+    def _may_map(self) -> bool:
+        if self._mappable is None:
+            self._mappable = files.may_map(self.directory)
+        return self._mappable
 
     def address(self, key: str, signer: str) -> str | None:
         """The name of the entry's file."""
@@ -82,13 +94,13 @@ class DiskStore:
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
-        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._mappable)
+        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
         if not _ENTRY.fullmatch(spot.address):
             return None
-        return files.open_document(self._path(spot.address), self._mappable)
+        return files.open_document(self._path(spot.address), self._may_map)
 
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
         """Who else kept an entry under `key`."""

@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,16 +38,20 @@ _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 class FileDocument:
     """An entry's file, held open; large buffers are copy-on-write maps of it where that is safe."""
 
-    __slots__ = ("_fd", "_mappable", "size_bytes", "stamp")
+    __slots__ = ("_fd", "_may_map", "size_bytes", "stamp")
 
-    def __init__(self, fd: int, status: os.stat_result, mappable: bool) -> None:
+    def __init__(self, fd: int, status: os.stat_result, may_map: Callable[[], bool]) -> None:
         self._fd = fd
-        self._mappable = mappable
+        self._may_map = may_map
         self.size_bytes = status.st_size
         self.stamp: Stamp | None = stamp_of(status)
 
     def read(self, at: int, count: int) -> bytes:
         """A private copy of `count` bytes from `at`; fewer where the file ends."""
+        if not _WINDOWS and count <= _JOINED_BYTES_AT_MOST:
+            content = os.pread(self._fd, count, at)
+            if len(content) == min(count, self.size_bytes - at):
+                return content
         return bytes(self._copy(at, count))
 
     def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
@@ -71,7 +75,7 @@ class FileDocument:
     def _map_for(self, ranges: Sequence[tuple[int, int]]) -> memoryview | None:
         """One map for one caller: what one writes must not show in what the next is given."""
         ends = [at + count for at, count in ranges if count >= MAP_FROM_BYTES]
-        if not ends or not self._mappable or os.fstat(self._fd).st_size < max(ends):
+        if not ends or not self._may_map() or os.fstat(self._fd).st_size < max(ends):
             return None
         if sys.version_info >= (3, 13):
             mapped = mmap.mmap(self._fd, max(ends), access=mmap.ACCESS_COPY, trackfd=False)
@@ -104,7 +108,7 @@ class FileDocument:
         os.close(self._fd)
 
 
-def open_document(path: str | Path, mappable: bool) -> FileDocument | None:
+def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument | None:
     """Opens an entry's file; None where there is none.
 
     Raises:
@@ -125,7 +129,7 @@ def open_document(path: str | Path, mappable: bool) -> FileDocument | None:
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "is no regular file")
-        return FileDocument(fd, status, mappable)
+        return FileDocument(fd, status, may_map)
     return None
 
 
