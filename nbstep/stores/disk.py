@@ -14,22 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from nbstep.durations import size_text
-from nbstep.errors import CacheDirectoryError
-from nbstep.project import FOLDER, place_text
+from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
+from nbstep.stores.folder import create_folder
 from nbstep.stores.litter import collect_temps
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
-_OWN_NAMES: Final = {".gitignore", "CACHEDIR.TAG", "v1"}
-_TAG: Final = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This file marks a cache directory of nbstep; backup tools skip it. See https://bford.info/cachedir/\n"
-)
 _COLLECT_EVERY_S: Final = 3600.0
 
 
@@ -60,11 +56,12 @@ class DiskStore:
         self._collected_at: float = 0.0
         self._place: str | None = None
         self._mappable: bool | None = None
-        _create(directory)
+        create_folder(directory)
         self.directory: Path = directory.resolve()
         # As texts: joining paths costs more than looking at the file.
         self._entries = str(self.directory / "v1" / "e")
         self._temps = str(self.directory / "v1" / "tmp")
+        self._catalog = DiskCatalog(self.directory / "v1" / "catalog", self.directory)
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
 
@@ -150,18 +147,39 @@ class DiskStore:
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
+        self._catalog.clear()
         return sum(self._trash.take(self._path(name), batch) for name in self._all())
 
-    async def spots(self) -> list[Spot]:
-        """Where entries stand."""
+    async def spots(self, group: str | None = None) -> list[Spot]:
+        """Where entries stand; those of one shard, or all."""
         found: list[Spot] = []
-        for name in self._all():
+        for name in self._all() if group is None else self._names(group):
             try:
                 status = os.lstat(self._path(name))
             except OSError:
                 continue  # deleted meanwhile
             found.append(Spot(name, name[65:], files.stamp_of(status), status.st_size))
         return found
+
+    async def groups(self) -> list[Group]:
+        """The shards; one that changed within the last seconds has no stamp, as it may change again unseen."""
+        settled = self._clock() - SETTLED_NS
+        found: list[Group] = []
+        for shard in self._shards():
+            with suppress(OSError):
+                status = os.lstat(f"{self._entries}/{shard}")
+                stamp = (status.st_mtime_ns, status.st_ino)
+                found.append(Group(shard, stamp if status.st_mtime_ns < settled else None))
+        return found
+
+    async def catalog(self, group: Group) -> bytes | None:
+        """The text that was kept about a shard."""
+        return self._catalog.read(group)
+
+    async def keep_catalog(self, group: Group, content: bytes | None) -> None:
+        """Keeps a text about a shard, where there is room for it."""
+        if content is None or self._fits(len(content)):
+            self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
@@ -290,43 +308,3 @@ class DiskStore:
 def key_digest(key: str) -> str:
     """The part of a file's name that stands for its key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def may_be_cache(directory: Path) -> bool:
-    """Whether a folder is a cache of nbstep, or can become one without mixing with what is somebody else's."""
-    try:
-        names = set(os.listdir(directory))
-    except OSError:
-        return True  # it does not exist, or cannot be used: that is found out later, with its reason
-    return directory.name == FOLDER or names <= _OWN_NAMES or _is_tagged(directory)
-
-
-def _is_tagged(directory: Path) -> bool:
-    try:
-        fd = os.open(
-            directory / "CACHEDIR.TAG", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        )
-    except OSError:
-        return False
-    with os.fdopen(fd, "rb") as file:
-        return b"nbstep" in file.read(1000)
-
-
-def _create(directory: Path) -> None:
-    try:
-        files.make_private(directory)
-        if not directory.is_dir():
-            raise NotADirectoryError("it is a file")
-        if not may_be_cache(directory):
-            raise FileExistsError("it holds other files and is no cache of nbstep")
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise PermissionError("it is not writable for you")
-        for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
-            with suppress(FileExistsError):  # it is there, or another kernel wrote it in this moment
-                files.write_file(directory / name, [text.encode()], durable=False)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise CacheDirectoryError(
-            f"the cache directory {place_text(directory)} cannot be used: {why}. "
-            f"Choose another one: cache={str(Path.home() / 'nbstep-cache')!r}, or set NBSTEP_DIR"
-        ) from error
