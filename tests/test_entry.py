@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import sys
 from dataclasses import replace
 from typing import Any
@@ -185,3 +186,16 @@ def test_the_header_is_plain_json_that_names_its_algorithms() -> None:
     header = json.loads(content[12 : 12 + length])
     assert content[:8] == b"NBSTEP1\n"
     assert (header["digest"], header["mac"], header["serializer"]) == ("blake3", "hmac-sha256", "cloudpickle-5")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_hashes_large_values_without_the_threads_of_its_parent() -> None:
+    large = bytearray(4 << 20)
+    encoded(buffers=[large])  # starts the hasher's threads in this process
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that waits for threads it does not have
+        encoded(buffers=[large])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

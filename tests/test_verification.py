@@ -15,7 +15,7 @@ from nbstep.cache import trust
 from nbstep.cache.cache import Cache
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
-from nbstep.stores.disk import key_digest
+from nbstep.stores.files import key_digest
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from nbstep.cache import entry
 from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Document, Spot, Store
-from nbstep.stores.disk import key_digest
+from nbstep.stores.files import key_digest
 from nbstep.words import shown
 
 

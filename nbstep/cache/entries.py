@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
 from nbstep.cache import entry, hot, trust
+from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
@@ -43,8 +43,7 @@ class Entries:
         self._keeper = Keeper(previews, redact)
         self._hot = hot.HotTier(store)
         self._limit = limit
-        self._lock = threading.Lock()
-        self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
+        self._headers = Headers(store)
 
     async def look_up(self, key: str) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
@@ -159,17 +158,11 @@ class Entries:
 
     async def entries(self) -> list[Meta]:
         """The metadata of all entries, oldest first."""
-        metas = [meta for _, meta in await self.listed() if meta is not None]
-        return sorted(metas, key=lambda meta: (meta.created, meta.key))
+        return await self._headers.metas(self.clock())
 
     async def listed(self) -> list[tuple[Spot, Meta | None]]:
         """Where entries stand, each with its metadata, None where its header cannot be read."""
-        spots = await self.store.spots()
-        found = [(spot, None if (head := await self._head(spot)) is None else head.meta) for spot in spots]
-        with self._lock:
-            known = {spot.address for spot in spots}
-            self._heads = {address: head for address, head in self._heads.items() if address in known}
-        return found
+        return await self._headers.all(self.clock())
 
     async def errors(self) -> list[Meta]:
         """The metadata of entries that keep an error."""
@@ -178,8 +171,8 @@ class Entries:
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
         spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
-        heads = [head for spot in spots if (head := await self._head(spot)) is not None]
-        keys = list(dict.fromkeys(head.meta.key for head in heads))
+        metas = [meta for spot in spots if (meta := await self._headers.at(spot, self.clock())) is not None]
+        keys = list(dict.fromkeys(meta.key for meta in metas))
         if keys:
             emit(CacheChanged(self.store.place, "restored", tuple(keys)))
         return keys
@@ -228,25 +221,6 @@ class Entries:
         sizes = [meta.size_bytes for _, meta in await self.listed() if meta is not None] if untold else []
         held = sum(sizes) if untold else sum(spot.size_bytes for spot in spots)
         return held + (await self.store.trash()).size_bytes
-
-    async def _head(self, spot: Spot) -> entry.Head | None:
-        """The header at a spot, None where there is none that can be read; remembered as long as the spot's stamp stays."""
-        key = trust.signing_key()
-        stamp = None if spot.stamp is None else (key.id, *spot.stamp)
-        if stamp is not None:
-            with self._lock:
-                known = self._heads.get(spot.address)
-            if known is not None and known[0] == stamp:
-                return known[1]
-        try:
-            document = await self.store.open_spot(spot)
-            head = None if document is None else entry.read_head(document, key, self.clock())
-        except (Unreadable, OSError, ValueError):
-            head = None
-        if stamp is not None:
-            with self._lock:
-                self._heads[spot.address] = (stamp, head)
-        return head
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
         strangers = await self.store.strangers(key, signer)

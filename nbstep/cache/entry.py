@@ -10,11 +10,12 @@ digests of everything else.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
@@ -29,8 +30,12 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LENGTH: Final = struct.Struct("<I")
 _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
+_FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
+_PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
+_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+_FIRST_PROCESS: Final = os.getpid()
 
 Payload: TypeAlias = Literal["value", "returned", "failure"]
 
@@ -91,10 +96,10 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
         "type": meta.type,
         "shape": meta.shape,
         "preview": meta.preview,
-        "error": None if meta.error is None else asdict(meta.error),
+        "error": None if meta.error is None else _shallow(meta.error),
         "python": meta.python,
         "abi": sys.implementation.cache_tag,
-        "platform": f"{sys.platform}-{platform.machine()}-{sys.byteorder}",
+        "platform": _PLATFORM,
         "packages": dict(meta.packages),
         "facts": _facts_fields(meta.facts),
         "stream": [len(content.stream), _digest(content.stream)],
@@ -121,7 +126,7 @@ def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
     Raises:
         TooMuchText: The header would be larger than a reader accepts.
     """
-    header = json.dumps({**fields, "signer": key.id}, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    header = _JSON.encode({**fields, "signer": key.id}).encode("ascii")
     if len(header) > HEADER_BYTES_AT_MOST:
         raise TooMuchText(f"its metadata takes {len(header):,} bytes, {HEADER_BYTES_AT_MOST:,} are allowed")
     signed = MAGIC + _LENGTH.pack(len(header)) + header
@@ -150,7 +155,7 @@ def read_header(document: Document) -> SignedHeader:
     """
     signed, mac = _read_signed(document)
     try:
-        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:]))
+        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:].decode("ascii")))
     except (ValueError, RecursionError) as error:
         raise Unreadable("unreadable", f"its header is damaged ({error})") from None
 
@@ -215,7 +220,8 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
 
 
 def _read_signed(document: Document) -> tuple[bytes, bytes]:
-    prefix = document.read(0, _PREFIX_BYTES)
+    begin = document.read(0, _FIRST_READ_BYTES)  # nearly always the whole header: one read instead of two
+    prefix = begin[:_PREFIX_BYTES]
     if not prefix.startswith(MAGIC):
         if prefix.startswith(FAMILY):
             raise Unreadable("incompatible", "another version of nbstep wrote it")
@@ -225,10 +231,12 @@ def _read_signed(document: Document) -> tuple[bytes, bytes]:
     (length,) = _LENGTH.unpack(prefix[len(MAGIC) :])
     if length > HEADER_BYTES_AT_MOST:
         raise Unreadable("unreadable", "its header is too long")
-    rest = document.read(_PREFIX_BYTES, length + _MAC_BYTES)
-    if len(rest) < length + _MAC_BYTES:
+    end = _PREFIX_BYTES + length
+    if len(begin) < end + _MAC_BYTES:
+        begin += document.read(len(begin), end + _MAC_BYTES - len(begin))
+    if len(begin) < end + _MAC_BYTES:
         raise Unreadable("unreadable", "it ends within its header")
-    return prefix + rest[:length], rest[length:]
+    return begin[:end], begin[end : end + _MAC_BYTES]
 
 
 def _read_fields(fields: Any, trusted: bool, begin: int, size_bytes: int, now: float) -> Head:
@@ -272,10 +280,16 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
 
 
 def _facts_fields(facts: Facts) -> dict[str, Any]:
-    fields = asdict(facts)
+    fields = _shallow(facts)
+    fields["place"] = _shallow(facts.place)
     fields["uses"] = list(facts.uses[:_USES_AT_MOST])
     fields["code"] = dict(facts.code)
     return fields
+
+
+def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
+    """The fields of a record; `asdict` copies everything in them, which takes longer than writing the file."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def _facts(fields: Any) -> Facts:
@@ -328,7 +342,9 @@ def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
 def _digest(part: Part) -> str:
     import blake3  # 3 ms, needed only where something is kept or loaded
 
-    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if len(part) > 1 << 20 else 1)
+    # A forked child has none of the threads that its parent's pool had, and would wait for them for ever.
+    threads = blake3.blake3.AUTO if len(part) > 1 << 20 and os.getpid() == _FIRST_PROCESS else 1
+    hasher = blake3.blake3(max_threads=threads)
     return hasher.update(part).hexdigest()
 
 

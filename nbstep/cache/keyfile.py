@@ -58,17 +58,17 @@ def read_secret(path: Path, *, named: bool) -> bytes | None:
         raise OSError(error.errno, f"{place_text(path)}: {error.strerror}") from None
     try:
         status = os.fstat(fd)
-        shown = place_text(path)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, f"{shown} is no regular file")
+            raise OSError(errno.EINVAL, f"{place_text(path)} is no regular file")
         if hasattr(os, "geteuid"):
             if status.st_uid not in {0, os.geteuid()}:
-                raise OSError(errno.EPERM, f"{shown} belongs to somebody else")
+                raise OSError(errno.EPERM, f"{place_text(path)} belongs to somebody else")
             if status.st_mode & 0o022:  # who could write it may know what is in it
+                shown = place_text(path)
                 raise OSError(errno.EPERM, f"others can write {shown}: chmod go-w {shown}")
         secret = os.read(fd, _BYTES_AT_MOST)
         if len(secret) < KEY_BYTES:
-            raise OSError(errno.EINVAL, f"{shown} holds fewer than {KEY_BYTES} bytes")
+            raise OSError(errno.EINVAL, f"{place_text(path)} holds fewer than {KEY_BYTES} bytes")
         if not named and hasattr(os, "fchmod") and status.st_mode & 0o077:
             with contextlib.suppress(OSError):  # on a read-only file system it serves as it is
                 os.fchmod(fd, 0o600)

@@ -7,7 +7,6 @@ this process inherited, read when this module is imported.
 from __future__ import annotations
 
 import errno
-import hashlib
 import hmac
 import os
 import threading
@@ -61,10 +60,7 @@ class SigningKey:
 
     def sign(self, purpose: str, *parts: bytes) -> bytes:
         """HMAC-SHA256 over `parts`; what is signed for one purpose does not verify for another."""
-        mac = hmac.new(self.secret, f"nbstep-{purpose}:".encode(), hashlib.sha256)
-        for part in parts:
-            mac.update(part)
-        return mac.digest()
+        return hmac.digest(self.secret, b"".join((f"nbstep-{purpose}:".encode(), *parts)), "sha256")
 
     def verifies(self, purpose: str, *parts_and_mac: bytes) -> bool:
         """Whether the last argument is the signature of those before it."""

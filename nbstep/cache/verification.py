@@ -12,7 +12,7 @@ from nbstep.cache.acceptance import check_binding, names
 from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import FAMILY, Document, Spot, Store
-from nbstep.stores.disk import key_digest
+from nbstep.stores.files import key_digest
 
 Verdict: TypeAlias = Literal["good", "corrupt", "untrusted", "unreadable"]
 

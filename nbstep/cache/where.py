@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from nbstep.project import FOLDER, CachePlace, find_cache
 from nbstep.stores.base import Store
-from nbstep.stores.disk import DiskStore, may_be_cache
+from nbstep.stores.disk import DiskStore
+from nbstep.stores.folder import may_be_cache
 from nbstep.stores.mapping import MappingStore
 from nbstep.stores.memory import MemoryStore
 

@@ -62,6 +62,19 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """A part of a store that is listed at once.
+
+    Attributes:
+        name: The store's own name for it.
+        stamp: Changes whenever an entry comes, goes or is replaced; None where the store cannot tell, or not yet.
+    """
+
+    name: str
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrashTotals:
     """What waits in a cache's trash."""
 
@@ -144,8 +157,20 @@ class Store(Protocol):
         """Moves every entry to the trash; returns how many."""
         ...
 
-    async def spots(self) -> list[Spot]:
-        """Where entries stand."""
+    async def spots(self, group: str | None = None) -> list[Spot]:
+        """Where entries stand; those of one group, or all."""
+        ...
+
+    async def groups(self) -> list[Group]:
+        """The groups that entries stand in."""
+        ...
+
+    async def catalog(self, group: Group) -> bytes | None:
+        """The text that was kept about a group; anybody may have written it."""
+        ...
+
+    async def keep_catalog(self, group: Group, content: bytes | None) -> None:
+        """Keeps a text about a group, or None any more; whether it worked does not matter."""
         ...
 
     async def trashed(self, key: str) -> bool:

@@ -13,24 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from nbstep.durations import size_text
-from nbstep.errors import CacheDirectoryError
-from nbstep.project import FOLDER, place_text
+from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.disktrash import DiskTrash
 from nbstep.stores.evictions import Evictions
 from nbstep.stores.files import key_digest
+from nbstep.stores.folder import create_folder
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
-_OWN_NAMES: Final = {".gitignore", "CACHEDIR.TAG", "v1"}
-_TAG: Final = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This file marks a cache directory of nbstep; backup tools skip it. See https://bford.info/cachedir/\n"
-)
 _COLLECT_EVERY_S: Final = 3600.0
 
 
@@ -59,16 +55,29 @@ class DiskStore:
         self._keep_free_bytes = keep_free_bytes
         self._lock = threading.RLock()
         self._collected_at: float = 0.0
-        _create(directory)
+        self._place: str | None = None
+        self._mappable: bool | None = None
+        create_folder(directory)
         self.directory: Path = directory.resolve()
-        self.place = place_text(self.directory)
-        self._entries = self.directory / "v1" / "e"
-        self._entries_text = str(self._entries)  # joining paths costs more than looking at the file
-        self._temps = self.directory / "v1" / "tmp"
+        # As texts: joining paths costs more than looking at the file.
+        self._entries = str(self.directory / "v1" / "e")
+        self._temps = str(self.directory / "v1" / "tmp")
+        self._catalog = DiskCatalog(self.directory / "v1" / "catalog", self.directory)
         self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         self.locks = KeyLocks(self.directory, system_flock())
-        self._mappable = files.may_map(self.directory)
+
+    @property
+    def place(self) -> str:
+        """The folder as people know it."""
+        if self._place is None:  # found out when it is first shown: the first hit of a process need not wait for it
+            self._place = place_text(self.directory)
+        return self._place
+
+    def _may_map(self) -> bool:
+        if self._mappable is None:
+            self._mappable = files.may_map(self.directory)
+        return self._mappable
 
     def address(self, key: str, signer: str) -> str | None:
         """The name of the entry's file."""
@@ -77,25 +86,25 @@ class DiskStore:
     def stamp(self, address: str) -> Stamp | None:
         """Time of change, size and inode; a link is no entry."""
         try:
-            status = os.lstat(f"{self._entries_text}/{address[:2]}/{address}")
+            status = os.lstat(self._path(address))
         except OSError:
             return None
         return files.stamp_of(status)
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
-        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._mappable)
+        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
         if not _ENTRY.fullmatch(spot.address):
             return None
-        return files.open_document(self._path(spot.address), self._mappable)
+        return files.open_document(self._path(spot.address), self._may_map)
 
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
         """Who else kept an entry under `key`."""
         digest = key_digest(key)
-        names = (name for name, _ in self._shard(digest[:2]) if name.startswith(digest))
+        names = (name for name in self._listed(digest[:2]) if name.startswith(digest) and _ENTRY.fullmatch(name))
         return tuple(sorted(name[65:] for name in names if name[65:] != signer))
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
@@ -105,24 +114,24 @@ class DiskStore:
             NoRoom: The disk would be full.
             OSError: The file cannot be written.
         """
-        if not os.path.isdir(self._entries_text):
-            _create(self.directory)  # the first entry, or somebody removed the folder under a living kernel
+        if not os.path.isdir(self._entries):
+            create_folder(self.directory)  # the first entry, or somebody removed the folder under a living kernel
         self._collect()
         size = sum(len(part) for part in parts)
         self._make_room(size)
         digest = key_digest(key)
-        target = self._path(f"{digest}.{signer}")
+        target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         files.make_own_folder(self._temps, self.directory)
-        files.make_own_folder(target.parent, self.directory)
+        files.make_own_folder(shard, self.directory)
         temp = self._write(parts, size, durable=durable)
         try:
             self._trash.save_copy(target, batch)
             files.move(temp, target)
             self._evictions.forget(digest)
             if durable:
-                files.sync_folder(target.parent)
+                files.sync_folder(shard)
         except BaseException:
-            temp.unlink(missing_ok=True)
+            files.remove(temp)
             raise
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
@@ -130,9 +139,9 @@ class DiskStore:
         by_digest = {key_digest(key): key for key in keys}
         removed: dict[str, None] = {}
         for shard in sorted({digest[:2] for digest in by_digest}):
-            for name, path in self._shard(shard):
+            for name in self._listed(shard):
                 key = by_digest.get(name[:64])
-                if key is not None and self._trash.take(path, batch):
+                if key is not None and _ENTRY.fullmatch(name) and self._trash.take(self._path(name), batch):
                     removed[key] = None
         return [key for key in keys if key in removed]
 
@@ -142,18 +151,39 @@ class DiskStore:
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
-        return sum(self._trash.take(path, batch) for _, path in self._all())
+        self._catalog.clear()
+        return sum(self._trash.take(self._path(name), batch) for name in self._all())
 
-    async def spots(self) -> list[Spot]:
-        """Where entries stand."""
+    async def spots(self, group: str | None = None) -> list[Spot]:
+        """Where entries stand; those of one shard, or all."""
         found: list[Spot] = []
-        for name, path in self._all():
+        for name in self._all() if group is None else self._names(group):
             try:
-                status = os.lstat(path)
+                status = os.lstat(self._path(name))
             except OSError:
                 continue  # deleted meanwhile
             found.append(Spot(name, name[65:], files.stamp_of(status), status.st_size))
         return found
+
+    async def groups(self) -> list[Group]:
+        """The shards; one that changed within the last seconds has no stamp, as it may change again unseen."""
+        settled = self._clock() - SETTLED_NS
+        found: list[Group] = []
+        for shard in self._shards():
+            with suppress(OSError):
+                status = os.lstat(f"{self._entries}/{shard}")
+                stamp = (status.st_mtime_ns, status.st_ino)
+                found.append(Group(shard, stamp if status.st_mtime_ns < settled else None))
+        return found
+
+    async def catalog(self, group: Group) -> bytes | None:
+        """The text that was kept about a shard."""
+        return self._catalog.read(group)
+
+    async def keep_catalog(self, group: Group, content: bytes | None) -> None:
+        """Keeps a text about a shard, where there is room for it."""
+        if content is None or self._fits(len(content)):
+            self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""
@@ -176,7 +206,7 @@ class DiskStore:
             restored: list[Spot] = []
             for name, trashed in names:
                 target = self._path(name)
-                files.make_own_folder(target.parent, self.directory)
+                files.make_own_folder(os.path.dirname(target), self.directory)
                 self._trash.save_copy(target, batch)
                 if self._trash.bring_back(trashed, target):
                     restored.append(Spot(name, signer=name[65:]))
@@ -195,42 +225,43 @@ class DiskStore:
         now_s = self._clock() / 1e9
         if not dry_run:
             self._evictions.collect(now_s)
-        unfinished = collect_temps(self._temps, self.directory, now_s, dry_run=dry_run)
+        unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
 
-    def _path(self, name: str) -> Path:
-        return self._entries / name[:2] / name
+    def _path(self, name: str) -> str:
+        return f"{self._entries}/{name[:2]}/{name}"
 
-    def _own(self, spot: Spot) -> Path | None:
+    def _own(self, spot: Spot) -> str | None:
         """The file at a spot; None for a name that is not ours, or behind a link."""
         if not _ENTRY.fullmatch(spot.address):
             return None
         path = self._path(spot.address)
-        return path if files.is_own_folder(path.parent, self.directory) else None
+        return path if files.is_own_folder(os.path.dirname(path), self.directory) else None
 
-    def _shard(self, shard: str) -> Iterator[tuple[str, Path]]:
-        folder = self._entries / shard
-        if not files.is_own_folder(folder, self.directory):
-            return
-        with os.scandir(folder) as found:
-            names = [item.name for item in found]
-        for name in names:
-            if _ENTRY.fullmatch(name) and name[:2] == shard:
-                yield name, folder / name
+    def _listed(self, shard: str) -> list[str]:
+        """What stands in a shard, whatever its name."""
+        folder = f"{self._entries}/{shard}"
+        return os.listdir(folder) if files.is_own_folder(folder, self.directory) else []
 
-    def _all(self) -> Iterator[tuple[str, Path]]:
+    def _names(self, shard: str) -> Iterator[str]:
+        return (name for name in self._listed(shard) if _ENTRY.fullmatch(name) and name[:2] == shard)
+
+    def _shards(self) -> list[str]:
         if not files.is_own_folder(self._entries, self.directory):
-            return
-        with os.scandir(self._entries) as found:
-            shards = sorted(item.name for item in found if _SHARD.fullmatch(item.name))
-        for shard in shards:
-            yield from self._shard(shard)
+            return []
+        return sorted(name for name in os.listdir(self._entries) if _SHARD.fullmatch(name))
+
+    def _all(self) -> Iterator[str]:
+        for shard in self._shards():
+            yield from self._names(shard)
 
     def keep_free_bytes(self) -> int:
         """What nbstep leaves free on this disk."""
+        return self._kept_free(files.disk_room(self.directory))
+
+    def _kept_free(self, room: files.DiskRoom | None) -> int:
         if self._keep_free_bytes is not None:
             return self._keep_free_bytes
-        room = files.disk_room(self.directory)
         return KEEP_FREE_BYTES if room is None else min(KEEP_FREE_BYTES, room.total_bytes // 10)
 
     def _make_room(self, size: int) -> None:
@@ -242,7 +273,7 @@ class DiskStore:
 
     def _fits(self, size: int) -> bool:
         room = files.disk_room(self.directory)
-        return room is None or room.free_bytes - size >= self.keep_free_bytes()
+        return room is None or room.free_bytes - size >= self._kept_free(room)
 
     def _no_room(self, size: int) -> NoRoom:
         room = files.disk_room(self.directory)
@@ -253,10 +284,10 @@ class DiskStore:
             f"{size_text(self.keep_free_bytes())} free: make room with `nbstep gc --unused 30d` or `nbstep rm KEY`",
         )
 
-    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> Path:
+    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> str:
         """Writes a temporary file; where a quota ends that `_fits` cannot see, the trash is emptied and it is tried once more."""
         for attempt in (1, 2):
-            temp = self._temps / files.temp_name()
+            temp = f"{self._temps}/{files.temp_name()}"
             try:
                 files.write_file(temp, parts, durable=durable)
             except OSError as error:
@@ -273,48 +304,7 @@ class DiskStore:
         if abs(now_s - self._collected_at) < _COLLECT_EVERY_S:
             return
         self._collected_at = now_s
-        collect_temps(self._temps, self.directory, now_s)
+        collect_temps(Path(self._temps), self.directory, now_s)
         self._trash.collect()
         self._evictions.collect(now_s)
         self.locks.collect()
-
-
-def may_be_cache(directory: Path) -> bool:
-    """Whether a folder is a cache of nbstep, or can become one without mixing with what is somebody else's."""
-    try:
-        names = set(os.listdir(directory))
-    except OSError:
-        return True  # it does not exist, or cannot be used: that is found out later, with its reason
-    return directory.name == FOLDER or names <= _OWN_NAMES or _is_tagged(directory)
-
-
-def _is_tagged(directory: Path) -> bool:
-    try:
-        fd = os.open(
-            directory / "CACHEDIR.TAG", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        )
-    except OSError:
-        return False
-    with os.fdopen(fd, "rb") as file:
-        return b"nbstep" in file.read(1000)
-
-
-def _create(directory: Path) -> None:
-    try:
-        files.make_private(directory)
-        if not directory.is_dir():
-            raise NotADirectoryError("it is a file")
-        if not may_be_cache(directory):
-            raise FileExistsError("it holds other files and is no cache of nbstep")
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise PermissionError("it is not writable for you")
-        # The tag first: by it another kernel, which opens the folder in this moment, knows it for a cache.
-        for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
-            with suppress(FileExistsError):  # it is there, or another kernel wrote it in this moment
-                files.write_file(directory / name, [text.encode()], durable=False)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise CacheDirectoryError(
-            f"the cache directory {place_text(directory)} cannot be used: {why}. "
-            f"Choose another one: cache={str(Path.home() / 'nbstep-cache')!r}, or set NBSTEP_DIR"
-        ) from error

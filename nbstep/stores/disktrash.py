@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,23 +25,23 @@ class _Trashed:
     name: str
     at_ns: int
     batch: str
-    path: Path
+    path: str
 
 
 class DiskTrash:
     """A folder of batches; each holds entries under their own names, with the time they came here."""
 
     def __init__(self, folder: Path, clock: Callable[[], int]) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._root = folder.parent.parent
         self._clock = clock
         self._lock = threading.RLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
         self._last_ns = 0
 
-    def take(self, entry: Path, batch: str) -> bool:
+    def take(self, entry: str, batch: str) -> bool:
         """Moves an entry here; False where it is gone already."""
-        target = self._target(entry.name, batch)
+        target = self._target(os.path.basename(entry), batch)
         try:
             files.move(entry, target)
         except FileNotFoundError:
@@ -48,11 +49,11 @@ class DiskTrash:
         self._forget(target)
         return True
 
-    def save_copy(self, entry: Path, batch: str) -> None:
+    def save_copy(self, entry: str, batch: str) -> None:
         """Keeps what stands at `entry` here as well: its place is about to be taken."""
         if not os.path.lexists(entry):
             return
-        target = self._target(entry.name, batch)
+        target = self._target(os.path.basename(entry), batch)
         try:
             os.link(entry, target, follow_symlinks=False)
         except FileNotFoundError:
@@ -61,21 +62,21 @@ class DiskTrash:
             self.take(entry, batch)
         self._forget(target)
 
-    def bring_back(self, trashed: Path, target: Path) -> bool:
+    def bring_back(self, trashed: str, target: str) -> bool:
         """Moves an entry back to `target`; False where it is gone already."""
         try:
             files.move(trashed, target)
         except FileNotFoundError:
             return False
         self._forget(trashed)
-        self._drop_if_empty(trashed.parent)
+        self._drop_if_empty(os.path.dirname(trashed))
         return True
 
     def holds(self, digest: str) -> bool:
         """Whether an entry of the key with this digest is here."""
         return any(item.name.startswith(digest) for item in self._items())
 
-    def last_batch(self) -> list[tuple[str, Path]]:
+    def last_batch(self) -> list[tuple[str, str]]:
         """The entries of the batch that was added to last; of two with one name the older, which was there before it."""
         items = list(self._items())
         if not items:
@@ -87,7 +88,7 @@ class DiskTrash:
                 oldest.setdefault(item.name, item)
         return [(item.name, item.path) for item in oldest.values()]
 
-    def last_of(self, digest: str) -> list[tuple[str, Path]]:
+    def last_of(self, digest: str) -> list[tuple[str, str]]:
         """The entries of one key that came here last."""
         items = [item for item in self._items() if item.name.startswith(digest)]
         if not items:
@@ -124,18 +125,17 @@ class DiskTrash:
                 continue
             if dry_run or files.remove(item.path):
                 sizes.append(size)
-        for folder in {item.path.parent for item in items} if not dry_run else ():
-            self._forget(folder / "-")
+        for folder in {os.path.dirname(item.path) for item in items} if not dry_run else ():
             self._drop_if_empty(folder)
         return Totals(len(sizes), sum(sizes))
 
-    def _target(self, name: str, batch: str) -> Path:
-        folder = self._folder / hashlib.sha256(batch.encode()).hexdigest()[:16]
+    def _target(self, name: str, batch: str) -> str:
+        folder = f"{self._folder}/{hashlib.sha256(batch.encode()).hexdigest()[:16]}"
         files.make_own_folder(folder, self._root)
         with self._lock:
             # Times of this process never repeat, so that no two entries of one key meet under one name.
             self._last_ns = max(self._clock(), self._last_ns + 1)
-            return folder / f"{name}.{self._last_ns:016x}"
+            return f"{folder}/{name}.{self._last_ns:016x}"
 
     def _items(self) -> Iterator[_Trashed]:
         if not files.is_own_folder(self._folder, self._root):
@@ -146,7 +146,7 @@ class DiskTrash:
             yield from self._batch(batch)
 
     def _batch(self, batch: str) -> list[_Trashed]:
-        folder = self._folder / batch
+        folder = f"{self._folder}/{batch}"
         try:
             stamp = os.lstat(folder).st_mtime_ns
             with self._lock:
@@ -160,19 +160,18 @@ class DiskTrash:
         except OSError:
             return []
         matches = [match for name in names if (match := _TRASHED.fullmatch(name))]
-        items = [_Trashed(match[1], int(match[2], 16), batch, folder / match[0]) for match in matches]
+        items = [_Trashed(match[1], int(match[2], 16), batch, f"{folder}/{match[0]}") for match in matches]
         if stamp < self._clock() - 1_000_000_000:  # a folder changed in this very moment may change again unseen
             with self._lock:
                 self._listed[batch] = (stamp, items)
         return items
 
-    def _forget(self, path: Path) -> None:
+    def _forget(self, path: str) -> None:
         with self._lock:
-            self._listed.pop(path.parent.name, None)
+            self._listed.pop(os.path.basename(os.path.dirname(path)), None)
 
-    def _drop_if_empty(self, folder: Path) -> None:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        self._forget(folder / "-")
+    def _drop_if_empty(self, folder: str) -> None:
+        with self._lock:
+            self._listed.pop(os.path.basename(folder), None)
+        with suppress(OSError):
+            os.rmdir(folder)

@@ -19,7 +19,7 @@ class Evictions:
     """A folder of marks, so that a miss in any kernel can say `evicted`; losing it loses that word only."""
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)  # joining paths costs more than looking at a file
         self._root = root
 
     def remember(self, digests: Sequence[str]) -> None:
@@ -28,16 +28,16 @@ class Evictions:
             files.make_own_folder(self._folder, self._root)
             for digest in digests:
                 with suppress(FileExistsError):
-                    files.write_file(self._folder / digest, [], durable=False)
+                    files.write_file(f"{self._folder}/{digest}", [], durable=False)
 
     def forget(self, digest: str) -> None:
         """A key has an entry again."""
         if files.is_own_folder(self._folder, self._root):
-            files.remove(self._folder / digest)
+            files.remove(f"{self._folder}/{digest}")
 
     def holds(self, digest: str) -> bool:
         """Whether a key is marked."""
-        return files.is_own_folder(self._folder, self._root) and os.path.lexists(self._folder / digest)
+        return files.is_own_folder(self._folder, self._root) and os.path.lexists(f"{self._folder}/{digest}")
 
     def collect(self, now_s: float) -> None:
         """Removes old marks."""
@@ -46,4 +46,4 @@ class Evictions:
         with suppress(OSError), os.scandir(self._folder) as found:
             for item in found:
                 if _DIGEST.fullmatch(item.name) and now_s - item.stat(follow_symlinks=False).st_mtime > _KEPT_FOR_S:
-                    files.remove(self._folder / item.name)
+                    files.remove(item.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import mmap
 import os
@@ -13,7 +14,7 @@ import stat
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,10 @@ from nbstep.stores.base import Part, Stamp
 MAP_FROM_BYTES: Final = 64 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-# A file itself, never what a link leads to; no program that is started inherits it.
 _AT_ONCE: Final[int] = getattr(os, "O_NONBLOCK", 0)  # a pipe that somebody put there must not hold up the reader
+# A file itself, never what a link leads to; no program that is started inherits it.
 PLAIN: Final[int] = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_JOINED_BYTES_AT_MOST: Final = 1 << 16  # copying so little takes less time than a second write
 _WINDOWS: Final = sys.platform == "win32"
 _NETWORK: Final = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse.*|prl_fs|vboxsf|drvfs"
@@ -39,16 +41,20 @@ _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 class FileDocument:
     """An entry's file, held open; large buffers are copy-on-write maps of it where that is safe."""
 
-    __slots__ = ("_fd", "_mappable", "size_bytes", "stamp")
+    __slots__ = ("_fd", "_may_map", "size_bytes", "stamp")
 
-    def __init__(self, fd: int, status: os.stat_result, mappable: bool) -> None:
+    def __init__(self, fd: int, status: os.stat_result, may_map: Callable[[], bool]) -> None:
         self._fd = fd
-        self._mappable = mappable
+        self._may_map = may_map
         self.size_bytes = status.st_size
         self.stamp: Stamp | None = stamp_of(status)
 
     def read(self, at: int, count: int) -> bytes:
         """A private copy of `count` bytes from `at`; fewer where the file ends."""
+        if not _WINDOWS and count <= _JOINED_BYTES_AT_MOST:
+            content = os.pread(self._fd, count, at)
+            if len(content) == min(count, self.size_bytes - at):
+                return content
         return bytes(self._copy(at, count))
 
     def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
@@ -72,7 +78,7 @@ class FileDocument:
     def _map_for(self, ranges: Sequence[tuple[int, int]]) -> memoryview | None:
         """One map for one caller: what one writes must not show in what the next is given."""
         ends = [at + count for at, count in ranges if count >= MAP_FROM_BYTES]
-        if not ends or not self._mappable or os.fstat(self._fd).st_size < max(ends):
+        if not ends or not self._may_map() or os.fstat(self._fd).st_size < max(ends):
             return None
         if sys.version_info >= (3, 13):
             mapped = mmap.mmap(self._fd, max(ends), access=mmap.ACCESS_COPY, trackfd=False)
@@ -105,7 +111,7 @@ class FileDocument:
         os.close(self._fd)
 
 
-def open_document(path: Path, mappable: bool) -> FileDocument | None:
+def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument | None:
     """Opens an entry's file; None where there is none.
 
     Raises:
@@ -126,7 +132,7 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "is no regular file")
-        return FileDocument(fd, status, mappable)
+        return FileDocument(fd, status, may_map)
     return None
 
 
@@ -156,7 +162,7 @@ def make_private(directory: Path) -> None:
             os.mkdir(folder, 0o700)
 
 
-def is_real_folder(path: Path) -> bool:
+def is_real_folder(path: str | Path) -> bool:
     """Whether `path` is a folder itself, not a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -164,14 +170,23 @@ def is_real_folder(path: Path) -> bool:
         return False
 
 
-def is_own_folder(path: Path, root: Path) -> bool:
-    """Whether `path` and all folders between it and `root` are folders themselves, so that nothing leads out of `root`."""
-    return all(
-        is_real_folder(folder) for folder in (path, *path.parents) if folder != root and folder.is_relative_to(root)
-    )
+def is_own_folder(path: str | Path, root: Path) -> bool:
+    """Whether `path` and all folders between it and `root` are folders themselves, so that nothing leads out of `root`.
+
+    Asked at each store, and not remembered: a link may be put there at any time. So it must be cheap, and texts are
+    cheaper than paths.
+    """
+    folder, end = str(path), str(root)
+    if not folder.startswith(end + os.sep):
+        return folder == end
+    while folder != end:
+        if not is_real_folder(folder):
+            return False
+        folder = os.path.dirname(folder)
+    return True
 
 
-def make_own_folder(path: Path, root: Path) -> None:
+def make_own_folder(path: str | Path, root: Path) -> None:
     """Creates a folder inside `root`.
 
     Raises:
@@ -179,7 +194,8 @@ def make_own_folder(path: Path, root: Path) -> None:
     """
     if is_own_folder(path, root):
         return
-    for folder in (*reversed(path.relative_to(root).parents), path.relative_to(root)):
+    inside = Path(path).relative_to(root)
+    for folder in (*reversed(inside.parents), inside):
         if folder.name:
             make_private(root / folder)
             if not is_real_folder(root / folder):  # before anything is made behind a link
@@ -190,11 +206,15 @@ def make_own_folder(path: Path, root: Path) -> None:
 
 def temp_name() -> str:
     """A new name for a temporary file; it tells which process made it."""
-    host = re.sub(r"[^0-9A-Za-z-]", "-", platform.node())[:64] or "host"
-    return f"{os.urandom(12).hex()}.{os.getpid()}.{host}"
+    return f"{os.urandom(12).hex()}.{os.getpid()}.{_host()}"
 
 
-def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
+@functools.cache
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z-]", "-", platform.node())[:64] or "host"
+
+
+def write_file(path: str | Path, parts: Sequence[Part], *, durable: bool) -> None:
     """Writes a new file, readable by its owner only; an error leaves none behind.
 
     Raises:
@@ -206,7 +226,7 @@ def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
             total = sum(len(part) for part in parts)
             if total > 1 << 20 and hasattr(os, "posix_fallocate"):
                 _reserve(fd, total)
-            for part in parts:
+            for part in parts if total > _JOINED_BYTES_AT_MOST else [b"".join(parts)]:
                 view = memoryview(part).cast("B")
                 while view:
                     view = view[os.write(fd, view) :]
@@ -215,7 +235,7 @@ def write_file(path: Path, parts: Sequence[Part], *, durable: bool) -> None:
         finally:
             os.close(fd)  # an error here counts: network file systems report a full disk only now
     except BaseException:
-        path.unlink(missing_ok=True)
+        remove(path)
         raise
 
 
@@ -227,7 +247,7 @@ def _reserve(fd: int, size: int) -> None:
             raise
 
 
-def sync_folder(directory: Path) -> None:
+def sync_folder(directory: str | Path) -> None:
     """Makes a rename in `directory` survive a power failure, where the system can."""
     if _WINDOWS:
         return
@@ -238,7 +258,7 @@ def sync_folder(directory: Path) -> None:
         os.close(fd)
 
 
-def move(source: Path, target: Path) -> None:
+def move(source: str | Path, target: str | Path) -> None:
     """Renames over `target`; on Windows waits up to a second for readers that hold it open.
 
     Raises:
@@ -255,7 +275,7 @@ def move(source: Path, target: Path) -> None:
             return
 
 
-def remove(path: Path) -> bool:
+def remove(path: str | Path) -> bool:
     """Removes a file for good; False where it is gone already, or is in use on Windows."""
     try:
         os.unlink(path)

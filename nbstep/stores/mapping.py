@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from nbstep.stores.base import FAMILY, BytesDocument, Document, Litter, Part, Spot, Stamp, Totals, TrashTotals
+from nbstep.stores.base import FAMILY, BytesDocument, Document, Group, Litter, Part, Spot, Stamp, Totals, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
 
 if TYPE_CHECKING:
@@ -158,7 +158,18 @@ class MappingStore:
             self._seen.clear()
         return removed
 
-    async def spots(self) -> list[Spot]:
+    async def groups(self) -> list[Group]:
+        """One, of everything."""
+        return [Group("")]
+
+    async def catalog(self, group: Group) -> bytes | None:  # noqa: ARG002 - nothing is kept in a user's own store but entries
+        """None."""
+        return None
+
+    async def keep_catalog(self, group: Group, content: bytes | None) -> None:
+        """Keeps nothing."""
+
+    async def spots(self, group: str | None = None) -> list[Spot]:  # noqa: ARG002 - there is one group only
         """The keys that `keys()` names and those that were used here."""
         keys: dict[str, None] = {}
         if callable(getattr(self._target, "keys", None)):

@@ -75,8 +75,10 @@ def redact_text(text: str) -> str:
     """
     lowered = text.lower()
     for hints, pattern, replacement in _compiled_rules():
-        if any(hint in lowered for hint in hints):
-            text = pattern.sub(replacement, text)
+        for hint in hints:  # not any(): a generator takes most of the time here
+            if hint in lowered:
+                text = pattern.sub(replacement, text)
+                break
     return text
 
 
