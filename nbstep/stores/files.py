@@ -101,7 +101,8 @@ class FileDocument:
         return content
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        with contextlib.suppress(OSError):  # what was read from it stays as it is
+            os.close(self._fd)
 
 
 def open_document(path: Path, mappable: bool) -> FileDocument | None:
@@ -121,10 +122,13 @@ def open_document(path: Path, mappable: bool) -> FileDocument | None:
             if error.errno == errno.ESTALE and attempt == 1:
                 continue
             raise
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file")
+        except BaseException:
             os.close(fd)
-            raise OSError(errno.EINVAL, "is no regular file")
+            raise
         return FileDocument(fd, status, mappable)
     return None
 
@@ -156,15 +160,23 @@ def make_private(directory: Path) -> None:
 
 
 def is_real_folder(path: Path) -> bool:
-    """Whether `path` is a folder itself, not a link to one."""
+    """Whether `path` is a folder itself, not a link to one.
+
+    Raises:
+        OSError: The system does not say; that is not the same as no.
+    """
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
 def is_own_folder(path: Path, root: Path) -> bool:
-    """Whether `path` and all folders between it and `root` are folders themselves, so that nothing leads out of `root`."""
+    """Whether `path` and all folders between it and `root` are folders themselves, so that nothing leads out of `root`.
+
+    Raises:
+        OSError: The system does not say.
+    """
     return all(
         is_real_folder(folder) for folder in (path, *path.parents) if folder != root and folder.is_relative_to(root)
     )
