@@ -181,7 +181,7 @@ class Entries:
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
         spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
-        heads = [head for spot in spots if (head := await self._head(spot)) is not None]
+        heads = [head for spot in spots if (head := await self._read_head(spot)) is not None]
         keys = list(dict.fromkeys(head.meta.key for head in heads))
         if keys:
             emit(CacheChanged(self.store.place, "restored", tuple(keys)))
@@ -253,7 +253,18 @@ class Entries:
         return held + (await self.store.trash()).size_bytes
 
     async def _head(self, spot: Spot) -> entry.Head | None:
-        """The header at a spot, None where there is none that can be read; remembered as long as the spot's stamp stays."""
+        """The header at a spot, None where there is none that can be read."""
+        try:
+            return await self._read_head(spot)
+        except OSError:
+            return None
+
+    async def _read_head(self, spot: Spot) -> entry.Head | None:
+        """The header at a spot, None where there is none; remembered as long as the spot's stamp stays.
+
+        Raises:
+            OSError: It cannot be read now; that says nothing of the entry, and is not remembered.
+        """
         key = trust.signing_key()
         stamp = None if spot.stamp is None else (key.id, *spot.stamp)
         if stamp is not None:
@@ -264,7 +275,7 @@ class Entries:
         try:
             document = await self.store.open_spot(spot)
             head = None if document is None else entry.read_head(document, key, self.clock())
-        except (Unreadable, OSError, ValueError):
+        except (Unreadable, ValueError):
             head = None
         if stamp is not None:
             with self._lock:
