@@ -171,7 +171,7 @@ class Entries:
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
         spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
-        metas = [meta for spot in spots if (meta := await self._headers.at(spot, self.clock())) is not None]
+        metas = [meta for spot in spots if (meta := await self._headers.read(spot, self.clock())) is not None]
         keys = list(dict.fromkeys(meta.key for meta in metas))
         if keys:
             emit(CacheChanged(self.store.place, "restored", tuple(keys)))

@@ -203,14 +203,18 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
         Unreadable: They are damaged.
     """
     check_length(head)
+    try:
+        return _checked_payload(document, head)
+    except (OSError, EOFError) as error:
+        raise Unreadable("unreadable", f"it cannot be read ({error})") from None
+
+
+def _checked_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview]]:
     stream_section, *buffer_sections = head.sections
     stream = document.read(stream_section.at, stream_section.size)
     if _digest(stream) != stream_section.digest:
         raise Unreadable("unreadable", "its content does not match its digest: the entry is damaged")
-    try:
-        buffers = document.buffers([(section.at, section.size) for section in buffer_sections])
-    except (OSError, EOFError) as error:
-        raise Unreadable("unreadable", f"it cannot be read ({error})") from None
+    buffers = document.buffers([(section.at, section.size) for section in buffer_sections])
     end = stream_section.at + stream_section.size
     for section, buffer in zip(buffer_sections, buffers, strict=True):
         if any(document.read(end, section.at - end)) or _digest(buffer) != section.digest:

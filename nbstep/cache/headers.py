@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -40,12 +41,23 @@ class Headers:
             found.sort(key=attrgetter("created", "key"))
             return found
 
-    async def at(self, spot: Spot, now: float) -> Meta | None:
-        """What the header at a spot says."""
+    async def read(self, spot: Spot, now: float) -> Meta | None:
+        """What the header at a spot says; None where there is none.
+
+        Raises:
+            OSError: It cannot be read now; that says nothing of the entry.
+        """
         try:
             document = await self._store.open_spot(spot)
             return None if document is None else entry.read_head(document, trust.signing_key(), now).meta
-        except (Unreadable, OSError, ValueError):
+        except (Unreadable, ValueError):
+            return None
+
+    async def at(self, spot: Spot, now: float) -> Meta | None:
+        """As `read`, with None where it cannot be read now."""
+        try:
+            return await self.read(spot, now)
+        except OSError:
             return None
 
     async def _group(self, group: Group, now: float) -> catalog.Listed:
@@ -62,10 +74,18 @@ class Headers:
             return kept
         before = known or kept
         rows: dict[str, tuple[Spot, Meta | None]] = {}
+        complete = True
         for spot in await self._store.spots(group.name):
             row = None if before is None else before.rows.get(spot.address)
-            same = row is not None and row[0].stamp == spot.stamp is not None
-            rows[spot.address] = row if same and row is not None else (spot, await self.at(spot, now))
+            if row is not None and row[0].stamp == spot.stamp is not None:
+                rows[spot.address] = row
+                continue
+            try:
+                rows[spot.address] = spot, await self.read(spot, now)
+            except OSError:  # not remembered: the next time it may be read
+                rows[spot.address], complete = (replace(spot, stamp=None), None), False
+        if not complete:
+            return catalog.Listed(key.id, None, rows)
         if group.stamp is not None and len(rows) >= _CATALOGUED_FROM:
             await self._store.keep_catalog(group, catalog.encode(group, list(rows.values()), key))
         elif group.stamp is not None and content is not None:

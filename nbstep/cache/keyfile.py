@@ -7,17 +7,20 @@ import errno
 import hashlib
 import importlib
 import os
+import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Final
 
 from nbstep.project import place_text
-from nbstep.stores.files import make_private
+from nbstep.stores.files import make_private, remove, write_file
+from nbstep.stores.locks import system_flock
 
 KEY_BYTES: Final = 32
 _BYTES_AT_MOST: Final = 64 * 1024
+_UNFINISHED_FOR_S: Final = 3600.0
 
 
 def key_id(secret: bytes) -> str:
@@ -80,48 +83,87 @@ def read_secret(path: Path, *, named: bool) -> bytes | None:
 def create_secret(path: Path) -> bytes:
     """Makes a new key; of several processes that do so at once, the first one's key is the key of all."""
     make_private(path.parent)
-    temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    fd = os.open(temp, flags, 0o600)
-    try:
-        try:
-            os.write(fd, os.urandom(KEY_BYTES))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        try:
-            os.link(temp, path)
-        except FileExistsError:
-            pass
-        except (OSError, NotImplementedError):  # a file system without links: the last of two writers wins
-            os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
+    _publish(path, os.urandom(KEY_BYTES))
     secret = read_secret(path, named=False)
     if secret is None:
         raise OSError(errno.ENOENT, f"{place_text(path)} vanished")
     return secret
 
 
-def set_aside(path: Path, expected: bytes) -> Path:
-    """Gives the key's file another name, its id; nothing is ever overwritten, whatever else happens at this moment."""
-    taken = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    os.replace(path, taken)
-    found = read_secret(taken, named=False) or b""
-    kept = path.with_name(f"{path.name}.{key_id(found)}")
-    os.replace(taken, kept)
-    if found != expected:
-        with contextlib.suppress(FileExistsError):
-            os.link(kept, path)
-        raise OSError(errno.EBUSY, "another process replaced it already; what this one knows is the key before")
-    return kept
+def replace_secret(path: Path, old: bytes) -> tuple[Path, bytes]:
+    """Makes a new key in the place of `old`, whose file stays beside it, named by its id.
+
+    At every moment the path holds one of the two, so that a process that dies here leaves nobody without a key.
+
+    Returns:
+        The file of the old key, and the new key.
+
+    Raises:
+        OSError: It cannot be written, or another process replaced it.
+    """
+    secret, kept = os.urandom(KEY_BYTES), path.with_name(f"{path.name}.{key_id(old)}")
+    with _alone(path.parent):
+        if read_secret(path, named=False) != old:
+            raise OSError(errno.EBUSY, "another process replaced it already; what this one knows is the key before")
+        temp = _write(path, secret)
+        try:
+            _publish(kept, old)
+            if read_secret(kept, named=False) != old:
+                raise OSError(errno.EEXIST, f"{place_text(kept)} is there and holds another key")
+            os.replace(temp, path)
+        except BaseException:
+            remove(temp)
+            raise
+    return kept, secret
 
 
-def replace_secret(path: Path, kept: Path) -> bytes:
-    """Makes a new key in the place of the one that was set aside, which comes back where that fails."""
+def collect_temps(path: Path, now_s: float) -> None:
+    """Removes what killed processes left beside a key's file; writing one takes milliseconds."""
+    with contextlib.suppress(OSError), os.scandir(path.parent) as found:
+        for item in found:
+            name, _, rest = item.name[1:].rpartition(".")
+            ours = item.name.startswith(".") and name == path.name and re.fullmatch(r"[0-9a-f]{16}", rest)
+            if ours and abs(now_s - item.stat(follow_symlinks=False).st_mtime) > _UNFINISHED_FOR_S:
+                remove(Path(item.path))
+
+
+def _publish(path: Path, secret: bytes) -> None:
+    """Writes a key where there is none; one that is there stays."""
+    temp = _write(path, secret)
     try:
-        return create_secret(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.link(kept, path)
-        raise
+        os.link(temp, path)
+    except FileExistsError:
+        pass
+    except (OSError, NotImplementedError):  # a file system without links: the last of two writers wins
+        os.replace(temp, path)
+    finally:
+        remove(temp)
+
+
+def _write(path: Path, secret: bytes) -> Path:
+    temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    write_file(temp, [secret], durable=True)
+    return temp
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Keeps out other processes that do the same, where the system has locks for folders."""
+    lock = system_flock()
+    fd = None
+    try:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                fd = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        if lock is not None and fd is not None:
+            try:
+                lock(fd)
+            except BlockingIOError:
+                raise OSError(errno.EBUSY, "another process replaces it in this moment") from None
+            except OSError:
+                pass  # no locks here
+        yield
+    finally:
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)

@@ -17,12 +17,12 @@ from typing import Final
 
 from nbstep.cache.keyfile import (
     KEY_BYTES,
+    collect_temps,
     create_secret,
     data_directory,
     key_id,
     read_secret,
     replace_secret,
-    set_aside,
 )
 from nbstep.errors import KeyFileError
 from nbstep.events import Finding, emit
@@ -141,11 +141,16 @@ class KeyRing:
                     f"{_NAMED_BY} names the key, {place_text(path)}: whoever keeps that file replaces it"
                 )
             try:
-                kept = set_aside(path, old.secret)
-                self._key = SigningKey(replace_secret(path, kept))
+                kept, secret = replace_secret(path, old.secret)
             except OSError as error:
                 raise KeyFileError(f"{place_text(path)} cannot be replaced: {error.strerror or error}") from error
+            self._key = SigningKey(secret)
             return Rotation(old, self._key, kept)
+
+    def collect(self, now_s: float) -> None:
+        """Removes what killed processes left beside the key's file."""
+        if not self.named:
+            collect_temps(self.path(), now_s)
 
     def _open(self) -> SigningKey:
         try:

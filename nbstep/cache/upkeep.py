@@ -150,6 +150,8 @@ class Upkeep:
         entries = self._entries
         store, now = entries.store, entries.clock()
         litter = await store.collect(dry_run=dry_run)
+        if not dry_run:
+            trust.key_ring().collect(now)
         logs = Totals(0, 0)
         if store.directory is not None:
             logs = Totals(*runlog.collect(store.directory, now, dry_run=dry_run))

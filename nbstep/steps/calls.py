@@ -31,7 +31,8 @@ class Call:
     Attributes:
         asked: Seconds since the epoch, when it was called.
         waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
-        seen: Marks the entry that its first look-up found.
+        seen: Marks the entry that its last look-up found.
+        blind: Its last look-up could not read what is there.
     """
 
     run: Run
@@ -46,6 +47,7 @@ class Call:
     announced: bool = False
     waits_until: float | None = None
     seen: bytes | None = None
+    blind: bool = False
     _code: Mapping[str, str] | None = None
 
     def code(self) -> Mapping[str, str]:

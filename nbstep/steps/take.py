@@ -172,9 +172,9 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
     mark = found.mark if isinstance(found, Hit) else None
-    if source == "shared" and isinstance(found, Hit) and mark != call.seen:
+    if source == "shared" and isinstance(found, Hit) and mark != call.seen and not call.blind:
         return Use(found)  # kept since we first looked: as fresh as can be
-    call.seen = mark
+    call.seen, call.blind = mark, isinstance(found, Miss) and found.reason == "unreadable"
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, code=call.code,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nbstep.durations import size_text
 from nbstep.project import place_text
@@ -23,6 +23,8 @@ from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
+
+T = TypeVar("T")
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -125,14 +127,13 @@ class DiskStore:
         files.make_own_folder(shard, self.directory)
         temp = self._write(parts, size, durable=durable)
         try:
-            self._trash.save_copy(target, batch)
-            files.move(temp, target)
-            self._evictions.forget(digest)
-            if durable:
-                files.sync_folder(shard)
+            self._replace(target, batch, lambda: files.move(temp, target))
         except BaseException:
             files.remove(temp)
             raise
+        self._evictions.forget(digest)
+        if durable:
+            files.sync_folder(shard)
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
         """Moves all entries under `keys` to the trash, whoever signed them; returns the keys that had any."""
@@ -202,14 +203,19 @@ class DiskStore:
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""
         with self._lock:
-            names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key))
             restored: list[Spot] = []
-            for name, trashed in names:
-                target = self._path(name)
-                files.make_own_folder(os.path.dirname(target), self.directory)
-                self._trash.save_copy(target, batch)
-                if self._trash.bring_back(trashed, target):
-                    restored.append(Spot(name, signer=name[65:]))
+            dropped = True
+            while dropped and not restored:
+                dropped = False
+                names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key))
+                for name, trashed in names:
+                    target = self._path(name)
+                    if self._trash.drop_twin(trashed, target):
+                        dropped = True
+                        continue
+                    files.make_own_folder(os.path.dirname(target), self.directory)
+                    if self._replace(target, batch, lambda: self._trash.bring_back(trashed, target)):  # noqa: B023
+                        restored.append(Spot(name, signer=name[65:]))
             return restored
 
     async def trash(self) -> TrashTotals:
@@ -225,8 +231,19 @@ class DiskStore:
         now_s = self._clock() / 1e9
         if not dry_run:
             self._evictions.collect(now_s)
+            self.locks.collect()
         unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
+
+    def _replace(self, target: str, batch: str, put: Callable[[], T]) -> T:
+        """Puts something in the place of an entry, which goes to the trash; where that fails it stays where it is."""
+        saved = self._trash.save_copy(target, batch)
+        try:
+            return put()
+        except BaseException:
+            if saved is not None:
+                self._trash.put_back(saved, target)
+            raise
 
     def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name}"
@@ -304,7 +321,8 @@ class DiskStore:
         if abs(now_s - self._collected_at) < _COLLECT_EVERY_S:
             return
         self._collected_at = now_s
-        collect_temps(Path(self._temps), self.directory, now_s)
-        self._trash.collect()
-        self._evictions.collect(now_s)
-        self.locks.collect()
+        with suppress(OSError):  # tidying up can wait; what is to be kept cannot
+            collect_temps(Path(self._temps), self.directory, now_s)
+            self._trash.collect()
+            self._evictions.collect(now_s)
+            self.locks.collect()

@@ -41,26 +41,41 @@ class DiskTrash:
 
     def take(self, entry: str, batch: str) -> bool:
         """Moves an entry here; False where it is gone already."""
-        target = self._target(os.path.basename(entry), batch)
-        try:
-            files.move(entry, target)
-        except FileNotFoundError:
-            return False
-        self._forget(target)
-        return True
+        return self._move(entry, self._target(os.path.basename(entry), batch))
 
-    def save_copy(self, entry: str, batch: str) -> None:
-        """Keeps what stands at `entry` here as well: its place is about to be taken."""
-        if not os.path.lexists(entry):
-            return
+    def save_copy(self, entry: str, batch: str) -> str | None:
+        """Keeps what stands at `entry` here as well: its place is about to be taken. None where nothing stands there."""
+        try:
+            os.lstat(entry)
+        except FileNotFoundError:
+            return None
         target = self._target(os.path.basename(entry), batch)
         try:
             os.link(entry, target, follow_symlinks=False)
         except FileNotFoundError:
-            return
+            return None
         except (OSError, NotImplementedError):  # a file system without links; the key has no entry for a moment
-            self.take(entry, batch)
+            return target if self._move(entry, target) else None
         self._forget(target)
+        return target
+
+    def put_back(self, trashed: str, entry: str) -> None:
+        """Undoes `save_copy`, as far as that works: nothing took the entry's place."""
+        with suppress(OSError):
+            if not self.drop_twin(trashed, entry) and not os.path.lexists(entry):
+                self.bring_back(trashed, entry)
+
+    def drop_twin(self, trashed: str, entry: str) -> bool:
+        """Removes what is the very file that stands at `entry`: whoever was about to replace it did not come to it."""
+        try:
+            twins = os.path.samestat(os.lstat(trashed), os.lstat(entry))
+        except FileNotFoundError:
+            return False
+        if not twins or not files.remove(trashed):
+            return False
+        self._forget(trashed)
+        self._drop_if_empty(os.path.dirname(trashed))
+        return True
 
     def bring_back(self, trashed: str, target: str) -> bool:
         """Moves an entry back to `target`; False where it is gone already."""
@@ -129,6 +144,14 @@ class DiskTrash:
             self._drop_if_empty(folder)
         return Totals(len(sizes), sum(sizes))
 
+    def _move(self, entry: str, target: str) -> bool:
+        try:
+            files.move(entry, target)
+        except FileNotFoundError:
+            return False
+        self._forget(target)
+        return True
+
     def _target(self, name: str, batch: str) -> str:
         folder = f"{self._folder}/{hashlib.sha256(batch.encode()).hexdigest()[:16]}"
         files.make_own_folder(folder, self._root)
@@ -157,7 +180,7 @@ class DiskTrash:
                 return []
             with os.scandir(folder) as found:
                 names = [item.name for item in found]
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         matches = [match for name in names if (match := _TRASHED.fullmatch(name))]
         items = [_Trashed(match[1], int(match[2], 16), batch, f"{folder}/{match[0]}") for match in matches]

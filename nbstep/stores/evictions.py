@@ -32,8 +32,9 @@ class Evictions:
 
     def forget(self, digest: str) -> None:
         """A key has an entry again."""
-        if files.is_own_folder(self._folder, self._root):
-            files.remove(f"{self._folder}/{digest}")
+        with suppress(OSError):
+            if files.is_own_folder(self._folder, self._root):
+                files.remove(f"{self._folder}/{digest}")
 
     def holds(self, digest: str) -> bool:
         """Whether a key is marked."""

@@ -108,7 +108,8 @@ class FileDocument:
         return content
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        with contextlib.suppress(OSError):  # what was read from it stays as it is
+            os.close(self._fd)
 
 
 def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument | None:
@@ -128,10 +129,13 @@ def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument
             if error.errno == errno.ESTALE and attempt == 1:
                 continue
             raise
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file")
+        except BaseException:
             os.close(fd)
-            raise OSError(errno.EINVAL, "is no regular file")
+            raise
         return FileDocument(fd, status, may_map)
     return None
 
@@ -163,10 +167,14 @@ def make_private(directory: Path) -> None:
 
 
 def is_real_folder(path: str | Path) -> bool:
-    """Whether `path` is a folder itself, not a link to one."""
+    """Whether `path` is a folder itself, not a link to one.
+
+    Raises:
+        OSError: The system does not say; that is not the same as no.
+    """
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -175,6 +183,9 @@ def is_own_folder(path: str | Path, root: Path) -> bool:
 
     Asked at each store, and not remembered: a link may be put there at any time. So it must be cheap, and texts are
     cheaper than paths.
+
+    Raises:
+        OSError: The system does not say.
     """
     folder, end = str(path), str(root)
     if not folder.startswith(end + os.sep):

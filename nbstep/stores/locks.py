@@ -132,10 +132,10 @@ class KeyLocks:
 
     def collect(self) -> None:
         """Removes what killed holders left; whoever holds a lock keeps it."""
-        if self._flock is None or not files.is_own_folder(self._folder, self._directory):
+        if self._flock is None:
             return
         try:
-            names = os.listdir(self._folder)
+            names = os.listdir(self._folder) if files.is_own_folder(self._folder, self._directory) else []
         except OSError:
             return
         for digest in {match[1] for name in names if (match := _LOCK_OR_NOTE.fullmatch(name))}:
