@@ -388,8 +388,9 @@ def kills(bench: Bench) -> Table:
         with bench.place() as place:
             table.lines[name] = bench.inside("kills", name, place, 50)
     table.notes.append(
-        "One series of 50. raising: or hanging for 3 s. kept: the store was done before the kill. litter: files of "
-        "no entry, after the peer's own tidying (diskcache names them, and `check(fix=True)` removes them); nbstep's are collected once they are five minutes old and their process is gone."
+        "One series of 50. raising: or hanging for 3 s. kept: the store was done before the kill. litter: files of no entry, "
+        "after the peer's own tidying (diskcache names them, and `check(fix=True)` removes them); nbstep's are collected once "
+        "they are five minutes old and their process is gone."
     )
     return table
 
