@@ -134,7 +134,7 @@ def store_small_limit(folder: Path) -> Figures:
 
 def touch_ballast() -> None:
     """Touches spare memory and gives it back to the kernel: its first touch may cost what only the host has."""
-    ballast = bytearray(3 << 30)
+    ballast = bytearray(2 << 30)
     for at in range(0, len(ballast), 4096):
         ballast[at] = 1
 

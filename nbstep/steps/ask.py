@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import PurePath
 from types import FrameType
@@ -82,8 +83,15 @@ def ask_all(
 
 
 def _place_of(caller: FrameType, run: Run) -> Place:
-    code = caller.f_code
-    filename: str = code.co_filename
-    if filename.startswith("<") or "ipykernel_" in filename or "ipython-input" in filename:
+    name = _script(caller.f_code.co_filename)
+    if name is None:
         return Place(run.place.notebook, run.place.cell, caller.f_lineno)
-    return Place(PurePath(filename).name, None, caller.f_lineno)
+    return Place(name, None, caller.f_lineno)
+
+
+@functools.lru_cache(maxsize=256)
+def _script(filename: str) -> str | None:
+    """The name of a file with code; None for a cell."""
+    if filename.startswith("<") or "ipykernel_" in filename or "ipython-input" in filename:
+        return None
+    return PurePath(filename).name
