@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, emit
+from nbstep.forks import ThreadLock
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
@@ -46,7 +46,7 @@ class Entries:
         self._keeper = Keeper(previews, redact)
         self._hot = hot.HotTier(store)
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._heads: dict[str, tuple[tuple[str | int, ...], entry.Head | None]] = {}
 
     async def look_up(self, key: str) -> LookUp:

@@ -10,6 +10,7 @@ digests of everything else.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import struct
 import sys
@@ -332,8 +333,21 @@ def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
 def _digest(part: Part) -> str:
     import blake3  # 3 ms, needed only where something is kept or loaded
 
-    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if len(part) > 1 << 20 else 1)
+    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if len(part) > 1 << 20 and not _forked else 1)
     return hasher.update(part).hexdigest()
+
+
+_forked = False
+
+
+def _after_fork_in_child() -> None:
+    """A forked child would wait for ever for the threads that blake3 had in its parent."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def published(meta: Meta, signer: str, size_bytes: int) -> Meta:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Final, TypeVar
 
 from nbstep.durations import size_text
 from nbstep.errors import CacheDirectoryError
+from nbstep.forks import ThreadLock
 from nbstep.project import FOLDER, place_text
 from nbstep.stores import files
 from nbstep.stores.base import Document, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
@@ -59,7 +59,7 @@ class DiskStore:
     ) -> None:
         self._clock = clock
         self._keep_free_bytes = keep_free_bytes
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
         self._collected_at: float = 0.0
         _create(directory)
         self.directory: Path = directory.resolve()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nbstep.forks import ThreadLock
 from nbstep.stores import files
 from nbstep.stores.base import Totals, TrashTotals
 
@@ -35,7 +35,7 @@ class DiskTrash:
         self._folder = folder
         self._root = folder.parent.parent
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
         self._last_ns = 0
 
