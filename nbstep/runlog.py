@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.forks import ThreadLock
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -120,7 +121,7 @@ class Recorder:
     _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
     _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: ThreadLock = field(default_factory=ThreadLock)
 
     def __call__(self, event: Event) -> None:
         """Takes one event."""

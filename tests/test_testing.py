@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import configparser
 import json
-from collections.abc import AsyncIterator
+import shelve
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,9 +52,85 @@ class AsyncScan(AsyncMemoryStore):
         return True
 
 
-@pytest.mark.parametrize("store", [MemoryStore(), Json(), {}], ids=["memory", "json", "dict"])
+class Cleared(MemoryStore):
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), Json(), Cleared(), {}, "memory:", Cache("memory:"), Cache({})])
 def test_c1_sync_stores_keep_the_contract(store: Any) -> None:
     assert check_store(store) is None
+
+
+@pytest.mark.parametrize("as_what", [Path, str, Cache])
+def test_c1_a_folder_keeps_the_contract(as_what: Callable[[Path], Any], tmp_path: Path) -> None:
+    assert check_store(as_what(tmp_path / "cache")) is None
+    assert Cache(tmp_path / "cache").keys() == []
+
+
+def test_c1_a_shelf_keeps_the_contract(tmp_path: Path) -> None:
+    with shelve.open(str(tmp_path / "shelf")) as shelf:
+        assert check_store(shelf) is None
+        assert list(shelf) == []
+
+
+class Redis:
+    """A thin class around a client, as the README shows it."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def get(self, key: str) -> Any:
+        return self.client.get(f"app:{key}")
+
+    def set(self, key: str, value: Any) -> Any:
+        return self.client.set(f"app:{key}", value)
+
+    def has(self, key: str) -> Any:
+        return self.client.exists(f"app:{key}")
+
+    def delete(self, key: str) -> Any:
+        return self.client.delete(f"app:{key}")
+
+
+class ListedRedis(Redis):
+    def keys(self) -> list[Any]:
+        return [key[4:] for key in self.client.scan_iter("app:*")]
+
+    def clear(self) -> None:
+        for key in list(self.client.scan_iter("app:*")):
+            self.client.delete(key)
+
+
+class AsyncRedis(Redis):
+    is_async = True
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("decode", [False, True], ids=["bytes", "decode_responses"])
+@pytest.mark.parametrize("kind", [Redis, ListedRedis])
+def test_c1_a_real_redis_keeps_the_contract(redis_url: str, kind: type[Redis], decode: bool) -> None:
+    redis = pytest.importorskip("redis")
+    with redis.Redis.from_url(redis_url, decode_responses=decode) as client:
+        client.flushdb()
+        assert check_store(kind(client)) is None
+        assert client.dbsize() == 0
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("decode", [False, True], ids=["bytes", "decode_responses"])
+def test_c1_a_real_async_redis_keeps_the_contract(redis_url: str, decode: bool) -> None:
+    asyncio_redis = pytest.importorskip("redis.asyncio")
+
+    async def check() -> int:
+        client = asyncio_redis.Redis.from_url(redis_url, decode_responses=decode)
+        await client.flushdb()
+        await check_store(AsyncRedis(client))
+        left = await client.dbsize()
+        await client.aclose()
+        return left
+
+    assert asyncio.run(check()) == 0
 
 
 @pytest.mark.parametrize("store", [AsyncMemoryStore(), AsyncScan()])
@@ -109,6 +188,65 @@ class HidesKeys(MemoryStore):
         return []
 
 
+class Short(MemoryStore):
+    """Takes at most a megabyte, and cuts the rest off."""
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(key, value[: 1 << 20])
+
+
+class Composed(MemoryStore):
+    """As a file system that takes two spellings of one text for one name."""
+
+    def get(self, key: str) -> Any:
+        return super().get(unicodedata.normalize("NFC", key))
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(unicodedata.normalize("NFC", key), value)
+
+
+class AnyCase(MemoryStore):
+    def get(self, key: str) -> Any:
+        return super().get(key.lower())
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(key.lower(), value)
+
+    def has(self, key: str) -> bool:
+        return super().has(key.lower())
+
+    def delete(self, key: str) -> bool:
+        return super().delete(key.lower())
+
+
+class HalfCleared(MemoryStore):
+    def clear(self) -> None:
+        self._entries = {key: value for key, value in self._entries.items() if ":" not in key}
+
+
+class NamesDeleted(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._ever: dict[str, None] = {}
+
+    def set(self, key: str, value: Any) -> None:
+        self._ever[key] = None
+        super().set(key, value)
+
+    def keys(self) -> list[str]:
+        return list(self._ever)
+
+
+class CStrings(MemoryStore):
+    """Ends a key at its first NUL."""
+
+    def get(self, key: str) -> Any:
+        return super().get(key.partition("\x00")[0])
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(key.partition("\x00")[0], value)
+
+
 class EmptyIsFalse(MemoryStore):
     def get(self, key: str) -> Any:
         return super().get(key) or False
@@ -119,7 +257,8 @@ class EmptyIsFalse(MemoryStore):
     [
         (Lossy(), "hands back"), (SafeNames(), "gives what was set last"), (Forgetful(), "after delete"),
         (FirstWins(), "set last"), (Greedy(), "one key only"), (Boastful(), "has is false"), (HidesKeys(), "lists every key"),
-        (EmptyIsFalse(), "gives None"),
+        (EmptyIsFalse(), "gives None"), (Short(), "hands back"), (Composed(), "set last|is true"), (AnyCase(), "set last"),
+        (HalfCleared(), "all is gone"), (NamesDeleted(), "no key that was deleted"), (CStrings(), "is true|every key"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip

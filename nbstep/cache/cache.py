@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
+from nbstep.forks import ThreadLock
 from nbstep.options import misplaced as misplaced_option
 from nbstep.project import place_text
 from nbstep.result import Err, Ok
@@ -244,7 +244,7 @@ class Cache(Upkeep):
 
 
 _project: dict[str, Cache] = {}
-_project_lock = threading.Lock()
+_project_lock = ThreadLock()
 
 
 def project_cache() -> Cache:

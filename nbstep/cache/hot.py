@@ -6,11 +6,11 @@ so another kernel's delete or replacement is seen at once. A store that has no s
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Final
 
 from nbstep.cache.records import Hit
+from nbstep.forks import ThreadLock
 from nbstep.stores.base import Stamp, Store
 
 ENTRY_BYTES_AT_MOST: Final = 64 * 1024
@@ -33,7 +33,7 @@ class HotTier:
         self._store = store
         self._kept: dict[str, _Hot] = {}
         self._size_bytes = 0
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
 
     def find(self, key: str, signer: str) -> Hit | None:
         """The hit on what `signer` kept under `key`, if it is here and the entry still stands as it was read."""

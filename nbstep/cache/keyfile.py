@@ -119,11 +119,10 @@ def replace_secret(path: Path, old: bytes) -> tuple[Path, bytes]:
 
 def collect_temps(path: Path, now_s: float) -> None:
     """Removes what killed processes left beside a key's file; writing one takes milliseconds."""
+    ours = re.compile(rf"\.{re.escape(path.name)}(?:\.[0-9a-f]{{8}})?\.[0-9a-f]{{16}}")
     with contextlib.suppress(OSError), os.scandir(path.parent) as found:
         for item in found:
-            name, _, rest = item.name[1:].rpartition(".")
-            ours = item.name.startswith(".") and name == path.name and re.fullmatch(r"[0-9a-f]{16}", rest)
-            if ours and abs(now_s - item.stat(follow_symlinks=False).st_mtime) > _UNFINISHED_FOR_S:
+            if ours.fullmatch(item.name) and abs(now_s - item.stat(follow_symlinks=False).st_mtime) > _UNFINISHED_FOR_S:
                 remove(Path(item.path))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Final, Protocol
 
 from nbstep.cache.records import Meta
 from nbstep.durations import size_text
+from nbstep.forks import ThreadLock
 from nbstep.stores.base import NoRoom, Spot
 
 YOUNG_S: Final = 60.0
@@ -71,7 +71,7 @@ class Limit:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.uses: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._held = 0
         self._counted_at: float | None = None
         self._counting_took_s = 0.0

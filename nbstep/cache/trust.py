@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hmac
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from nbstep.cache.keyfile import (
 )
 from nbstep.errors import KeyFileError
 from nbstep.events import Finding, emit
+from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 
 _NAMED_BY: Final = "NBSTEP_SIGNING_KEY_FILE"
@@ -86,7 +86,7 @@ class KeyRing:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = {name: environ[name] for name in _READ if environ.get(name)}
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._key: SigningKey | None = None
         self._problem: str | None = None
 

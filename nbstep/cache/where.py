@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from nbstep.forks import ThreadLock
 from nbstep.project import FOLDER, CachePlace, find_cache
 from nbstep.stores.base import Store
 from nbstep.stores.disk import DiskStore
@@ -33,7 +33,7 @@ _RECENT_AT_MOST: Final = 8
 # The store around each object of the user's own, by the object's id: the store holds it, so that no other can have that id.
 _stores: Final[weakref.WeakValueDictionary[int, MappingStore]] = weakref.WeakValueDictionary()
 _recent: Final[list[MappingStore]] = []  # a `Cache(st)` of one cell is gone in the next; its trash must not be
-_stores_lock: Final = threading.Lock()
+_stores_lock: Final = ThreadLock()
 
 
 def open_store(where: Any) -> Store:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import inspect
 import sys
-import threading
 import types
 from collections.abc import Mapping
 from typing import Final
@@ -19,6 +18,7 @@ from typing import Final
 from nbstep.drift.bytecode import code_digest, constant_text
 from nbstep.drift.parts import is_users, methods_in, named_parts, part_of
 from nbstep.drift.watch import Part, Watch, is_plain, member_value
+from nbstep.forks import ThreadLock
 from nbstep.thunks import instructions
 
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -52,7 +52,7 @@ class _Known:
 
 # By the code of the thunk, or the id of a class. Read without a lock.
 _known: dict[object, tuple[_Known, ...]] = {}
-_writing: Final = threading.Lock()
+_writing: Final = ThreadLock()
 
 
 def code_fingerprint(thunk: object) -> Mapping[str, str]:

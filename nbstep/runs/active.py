@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -12,6 +11,7 @@ from typing import Any, Final, cast
 
 from nbstep import cache as caches
 from nbstep.events import Listener, Place
+from nbstep.forks import ThreadLock
 from nbstep.options import UNSET
 from nbstep.policy import Policy, policy_changes, with_changes
 from nbstep.runs.hooks import active_run, ambient_run
@@ -19,7 +19,7 @@ from nbstep.runs.state import Run
 from nbstep.settings import MODES, Mode, read_settings
 
 _default: Run | None = None
-_default_lock: Final = threading.Lock()
+_default_lock: Final = ThreadLock()
 
 
 def current_run() -> Run:

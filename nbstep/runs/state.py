@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.forks import ThreadLock
 from nbstep.notes import error_line
 from nbstep.policy import Policy
 from nbstep.settings import Mode
@@ -120,7 +120,7 @@ class Run:
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: ThreadLock = field(default_factory=ThreadLock)
 
     def open(self) -> Run:
         """Tells that the run begins; everything it does later is told to the run log too."""

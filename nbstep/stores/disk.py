@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from nbstep.durations import size_text
+from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import files
 from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
@@ -55,7 +55,7 @@ class DiskStore:
     ) -> None:
         self._clock = clock
         self._keep_free_bytes = keep_free_bytes
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
         self._collected_at: float = 0.0
         self._place: str | None = None
         self._mappable: bool | None = None
@@ -123,9 +123,7 @@ class DiskStore:
         self._make_room(size)
         digest = key_digest(key)
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
-        files.make_own_folder(self._temps, self.directory)
-        files.make_own_folder(shard, self.directory)
-        temp = self._write(parts, size, durable=durable)
+        temp = self._write(parts, size, shard, durable=durable)
         try:
             self._replace(target, batch, lambda: files.move(temp, target))
         except BaseException:
@@ -295,17 +293,26 @@ class DiskStore:
     def _no_room(self, size: int) -> NoRoom:
         room = files.disk_room(self.directory)
         free = "" if room is None else f" has {size_text(room.free_bytes)} free,"
-        return NoRoom(
-            errno.ENOSPC,
-            f"the disk of {self.place}{free} this entry needs {size_text(size)}, and nbstep leaves "
-            f"{size_text(self.keep_free_bytes())} free: make room with `nbstep gc --unused 30d` or `nbstep rm KEY`",
-        )
+        if self._fits(size):
+            why = f"{free} and takes nothing more: a quota, or too many files"
+        else:
+            why = (
+                f"{free} this entry needs {size_text(size)}, and nbstep leaves {size_text(self.keep_free_bytes())} free"
+            )
+        fix = "make room with `nbstep gc --unused 30d` or `nbstep rm KEY`"
+        return NoRoom(errno.ENOSPC, f"the disk of {self.place}{why}: {fix}")
 
-    def _write(self, parts: Sequence[Part], size: int, *, durable: bool) -> str:
-        """Writes a temporary file; where a quota ends that `_fits` cannot see, the trash is emptied and it is tried once more."""
+    def _write(self, parts: Sequence[Part], size: int, folder: str, *, durable: bool) -> str:
+        """Writes a temporary file for `folder`.
+
+        Where that fails for want of room that `_fits` cannot see, as at the end of a quota, the trash is emptied and it is
+        tried once more.
+        """
         for attempt in (1, 2):
             temp = f"{self._temps}/{files.temp_name()}"
             try:
+                files.make_own_folder(self._temps, self.directory)
+                files.make_own_folder(folder, self.directory)
                 files.write_file(temp, parts, durable=durable)
             except OSError as error:
                 if error.errno not in files.FULL:

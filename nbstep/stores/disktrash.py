@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nbstep.forks import ThreadLock
 from nbstep.stores import files
 from nbstep.stores.base import Totals, TrashTotals
 
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
+_AHEAD_NS: Final = 3600 * 1_000_000_000
 _BATCH: Final = re.compile(r"[0-9a-f]{16}")
 _TRASHED: Final = re.compile(r"([0-9a-f]{64}\.[0-9a-f]{8})\.([0-9a-f]{16})")
 
@@ -35,7 +36,7 @@ class DiskTrash:
         self._folder = str(folder)
         self._root = folder.parent.parent
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
         self._last_ns = 0
 
@@ -128,8 +129,22 @@ class DiskTrash:
 
     def collect(self, *, dry_run: bool = False) -> Totals:
         """Removes what has been here for 24 hours; with `dry_run` only says what."""
+        if not dry_run:
+            self._clamp()
         before = self._clock() - KEPT_FOR_NS
         return self._remove([item for item in self._items() if item.at_ns < before], dry_run=dry_run)
+
+    def _clamp(self) -> None:
+        """What came here by a clock that was ahead counts from now on, in the order it came."""
+        now_ns = self._clock()
+        ahead = [item for item in self._items() if item.at_ns > now_ns + _AHEAD_NS]
+        for n, item in enumerate(sorted(ahead, key=lambda item: item.at_ns)):
+            with suppress(OSError):
+                files.move(item.path, f"{os.path.dirname(item.path)}/{item.name}.{now_ns + n:016x}")
+            self._forget(item.path)
+        if ahead:
+            with self._lock:
+                self._last_ns = now_ns + len(ahead)
 
     def _remove(self, items: Sequence[_Trashed], *, dry_run: bool = False) -> Totals:
         sizes: list[int] = []

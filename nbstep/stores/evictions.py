@@ -46,5 +46,6 @@ class Evictions:
             return
         with suppress(OSError), os.scandir(self._folder) as found:
             for item in found:
-                if _DIGEST.fullmatch(item.name) and now_s - item.stat(follow_symlinks=False).st_mtime > _KEPT_FOR_S:
+                age_s = abs(now_s - item.stat(follow_symlinks=False).st_mtime)  # a mark of the future is no good either
+                if _DIGEST.fullmatch(item.name) and age_s > _KEPT_FOR_S:
                     files.remove(item.path)

@@ -17,6 +17,8 @@ _TEMP_NAME: Final = re.compile(r"[0-9a-f]{24}\.(\d{1,10})\.[0-9A-Za-z-]{1,64}")
 def collect_temps(folder: Path, root: Path, now_s: float, *, dry_run: bool = False) -> Totals:
     """Removes temporary files nobody works on any more: a day old, or five minutes and their process is gone.
 
+    A file of the future is as old as it is young: the clock was set back since.
+
     Five minutes, because processes in two containers may have one host name and cannot see each other.
     """
     removed: list[int] = []
@@ -30,7 +32,7 @@ def collect_temps(folder: Path, root: Path, now_s: float, *, dry_run: bool = Fal
                 status = item.stat(follow_symlinks=False)
             except OSError:
                 continue  # another kernel was faster
-            age_s = now_s - status.st_mtime
+            age_s = abs(now_s - status.st_mtime)
             dead = match is not None and item.name.endswith(f".{here}") and not _lives(int(match[1]))
             is_litter = match is not None and (age_s > 86400 or (age_s > 300 and dead))
             if is_litter and (dry_run or files.remove(Path(item.path))):

@@ -7,11 +7,11 @@ import binascii
 import contextlib
 import functools
 import inspect
-import threading
 from collections.abc import AsyncIterable, Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from nbstep.forks import ThreadLock
 from nbstep.stores.base import FAMILY, BytesDocument, Document, Group, Litter, Part, Spot, Stamp, Totals, TrashTotals
 from nbstep.stores.memorytrash import MemoryTrash
 
@@ -27,7 +27,7 @@ class MappingMethods:
 
     def __init__(self, mapping: MutableMapping[str, Any]) -> None:
         self._mapping = mapping
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
 
     def get(self, key: str) -> Any:
         """What stands under `key`, None where nothing does."""

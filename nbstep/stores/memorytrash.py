@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from nbstep.forks import ThreadLock
 from nbstep.stores.base import Totals, TrashTotals
 
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
@@ -29,7 +29,7 @@ class MemoryTrash:
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._items: list[Removed] = []
 
     def add(self, key: str, content: bytes, batch: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,3 +76,30 @@ def install(monkeypatch: Any) -> Failing:
         if hasattr(module, call):
             monkeypatch.setattr(module, call, failing.instead_of(call, getattr(module, call)))
     return failing
+
+
+class DyingAt:
+    """Ends this process as kill -9 does before its n-th call that changes anything."""
+
+    CALLS: Final = (
+        "open", "write", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "close", "posix_fallocate", "flock",
+    )  # fmt: skip
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def install(self) -> None:
+        """From now on calls are counted."""
+        for call in self.CALLS:
+            module = fcntl if call == "flock" else os
+            if hasattr(module, call):
+                setattr(module, call, self._counted(getattr(module, call)))
+
+    def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return called

@@ -1,0 +1,224 @@
+"""Forks in the middle of things, and files that change under open maps (C4, K9, T2, T13)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from faults import LONG
+from nbstep import Cache, create_workflow
+from nbstep.cache.records import Hit, Unreadable
+from nbstep.stores.base import run_now
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+ROWS: Final = np.arange(400_000)  # several megabytes, digested by several threads
+CHILD_MAY_TAKE_S: Final = 10
+
+
+def in_child(work: Callable[[], Any]) -> int:
+    """Does it in a forked child: 0 where it gave something true; a child that hangs is ended, which is -14."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(CHILD_MAY_TAKE_S)
+        try:
+            os._exit(0 if work() else 1)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_forked_child_uses_the_cache_of_its_parent_large_values_included(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.set("rows", ROWS)
+    assert cache.get("rows").sum() == ROWS.sum()
+
+    def use() -> bool:
+        cache.set("more", ROWS + 1)
+        return bool((cache.get("rows") == ROWS).all() and (cache.get("more") == ROWS + 1).all())
+
+    assert in_child(use) == 0
+    assert (cache.get("more") == ROWS + 1).all()
+
+
+def test_forks_while_other_threads_store_load_and_delete(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_bytes="100 MB")
+    over = threading.Event()
+    wrong: list[BaseException] = []
+
+    def work(name: str) -> None:
+        try:
+            while not over.is_set():
+                cache.set(name, name * 100)
+                assert cache.get(name) == name * 100
+                cache.delete(name)
+                cache.undo(name)
+                cache.keys()
+        except BaseException as error:
+            wrong.append(error)
+
+    def use() -> bool:
+        name = f"child {os.getpid()}"
+        cache.set(name, name)
+        cache.keys()
+        kept = cache.get(name) == name
+        return kept and cache.delete(name) and cache.undo(name) == [name]
+
+    assert use()  # whatever is imported is: a fork in the middle of an import is Python's own affair
+    workers = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for worker in workers:
+        worker.start()
+    try:
+        codes = [in_child(use) for _ in range(300 if LONG else 40)]
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+    assert wrong == []
+    assert set(codes) == {0}
+    assert cache.verify().bits == 0
+
+
+def test_c4_a_thunk_that_forks_gives_its_value_and_its_child_takes_nothing_along(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    workflow = create_workflow(cache=cache)
+    children: list[int] = []
+
+    def forks() -> str:
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)  # outlives the step: the lock must not live in it
+            os._exit(0)
+        children.append(child)
+        return "value"
+
+    try:
+        assert workflow(lambda step: step(forks, key="k")).unwrap() == "value"
+        assert cache.get("k") == "value"
+        assert cache.locks is not None
+        lock = cache.locks.take("k")
+        assert lock is not None
+        lock.release()
+        assert list((tmp_path / "v1" / "lock").iterdir()) == []
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_c4_a_step_inside_a_forked_thunk_keeps_and_asks_as_any_other(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    workflow = create_workflow(cache=cache)
+
+    def forks() -> int:
+        return in_child(lambda: workflow(lambda step: step(lambda: 7, key="inner")).unwrap() == 7)
+
+    assert workflow(lambda step: step(forks, key="outer")).unwrap() == 0
+    assert (cache.get("outer"), cache.get("inner")) == (0, 7)
+
+
+def test_a_child_forked_in_the_middle_of_a_store_and_killed_leaves_the_parents_entry_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    children: list[int] = []
+    real = os.write
+
+    def write(fd: int, part: Any) -> int:
+        if not children:
+            children.append(os.fork())
+            if children[0] == 0:
+                time.sleep(60)
+                os._exit(0)
+        return real(fd, part)
+
+    with pytest.MonkeyPatch.context() as then:
+        then.setattr(os, "write", write)
+        cache.set("k", ROWS)
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
+    assert (Cache(tmp_path).get("k") == ROWS).all()
+    assert list((tmp_path / "v1" / "tmp").iterdir()) == []
+
+
+# Maps --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["delete", "clear", "replace", "empty trash", "evict"])
+def test_an_array_that_is_mapped_stays_as_it_is_when_its_entry_goes(tmp_path: Path, end: str) -> None:
+    cache = Cache(tmp_path, max_bytes=9_000_000 if end == "evict" else None)
+    cache.clock = lambda: 1e9
+    cache.set("k", ROWS)
+    rows = cache.get("k")
+    cache.clock = lambda: 1.1e9
+    other = Cache(tmp_path)
+    if end == "replace":
+        other.set("k", ROWS + 1)
+    elif end == "clear":
+        other.clear()
+    elif end == "evict":
+        for n in range(3):
+            cache.set(f"new {n}", ROWS[:300_000])
+            cache.clock = lambda at=1.2e9 + n * 1e6: at
+        assert "k" not in other
+    else:
+        other.delete("k")
+    if end != "delete":
+        other.empty_trash()
+    assert (rows == ROWS).all()
+    rows[:] = 0
+    assert end in {"clear", "empty trash", "evict"} or other.undo("k") == ["k"] or end == "replace"
+    assert end != "delete" or (other.get("k") == ROWS).all()
+
+
+TRUNCATE: Final = """
+import glob, os, sys
+import numpy as np
+from nbstep import Cache
+cache = Cache(sys.argv[1])
+rows = cache.get("k")
+(path,) = glob.glob(sys.argv[1] + "/v1/e/*/*")
+os.truncate(path, 4096)
+assert rows.sum() == np.arange(400_000).sum()
+print("alive", flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_t2_where_others_can_write_a_truncated_file_does_not_end_the_kernel(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "shared"
+    Cache(folder).set("k", ROWS)
+    os.chmod(folder, mode)
+    done = subprocess.run([sys.executable, "-c", TRUNCATE, str(folder)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def test_t13_a_file_changed_between_the_look_up_and_the_load_is_a_miss(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.set("k", ROWS)
+    (path,) = (tmp_path / "v1" / "e").glob("*/*")
+    found = run_now(cache.look_up("k"))
+    assert isinstance(found, Hit)
+    with path.open("r+b") as file:  # the very file that was opened
+        file.seek(-8, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-8, os.SEEK_END)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(Unreadable, match="digest"):
+        found.load()
+    assert (create_workflow(cache=cache)(lambda step: step(lambda: ROWS + 1, key="k")).unwrap() == ROWS + 1).all()
