@@ -85,14 +85,16 @@ def test_forks_while_other_threads_store_load_and_delete(tmp_path: Path) -> None
     workers = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for worker in workers:
         worker.start()
+    code = 0
     try:
-        codes = [in_child(use) for _ in range(300 if LONG else 40)]
+        for _ in range(300 if LONG else 40):
+            code = code or in_child(use)
     finally:
         over.set()
         for worker in workers:
             worker.join()
     assert wrong == []
-    assert set(codes) == {0}
+    assert code == 0
     assert cache.verify().bits == 0
 
 

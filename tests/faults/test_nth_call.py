@@ -158,10 +158,27 @@ def test_c3_the_value_arrives_whatever_fails_and_the_old_entry_is_kept_or_in_the
             assert finding.key == KEY, where
             assert KEY in finding.text, where
             assert os.strerror(error) in finding.text or "make room" in finding.text, (where, finding.text)
+        if scene == "over an old one" and call in {"scandir", "listdir"}:
+            assert problems == [], f"{where}: tidying up can wait"
         unlinks = call == "unlink"
         assert unlinks or temps_of(folder) == [], where
         _check_what_is_kept(folder, kept, result, quiet=not problems, clean=not (unlinks or lasting), where=where)
         _check_that_it_goes_on(folder, where)
+
+
+@pytest.mark.parametrize("result", [NEW, "small", Gone("the real one")], ids=["large", "small", "error"])
+def test_c3_an_error_on_closing_counts_for_it_may_tell_of_a_full_disk(
+    failing: Failing, tmp_path: Path, result: Any
+) -> None:
+    cache = Cache(tmp_path)
+    cache.set("other", 1)
+    with failing.fails("close", 1, errno.EDQUOT, lasting=True):
+        given, listener = asked(cache, result, refresh=False)
+    assert given is result
+    (text,) = listener.findings()
+    assert "make room" in text
+    assert Cache(tmp_path).keys() == ["other"]
+    assert temps_of(tmp_path) == []
 
 
 def _check_what_is_kept(folder: Path, kept: bool, result: Any, *, quiet: bool, clean: bool, where: str) -> None:
