@@ -11,7 +11,7 @@ from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
 
-_OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
 _ANYWHERE: Final = (KeyboardInterrupt, asyncio.CancelledError)
@@ -87,7 +87,7 @@ def _kept(entries: list[TracebackType], anywhere: bool) -> list[TracebackType]:
 
 
 def _is_ours(code: CodeType) -> bool:
-    return code.co_filename.startswith(_OURS)
+    return code.co_filename.startswith(OWN_FOLDER)
 
 
 def _is_machinery(code: CodeType) -> bool:

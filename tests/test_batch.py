@@ -106,6 +106,26 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
         create_workflow(cache={})(lambda step: step.map(abs, [1], key=key))
 
 
+def test_k4_what_an_async_step_kept_is_a_plain_hit_of_a_map() -> None:
+    cache: dict[str, Any] = {}
+
+    async def body(step: Any) -> Any:
+        return await asyncio.gather(*[step(fetch, n, key=f"n:{n}") for n in range(3)])
+
+    asyncio.run(create_workflow(cache=cache)(body)).unwrap()
+    workflow = create_workflow(cache=cache, on_drift="ignore")
+    assert workflow(lambda step: step.map(abs, range(4), key="n:{}")) == Ok([0, 1, 2, 3])
+
+
+def test_a_function_that_gives_an_awaitable_is_a_type_error_that_shows_the_way() -> None:
+    def hidden(n: int) -> Any:
+        made = fetch(n)
+        return made
+
+    with pytest.raises(TypeError, match=r"step\.map takes a plain function, and this one gave an awaitable"):
+        create_workflow(cache={})(lambda step: step.map(hidden, [1], key="n:{}"))
+
+
 def test_items_that_differ_get_keys_that_differ_and_the_same_in_every_process() -> None:
     one = np.zeros(5000)
     other = one.copy()

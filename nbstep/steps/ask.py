@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
 from typing import Any
@@ -72,11 +73,14 @@ def ask_all(
     check_map(fn, items, n_jobs, run)
     own = {name: options[name] for name in ("refresh", "retries", "timeout") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
-    if _checked(run, policy, **own, on_error=on_error).timeout_s is not None:
+    checked = _checked(run, policy, **own, on_error=on_error)
+    if checked.timeout_s is not None:
         raise timeout_needs_async()
+    each, place = replace(checked, hand_back=True, plain=True), _place_of(caller, run)
 
-    def one(item: Any, item_key: str) -> Ok[Any] | Err[Any]:
-        return ask(caller, fn, (item,), policy, key=item_key, on_error="keep", **own)
+    def one(item: Any, item_key: str | None) -> Ok[Any] | Err[Any]:
+        checked_key = None if item_key is None else check_key(item_key)
+        return take_step(run, checked_key, fn, (item,), each, place)
 
     results = map_steps(one, items, key, n_jobs, lambda keys: check_offline(run, keys))
     return results if on_error == "keep" else [result.unwrap() for result in results]

@@ -15,13 +15,17 @@ from nbstep.thunks import Thunk
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each."""
+    """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
+
+    `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does.
+    """
 
     policy: Policy
     refresh: bool = False
     retries: int = 0
     timeout_s: float | None = None
     hand_back: bool = False
+    plain: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -48,6 +48,12 @@ def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], op
     given = run_now(_take(call, awaiting=False, prepared=None))
     if isinstance(given, Stopped):
         raise given.error
+    if isinstance(given, _Later) and options.plain:
+        discard(given.prepared)
+        raise TypeError(
+            "step.map takes a plain function, and this one gave an awaitable; "
+            "for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
+        )
     if isinstance(given, _Later):
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting, given.prepared)
@@ -148,7 +154,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     decision = await _decided(call, cache, key, source)
     if isinstance(decision, Compute):
         return decision
-    if decision.hit.meta.facts.awaitable and not awaiting:
+    if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
         return _Later(None)
     try:
         loaded = decision.hit.load()

@@ -26,6 +26,7 @@ from nbstep.cache.secrets.headers import harmless_headers
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
+from nbstep.tracebacks import OWN_FOLDER
 from nbstep.transience import transient
 
 TRACEBACK_BYTES_AT_MOST: Final = 64 * 1024
@@ -33,7 +34,6 @@ _MESSAGE_CHARS: Final = 500
 _MESSAGE_CHARS_READ: Final = 64 * 1024
 _DEPTH_AT_MOST: Final = 8
 _MEMBERS_AT_MOST: Final = 100
-_OWN_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ def traceback_text(error: BaseException) -> str:
 def _drop_own_frames(summary: traceback.TracebackException, depth: int) -> None:
     if depth > 50:
         return
-    summary.stack[:] = [frame for frame in summary.stack if not os.path.abspath(frame.filename).startswith(_OWN_FOLDER)]
+    summary.stack[:] = [frame for frame in summary.stack if not os.path.abspath(frame.filename).startswith(OWN_FOLDER)]
     members = getattr(summary, "exceptions", None) or ()
     for linked in (summary.__cause__, summary.__context__, *members):
         if linked is not None:

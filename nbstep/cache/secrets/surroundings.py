@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import linecache
-import os
 import re
 import sys
 import types
@@ -17,13 +16,13 @@ from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistak
 from nbstep.cache.secrets.redaction import literal_headers
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
+from nbstep.tracebacks import OWN_FOLDER
 
 _OBJECTS_AT_MOST: Final = 5000
 _ITEMS_AT_MOST: Final = 64
 _FRAMES_AT_MOST: Final = 200
 _LINES_AT_MOST: Final = 2000
 _DEPTH_AT_MOST: Final = 6
-_OWN_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _URL_NAME: Final = re.compile(r"(?:.*_)?(?:url|uri|dsn|conninfo)", re.IGNORECASE)
 _PLAIN: Final = (
     type(None),
@@ -173,7 +172,7 @@ def _frames(trace: types.TracebackType | None) -> list[types.FrameType]:
     """The user's frames; of very many the outermost, and the innermost, where it failed."""
     frames: list[types.FrameType] = []
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        if not trace.tb_frame.f_code.co_filename.startswith(OWN_FOLDER):
             frames.append(trace.tb_frame)
         trace = trace.tb_next
     half = _FRAMES_AT_MOST // 2
