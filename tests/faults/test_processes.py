@@ -14,7 +14,7 @@ import pytest
 from faults import LONG
 from nbstep import Cache
 
-SECONDS: Final = 60 if LONG else 2
+SECONDS: Final = 30 if LONG else 2
 
 # Whatever a process reads under a shared key must be whole and kept under this very key. On keys of its own it must see what it
 # did itself, and nothing else. What goes over all keys, as `clear()`, is for the second form only: there nothing is its own.
@@ -103,7 +103,7 @@ def test_processes_that_store_read_delete_and_undo_the_same_keys(tmp_path: Path,
     for process in running:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    ended = [process.communicate("go\n", timeout=SECONDS + 120) for process in running]
+    ended = [process.communicate("go\n", timeout=SECONDS * 10 + 60) for process in running]
     assert [(process.returncode, said[1]) for process, said in zip(running, ended, strict=True)] == [
         (0, "")
     ] * processes
