@@ -5,6 +5,7 @@ One small JSON file a run in `v1/runs/` of a disk cache, the newest 200 kept, re
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
@@ -160,7 +161,8 @@ class Recorder:
     def _is_time(self) -> bool:
         """Whether a step that ended after its run is written now; else it is in a moment, together with those that follow.
 
-        Each time everything is written anew: at most an eighth of the time goes into that.
+        Each time everything is written anew: at most an eighth of the time goes into that. A process that ends before that
+        moment writes at its end.
         """
         if time.monotonic() - self._flushed > _WRITE_SHARE * self._write_took_s:
             return True
@@ -168,12 +170,16 @@ class Recorder:
             self._timer = threading.Timer(_LATE_EVERY_S, self._write_late)
             self._timer.daemon = True
             self._timer.start()
+            atexit.register(self._write_late)
         return False
 
     def _write_late(self) -> None:
         with self._lock:
+            if self._timer is None:
+                return
             self._timer = None
             self._write()
+        atexit.unregister(self._write_late)
 
     def _write(self) -> None:
         started = self._started
