@@ -1,0 +1,58 @@
+"""What the run log says: runs, their steps and findings, and the use of one key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedStep:
+    """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
+
+    `drift` is what had changed since the value was kept that a hit used.
+    """
+
+    key: str
+    got: str
+    outcome: str
+    at: float
+    took_s: float
+    saved_s: float
+    reason: str | None = None
+    drift: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFinding:
+    """One line that a logged run had for people."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """One run of the log; `notebook` and `name` are labels, None where unknown; `root` is the outermost run around it."""
+
+    run: str
+    root: str
+    at: float
+    name: str | None
+    notebook: str | None
+    steps: tuple[LoggedStep, ...]
+    findings: tuple[LoggedFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the logged runs say of one key: `last_used` is seconds since the epoch, `last_reason` why it last missed.
+
+    `drift` is what had changed when it was last used, at `drift_at`: it says nothing of an entry kept later.
+    """
+
+    hits: int = 0
+    saved_s: float = 0.0
+    last_used: float = 0.0
+    last_reason: str | None = None
+    drift: str | None = None
+    drift_at: float = 0.0
