@@ -111,6 +111,10 @@ class Cache(Upkeep):
         """What two caches share that keep in one place: a folder, or an object of the user's."""
         return self.directory or self._entries.store
 
+    def is_news(self, text: str) -> bool:
+        """Whether a line about somebody who signed entries here was not told yet in this process."""
+        return self._entries.is_news(text)
+
     def __repr__(self) -> str:
         return f"Cache({self.place!r})"
 

@@ -15,8 +15,9 @@ from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
+from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
-from nbstep.events import CacheChanged, emit
+from nbstep.events import CacheChanged, Finding, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
@@ -104,10 +105,16 @@ class Entries:
         emit(CacheChanged(self.store.place, "kept", (key,)))
         return Kept(entry.published(meta, signing_key.id, size))
 
+    def is_news(self, text: str) -> bool:
+        """Whether a line about somebody who signed entries here was not told yet in this process."""
+        return is_news(self.store.directory or self.store, text)
+
     async def get(self, key: str, default: Any) -> Any:
         """What is kept under `key`; a kept error raises."""
         found = await self.look_up(checked_key(key))
         if isinstance(found, Miss):
+            if found.reason == "untrusted" and found.detail and self.is_news(found.detail):
+                emit(Finding(None, key, "untrusted", found.detail))
             return default
         try:
             value = found.load()

@@ -239,8 +239,10 @@ async def _compute(
 def _tell_start(call: Call, why: Compute) -> None:
     run, key = call.run, call.key
     run.tell(StepMissed(run.id, call.step, key, why.reason, why.detail))
-    if why.reason in {"unreadable", "untrusted", "incompatible"} and why.detail:
-        run.find(why.reason, key, why.detail if why.reason == "untrusted" else f"{key}: {why.detail}")
+    if why.reason in {"unreadable", "incompatible"} and why.detail:
+        run.find(why.reason, key, f"{key}: {why.detail}")
+    elif why.reason == "untrusted" and why.detail and run.cache is not None and run.cache.is_news(why.detail):
+        run.find(why.reason, key, why.detail)
     expected_s = None if why.old is None else why.old.meta.facts.took_s
     run.tell(StepStarted(run.id, call.step, key, run.clock(), expected_s))
 
