@@ -1,4 +1,4 @@
-"""What every test stands on: a home, a signing key and a project cache of its own."""
+"""A Redis server for the tests that want one; what every test stands on is in the `conftest.py` above."""
 
 from __future__ import annotations
 
@@ -12,20 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from nbstep.cache import trust
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's signing key or cache; subprocesses inherit this."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
-    monkeypatch.setenv("NBSTEP_DIR", str(home / "project" / ".nbstep"))
-    for name in ("NBSTEP_SIGNING_KEY_FILE", "NBSTEP_MODE", "NBSTEP_RETRY_ERRORS", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(trust, "_ring", trust.KeyRing(os.environ))
 
 
 @pytest.fixture(scope="session")
