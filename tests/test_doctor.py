@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import put_file, record
 
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
+from nbstep.cache.where import project_place
 from nbstep.commands.doctor import facts_text
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
+from nbstep.project import place_text
 from nbstep.stores.health import examine
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="owners and modes of POSIX")
@@ -67,7 +72,10 @@ def test_it_says_what_the_cache_stands_on(project: Path) -> None:
     assert (facts["owner"].endswith(", mode 0700"), facts["locks"]) == (True, "work")
     os.chmod(project / ".nbstep", 0o777)
     facts = told(cache)
-    assert facts["owner"].endswith(", mode 0777: others can write here, what they put in is not trusted")
+    assert facts["owner"].endswith(
+        ", mode 0777: others can write here, what they put in is not trusted\n"
+        f"Fix: chmod 700 {project}/.nbstep, if it is not shared on purpose"
+    )
     assert facts["disk"].endswith("large values are read, not mapped")
     assert list((project / ".nbstep" / "v1" / "tmp").iterdir()) == []
 
@@ -79,7 +87,10 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
 
     cache = Cache(tmp_path / "c")
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert told(cache)["locks"] == "do not work (Function not implemented): two kernels may both compute"
+    assert told(cache)["locks"] == (
+        "do not work (Function not implemented): two kernels may both compute\n"
+        "Fix: let NBSTEP_DIR name a folder on a disk with locks, or run one kernel at a time"
+    )
 
 
 @needs_posix
@@ -101,7 +112,10 @@ def test_it_says_which_key_signs_and_where_it_is(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": str(team)}))
     assert told(cache)["key"].endswith("team.key, which NBSTEP_SIGNING_KEY_FILE names")
     monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": "team.key"}))
-    assert ", for this process only: NBSTEP_SIGNING_KEY_FILE='team.key' is no absolute path" in told(cache)["key"]
+    assert told(cache)["key"].endswith(
+        ", for this process only: NBSTEP_SIGNING_KEY_FILE='team.key' is no absolute path\n"
+        "Fix: let NBSTEP_SIGNING_KEY_FILE name a file of 32 random bytes, private to you, by its absolute path"
+    )
 
 
 def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +141,11 @@ def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, mon
     path.write_bytes(b"garbage")
     workflow(body)
     facts = told(cache, notebook=True)
-    assert facts["entries"].endswith(", 1 failed, 1 untrusted (%nbstep trust), 1 unreadable (%nbstep verify)")
+    assert facts["entries"].endswith(
+        ", 1 failed, 1 untrusted, 1 unreadable\n"
+        "Fix: see who signed them, and accept them or not: %nbstep trust\n"
+        "Fix: their steps run again and replace them; which and why: %nbstep verify"
+    )
     assert facts["runs"].startswith("2 logged since ")
     assert facts["hits"].startswith("3, saved ")
     assert facts["misses"] == "4 new, 1 untrusted"
@@ -136,6 +154,72 @@ def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, mon
     assert len(notes) == 2
     assert "signed by key" in facts["notes"]
     assert r"postgres://<redacted>@db/x\x1b[2J was not kept" in facts["notes"]
+
+
+def doctor(folder: Path, **environ: str) -> list[str]:
+    """What the command prints, for a user who is refused what the mode refuses."""
+    command = [sys.executable, "-m", "nbstep", "doctor"]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root needs setpriv to be refused anything")
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.strip() for line in done.stdout.splitlines()]
+
+
+@needs_posix
+def test_c0_a_project_that_cannot_be_written_is_named_with_what_to_do_before_and_after(project: Path) -> None:
+    fix = "Fix: make it writable for you, or let NBSTEP_DIR name a folder that is"
+    project.chmod(0o500)
+    try:
+        lines = doctor(project)
+        assert lines[1].startswith(
+            f"cache   {project}/.nbstep cannot be written: a step with a key keeps in ~/.cache/nbstep/"
+        )
+        assert lines[3] == fix
+        fallback = project_place().fallback
+        Cache(fallback).set("a", 1)
+        lines = doctor(project)
+        assert lines[1:4] == [
+            f"cache    {place_text(fallback)}", f"yours alone: {project}/.nbstep cannot be written", fix,
+        ]  # fmt: skip
+    finally:
+        project.chmod(0o700)
+
+
+@needs_posix
+def test_c6_a_disk_that_is_nearly_full_is_told_with_what_to_do(tmp_path: Path) -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this system mounts no tmpfs")
+    try:
+        cache = Cache(disk / ".nbstep")
+        (disk / "fill").write_bytes(bytes(9_800_000))
+        lines = told(cache)["disk"].splitlines()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    assert lines[0].startswith("tmpfs, ")
+    assert lines[0].endswith(" free of 10 MB, nothing more is kept: nbstep leaves the last 1.0 MB free")
+    assert lines[1] == "Fix: make room on the disk; what nothing used lately: nbstep gc --unused 30d"
+
+
+def test_n7_a_hostile_run_log_stays_a_few_short_lines(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    cache.set("a", 1)
+    for number in range(30):
+        steps = [["k" * 5000, "ran", "ok", 1, 1, 1, f"\x1b[31m{number}.{step}"] for step in range(50)]
+        findings = [["untrusted", f"line\nbreak {number} " + "long " * 300]] * 50
+        put_file(tmp_path / "c", f"{number:016d}-evil.json", record(steps=steps, findings=findings))
+    facts = told(cache)
+    assert facts["misses"] == "1,500 for another reason"
+    assert [len(line) < 230 for line in facts["notes"].splitlines()] == [True] * 5
 
 
 def test_t10_no_secret_of_a_finding_reaches_the_run_log(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import nbstep
 from nbstep import runlog
@@ -20,13 +21,19 @@ from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import settled
 from nbstep.commands.tables import Screen
 from nbstep.durations import age_text, date_text, duration_text, size_text
+from nbstep.events import Reason
+from nbstep.notes import argument_text, one_line
 from nbstep.project import place_text
 from nbstep.runlog import LoggedRun
 from nbstep.stores.health import DiskHealth, examine
 from nbstep.words import plural, shown
 
 _NOTES: Final = 5
+_NOTE_CHARS: Final = 200
 _STORE_ERRORS: Final = ("not-stored", "no-room")
+_REASONS: Final = frozenset[str](get_args(Reason))
+
+_ELSEWHERE: Final = "make it writable for you, or let NBSTEP_DIR name a folder that is"
 
 Fact = tuple[str, str]
 
@@ -40,10 +47,10 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
     facts = [
         _version(),
         ("cache", shown(cache.place)),
-        ("", _why(cache)),
-        *([] if cache.directory is None else _folder_facts(cache.directory)),
+        *_why(cache),
+        *([] if cache.directory is None else _folder_facts(cache.directory, screen)),
         *_key_facts(),
-        ("entries", _entries_text(counts, screen)),
+        *_entries_facts(counts, screen),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
     ]
@@ -53,15 +60,17 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
 def diagnose_nothing() -> str:
     """What there is to say where no cache is yet."""
     place = project_place()
-    where = shown(place_text(place.directory))
-    return facts_text(
-        [
-            _version(),
-            ("cache", f"{where}: nothing kept yet, a step with a key makes it"),
-            ("", place.why),
-            *_key_facts(),
-        ]
-    )
+    facts: list[Fact] = [
+        ("cache", f"{_path(place.directory)}: nothing kept yet, a step with a key makes it"),
+        ("", place.why),
+    ]
+    if not place.explicit and not _can_be_made(place.directory):
+        facts[0] = (
+            "cache",
+            f"{_path(place.directory)} cannot be written: a step with a key keeps in {_path(place.fallback)}",
+        )
+        facts.append(_fix(_ELSEWHERE))
+    return facts_text([_version(), *facts, *_key_facts()])
 
 
 def facts_text(facts: Sequence[Fact]) -> str:
@@ -80,64 +89,104 @@ def _version() -> Fact:
     return "nbstep", f"{nbstep.__version__}, Python {platform.python_version()}"
 
 
-def _why(cache: Cache) -> str:
+def _fix(text: str) -> Fact:
+    """What to do about the line above."""
+    return "", f"Fix: {text}"
+
+
+def _path(path: Path) -> str:
+    return shown(place_text(path))
+
+
+def _can_be_made(folder: Path) -> bool:
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    return os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _why(cache: Cache) -> list[Fact]:
     if cache.directory is None:
-        return "a store of your own, or memory"
+        return [("", "a store of your own, or memory")]
     place = project_place()
     if _same(cache.directory, place.directory):
-        return place.why
+        return [("", place.why)]
     if not place.explicit and _same(cache.directory, place.fallback):
-        return f"yours alone: {shown(place_text(place.directory))} cannot be written"
-    return f"named by you; the project's is {shown(place_text(place.directory))}, {place.why}"
+        return [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
+    return [("", f"named by you; the project's is {_path(place.directory)}, {place.why}")]
 
 
 def _same(one: Path, other: Path) -> bool:
     return one == other.resolve()
 
 
-def _folder_facts(folder: Path) -> list[Fact]:
+def _folder_facts(folder: Path, screen: Screen) -> list[Fact]:
     if not folder.is_dir():
         return [("disk", "the folder was removed; the next result that is kept makes it anew")]
-    return _disk_facts(examine(folder))
+    health = examine(folder)
+    return [*_disk_facts(health, screen), *_owner_facts(health, folder), *_lock_facts(health)]
 
 
-def _disk_facts(health: DiskHealth) -> list[Fact]:
+def _disk_facts(health: DiskHealth, screen: Screen) -> list[Fact]:
     disk = [health.file_system or "a file system of unknown type"]
     if health.room is not None:
         disk.append(f"{size_text(health.room.free_bytes)} free of {size_text(health.room.total_bytes)}")
     if not health.mapped:
         disk.append("large values are read, not mapped")
-    facts = [("disk", ", ".join(disk))]
-    if health.owner is not None:
-        owner = shown(health.owner) + ("" if health.is_mine else ", not you")
-        open_to = ": others can write here, what they put in is not trusted" if health.mode & 0o022 else ""
-        facts.append(("owner", f"{owner}, mode {health.mode:04o}{open_to}"))
-    locks = (
-        "work"
-        if health.lock_problem is None
-        else f"do not work ({shown(health.lock_problem)}): two kernels may both compute"
-    )
-    return [*facts, ("locks", locks)]
+    if health.room is None or health.room.free_bytes >= health.room.kept_free_bytes:
+        return [("disk", ", ".join(disk))]
+    kept_free = size_text(health.room.kept_free_bytes)
+    disk.append(f"nothing more is kept: nbstep leaves the last {kept_free} free")
+    unused = f"{screen.command} gc --unused 30d"
+    return [("disk", ", ".join(disk)), _fix(f"make room on the disk; what nothing used lately: {unused}")]
+
+
+def _owner_facts(health: DiskHealth, folder: Path) -> list[Fact]:
+    if health.owner is None:
+        return []
+    owner = shown(health.owner) + ("" if health.is_mine else ", not you")
+    if not health.mode & 0o022:
+        return [("owner", f"{owner}, mode {health.mode:04o}")]
+    facts = [("owner", f"{owner}, mode {health.mode:04o}: others can write here, what they put in is not trusted")]
+    if not health.is_mine:
+        return [*facts, _fix("let NBSTEP_DIR name a folder of your own, if it is not shared on purpose")]
+    command = f"chmod 700 {argument_text(shown(str(folder)), in_notebook=False)}"
+    return [*facts, _fix(f"{command}, if it is not shared on purpose")]
+
+
+def _lock_facts(health: DiskHealth) -> list[Fact]:
+    if health.lock_problem is None:
+        return [("locks", "work")]
+    return [
+        ("locks", f"do not work ({shown(health.lock_problem)}): two kernels may both compute"),
+        _fix("let NBSTEP_DIR name a folder on a disk with locks, or run one kernel at a time"),
+    ]
 
 
 def _key_facts() -> list[Fact]:
     ring = key_ring()
     key, problem = ring.key().id, ring.problem()
     if problem is not None:
-        return [("key", f"{key}, for this process only: {shown(problem)}")]
+        return [
+            ("key", f"{key}, for this process only: {shown(problem)}"),
+            _fix("let NBSTEP_SIGNING_KEY_FILE name a file of 32 random bytes, private to you, by its absolute path"),
+        ]
     named = ", which NBSTEP_SIGNING_KEY_FILE names" if ring.named else ""
-    return [("key", f"{key} in {shown(place_text(ring.path()))}{named}")]
+    return [("key", f"{key} in {_path(ring.path())}{named}")]
 
 
-def _entries_text(counts: Counts, screen: Screen) -> str:
+def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
     parts = [f"{counts.entries:,}, {size_text(counts.size_bytes)}"]
     if counts.failed:
         parts.append(f"{counts.failed:,} failed")
     if counts.untrusted:
-        parts.append(f"{counts.untrusted:,} untrusted ({screen.command} trust)")
+        parts.append(f"{counts.untrusted:,} untrusted")
     if counts.unreadable:
-        parts.append(f"{counts.unreadable:,} unreadable ({screen.command} verify)")
-    return ", ".join(parts)
+        parts.append(f"{counts.unreadable:,} unreadable")
+    facts: list[Fact] = [("entries", ", ".join(parts))]
+    if counts.untrusted:
+        facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
+    if counts.unreadable:
+        facts.append(_fix(f"their steps run again and replace them; which and why: {screen.command} verify"))
+    return facts
 
 
 def _run_facts(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
@@ -146,12 +195,13 @@ def _run_facts(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
     steps = [step for run in runs for step in run.steps]
     hits = [step for step in steps if step.got == "hit"]
     saved_s = sum(step.saved_s for step in hits)
-    reasons = Counter(step.reason for step in steps if step.got != "hit" and step.reason)
+    missed = [step.reason for step in steps if step.got != "hit" and step.reason]
+    reasons = Counter(reason if reason in _REASONS else "for another reason" for reason in missed)
     errors = sum(finding.kind in _STORE_ERRORS for run in runs for finding in run.findings)
     return [
         ("runs", f"{len(runs):,} logged since {date_text(min(run.at for run in runs), now)}"),
         ("hits", f"{len(hits):,}, saved {duration_text(saved_s)}" if hits else "0"),
-        ("misses", ", ".join(f"{count:,} {shown(reason)}" for reason, count in reasons.most_common()) or "0"),
+        ("misses", ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "0"),
         ("not kept", plural(errors, "result") if errors else "0"),
         *_notes(runs, now),
     ]
@@ -163,5 +213,8 @@ def _notes(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
     for run in runs:
         for finding in run.findings:
             notes.setdefault(finding.text, run.at)
-    lines = [f"{age_text(max(0.0, now - at))}: {shown(redact_text(text))}" for text, at in list(notes.items())[:_NOTES]]
+    lines = [
+        f"{age_text(max(0.0, now - at))}: {one_line(shown(redact_text(text)), _NOTE_CHARS)}"
+        for text, at in list(notes.items())[:_NOTES]
+    ]
     return [("" if at else "notes", line) for at, line in enumerate(lines)]

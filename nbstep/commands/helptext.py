@@ -75,7 +75,9 @@ Reads everything and loads nothing. The exit code adds 1 where an entry is corru
 """,
     "doctor": """\
 For a report of a problem: versions, the folder and why it is this one, the disk, the signing key, what the last runs got.
-It changes nothing.
+Under a line that tells of a problem stands what to do. It changes nothing.
+
+The exit code is 0, whatever it found; 1 where the cache cannot be opened, 2 where the command is wrong.
 """,
     "export": """\
 One file a value, which `joblib.load` opens without nbstep. What cannot be written (a lambda, a kept error) is named and

@@ -206,6 +206,11 @@ def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
     tail = [
         "A query: error:  error:TYPE  old:  user:*  unused:30d  any text  (all words must hold)",
         f"More on a verb: {screen.command} help VERB",
+        *(
+            []
+            if screen.notebook
+            else ["Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage; verify has its own"]
+        ),
     ]
     return CommandOutcome("\n".join([head, "", *lines, "", *tail]))
 

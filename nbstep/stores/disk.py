@@ -26,7 +26,6 @@ from nbstep.stores.locks import KeyLocks, system_flock
 
 T = TypeVar("T")
 
-KEEP_FREE_BYTES: Final = 2_000_000_000
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _COLLECT_EVERY_S: Final = 3600.0
@@ -277,7 +276,7 @@ class DiskStore:
     def _kept_free(self, room: files.DiskRoom | None) -> int:
         if self._keep_free_bytes is not None:
             return self._keep_free_bytes
-        return KEEP_FREE_BYTES if room is None else min(KEEP_FREE_BYTES, room.total_bytes // 10)
+        return files.KEEP_FREE_BYTES if room is None else room.kept_free_bytes
 
     def _make_room(self, size: int) -> None:
         if self._fits(size):

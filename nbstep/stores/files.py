@@ -21,6 +21,7 @@ from typing import Final
 
 from nbstep.stores.base import Part, Stamp
 
+KEEP_FREE_BYTES: Final = 2_000_000_000
 MAP_FROM_BYTES: Final = 64 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -330,6 +331,11 @@ class DiskRoom:
 
     free_bytes: int
     total_bytes: int
+
+    @property
+    def kept_free_bytes(self) -> int:
+        """What nbstep leaves free: 2 GB, on a small disk a tenth of it."""
+        return min(KEEP_FREE_BYTES, self.total_bytes // 10)
 
 
 def disk_room(directory: Path) -> DiskRoom | None:
