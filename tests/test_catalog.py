@@ -15,7 +15,8 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts
 from nbstep.events import Place
 from nbstep.result import Err
-from nbstep.stores.base import run_now
+from nbstep.stores.base import Group, run_now
+from nbstep.stores.catalog import DiskCatalog
 from nbstep.stores.disk import DiskStore, key_digest
 
 SETTLED_S = 10
@@ -155,17 +156,39 @@ def test_t5_a_text_is_not_taken_for_that_of_another_shard(cache: Cache) -> None:
     assert catalog.decode(one.read_bytes(), other.name, key, 0.0) is None
 
 
-def test_t2_a_link_in_the_place_of_the_folder_or_of_a_text_is_not_followed(cache: Cache, tmp_path: Path) -> None:
+def linked(path: Path, away: Path) -> Path:
+    """Moves a file or folder away and puts a link to it in its place; where it is now."""
+    path.rename(away)
+    path.symlink_to(away, target_is_directory=away.is_dir())
+    return away
+
+
+def test_t2_a_link_in_the_place_of_the_folder_is_not_followed(cache: Cache, tmp_path: Path) -> None:
     right = cache.entries()
+    assert opened_by(again(cache)) == 0
     assert cache.directory is not None
-    folder, away = cache.directory / "v1" / "catalog", tmp_path / "away"
-    folder.rename(away)
-    folder.symlink_to(away, target_is_directory=True)
+    away = linked(cache.directory / "v1" / "catalog", tmp_path / "away")
     before = {path.name: path.read_bytes() for path in away.iterdir()}
+    assert opened_by(again(cache)) == len(right), "what stands behind the link was believed"
     cache.delete("k3")
     settle(cache)
     assert [meta.key for meta in again(cache).entries()] == [meta.key for meta in right if meta.key != "k3"]
+    cache.clear()
+    cache.entries()
+    DiskCatalog(cache.directory / "v1" / "catalog", cache.directory).write(Group(min(before)), None, "unused")
     assert {path.name: path.read_bytes() for path in away.iterdir()} == before
+
+
+def test_t2_a_link_in_the_place_of_a_text_is_not_followed(cache: Cache, tmp_path: Path) -> None:
+    right = cache.entries()
+    text = texts(cache)[0]
+    away = linked(text, tmp_path / "away")
+    before = away.read_bytes()
+    there = len(list((text.parents[1] / "e" / text.name).iterdir()))
+    assert opened_by(again(cache)) == there, "the text behind the link was believed"
+    assert again(cache).entries() == right
+    assert not text.is_symlink(), "a text of its own takes the place of the link"
+    assert away.read_bytes() == before
 
 
 def test_what_is_gone_is_gone_from_the_texts_as_well(cache: Cache) -> None:
