@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -134,3 +135,16 @@ def test_c4_a_forked_child_waits_for_nobody() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert FLIGHTS.claim("cache", "forked", "parent", NOW) == (flight, False)
     FLIGHTS.land("cache", "forked", flight, "nothing")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_c4_a_child_forked_while_another_claims_claims_as_well() -> None:
+    from nbstep.cache.flight import FLIGHTS
+
+    with FLIGHTS._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if FLIGHTS.claim("cache", "claimed meanwhile", "child", NOW)[1] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

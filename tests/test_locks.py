@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import stat
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,37 +253,88 @@ def test_c4_a_forked_child_holds_nothing_and_releases_nothing(locks: KeyLocks) -
     lock.release()
 
 
+class ForkInTheMiddle:
+    """Another thread that forks while this one is in the middle of a call, and what its child has of the lock's files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = threading.Thread(target=self._fork)
+        self._found: list[int] = []
+        self.begun = False
+
+    def begin(self) -> None:
+        """Comes back when the fork waits for this thread, or is over."""
+        self.begun = True
+        self._thread.start()
+        seen, until = 0, time.monotonic() + 60
+        while self._thread.is_alive() and seen < 20 and time.monotonic() < until:
+            frame = sys._current_frames().get(self._thread.ident or 0)
+            seen = seen + 1 if frame is not None and frame.f_code.co_name == "_before_fork" else 0
+            time.sleep(0.001)
+
+    def files_of_the_child(self) -> int:
+        self._thread.join(60)
+        (found,) = self._found
+        return found
+
+    def _fork(self) -> None:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            found = 0
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    found += str(self._folder) in os.readlink(f"/proc/self/fd/{fd}")
+                except OSError:
+                    continue
+            os._exit(found)
+        self._found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
 @FORKS
-def test_c4_no_child_comes_between_the_opening_of_a_lock_and_its_record(locks: KeyLocks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["open", "close"])
+def test_c4_a_fork_while_a_lock_is_opened_or_closed_waits_and_its_child_has_no_copy(
+    locks: KeyLocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A copy of the file would hold the lock for as long as the child lives."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
-    over = threading.Event()
+    fork = ForkInTheMiddle(tmp_path)
+    real_open, real_close = os.open, os.close
+    lock: KeyLock | None = taken(locks) if call == "close" else None
 
-    def work(key: str) -> None:
-        while not over.is_set():
-            taken(locks, key).release()
+    def opens(path: Any, *args: Any) -> int:
+        fd = real_open(path, *args)
+        if call == "open" and Path(path).name == key_digest("k") and not fork.begun:
+            fork.begin()
+        return fd
 
-    workers = [threading.Thread(target=work, args=(key,)) for key in "abcd"]
-    for worker in workers:
-        worker.start()
-    try:
-        codes = [_child_with_lock_files(tmp_path) for _ in range(200)]
-    finally:
-        over.set()
-        for worker in workers:
-            worker.join()
-    assert codes == [0] * 200
+    def closes(fd: int) -> None:
+        if call == "close" and lock_fd == fd and not fork.begun:
+            fork.begin()
+        real_close(fd)
+
+    lock_fd = -1 if lock is None else lock.fileno()
+    monkeypatch.setattr(os, "open", opens)
+    monkeypatch.setattr(os, "close", closes)
+    if lock is None:
+        lock = taken(locks)
+    else:
+        lock.release()
+    assert fork.files_of_the_child() == 0
+    lock.release()
+    assert lock_files(tmp_path) == []
 
 
-def _child_with_lock_files(folder: Path) -> int:
-    """Forks; how many lock files the child has open."""
+@FORKS
+def test_c4_any_thread_of_a_forked_child_takes_locks(locks: KeyLocks) -> None:
     child = os.fork()
     if child == 0:
-        found = 0
-        for fd in os.listdir("/proc/self/fd"):
-            try:
-                found += str(folder) in os.readlink(f"/proc/self/fd/{fd}")
-            except OSError:
-                continue
-        os._exit(found)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        signal.alarm(30)
+        got: list[KeyLock | None] = []
+        thread = threading.Thread(target=lambda: got.append(locks.take("child's")))
+        thread.start()
+        thread.join()
+        os._exit(0 if got[0] is not None and got[0].fileno() >= 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    taken(locks).release()
