@@ -8,7 +8,6 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -16,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError, StepFailed
+from nbstep.forks import ThreadLock
 from nbstep.notebook import late
 from nbstep.notebook.interrupts import forget_interrupt, wake_regularly
 from nbstep.result import Err, Ok
@@ -73,7 +73,7 @@ class CellRunner:
         self._step = step
         self._make_view = make_view
         self._cells: list[Cell] = []
-        self._lock = threading.RLock()
+        self._lock = ThreadLock()
 
     # IPython's events
 

@@ -22,6 +22,7 @@ from nbstep.cache.records import Hit
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, row_of, rows_of, settled, totals_of, usage_of, with_usage
 from nbstep.events import CacheChanged, Event, RunFinished, listen
+from nbstep.forks import ThreadLock
 from nbstep.runlog import Usage
 from nbstep.stores.base import run_now
 from nbstep.words import keys_text, natural_order, plural, shown
@@ -54,12 +55,12 @@ class KernelSide:
         self._usage: Mapping[str, Usage] = {}
         self._views: set[str] = set()
         self._listed = False
-        self._lock = threading.Lock()  # guards the next four
+        self._lock = ThreadLock()  # guards the next four
         self._changed: set[str] = set()
         self._run_ended = False
         self._timer: threading.Timer | None = None
         self._stop_listening: Callable[[], None] | None = None
-        self._turn = threading.RLock()  # one request at a time over a sync store
+        self._turn = ThreadLock()  # one request at a time over a sync store
         self._loop = _running_loop() if cache.is_async else None
         self._loop_turn = asyncio.Lock()
 

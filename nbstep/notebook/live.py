@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from nbstep.events import Event, StepAsked
+from nbstep.forks import ThreadLock
 from nbstep.notebook.steplist import StepList, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
 
@@ -54,7 +55,7 @@ class StepListView:
         self._events: list[Event] = []
         self._state = StepList(flags=flags)
         self._foot: CacheFoot | None = None
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._news, self._ended = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         # Messages sent from another thread must still belong to this cell.

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 
 from faults import LONG
-from nbstep import Cache, create_workflow
+from nbstep import Cache, create_workflow, forks
 from nbstep.cache.records import Hit, Unreadable
+from nbstep.notebook.kernelside import KernelSide
+from nbstep.notebook.live import StepListView
 from nbstep.stores.base import run_now
 
 pytestmark = [
@@ -56,6 +59,78 @@ def test_a_forked_child_uses_the_cache_of_its_parent_large_values_included(tmp_p
 
     assert in_child(use) == 0
     assert (cache.get("more") == ROWS + 1).all()
+
+
+@contextmanager
+def held_by_another_thread(locks: Iterable[Any]) -> Iterator[None]:
+    """Another thread holds them all; in a forked child that thread does not exist."""
+    holding, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            holding.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holding.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        holder.join()
+
+
+@pytest.mark.parametrize("kind", ["disk", "mapping"])
+def test_a_child_forked_while_another_thread_holds_every_lock_uses_the_cache(tmp_path: Path, kind: str) -> None:
+    cache = Cache(tmp_path, max_bytes="100 MB") if kind == "disk" else Cache({}, max_bytes="100 MB")
+
+    def use() -> bool:
+        cache.set("k", "before")
+        workflow = create_workflow(cache=cache)
+        stepped = workflow(lambda step: step(lambda: "after", key="k", refresh=True)).unwrap() == "after"
+        listed = cache.keys() == ["k"] and cache.get("k") == "after"
+        return stepped and listed and cache.delete("k") and cache.undo("k") == ["k"] and cache.empty_trash() > 0
+
+    assert use()
+    with held_by_another_thread(list(forks._all)):
+        code = in_child(use)
+    assert code == 0
+
+
+def test_a_child_forked_while_the_panel_and_the_step_list_are_busy_tells_them_and_goes_on(tmp_path: Path) -> None:
+    """The child has copies of both, which are told whatever its steps do."""
+    cache = Cache(tmp_path)
+    side = KernelSide(cache, lambda message: None, changes_every_s=3600)
+    side.receive({"kind": "ready", "view": "v"})
+    view = StepListView(lambda data, **options: None, print)
+    workflow = create_workflow(cache=cache, on_event=view)
+
+    def use() -> bool:
+        given = workflow(lambda step: step(lambda: "value", key="k", refresh=True)).unwrap() == "value"
+        view.end()
+        side.receive({"kind": "refresh", "view": "v"})
+        return given
+
+    try:
+        with held_by_another_thread([side._lock, side._turn, view._lock]):
+            code = in_child(use)
+        assert code == 0
+    finally:
+        side.close()
+
+
+def test_a_forked_child_undoes_what_it_did_itself_and_its_parent_what_it_did(tmp_path: Path) -> None:
+    """Names that a child would draw as its parent does would mix what they throw away."""
+    cache = Cache(tmp_path)
+    for key in "abcd":
+        cache.set(key, key)
+    cache.delete("d")
+    assert in_child(lambda: cache.delete("a")) == 0
+    assert cache.delete("b")
+    assert (cache.undo(), cache.undo()) == (["b"], ["a"])
 
 
 def test_forks_while_other_threads_store_load_and_delete(tmp_path: Path) -> None:
