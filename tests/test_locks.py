@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import open_files_in
 
 from nbstep.stores.files import key_digest
 from nbstep.stores.locks import Holder, KeyLock, KeyLocks, system_flock
@@ -281,13 +282,7 @@ class ForkInTheMiddle:
         child = os.fork()
         if child == 0:
             signal.alarm(30)
-            found = 0
-            for fd in os.listdir("/proc/self/fd"):
-                try:
-                    found += str(self._folder) in os.readlink(f"/proc/self/fd/{fd}")
-                except OSError:
-                    continue
-            os._exit(found)
+            os._exit(open_files_in(self._folder))
         self._found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

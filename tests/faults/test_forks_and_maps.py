@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from scripts import open_files_in
 
 from faults import LONG
 from nbstep import Cache, create_workflow, forks
 from nbstep.cache.records import Hit, Unreadable
+from nbstep.events import Event, StepWaiting
 from nbstep.notebook.kernelside import KernelSide
 from nbstep.notebook.live import StepListView
 from nbstep.stores.base import run_now
@@ -173,64 +174,85 @@ def test_forks_while_other_threads_store_load_and_delete(tmp_path: Path) -> None
     assert cache.verify().bits == 0
 
 
-def test_c4_a_thunk_that_forks_gives_its_value_and_its_child_takes_nothing_along(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
-    workflow = create_workflow(cache=cache)
-    children: list[int] = []
-
-    def forks() -> str:
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)  # outlives the step: the lock must not live in it
-            os._exit(0)
-        children.append(child)
-        return "value"
-
-    try:
-        assert workflow(lambda step: step(forks, key="k")).unwrap() == "value"
-        assert cache.get("k") == "value"
-        assert cache.locks is not None
-        lock = cache.locks.take("k")
-        assert lock is not None
-        lock.release()
-        assert list((tmp_path / "v1" / "lock").iterdir()) == []
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-
-
-def test_c4_a_step_inside_a_forked_thunk_keeps_and_asks_as_any_other(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
-    workflow = create_workflow(cache=cache)
+def test_c4_a_thunk_that_forks_gives_its_value_and_its_child_takes_no_lock_along(tmp_path: Path) -> None:
+    """A copy of a lock would hold it for as long as the child lives."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    folder = tmp_path / "v1" / "lock"
+    here: list[int] = []
 
     def forks() -> int:
-        return in_child(lambda: workflow(lambda step: step(lambda: 7, key="inner")).unwrap() == 7)
+        here.append(open_files_in(folder))
+        return in_child(lambda: open_files_in(folder) == 0)
 
-    assert workflow(lambda step: step(forks, key="outer")).unwrap() == 0
-    assert (cache.get("outer"), cache.get("inner")) == (0, 7)
+    assert create_workflow(cache=tmp_path)(lambda step: step(forks, key="k")).unwrap() == 0
+    assert here == [1]
+    assert (Cache(tmp_path).get("k"), list(folder.iterdir())) == (0, [])
 
 
-def test_a_child_forked_in_the_middle_of_a_store_and_killed_leaves_the_parents_entry_whole(tmp_path: Path) -> None:
+def test_c4_a_forked_child_waits_for_a_thread_of_its_parent_as_for_any_other_process(tmp_path: Path) -> None:
+    """The thread does not exist in the child: only the lock tells of it."""
     cache = Cache(tmp_path)
-    children: list[int] = []
+    waiting, told = os.pipe()
+    computing, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        computing.set()
+        go_on.wait(60)
+        return "the parent's"
+
+    def listener(event: Event) -> None:
+        if isinstance(event, StepWaiting):
+            os.write(told, b"w")
+
+    def ask() -> bool:
+        workflow = create_workflow(cache=cache, on_event=listener)
+        return workflow(lambda step: step(lambda: "the child's", key="k")).unwrap() == "the parent's"
+
+    def let_it_end() -> None:
+        os.read(waiting, 1)
+        go_on.set()
+
+    def compute() -> None:
+        create_workflow(cache=cache)(lambda step: step(slow, key="k"))
+
+    threads = [threading.Thread(target=compute), threading.Thread(target=let_it_end)]
+    for thread in threads:
+        thread.start()
+    assert computing.wait(60)
+    try:
+        assert in_child(ask) == 0
+    finally:
+        os.write(told, b"over")
+        for thread in threads:
+            thread.join()
+        os.close(told)
+        os.close(waiting)
+
+
+def test_a_child_forked_in_the_middle_of_a_store_tidies_up_and_leaves_its_parents_file(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    codes: list[int] = []
     real = os.write
 
+    def tidy() -> bool:
+        cache.gc()
+        cache.set("k", "the child's")
+        return cache.get("k") == "the child's"
+
     def write(fd: int, part: Any) -> int:
-        if not children:
-            children.append(os.fork())
-            if children[0] == 0:
-                time.sleep(60)
-                os._exit(0)
+        if not codes:
+            codes.append(-1)
+            codes[0] = in_child(tidy)
         return real(fd, part)
 
     with pytest.MonkeyPatch.context() as then:
         then.setattr(os, "write", write)
         cache.set("k", ROWS)
-    os.kill(children[0], signal.SIGKILL)
-    os.waitpid(children[0], 0)
+    assert codes == [0]
     assert (Cache(tmp_path).get("k") == ROWS).all()
     assert list((tmp_path / "v1" / "tmp").iterdir()) == []
+    assert (cache.undo("k"), cache.get("k")) == (["k"], "the child's")
 
 
 # Maps --------------------------------------------------------------------------------------------------------------------------
