@@ -145,6 +145,21 @@ def test_e6_one_undo_brings_back_what_a_run_replaced_even_by_errors(cache: Cache
     assert cache.get("a") == "a-new"
 
 
+@pytest.mark.parametrize("kind", ["disk", "memory", "dict"])
+def test_e6_after_a_run_that_replaced_a_key_twice_undo_goes_back_before_it_and_undo_of_the_key_one_step(
+    kind: str, tmp_path: Path
+) -> None:
+    for whole in (True, False):
+        where: Any = {"disk": tmp_path / str(whole), "memory": "memory:", "dict": {}}[kind]
+        cache = Cache(where)
+        for value, batch in (("before", "run 1"), ("once", "run 2"), ("twice", "run 2")):
+            keep(cache, "k", Ok(value), batch=batch)
+        assert cache.undo(None if whole else "k") == ["k"]
+        assert cache.get("k") == ("before" if whole else "once")
+        assert (cache.undo("k"), cache.get("k")) == (["k"], "twice")
+        assert cache.trash().entries == 2
+
+
 def test_c2_undo_of_a_key_swaps_and_loses_neither(cache: Cache) -> None:
     cache.set("k", 1)
     cache.set("k", 2)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from nbstep import Cache, Ok
-from nbstep.cache.records import Facts, Kept
 from nbstep.stores import memorytrash
-from nbstep.stores.base import Totals, TrashTotals, run_now
+from nbstep.stores.base import Totals, TrashTotals
 from nbstep.stores.memorytrash import KEPT_FOR_NS, MemoryTrash
 
 SECOND_NS = 1_000_000_000
@@ -90,12 +86,3 @@ def test_the_oldest_go_when_memory_would_be_too_small_for_all(
         [],
         [b"j0"],
     ]
-
-
-@pytest.mark.parametrize("make", [dict, lambda: "memory:"], ids=["dict", "memory"])
-def test_e6_undo_of_a_run_that_replaced_a_key_twice_gives_what_was_there_before_it(make: Callable[[], object]) -> None:
-    cache = Cache(make())
-    for value, batch in (("before", "run 1"), ("once", "run 2"), ("twice", "run 2")):
-        assert isinstance(run_now(cache.keep("k", Ok(value), Facts(took_s=0.0), batch=batch)), Kept)
-    assert (cache.undo(), cache.get("k")) == (["k"], "before")
-    assert (cache.undo("k"), cache.get("k")) == (["k"], "twice")

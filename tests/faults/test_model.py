@@ -114,13 +114,18 @@ class CacheMachine(RuleBasedStateMachine):
         self.kept(self.caches[which], key, result, None)
         self.model.put(key, result, self.model.batch())
 
-    @rule(which=st.booleans(), key=a_key, value=a_value, batch=st.sampled_from(BATCHES), times=st.integers(1, 3))
-    def keep_in_a_run(self, which: bool, key: str, value: Any, batch: str, times: int) -> None:
-        """A run may replace one key more than once."""
+    @rule(
+        which=st.booleans(), key=a_key, value=a_value, batch=st.sampled_from(BATCHES), times=st.integers(1, 3),
+        undone=st.sampled_from(["not", "all", "its key"]),
+    )  # fmt: skip
+    def keep_in_a_run(self, which: bool, key: str, value: Any, batch: str, times: int, undone: str) -> None:
+        """A run may replace one key more than once; that is where one entry is easily taken for another."""
         for _ in range(times):
             kept = [next(self.numbers), value]
             self.kept(self.caches[which], key, Ok(kept), batch)
             self.model.put(key, Ok(kept), batch)
+        if undone != "not":
+            self._undo(which, key if undone == "its key" else None)
 
     @rule(which=st.booleans(), key=a_key, times=st.integers(1, 3))
     def get(self, which: bool, key: str, times: int) -> None:
@@ -169,6 +174,9 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(which=st.booleans(), key=st.none() | a_key)
     def undo(self, which: bool, key: str | None) -> None:
+        self._undo(which, key)
+
+    def _undo(self, which: bool, key: str | None) -> None:
         assert sorted(self.now(self.caches[which].undo(key))) == self.model.undo(key)
 
     @rule(which=st.booleans())
