@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,3 +125,45 @@ def test_processes_that_store_read_delete_and_undo_the_same_keys(tmp_path: Path,
     for name in ("tmp", "lock"):
         left = folder / "v1" / name
         assert not left.exists() or list(left.iterdir()) == []
+
+
+# What one does; what another kernel does in the moment before the first rename or link of it; what the first is told, what is
+# kept then, and how much is in the trash.
+LATE: Final[dict[str, tuple[Callable[[Cache], Any], Callable[[Cache], Any], Any, Any, int]]] = {
+    "delete": (lambda cache: cache.delete("k"), lambda rival: rival.delete("k"), False, None, 1),
+    "clear": (lambda cache: cache.clear(), lambda rival: rival.clear(), 0, None, 1),
+    "undo": (lambda cache: cache.undo(), lambda rival: rival.undo(), [], "old", 0),
+    "undo k": (lambda cache: cache.undo("k"), lambda rival: rival.undo("k"), [], "old", 0),
+    "undo what goes for good": (lambda cache: cache.undo(), lambda rival: rival.empty_trash(), [], None, 0),
+    "replace, deleted": (lambda cache: cache.set("k", "new"), lambda rival: rival.delete("k"), None, "new", 1),
+    "replace, replaced": (lambda cache: cache.set("k", "new"), lambda rival: rival.set("k", "rival's"), None, "new", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act", LATE)
+def test_c2_who_is_a_moment_too_late_finds_nothing_and_raises_nothing(
+    act: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do, do_before, told, kept, trashed = LATE[act]
+    cache, rival = Cache(tmp_path), Cache(tmp_path)
+    cache.set("k", "old")
+    if act.startswith("undo"):
+        cache.delete("k")
+    came: list[str] = []
+
+    def late(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if not came:
+                came.append(name)
+                do_before(rival)
+            return real(*args, **kwargs)
+
+        return called
+
+    with monkeypatch.context() as then:
+        for name in ("replace", "link"):
+            then.setattr(os, name, late(name, getattr(os, name)))
+        said = do(cache)
+    assert came
+    assert (said, cache.get("k"), rival.get("k")) == (told, kept, kept)
+    assert (cache.trash().entries, cache.verify().bits) == (trashed, 0)
