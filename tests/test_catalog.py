@@ -120,6 +120,17 @@ def test_a_change_in_the_same_tick_is_seen(cache: Cache) -> None:
     assert "k3" not in {meta.key for meta in again(cache).entries()}
 
 
+def test_c5_a_time_in_the_future_counts_as_now_in_a_text_too(cache: Cache) -> None:
+    cache.clock = lambda: 9e9
+    cache.set("future", 1)
+    settle(cache)
+    cache.entries()
+    fresh = again(cache)
+    fresh.clock = lambda: 2e9
+    assert opened_by(fresh) == 0
+    assert {meta.key: meta.created for meta in fresh.entries()}["future"] == 2e9
+
+
 @pytest.mark.parametrize("damage", [b"", b"junk", b"NBSTEPC1\n" + b"x" * 40])
 def test_a_damaged_text_costs_time_only(cache: Cache, damage: bytes) -> None:
     right = cache.entries()
