@@ -166,13 +166,14 @@ def test_c3_the_value_arrives_whatever_fails_and_the_old_entry_is_kept_or_in_the
         _check_that_it_goes_on(folder, where)
 
 
+@pytest.mark.parametrize("call", ["close", "fsync"])
 @pytest.mark.parametrize("result", [NEW, "small", Gone("the real one")], ids=["large", "small", "error"])
-def test_c3_an_error_on_closing_counts_for_it_may_tell_of_a_full_disk(
-    failing: Failing, tmp_path: Path, result: Any
+def test_c3_an_error_on_closing_or_syncing_counts_for_it_may_tell_of_a_full_disk(
+    failing: Failing, tmp_path: Path, result: Any, call: str
 ) -> None:
-    cache = Cache(tmp_path)
+    cache = open_plain(tmp_path)
     cache.set("other", 1)
-    with failing.fails("close", 1, errno.EDQUOT, lasting=True):
+    with failing.fails(call, 1, errno.EDQUOT, lasting=True):
         given, listener = asked(cache, result, refresh=False)
     assert given is result
     (text,) = listener.findings()
