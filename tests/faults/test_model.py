@@ -227,7 +227,7 @@ def test_c2_a_cache_does_what_a_dict_with_a_trash_would(kind: str, tmp_path: Pat
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=(1000 if LONG else 40) if on_disk else (2000 if LONG else 60),
+            max_examples=(1000 if LONG else 60) if on_disk else (2000 if LONG else 60),
             stateful_step_count=80 if LONG else 40,
             deadline=None,
             database=None,

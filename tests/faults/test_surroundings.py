@@ -210,9 +210,8 @@ def test_c2_what_went_to_the_trash_in_the_future_waits_24_hours_from_now_and_no_
     other = opened()
     other.gc()
     assert other.trash().entries == 2
-    assert (other.undo("k"), other.get("k")) == (["k"], 1)  # the later of the two
     cache.set("k", "now")
-    assert (other.undo("k"), other.get("k")) == (["k"], 1)  # what was replaced last
+    assert (other.undo("k"), other.get("k")) == (["k"], 2)  # what was replaced last
     assert (other.undo("k"), other.get("k")) == (["k"], "now")
     clock.advance(DAY_S - 60)
     other.gc()
@@ -220,6 +219,19 @@ def test_c2_what_went_to_the_trash_in_the_future_waits_24_hours_from_now_and_no_
     clock.advance(2 * HOUR_S)
     other.gc()
     assert (other.trash().entries, other.get("k")) == (0, "now")
+
+
+def test_c2_what_went_to_the_trash_in_the_future_keeps_its_order(
+    opened: Callable[[], Cache], clock: SettableClock
+) -> None:
+    cache = opened()
+    clock.advance(10 * DAY_S)
+    for n in range(4):
+        cache.set("k", n)
+    clock.at -= 10 * DAY_S  # set right
+    other = opened()
+    other.gc()
+    assert (other.undo("k"), other.get("k")) == (["k"], 2)
 
 
 def test_unfinished_files_of_the_future_are_collected(
