@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from operator import attrgetter
 from typing import Final
 
 from nbstep.cache import catalog, entry, trust
 from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
+from nbstep.collecting import no_collections
 from nbstep.stores.base import Group, Spot, Stamp, Store
 
 _CATALOGUED_FROM: Final = 16  # headers of fewer are read as fast as the text about them
@@ -25,7 +24,7 @@ class Headers:
 
     async def all(self, now: float) -> list[tuple[Spot, Meta | None]]:
         """Where entries stand, each with its metadata, None where its header cannot be read."""
-        with nullcontext() if self._store.is_async else _no_collections():
+        with nullcontext() if self._store.is_async else no_collections():
             return [
                 (self._store.spot(address, stamp), meta)
                 for group in await self._groups(now)
@@ -34,7 +33,7 @@ class Headers:
 
     async def metas(self, now: float) -> list[Meta]:
         """The metadata of all entries whose header can be read, oldest first."""
-        with nullcontext() if self._store.is_async else _no_collections():
+        with nullcontext() if self._store.is_async else no_collections():
             groups = await self._groups(now)
             found = [meta for group in groups for _, meta in group.rows.values() if meta is not None]
             found.sort(key=attrgetter("created"))
@@ -109,15 +108,3 @@ class Headers:
             return stamp, await self.read(self._store.spot(address, stamp), now)
         except ValueError:
             return stamp, None
-
-
-@contextmanager
-def _no_collections() -> Generator[None]:
-    """Keeps the garbage collector from running: it would walk through 100,000 new records again and again."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

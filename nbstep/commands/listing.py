@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, cast
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
+from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.runlog import Usage
 from nbstep.words import Status, natural_order, plural, shown, status_of
@@ -122,9 +123,10 @@ def own_first(metas: Iterable[Meta]) -> dict[str, Meta]:
 
 def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
     """Rows in the natural order of their keys: `page:2` before `page:10`. A key has one row."""
-    rows = [row_of(meta, usage.get(key)) for key, meta in own_first(metas).items()]
-    rows.sort(key=lambda row: natural_order(row.label))
-    return rows
+    with no_collections():
+        rows = [row_of(meta, usage.get(key)) for key, meta in own_first(metas).items()]
+        rows.sort(key=lambda row: natural_order(row.label))
+        return rows
 
 
 Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused", "old"]

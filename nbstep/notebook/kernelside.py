@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
+from nbstep.collecting import no_collections
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of, usage_of
 from nbstep.events import CacheChanged, Event, RunFinished, listen
@@ -152,15 +153,16 @@ class KernelSide:
         before, known, self._rows = self._rows, self._metas, {}
         used = usage is not self._usage
         changed: list[Row] = []
-        for row_id, meta in metas.items():
-            row = before.get(row_id)
-            told = used and self._usage.get(meta.key) != usage.get(meta.key)
-            if row is None or told or known[row_id] is not meta:
-                made = row_of(meta, usage.get(meta.key))
-                if row is None or made != row:
-                    row = made
-                    changed.append(row)
-            self._rows[row_id] = row
+        with no_collections():
+            for row_id, meta in metas.items():
+                row = before.get(row_id)
+                told = used and self._usage.get(meta.key) != usage.get(meta.key)
+                if row is None or told or known[row_id] is not meta:
+                    made = row_of(meta, usage.get(meta.key))
+                    if row is None or made != row:
+                        row = made
+                        changed.append(row)
+                self._rows[row_id] = row
         self._metas, self._usage = metas, usage
         return changed
 
