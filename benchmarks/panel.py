@@ -1,50 +1,81 @@
-"""How soon the panel stands: rows painted in a bare page of a real Chromium, from the first message to the next frame.
+"""How fast the panel is: each step in a bare page of a real Chromium, to the next frame, and what the kernel does for it.
 
     python benchmarks/panel.py [--runs 5]
 
-Medians of whole paints after one unmeasured round. The rows arrive in parts of 5,000, as the kernel sends them.
+Medians, in the page after one unmeasured round; of several searches or scrolls in a round the slowest counts. The rows arrive in
+parts of 5,000, as the kernel sends them. The tables are made to be put into RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
 import shutil
 import statistics
+import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
 import nbstep.notebook
+from nbstep import Cache
+from nbstep.commands.listing import entry_id
+from nbstep.notebook.kernelside import KernelSide
 
 STATIC = Path(nbstep.notebook.__file__).parent / "static"
+COUNTS = (100, 10_000, 100_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
-PAINT = """async (count) => {
+STEPS = """async (count) => {
     const heard = [];
     const hex = (n) => n.toString(16).padStart(64, "0");
-    const rows = Array.from({length: count}, (_, n) => [hex(n), `events:page:${n}`, n % 9 ? "ok" : "failed",
-        "pandas.DataFrame", "8,120 × 14", n % 9 ? "" : "404 Not Found", n * 100, n / 100, 1e9 + n, null, n % 5, null, 0]);
+    const row = (n) => [hex(n), `events:page:${n}`, n % 9 ? "ok" : "failed", "pandas.DataFrame", "8,120 × 14",
+        n % 9 ? "" : "404 Not Found", n * 100, n / 100, 1e9 + n, null, n % 5, null, 0];
+    const rows = Array.from({length: count}, (_, n) => row(n));
     const totals = {entries: count, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
     const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
-    const started = performance.now();
+    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     const el = document.body.appendChild(document.createElement("div"));
-    const close = window.panel.default.render({model, el});
-    for (let at = 0; at < count; at += 5000) heard[0]({kind: "rows", first: at === 0, last: at + 5000 >= count,
-        rows: rows.slice(at, at + 5000), now: Date.now() / 1000, totals});
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    const seconds = (performance.now() - started) / 1000;
-    const made = el.querySelectorAll(".nbstep-row").length;
+    const taken = {};
+    const timed = async (name, act) => {
+        await frame();
+        const started = performance.now();
+        act();
+        await frame();
+        taken[name] = Math.max(taken[name] ?? 0, performance.now() - started);
+    };
+    const hear = (message) => heard[0]({now: Date.now() / 1000, totals, ...message});
+    let close;
+    await timed("paint", () => {
+        close = window.panel.default.render({model, el});
+        for (let at = 0; at < count; at += 5000)
+            hear({kind: "rows", first: at === 0, last: at + 5000 >= count, rows: rows.slice(at, at + 5000)});
+    });
+    const find = (name) => el.querySelector(`.nbstep-${name}`);
+    for (const share of [0.1, 0.5, 0.9, 0.2])
+        await timed("scroll", () => (find("scroller").scrollTop = share * find("space").clientHeight));
+    for (const text of ["1", "12", "events:*9", "error:", "no such", ""])
+        await timed("search", () => {
+            find("search").value = text;
+            find("search").dispatchEvent(new Event("input"));
+        });
+    await timed("one change", () => hear({kind: "change", gone: [], rows: [row(count >> 1)]}));
+    const some = rows.slice(0, Math.min(1000, count >> 1));
+    await timed("1,000 go", () => hear({kind: "change", gone: some.map((values) => values[0]), rows: []}));
+    await timed("1,000 come", () => hear({kind: "change", gone: [], rows: some}));
+    await timed("sort by key", () => find("key .nbstep-sorter").click());
     close();
     el.remove();
-    return {seconds, made};
+    return taken;
 }"""
 
 
 def main() -> int:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description="Times painting the panel.")
-    parser.add_argument("--runs", type=int, default=5, help="measured paints a row (default: 5)")
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description="Times the panel, in the page and in the kernel.")
+    parser.add_argument("--runs", type=int, default=5, help="measured rounds (default: 5)")
     runs = parser.parse_args().runs
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -55,12 +86,47 @@ def main() -> int:
         page = browser.new_page()
         page.evaluate(f"async () => {{ window.panel = await import('data:text/javascript;base64,{source}'); }}")
         page.add_style_tag(path=STATIC / "panel.css")
-        for count in (100, 10_000, 100_000):
-            seconds = [page.evaluate(PAINT, count)["seconds"] for _ in range(runs + 1)][1:]
-            low, high = min(seconds), max(seconds)
-            print(f"{count:>9,} rows   {statistics.median(seconds):6.2f} s   ({low:.2f} to {high:.2f})")
+        rounds = {count: [page.evaluate(STEPS, count) for _ in range(runs + 1)][1:] for count in COUNTS}
         browser.close()
+    _print("in the page, ms", rounds)
+    _print("in the kernel, ms", {count: _in_kernel(count, runs) for count in COUNTS})
     return 0
+
+
+def _in_kernel(count: int, runs: int) -> list[dict[str, float]]:
+    """What the page waits for: rows of a catalogued cache as messages, deleting, undoing, one change."""
+    with tempfile.TemporaryDirectory() as home:
+        cache = Cache(Path(home, ".nbstep"))
+        for n in range(count):
+            cache.set(f"events:page:{n}", n)
+        ids = [entry_id(f"events:page:{n}") for n in range(min(1000, count // 2))]
+        cache.entries()
+        time.sleep(3)  # a folder that changed a moment ago is not remembered
+        cache.entries()
+        return [_round(cache, ids) for _ in range(runs)]
+
+
+def _round(cache: Cache, ids: list[str]) -> dict[str, float]:
+    side = KernelSide(Cache(cache.directory), lambda message: json.dumps(message), changes_every_s=3600.0)
+    taken: dict[str, float] = {}
+    requests = {"ready": {"view": "v"}, "delete": {"ids": ids}, "undo": {}, "refresh": {}}
+    for kind, content in requests.items():
+        began = time.perf_counter()
+        side.receive({"kind": kind, **content})
+        taken[kind] = (time.perf_counter() - began) * 1000
+    side.close()
+    time.sleep(3)
+    cache.entries()
+    return taken
+
+
+def _print(title: str, rounds: dict[int, list[dict[str, float]]]) -> None:
+    print(f"| {title} | " + " | ".join(f"{count:,} entries" for count in rounds) + " |")
+    print("|---" * (len(rounds) + 1) + "|")
+    for step in rounds[COUNTS[0]][0]:
+        medians = [statistics.median(one[step] for one in taken) for taken in rounds.values()]
+        print(f"| {step} | " + " | ".join(f"{median:,.0f}" for median in medians) + " |")
+    print()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 from nbstep.events import Outcome
 
@@ -54,14 +54,17 @@ def shown_lines(text: str) -> str:
     return "\n".join(shown(line.expandtabs(4)) for line in lines)
 
 
-def natural_order(text: str) -> tuple[tuple[str, float], ...]:
+def natural_order(text: str) -> tuple[str | float, ...]:
     """A sorting key that reads numbers as numbers.
 
     >>> sorted(["page:10", "page:9", "lr=0.2", "lr=0.05"], key=natural_order)
     ['lr=0.05', 'lr=0.2', 'page:9', 'page:10']
     """
-    parts = _NUMBER.split(text[:500].lower())
-    return tuple((part, -1.0) if at % 2 == 0 else ("", float(part[:18])) for at, part in enumerate(parts))
+    parts: list[str | float] = [*_NUMBER.split(text[:500].lower())]
+    parts[1::2] = [
+        float(number[:18]) for number in cast("list[str]", parts[1::2])
+    ]  # so texts meet texts, numbers numbers
+    return tuple(parts)
 
 
 def text_width(text: str) -> int:

@@ -232,3 +232,21 @@ def test_groups_that_have_just_changed_have_no_stamp(tmp_path: Path) -> None:
     store = DiskStore(tmp_path / ".nbstep")
     run_now(store.publish("k", "a" * 8, [b"x"], durable=False, batch="b"))
     assert [group.stamp for group in run_now(store.groups())] == [None]
+
+
+def test_an_entry_with_a_long_header_is_listed_too(cache: Cache) -> None:
+    key = "long" * 1000
+    cache.set(key, 1)
+    assert key in {meta.key for meta in cache.entries()}
+    settle(cache)
+    cache.entries()
+    assert opened_by(again(cache)) == 0
+    assert key in {meta.key for meta in again(cache).entries()}
+
+
+def test_entries_of_one_moment_are_listed_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / ".nbstep")
+    cache.clock = lambda: 1000.0
+    for n in (3, 1, 2):
+        cache.set(f"k{n}", n)
+    assert cache.keys() == ["k1", "k2", "k3"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbstep import Cache, __version__
+from nbstep.commands.tables import MANY_ROWS
 
 
 @pytest.fixture
@@ -128,6 +129,16 @@ def run_in_terminal(project: Path, **env: str) -> str:
     os.close(controller)
     assert process.wait(60) == 0
     return said.decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+def test_a_terminal_is_not_filled_with_thousands_of_rows_and_a_pipe_gets_them(project: Path, cache: Cache) -> None:
+    for n in range(MANY_ROWS):
+        cache.set(f"page:{n}", n)
+    lines = run_in_terminal(project).splitlines()
+    assert len(lines) == MANY_ROWS + 4
+    assert lines[-1].strip() == "… and 2 more rows. Narrow it: nbstep ls QUERY   All of it: nbstep ls | less"
+    assert len(nbstep("ls", cwd=project).stdout.splitlines()) == MANY_ROWS + 2 + 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")

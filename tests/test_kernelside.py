@@ -18,7 +18,7 @@ from nbstep import Cache, Ok, events
 from nbstep.cache.records import Facts
 from nbstep.commands.listing import entry_id
 from nbstep.commands.verbs import run_command
-from nbstep.events import RunFinished
+from nbstep.events import CacheChanged, RunFinished
 from nbstep.notebook import kernelside
 from nbstep.notebook.kernelside import KernelSide
 from nbstep.stores.base import run_now
@@ -178,6 +178,28 @@ def test_what_steps_keep_reaches_the_page_gathered(cache: Cache, side: KernelSid
     while page.labels != expected:
         page.take("change")
     assert page.totals["entries"] == 23
+
+
+def test_after_a_change_only_what_changed_is_sent(cache: Cache, side: KernelSide, page: Page) -> None:
+    cache.set("user:1", "another value")
+    cache.delete("raw")
+    gone, rows = set[str](), set[str]()
+    while not (gone and rows):
+        message = page.take("change")
+        gone |= set(message["gone"])
+        rows |= {row[1] for row in message["rows"]}
+    assert (gone, rows) == ({entry_id("raw")}, {"user:1"})
+
+
+def test_what_is_told_deleted_and_still_stands_stays(cache: Cache, side: KernelSide, page: Page) -> None:
+    events.emit(CacheChanged(cache.place, "deleted", ("raw", "no such")))
+    page.take("change")
+    assert "raw" in page.labels
+
+
+def test_an_end_of_a_run_that_used_nothing_sends_no_row(cache: Cache, side: KernelSide, page: Page) -> None:
+    events.emit(RunFinished("r1", 1000.0, "ok", 1.0))
+    assert page.take("change")["rows"] == []
 
 
 def test_changes_come_from_any_thread(cache: Cache, side: KernelSide, page: Page) -> None:

@@ -370,3 +370,53 @@ PAINT = """async (count) => {
 
 def test_of_many_rows_only_those_in_view_are_made(script: Any) -> None:
     assert 5 < script.evaluate(PAINT, 10_000) < 100
+
+
+CHANGES = """async (count) => {
+    const heard = [];
+    const hex = (n) => n.toString(16).padStart(64, "0");
+    const row = (n, created) => [hex(n), `page:${n}`, "ok", "int", "", "", n, 1, created, null, 0, null, 0];
+    const rows = Array.from({length: count}, (_, n) => row(n, 1e9 - n));
+    const totals = {entries: count, failed: 0, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
+    const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
+    const el = document.body.appendChild(document.createElement("div"));
+    const close = window.panel.default.render({model, el});
+    const hear = (message) => heard[0]({now: 1e9 + 5, totals, ...message});
+    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    hear({kind: "rows", first: true, last: true, rows});
+    const scroller = el.querySelector(".nbstep-scroller");
+    scroller.scrollTop = 26 * 500;
+    await frame();
+    const seen = () => {
+        const top = scroller.getBoundingClientRect().top;
+        const first = [...el.querySelectorAll(".nbstep-row")].filter((node) => node.getBoundingClientRect().bottom > top + 1)
+            .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)[0];
+        return first.querySelector(".nbstep-key").textContent;
+    };
+    const labels = () => [...el.querySelectorAll(".nbstep-row")].sort((a, b) => a.dataset.at - b.dataset.at)
+        .map((node) => node.querySelector(".nbstep-key").textContent);
+    const found = {before: seen()};
+    [...el.querySelectorAll(".nbstep-row")].find((node) => node.textContent.includes("page:505")).click();
+    hear({kind: "change", gone: [hex(3)], rows: [row(count, 1e9 + 1), row(count + 1, 1e9 + 2), row(7, 1e9 + 3)]});
+    await frame();
+    found.after = seen();
+    found.picked = el.querySelector(".nbstep-picked").textContent;
+    found.selected = [...el.querySelectorAll(".nbstep-row[aria-selected=true] .nbstep-key")].map((cell) => cell.textContent);
+    scroller.scrollTop = 0;
+    await frame();
+    found.top = labels().slice(0, 8);
+    hear({kind: "change", gone: [], rows: [row(3, 1e9 + 4)]});
+    await frame();
+    found.fresh = labels()[0];
+    close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_a_change_moves_neither_the_rows_in_view_nor_the_selection(script: Any) -> None:
+    found = script.evaluate(CHANGES, 1000)
+    assert found["before"] == found["after"] == "page:500"
+    assert (found["picked"], found["selected"]) == ("1 selected · 505 B", ["page:505"])
+    assert found["top"] == ["page:7", "page:1001", "page:1000", "page:0", "page:1", "page:2", "page:4", "page:5"]
+    assert found["fresh"] == "page:3"

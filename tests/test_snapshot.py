@@ -45,8 +45,8 @@ def test_it_is_capped_and_says_how_many_more() -> None:
     rows = [a_row(f"k:{n}") for n in range(MOST_ROWS + 1200)]
     html, plain = snapshot_html(rows, TOTALS, NOW), snapshot_plain(rows)
     assert html.count("<tr>") == MOST_ROWS + 1
-    assert "… and 1,200 more" in html
-    assert plain.splitlines()[-1] == "… and 1,200 more"
+    assert "… and 1,200 more, which are not saved: run the cell to see them" in html
+    assert plain.splitlines()[-1] == "… and 1,200 more, which are not saved: run the cell to see them"
 
 
 def test_n3_the_plain_text_is_the_same_whatever_times_and_hits_are() -> None:

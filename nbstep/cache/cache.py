@@ -124,6 +124,10 @@ class Cache(Upkeep):
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
         return await self._entries.look_up(key)
 
+    async def is_gone(self, key: str) -> bool:
+        """Whether no entry of one's own stands under `key`: less work than a look-up, which finds out why."""
+        return await self._entries.is_gone(key)
+
     async def keep(
         self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None
     ) -> Kept | NotKept:

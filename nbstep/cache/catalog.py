@@ -7,14 +7,14 @@ purpose of its own, as what it says would else be taken from anybody who can wri
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta
 from nbstep.cache.trust import SigningKey
 from nbstep.events import Place
-from nbstep.stores.base import Group, Spot, Stamp
+from nbstep.stores.base import Group, Stamp
 
 _MAGIC: Final = b"NBSTEPC1\n"
 _MAC_BYTES: Final = 32
@@ -22,27 +22,32 @@ _PURPOSE: Final = "catalog:v1"
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
+Row: TypeAlias = tuple[Stamp | None, Meta | None]  # of an entry; no metadata where its header cannot be read
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The entries of a group as they stood when its stamp was taken, by address.
+    """The entries of a group as they stood when its stamp was taken.
 
     Attributes:
+        name: The group's.
         signer: Id of the key by which `trusted` was told.
-        stamp: The group's; None where it had none.
-        rows: Each entry with its metadata, None where its header cannot be read.
+        stamp: The group's; None where it had none, or not every entry could be read.
+        rows: By address, in its order.
     """
 
+    name: str
     signer: str
     stamp: Stamp | None
-    rows: dict[str, tuple[Spot, Meta | None]]
+    rows: dict[str, Row]
 
 
-def encode(group: Group, rows: Sequence[tuple[Spot, Meta | None]], key: SigningKey) -> bytes | None:
+def encode(group: Group, rows: Mapping[str, Row], key: SigningKey) -> bytes | None:
     """The signed text; None where a header could not be read: why may be over by the next time."""
     numbers: dict[Any, int] = {}
-    written: list[list[Any]] = []
-    for spot, meta in rows:
-        if meta is None or spot.stamp is None:
+    written: list[tuple[Any, ...]] = []
+    for address, (stamp, meta) in rows.items():
+        if meta is None or stamp is None:
             return None
         facts = meta.facts
         shared = (
@@ -51,12 +56,13 @@ def encode(group: Group, rows: Sequence[tuple[Spot, Meta | None]], key: SigningK
             tuple(facts.code.items()), facts.source, facts.uses,
         )  # fmt: skip
         number = numbers.setdefault(shared, len(numbers))
-        written.append([spot.address, *spot.stamp, meta.key, meta.created, meta.preview, facts.took_s, number])
+        written.append((address, *stamp, meta.key, meta.created, meta.preview, facts.took_s, number))
     told = [
         [*one[:3], _error_fields(one[3]), *one[4:7], dict(one[7]), *one[8:12], _place_fields(one[12]), dict(one[13]), *one[14:]]
         for one in numbers
     ]  # fmt: skip
-    text = _JSON.encode([group.name, group.stamp, told, written]).encode("ascii")
+    # By columns: reading them makes a few long lists instead of many short ones.
+    text = _JSON.encode([group.name, group.stamp, told, list(zip(*written, strict=True))]).encode("ascii")
     return _MAGIC + key.sign(_PURPOSE, text) + text
 
 
@@ -66,33 +72,35 @@ def decode(content: bytes, group: str, key: SigningKey, now: float) -> Listed | 
     if not content.startswith(_MAGIC) or not key.verifies(_PURPOSE, text, mac):
         return None
     try:
-        name, stamp, told, written = json.loads(text.decode("ascii"))
-        if name != group:
-            return None
-        return Listed(key.id, tuple(stamp), _rows(told, written, now))
+        name, stamp, told, columns = json.loads(text.decode("ascii"))
+        return (
+            Listed(name, key.id, tuple(stamp), _rows(told, zip(*columns, strict=True), now)) if name == group else None
+        )
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         return None  # another version of nbstep wrote it
 
 
-def _rows(told: list[list[Any]], written: list[list[Any]], now: float) -> dict[str, tuple[Spot, Meta | None]]:
-    shared = [(one[:7], one[7], _facts(one[8:])) for one in told]
-    found: dict[str, tuple[Spot, Meta | None]] = {}
+def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float) -> dict[str, Row]:
+    shared = [_told(one) for one in told]
+    found: dict[str, Row] = {}
     for address, time_ns, size, inode, key, created, preview, took_s, number in written:
-        (outcome, type_, shape, error, signer, trusted, python), packages, facts = shared[number]
+        (outcome, type_, shape, error, signer, trusted, python, packages), facts, further = shared[number]
         if facts.took_s != took_s:
-            facts = replace(facts, took_s=took_s)
-        spot = Spot(address, address[65:], (time_ns, size, inode), size)
-        meta = Meta(
-            key, outcome, min(created, now), size, type_, shape, preview,
-            None if error is None else ErrorText(*error), signer, trusted, python, packages, facts,
+            facts = Facts(took_s, *further)
+        found[address] = (time_ns, size, inode), Meta(
+            key, outcome, created if created < now else now, size, type_, shape, preview, error, signer, trusted, python,
+            packages, facts,
         )  # fmt: skip
-        found[address] = (spot, meta)
     return found
 
 
-def _facts(fields: list[Any]) -> Facts:
-    awaitable, returned, ttl_s, workflow, place, code, source, uses = fields
-    return Facts(0.0, awaitable, returned, ttl_s, workflow, Place(*place), code, source, tuple(uses))
+def _told(fields: list[Any]) -> tuple[tuple[Any, ...], Facts, tuple[Any, ...]]:
+    """What entries have in common: of their metadata, of their facts as a whole, and those one by one."""
+    outcome, type_, shape, error, signer, trusted, python, packages, *facts = fields
+    awaitable, returned, ttl_s, workflow, place, code, source, uses = facts
+    further = (awaitable, returned, ttl_s, workflow, Place(*place), code, source, tuple(uses))
+    failure = None if error is None else ErrorText(*error)
+    return (outcome, type_, shape, failure, signer, trusted, python, packages), Facts(0.0, *further), further
 
 
 def _error_fields(error: ErrorText | None) -> list[Any] | None:

@@ -68,6 +68,13 @@ class Entries:
             self._limit.used(key, self.clock())
         return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head), head.mark)
 
+    async def is_gone(self, key: str) -> bool:
+        """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
+        try:
+            return await self.store.open(key, trust.signing_key().id) is None
+        except Exception:  # noqa: BLE001 - something stands there, a look-up tells what
+            return False
+
     def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
         stream, buffers = entry.read_payload(document, head)
         if not buffers and document.stamp is not None and len(stream) <= hot.ENTRY_BYTES_AT_MOST:

@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
@@ -30,11 +31,18 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LENGTH: Final = struct.Struct("<I")
 _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
-_FIRST_READ_BYTES: Final = 4096
+FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
 _PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+_parse: Final = json.JSONDecoder().raw_decode  # without the search for white space around it that `loads` makes
+_NAMED: Final = itemgetter(*_ALGORITHMS)
+_TEXT: Final = {str}
+_TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
+_FACTS: Final = itemgetter(*Facts.__dataclass_fields__)
+_PLACE: Final = itemgetter(*Place.__dataclass_fields__)
+_VALUES: Final = tuple(_ALGORITHMS.values())
 _FIRST_PROCESS: Final = os.getpid()
 
 Payload: TypeAlias = Literal["value", "returned", "failure"]
@@ -155,7 +163,11 @@ def read_header(document: Document) -> SignedHeader:
     """
     signed, mac = _read_signed(document)
     try:
-        return SignedHeader(signed, mac, json.loads(signed[_PREFIX_BYTES:].decode("ascii")))
+        text = signed[_PREFIX_BYTES:].decode("ascii")
+        fields, end = _parse(text)
+        if end != len(text):
+            raise ValueError("something follows it")
+        return SignedHeader(signed, mac, fields)
     except (ValueError, RecursionError) as error:
         raise Unreadable("unreadable", f"its header is damaged ({error})") from None
 
@@ -177,7 +189,7 @@ def head_of(header: SignedHeader, key: SigningKey, size_bytes: int, now: float) 
     """
     trusted = key.verifies("entry:v1", header.signed, header.mac)
     try:
-        head = _read_fields(header.fields, trusted, len(header.signed) + len(header.mac), size_bytes, now)
+        head = _read_fields(header, trusted, size_bytes, now)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Unreadable("unreadable", f"its header is damaged ({error})") from None
     if not trusted and head.meta.signer == key.id:
@@ -186,7 +198,7 @@ def head_of(header: SignedHeader, key: SigningKey, size_bytes: int, now: float) 
         )
     if trusted:
         check_length(head)
-    return replace(head, mark=header.mac)
+    return head
 
 
 def check_length(head: Head) -> None:
@@ -224,7 +236,7 @@ def _checked_payload(document: Document, head: Head) -> tuple[bytes, list[memory
 
 
 def _read_signed(document: Document) -> tuple[bytes, bytes]:
-    begin = document.read(0, _FIRST_READ_BYTES)  # nearly always the whole header: one read instead of two
+    begin = document.read(0, FIRST_READ_BYTES)  # nearly always the whole header: one read instead of two
     prefix = begin[:_PREFIX_BYTES]
     if not prefix.startswith(MAGIC):
         if prefix.startswith(FAMILY):
@@ -243,31 +255,26 @@ def _read_signed(document: Document) -> tuple[bytes, bytes]:
     return begin[:end], begin[end : end + _MAC_BYTES]
 
 
-def _read_fields(fields: Any, trusted: bool, begin: int, size_bytes: int, now: float) -> Head:
-    """Everything the header says, each field checked: an entry of a stranger may say anything."""
-    for name, expected in _ALGORITHMS.items():
-        if fields[name] != expected:
-            raise Unreadable("incompatible", f"it was written with {name} {_text(fields[name])!r}")
+def _read_fields(header: SignedHeader, trusted: bool, size_bytes: int, now: float) -> Head:
+    """Everything the header says, each field checked: an entry of a stranger may say anything.
+
+    Every entry of a listing comes here, so it makes as few calls as it can.
+    """
+    fields: Any = header.fields
+    if _NAMED(fields) != _VALUES:
+        name = next(name for name, expected in _ALGORITHMS.items() if fields[name] != expected)
+        raise Unreadable("incompatible", f"it was written with {name} {_text(fields[name])!r}")
     outcome: Outcome = _one_of(fields["outcome"], ("ok", "error"))
     error = fields["error"]
+    key, type_, shape, preview, signer, python = _all_texts(_TEXTS(fields))
+    created, packages, facts = min(_number(fields["created"]), now), _texts(fields["packages"]), _facts(fields["facts"])
     meta = Meta(
-        key=_text(fields["key"]),
-        outcome=outcome,
-        created=min(_number(fields["created"]), now),
-        size_bytes=size_bytes,
-        type=_text(fields["type"]),
-        shape=_text(fields["shape"]),
-        preview=_text(fields["preview"]),
-        error=None if error is None else _error_text(error),
-        signer=_text(fields["signer"]),
-        trusted=trusted,
-        python=_text(fields["python"]),
-        packages=_texts(fields["packages"]),
-        facts=_facts(fields["facts"]),
-    )
-    sections = _sections([fields["stream"], *fields["buffers"]], begin)
+        key, outcome, created, size_bytes, type_, shape, preview, None if error is None else _error_text(error), signer,
+        trusted, python, packages, facts,
+    )  # fmt: skip
+    sections = _sections([fields["stream"], *fields["buffers"]], len(header.signed) + len(header.mac))
     payload: Payload = _one_of(fields["payload"], ("value", "returned", "failure"))
-    return Head(meta, payload, fields["by_value"] is True, tuple(sections))
+    return Head(meta, payload, fields["by_value"] is True, tuple(sections), header.mac)
 
 
 def _sections(described: Iterable[Any], begin: int) -> list[Section]:
@@ -297,22 +304,22 @@ def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
 
 
 def _facts(fields: Any) -> Facts:
-    place = fields["place"]
-    ttl_s, workflow, source = fields["ttl_s"], fields["workflow"], fields["source"]
+    took_s, awaitable, returned, ttl_s, workflow, place, code, source, uses = _FACTS(fields)
+    notebook, cell, line = _PLACE(place)
     return Facts(
-        took_s=max(0.0, _number(fields["took_s"])),
-        awaitable=fields["awaitable"] is True,
-        returned=fields["returned"] is True,
-        ttl_s=None if ttl_s is None else _number(ttl_s),
-        workflow=None if workflow is None else _text(workflow),
-        place=Place(
-            notebook=None if place["notebook"] is None else _text(place["notebook"]),
-            cell=None if place["cell"] is None else int(place["cell"]),
-            line=None if place["line"] is None else int(place["line"]),
+        max(0.0, _number(took_s)),
+        awaitable is True,
+        returned is True,
+        None if ttl_s is None else _number(ttl_s),
+        None if workflow is None else _text(workflow),
+        Place(
+            None if notebook is None else _text(notebook),
+            None if cell is None else int(cell),
+            None if line is None else int(line),
         ),
-        code=_texts(fields["code"]),
-        source=None if source is None else _text(source),
-        uses=tuple(_text(key) for key in fields["uses"]),
+        _texts(code),
+        None if source is None else _text(source),
+        _all_texts(tuple(uses)),
     )
 
 
@@ -327,11 +334,21 @@ def _text(value: Any) -> str:
     return value
 
 
+def _all_texts(values: tuple[Any, ...]) -> tuple[str, ...]:
+    if values and set(map(type, values)) != _TEXT:
+        raise TypeError("a text is missing")
+    return values
+
+
 def _texts(value: Any) -> dict[str, str]:
-    return {_text(name): _text(text) for name, text in value.items()}
+    if value or not isinstance(value, dict):
+        _all_texts((*value.keys(), *value.values()))
+    return value
 
 
 def _number(value: Any) -> float:
+    if type(value) is float and -1e15 < value < 1e15:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
         raise TypeError("a number is missing")
     return float(value)

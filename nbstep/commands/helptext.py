@@ -21,6 +21,8 @@ All words of a query must hold:
 
   --json                 one record an entry, with whole keys and numbers
 
+A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
+
   {nbstep} ls error: 'user:*'
 """,
     "show": """\

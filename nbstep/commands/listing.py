@@ -14,13 +14,14 @@ import hashlib
 import inspect
 import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
+from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.runlog import Usage
 from nbstep.words import Status, natural_order, plural, shown, status_of
@@ -31,6 +32,7 @@ NOTHING_KEPT: Final = "Nothing kept yet. A step with a key appears here when it 
 
 _WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
 _MESSAGE_CHARS: Final = 300
+_UNUSED: Final = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,47 +89,44 @@ def entry_id(key: str) -> str:
 
 
 def row_of(meta: Meta, usage: Usage | None = None) -> Row:
-    """The row of one entry."""
-    ttl_s = meta.facts.ttl_s
-    message = shown(meta.error.message[:_MESSAGE_CHARS]) if meta.error else ""
-    row = Row(
-        id=entry_id(meta.key),
-        key=meta.key,
-        label=shown(meta.key),
-        status=status_of(meta.outcome, trusted=meta.trusted),
-        type=shown(meta.error.type if meta.error else meta.type),
-        shape=shown(meta.shape),
-        message=message,
-        size_bytes=meta.size_bytes,
-        took_s=meta.facts.took_s,
-        created=meta.created,
-        expires_at=None if ttl_s is None else meta.created + ttl_s,
+    """The row of one entry, with what the run log says of its key."""
+    facts, error, usage = meta.facts, meta.error, usage or _UNUSED
+    # What was kept since is no old value.
+    drift = usage.drift if meta.outcome == "ok" and usage.drift_at >= meta.created else None
+    message = error.message if error else (drift or "") if meta.trusted else ""
+    return Row(
+        entry_id(meta.key),
+        meta.key,
+        shown(meta.key),
+        status_of(meta.outcome, drift, trusted=meta.trusted),
+        shown(error.type if error else meta.type),
+        shown(meta.shape),
+        shown(message[:_MESSAGE_CHARS]),
+        meta.size_bytes,
+        facts.took_s,
+        meta.created,
+        None if facts.ttl_s is None else meta.created + facts.ttl_s,
+        usage.hits,
+        usage.last_used or None,
+        usage.saved_s,
     )
-    return with_usage(row, usage)
 
 
-def with_usage(row: Row, usage: Usage | None) -> Row:
-    """The row with what the run log says now."""
-    usage = usage or Usage()
-    row = replace(row, hits=usage.hits, last_used=usage.last_used or None, saved_s=usage.saved_s)
-    if row.status not in ("ok", "old value"):
-        return row
-    drift = usage.drift if usage.drift_at >= row.created else None  # what was kept since is no old value
-    return replace(row, status=status_of("ok", drift), message=shown((drift or "")[:_MESSAGE_CHARS]))
-
-
-def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
-    """Rows in the natural order of their keys: `page:2` before `page:10`.
-
-    A key under which a stranger's entry stands beside one's own has one row, one's own.
-    """
+def own_first(metas: Iterable[Meta]) -> dict[str, Meta]:
+    """By key; where a stranger's entry stands beside one's own, one's own."""
     by_key: dict[str, Meta] = {}
     for meta in metas:
         if meta.trusted or meta.key not in by_key:
             by_key[meta.key] = meta
-    return sorted(
-        (row_of(meta, usage.get(key)) for key, meta in by_key.items()), key=lambda row: natural_order(row.label)
-    )
+    return by_key
+
+
+def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
+    """Rows in the natural order of their keys: `page:2` before `page:10`. A key has one row."""
+    with no_collections():
+        rows = [row_of(meta, usage.get(key)) for key, meta in own_first(metas).items()]
+        rows.sort(key=lambda row: natural_order(row.label))
+        return rows
 
 
 Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused", "old"]

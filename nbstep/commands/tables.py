@@ -11,7 +11,7 @@ from nbstep.durations import age_text, duration_text, size_text
 from nbstep.words import MARKS, Status, fit, plural, text_width
 
 _GAP: Final = "  "
-_NOTEBOOK_ROWS: Final = 1000
+MANY_ROWS: Final = 1000  # more are not read through, and fill a notebook or a terminal
 _RESET: Final = "\x1b[0m"
 _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[33m", "untrusted": "\x1b[33m"}
 
@@ -25,6 +25,7 @@ class Screen:
         colour: Whether colours work.
         notebook: It is a notebook's output.
         max_rows: Cuts long tables; None shows all rows, in a notebook the first thousand.
+        whole: How to see the rows that were cut, where there is a way.
         ask: Asks whoever sits before it a question, for yes or no; None where nobody can answer.
         tell: Shows how far long work is, by its name, the bytes done and the bytes in all; None where nobody looks.
     """
@@ -33,6 +34,7 @@ class Screen:
     colour: bool = False
     notebook: bool = False
     max_rows: int | None = None
+    whole: str = ""
     ask: Callable[[str], bool] | None = None
     tell: Callable[[str, int, int], None] | None = None
 
@@ -44,7 +46,7 @@ class Screen:
     @property
     def row_limit(self) -> int | None:
         """How many rows a table has at most, None without a limit."""
-        return _NOTEBOOK_ROWS if self.max_rows is None and self.notebook else self.max_rows
+        return MANY_ROWS if self.max_rows is None and self.notebook else self.max_rows
 
     def progress(self, work: str) -> Callable[[int, int], None] | None:
         """What a cache's long work is to call: it shows how far `work` is."""
@@ -108,7 +110,9 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
         colour = _COLOURS.get(row.status) if screen.colour else None
         lines.append(f"{colour}{line}{_RESET}" if colour else line)
     if len(rows) > len(visible):
-        lines.append(f"… and {plural(len(rows) - len(visible), 'more row')}. Narrow it: {screen.command} ls QUERY")
+        lines.append(
+            f"… and {plural(len(rows) - len(visible), 'more row')}. Narrow it: {screen.command} ls QUERY{screen.whole}"
+        )
     return "\n".join(lines)
 
 

@@ -18,9 +18,10 @@ from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.records import Hit
+from nbstep.cache.records import Hit, Meta
+from nbstep.collecting import no_collections
 from nbstep.commands.details import detail_of
-from nbstep.commands.listing import Row, entry_id, find_meta, row_of, rows_of, settled, totals_of, usage_of, with_usage
+from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of, usage_of
 from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.forks import ThreadLock
 from nbstep.runlog import Usage
@@ -52,11 +53,12 @@ class KernelSide:
         self._send = send
         self._changes_every_s = changes_every_s
         self._rows: dict[str, Row] = {}
+        self._metas: dict[str, Meta] = {}  # by id, as `_rows`
         self._usage: Mapping[str, Usage] = {}
         self._views: set[str] = set()
         self._listed = False
         self._lock = ThreadLock()  # guards the next four
-        self._changed: set[str] = set()
+        self._changed: dict[str, bool] = {}  # by key: whether it was deleted, as far as is known
         self._run_ended = False
         self._timer: threading.Timer | None = None
         self._stop_listening: Callable[[], None] | None = None
@@ -108,7 +110,7 @@ class KernelSide:
         """Notes what changed; runs inside somebody's step, so it only notes."""
         with self._lock:
             if isinstance(event, CacheChanged) and event.cache == self._cache.place:
-                self._changed.update(event.keys)
+                self._changed |= dict.fromkeys(event.keys, event.change == "deleted")
             elif isinstance(event, RunFinished):
                 self._run_ended = True
             else:
@@ -125,33 +127,49 @@ class KernelSide:
 
     async def _send_changes(self) -> None:
         with self._lock:
-            keys, self._changed = self._changed, set()
+            changed, self._changed = self._changed, {}
             run_ended, self._run_ended = self._run_ended, False
         if not self._listed:
             return
-        fresh = dict(self._rows)
-        if run_ended:
-            self._usage = usage_of(self._cache)
-            fresh = {row.id: with_usage(row, self._usage.get(row.key)) for row in fresh.values()}
-        for key in keys:
+        metas = dict(self._metas)
+        for key, deleted in changed.items():
+            if deleted and await self._cache.is_gone(key):  # why it is gone would take long to find out
+                metas.pop(entry_id(key), None)
+                continue
             found = await self._cache.look_up(key)
             if isinstance(found, Hit):
-                fresh[entry_id(key)] = row_of(found.meta, self._usage.get(key))
+                metas[entry_id(key)] = found.meta
             elif found.reason in {"new", "deleted"}:
-                fresh.pop(entry_id(key), None)
+                metas.pop(entry_id(key), None)
             else:  # something that no step would use, and still is listed
-                fresh = await self._listing()
+                metas = await self._listing()
                 break
-        await self._send_difference(fresh)
+        await self._send_difference(metas, usage_of(self._cache) if run_ended else self._usage)
 
-    async def _listing(self) -> dict[str, Row]:
-        self._usage = usage_of(self._cache)
-        return {row.id: row for row in rows_of(await settled(self._cache.entries()), self._usage)}
+    async def _listing(self) -> dict[str, Meta]:
+        return {entry_id(key): meta for key, meta in own_first(await settled(self._cache.entries())).items()}
 
-    async def _send_difference(self, fresh: dict[str, Row]) -> None:
-        before, self._rows = self._rows, fresh
-        gone = [row_id for row_id in before if row_id not in fresh]
-        changed = [row for row in fresh.values() if before.get(row.id) != row]
+    def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> list[Row]:
+        """Notes what there is now; returns the rows that changed."""
+        before, known, self._rows = self._rows, self._metas, {}
+        used = usage is not self._usage
+        changed: list[Row] = []
+        with no_collections():
+            for row_id, meta in metas.items():
+                row = before.get(row_id)
+                told = used and self._usage.get(meta.key) != usage.get(meta.key)
+                if row is None or told or known[row_id] is not meta:
+                    made = row_of(meta, usage.get(meta.key))
+                    if row is None or made != row:
+                        row = made
+                        changed.append(row)
+                self._rows[row_id] = row
+        self._metas, self._usage = metas, usage
+        return changed
+
+    async def _send_difference(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> None:
+        gone = [row_id for row_id in self._rows if row_id not in metas]
+        changed = self._take(metas, usage)
         self._send({"kind": "change", "gone": gone, "rows": [packed(row) for row in changed], **await self._state()})
 
     async def _state(self) -> Message:
@@ -179,7 +197,7 @@ class KernelSide:
         if self._listed:
             await self._send_changes()
         else:
-            self._rows = await self._listing()
+            self._take(await self._listing(), usage_of(self._cache))
             self._listed = True
         rows = list(self._rows.values())
         state = await self._state()
@@ -234,7 +252,7 @@ class KernelSide:
         await self._conclude(text)
 
     async def _refresh(self, _: Message) -> None:
-        await self._send_difference(await self._listing())
+        await self._send_difference(await self._listing(), usage_of(self._cache))
         self._listed = True
         self._send({"kind": "note", "text": "The cache was read again.", "failed": False})
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any
+from typing import Any, Final
 
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
 from nbstep.notebook.helptext import WORKFLOW_HELP
+
+_WHOLE: Final = "   All of it: %nbstep panel"
 
 
 def nbstep_magic(shell: Any, line: str) -> None:
@@ -20,7 +22,7 @@ def nbstep_magic(shell: Any, line: str) -> None:
     """
     rich = getattr(shell, "kernel", None) is not None
     width = 120 if rich else shutil.get_terminal_size((100, 24)).columns
-    outcome = run_command(line.strip() or "help", screen=Screen(width=width, notebook=True))
+    outcome = run_command(line.strip() or "help", screen=Screen(width=width, notebook=True, whole=_WHOLE))
     if outcome.wrong_usage:
         raise CellStopped(outcome.text)
     if outcome.opens_panel is not None:

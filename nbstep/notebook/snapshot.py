@@ -28,7 +28,7 @@ def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
     """
     head = f"<p>{html.escape(totals_text(totals))}</p>"
     body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
-    more = f"<p>… and {len(rows) - MOST_ROWS:,} more</p>" if len(rows) > MOST_ROWS else ""
+    more = f"<p>{_more_text(rows)}</p>" if len(rows) > MOST_ROWS else ""
     return f'{HTML_BEGIN}<div class="nbstep-snapshot">{head}{body}{more}</div>{HTML_END}'
 
 
@@ -57,5 +57,9 @@ def snapshot_plain(rows: Sequence[Row]) -> str:
     words = ["ok" if row.status == "old value" else row.status for row in rows[:MOST_ROWS]]
     lines = [f"{word:<6}  {row.label}" for word, row in zip(words, rows, strict=False)]
     if len(rows) > MOST_ROWS:
-        lines.append(f"… and {len(rows) - MOST_ROWS:,} more")
+        lines.append(_more_text(rows))
     return "\n".join(lines)
+
+
+def _more_text(rows: Sequence[Row]) -> str:
+    return f"… and {len(rows) - MOST_ROWS:,} more, which are not saved: run the cell to see them"

@@ -124,6 +124,10 @@ class Store(Protocol):
         """The stamp of the entry that stands there now; None where there is none."""
         ...
 
+    def spot(self, address: str, stamp: Stamp | None) -> Spot:
+        """An address as a spot; where its stamp is not known, it is looked up."""
+        ...
+
     @property
     def locks(self) -> KeyLocks | None:
         """What lets one kernel at a time compute a key; None where nothing does."""
@@ -135,6 +139,10 @@ class Store(Protocol):
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
+        ...
+
+    async def beginning(self, address: str, count: int) -> Document | None:
+        """The entry that stands at an address, with at least its first `count` bytes; it holds nothing open."""
         ...
 
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
@@ -157,8 +165,12 @@ class Store(Protocol):
         """Moves every entry to the trash; returns how many."""
         ...
 
-    async def spots(self, group: str | None = None) -> list[Spot]:
-        """Where entries stand; those of one group, or all."""
+    async def spots(self) -> list[Spot]:
+        """Where entries stand."""
+        ...
+
+    async def addresses(self, group: str) -> list[str]:
+        """The addresses of a group's entries."""
         ...
 
     async def groups(self) -> list[Group]:
@@ -203,19 +215,14 @@ class Store(Protocol):
 
 
 class BytesDocument:
-    """A document that is in memory already."""
+    """A document that is in memory already, or its beginning."""
 
-    __slots__ = ("_content",)
+    __slots__ = ("_content", "size_bytes", "stamp")
 
-    stamp: Stamp | None = None
-
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, size_bytes: int | None = None, stamp: Stamp | None = None) -> None:
         self._content = content
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the whole document."""
-        return len(self._content)
+        self.size_bytes = len(content) if size_bytes is None else size_bytes
+        self.stamp = stamp
 
     def read(self, at: int, count: int) -> bytes:
         """A private copy of `count` bytes from `at`; fewer where the document ends."""

@@ -92,6 +92,11 @@ class DiskStore:
             return None
         return files.stamp_of(status)
 
+    def spot(self, address: str, stamp: Stamp | None) -> Spot:
+        """A file's name tells the signer, its stamp the size."""
+        stamp = stamp or self.stamp(address)
+        return Spot(address, address[65:], stamp, 0 if stamp is None else stamp[1])
+
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
         return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
@@ -101,6 +106,10 @@ class DiskStore:
         if not _ENTRY.fullmatch(spot.address):
             return None
         return files.open_document(self._path(spot.address), self._may_map)
+
+    async def beginning(self, address: str, count: int) -> Document | None:
+        """The first bytes of a file in the entries' folder, and what was its size and stamp then."""
+        return files.read_beginning(self._path(address), count)
 
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
         """Who else kept an entry under `key`."""
@@ -152,16 +161,14 @@ class DiskStore:
         self._catalog.clear()
         return sum(self._trash.take(self._path(name), batch) for name in self._all())
 
-    async def spots(self, group: str | None = None) -> list[Spot]:
-        """Where entries stand; those of one shard, or all."""
-        found: list[Spot] = []
-        for name in self._all() if group is None else self._names(group):
-            try:
-                status = os.lstat(self._path(name))
-            except OSError:
-                continue  # deleted meanwhile
-            found.append(Spot(name, name[65:], files.stamp_of(status), status.st_size))
-        return found
+    async def spots(self) -> list[Spot]:
+        """Where entries stand; what is deleted meanwhile stands nowhere."""
+        stamped = ((name, self.stamp(name)) for name in self._all())
+        return [self.spot(name, stamp) for name, stamp in stamped if stamp is not None]
+
+    async def addresses(self, group: str) -> list[str]:
+        """The names of the files in a shard."""
+        return list(self._names(group))
 
     async def groups(self) -> list[Group]:
         """The shards; one that changed within the last seconds has no stamp, as it may change again unseen."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nbstep.stores.base import Part, Stamp
+from nbstep.stores.base import BytesDocument, Part, Stamp
 
 KEEP_FREE_BYTES: Final = 2_000_000_000
 MAP_FROM_BYTES: Final = 64 * 1024
@@ -119,6 +119,27 @@ def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument
     Raises:
         OSError: It is a link or no regular file, or cannot be read.
     """
+    opened = _open_regular(path)
+    return None if opened is None else FileDocument(*opened, may_map)
+
+
+def read_beginning(path: str | Path, count: int) -> BytesDocument | None:
+    """Reads the first `count` bytes of an entry's file, as one look at it; None where there is none.
+
+    Raises:
+        OSError: It is a link or no regular file, or cannot be read.
+    """
+    opened = _open_regular(path)
+    if opened is None:
+        return None
+    fd, status = opened
+    try:
+        return BytesDocument(os.read(fd, count), status.st_size, stamp_of(status))
+    finally:
+        os.close(fd)
+
+
+def _open_regular(path: str | Path) -> tuple[int, os.stat_result] | None:
     for attempt in (1, 2):
         try:
             fd = os.open(path, os.O_RDONLY | PLAIN | _AT_ONCE)
@@ -137,7 +158,7 @@ def open_document(path: str | Path, may_map: Callable[[], bool]) -> FileDocument
         except BaseException:
             os.close(fd)
             raise
-        return FileDocument(fd, status, may_map)
+        return fd, status
     return None
 
 

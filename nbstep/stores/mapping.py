@@ -101,6 +101,10 @@ class MappingStore:
         """None."""
         return None
 
+    def spot(self, address: str, stamp: Stamp | None) -> Spot:
+        """A key tells neither signer nor size."""
+        return Spot(address, stamp=stamp)
+
     async def open(self, key: str, signer: str) -> Document | None:  # noqa: ARG002 - one entry a key, whoever signed it
         """What stands under `key`.
 
@@ -113,6 +117,10 @@ class MappingStore:
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
         return await self.open(spot.address, "")
+
+    async def beginning(self, address: str, count: int) -> Document | None:  # noqa: ARG002 - `get` gives all there is
+        """The whole entry."""
+        return await self.open(address, "")
 
     async def strangers(self, key: str, signer: str) -> tuple[str, ...]:  # noqa: ARG002 - as open()
         """Nobody: a key holds one entry here."""
@@ -169,8 +177,15 @@ class MappingStore:
     async def keep_catalog(self, group: Group, content: bytes | None) -> None:
         """Keeps nothing."""
 
-    async def spots(self, group: str | None = None) -> list[Spot]:  # noqa: ARG002 - there is one group only
+    async def spots(self) -> list[Spot]:
         """The keys that `keys()` names and those that were used here."""
+        return [Spot(key) for key in await self._keys()]
+
+    async def addresses(self, group: str) -> list[str]:  # noqa: ARG002 - there is one group only
+        """The same keys."""
+        return await self._keys()
+
+    async def _keys(self) -> list[str]:
         keys: dict[str, None] = {}
         if callable(getattr(self._target, "keys", None)):
             found: Any = self._target.keys()
@@ -183,7 +198,7 @@ class MappingStore:
                 if isinstance(text, str):
                     keys[text] = None
         keys.update(dict(self._seen))
-        return [Spot(key) for key in keys]
+        return list(keys)
 
     async def trashed(self, key: str) -> bool:
         """Whether an entry of `key` waits in the trash."""

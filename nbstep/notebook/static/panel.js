@@ -168,9 +168,9 @@ function button(text, title, act, className = "") {
 
 const byText = new Intl.Collator("en", { numeric: true }).compare;
 const COLUMNS = [
-  { name: "status", title: "Status", text: (row) => `${MARKS[row.status]} ${row.status}`, order: (row) => row.status },
-  { name: "key", title: "Key", text: (row) => row.label, order: (row) => row.label },
-  { name: "what", title: "Type and shape", text: whatText, order: whatText },
+  { name: "status", title: "Status", text: (row) => `${MARKS[row.status]} ${row.status}`, order: (row) => row.status, texts: true },
+  { name: "key", title: "Key", text: (row) => row.label, order: (row) => row.label, texts: true },
+  { name: "what", title: "Type and shape", text: whatText, order: whatText, texts: true },
   { name: "size", title: "Size", text: (row) => sizeText(row.size), order: (row) => row.size, right: true },
   {
     name: "took", title: "Took", right: true,
@@ -191,12 +191,23 @@ const COLUMNS = [
 ];
 const LARGE_FIRST = new Set(["size", "took", "hits"]);
 
+// Two sorted lists as one.
+function merged(many, few, compare) {
+  const all = [];
+  let at = 0;
+  for (const row of many) {
+    while (at < few.length && compare(few[at], row) < 0) all.push(few[at++]);
+    all.push(row);
+  }
+  return all.concat(few.slice(at));
+}
+
 class Panel {
   constructor(model, el) {
     this.model = model;
     this.rows = new Map(); // id -> row
-    this.view = []; // the rows that match the query, in order
-    this.at = new Map(); // id -> index in view
+    this.sorted = null; // all rows in order; null when they are to be sorted anew
+    this.view = []; // those of them that match the query; a row's `at` is its index here, or undefined
     this.selected = new Set(); // ids
     this.cursor = null; // id of the row the keyboard is on
     this.anchor = null; // id where a range began
@@ -401,25 +412,40 @@ class Panel {
       this.rows.clear();
       this.complete = false;
     }
-    this.takeRows(message.rows);
+    for (const values of message.rows) this.takeRow(values);
     this.complete ||= message.last;
+    this.sorted = null;
     if (message.first || message.last) this.arrange();
   }
 
   receiveChange(message) {
+    const top = this.view[Math.floor(this.scroller.scrollTop / ROW_PX)];
+    const old = new Set();
+    for (const id of [...message.gone, ...message.rows.map((values) => values[0])]) {
+      const row = this.rows.get(id);
+      if (row) old.add(row);
+    }
     for (const id of message.gone) this.rows.delete(id);
-    this.takeRows(message.rows);
+    const fresh = message.rows.map((values) => this.takeRow(values));
+    if (this.sorted) this.sorted = merged(this.sorted.filter((row) => !old.has(row)), fresh.sort(this.compare()), this.compare());
     this.arrange();
+    this.keepInPlace(top && this.rows.get(top.id));
     if (this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
     else if (message.rows.some((row) => row[0] === this.detailId)) this.send({ kind: "detail", id: this.detailId });
   }
 
-  takeRows(rows) {
-    for (const values of rows) {
-      const row = {};
-      FIELDS.forEach((field, at) => (row[field] = values[at]));
-      this.rows.set(row.id, row);
-    }
+  // What came or went above it must not move the row that somebody looks at; at the top new rows are to be seen.
+  keepInPlace(row) {
+    if (row?.at === undefined || this.scroller.scrollTop < ROW_PX) return;
+    this.scroller.scrollTop = row.at * ROW_PX + (this.scroller.scrollTop % ROW_PX);
+    this.paint();
+  }
+
+  takeRow(values) {
+    const row = { at: undefined, found: undefined };
+    for (let field = 0; field < FIELDS.length; field++) row[FIELDS[field]] = values[field];
+    this.rows.set(row.id, row);
+    return row;
   }
 
   // What is shown, in which order
@@ -433,23 +459,30 @@ class Panel {
 
   sortBy(column) {
     this.order = { column, reverse: this.order.column === column ? !this.order.reverse : LARGE_FIRST.has(column.name) };
+    this.sorted = null;
     this.arrange();
+  }
+
+  compare() {
+    const { column, reverse } = this.order;
+    const sign = reverse ? -1 : 1;
+    const { order } = column;
+    if (column.texts) return (a, b) => sign * byText(order(a), order(b));
+    return (a, b) => sign * (order(a) === order(b) ? 0 : order(a) - order(b));
   }
 
   arrange() {
     const now = this.now();
     const { column, reverse } = this.order;
-    const found = [];
-    for (const row of this.rows.values()) if (matches(this.query.words, row, now)) found.push([column.order(row), row]);
-    const compare = typeof found[0]?.[0] === "string" ? byText : (a, b) => (a === b ? 0 : a - b);
-    const sign = reverse ? -1 : 1;
-    found.sort((a, b) => sign * compare(a[0], b[0]));
-    this.view = found.map((pair) => pair[1]);
-    this.at = new Map(this.view.map((row, index) => [row.id, index]));
+    this.sorted ??= [...this.rows.values()].sort(this.compare());
+    for (const row of this.view) row.at = undefined;
+    const { words } = this.query;
+    this.view = words.length ? this.sorted.filter((row) => matches(words, row, now)) : this.sorted;
+    for (let at = 0; at < this.view.length; at++) this.view[at].at = at;
     // What is not in view is not selected: Delete must never reach rows that nobody sees.
-    for (const id of this.selected) if (!this.at.has(id)) this.selected.delete(id);
-    if (!this.at.has(this.cursor)) this.cursor = null;
-    if (!this.at.has(this.anchor)) this.anchor = this.cursor;
+    for (const id of this.selected) if (this.atOf(id) === undefined) this.selected.delete(id);
+    if (this.atOf(this.cursor) === undefined) this.cursor = null;
+    if (this.atOf(this.anchor) === undefined) this.anchor = this.cursor;
     this.grid.classList.toggle("nbstep-no-expiry", this.view.every((row) => row.expires === null));
     this.headers.forEach((cell, number) => {
       const sorted = COLUMNS[number] === column;
@@ -459,6 +492,10 @@ class Panel {
     this.applyTotals();
     this.applySelection();
     this.paint();
+  }
+
+  atOf(id) {
+    return this.rows.get(id)?.at;
   }
 
   applyTotals() {
@@ -513,7 +550,7 @@ class Panel {
     while (this.painted.length > last - first) this.painted.pop().remove();
     const now = this.now();
     for (let at = first; at < last; at++) this.fillRow(this.painted[at - first], this.view[at], at, now);
-    const cursorAt = this.at.get(this.cursor);
+    const cursorAt = this.atOf(this.cursor);
     if (cursorAt >= first && cursorAt < last) this.grid.setAttribute("aria-activedescendant", `${this.id}-${cursorAt}`);
     else this.grid.removeAttribute("aria-activedescendant");
     // The scroll bar takes its width from the rows, not from the header: keep the columns in line.
@@ -577,8 +614,8 @@ class Panel {
   }
 
   extendTo(id, keep = false) {
-    const from = this.at.get(this.anchor ?? id);
-    const to = this.at.get(id);
+    const from = this.atOf(this.anchor ?? id);
+    const to = this.atOf(id);
     if (!keep) this.selected = new Set();
     for (let at = Math.min(from, to); at <= Math.max(from, to); at++) this.selected.add(this.view[at].id);
     this.anchor ??= id;
@@ -587,7 +624,7 @@ class Panel {
 
   moveCursor(id) {
     this.cursor = id;
-    const top = this.at.get(id) * ROW_PX;
+    const top = this.atOf(id) * ROW_PX;
     const height = this.scroller.clientHeight;
     if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
     else if (top + ROW_PX > this.scroller.scrollTop + height) this.scroller.scrollTop = top + ROW_PX - height;
@@ -599,7 +636,7 @@ class Panel {
   onKey(event) {
     if (event.target !== this.grid || this.view.length === 0) return;
     const command = event.ctrlKey || event.metaKey;
-    const at = this.at.get(this.cursor) ?? -1;
+    const at = this.atOf(this.cursor) ?? -1;
     const end = this.view.length - 1;
     const steps = { ArrowDown: at + 1, ArrowUp: at < 0 ? end : at - 1, PageDown: at + VISIBLE_ROWS, PageUp: at - VISIBLE_ROWS, Home: 0, End: end };
     if (event.key in steps && !event.altKey) {
