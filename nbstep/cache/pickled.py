@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from nbstep.cache.failures.bare import own, put
+from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
 
 ANY_VERSION: Final = "*"
 # What Python, copyreg, abc and dataclasses add to a class; none of it is the user's text, some of it comes and goes.
@@ -217,6 +218,8 @@ def _filled(record: dict[str, Any]) -> BaseException:
         put(error, "args", tuple(_part(part) for part in record["args"]))
         return error
     cls = error_class(record["class"])
+    if is_made_by_a_client(cls):
+        cls = class_of_a_client(cls, _part(record["state"].get("operation_name", pickle.dumps(None))))
     args = [_part(part) for part in record["args"]]
     if "group" in record:
         error = cast("Any", BaseExceptionGroup.__new__)(
@@ -257,9 +260,9 @@ def notebook_class(qualname: str) -> type:
 
 
 def http_request(library: str, method: str, url: str) -> Any:
-    """A request of httpx or requests with its method and URL only."""
+    """A request of httpx, httpx2 or requests with its method and URL only."""
     module = importlib.import_module(library)
-    if library == "httpx":
+    if library != "requests":
         return module.Request(method, url)
     request = module.models.PreparedRequest()
     request.method, request.url, request.headers = method, url, module.structures.CaseInsensitiveDict()
@@ -267,8 +270,8 @@ def http_request(library: str, method: str, url: str) -> Any:
 
 
 def httpx_response(fields: dict[str, Any]) -> Any:
-    """A response of httpx with status, body and harmless headers."""
-    httpx = importlib.import_module("httpx")
+    """A response of httpx or httpx2 with status, body and harmless headers."""
+    httpx = importlib.import_module(fields["library"])
     request = fields["request"]
     response = httpx.Response(
         fields["status_code"],

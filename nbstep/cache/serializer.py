@@ -20,7 +20,7 @@ BUFFER_FROM_BYTES: Final = 64 * 1024
 _BUFFERS_AT_MOST: Final = 2000
 _ALWAYS_THERE: Final = sys.stdlib_module_names | {"__main__", "builtins", "nbstep", "__mp_main__"}
 # A response brings along the request that led to it, with the user's credentials in its headers: none are written.
-_REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request")}
+_REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request"), ("httpx2", "Request")}
 
 
 @dataclass(frozen=True, slots=True)
