@@ -27,6 +27,7 @@ _ADVICE: Final = {
     "_io.BufferedReader": "return what it holds instead",
     "_io.BufferedWriter": "return its path instead",
     "_io.FileIO": "return what it holds instead",
+    "polars.series.series.Series": "give it another dtype than Object, or return a list",
 }
 
 
@@ -84,6 +85,10 @@ def _children(part: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(part, set | frozenset):
         for child in part:
             yield " member", child
+    elif type(part).__module__.startswith("polars."):
+        for column in part.get_columns() if hasattr(part, "get_columns") else ():
+            yield f"[{_short(column.name)}]", column
+        return  # its attributes are no names that the user knows
     slots = [name for cls in type(part).__mro__ for name in _slots(cls)]
     attributes = {name: getattr(part, name) for name in slots if hasattr(part, name)}
     attributes.update(getattr(part, "__dict__", {}) if not isinstance(part, type) else {})
