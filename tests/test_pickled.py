@@ -252,6 +252,34 @@ def test_a_redefined_class_in_one_kernel_is_the_one_used(tmp_path: Path) -> None
     python(tmp_path / "c", CLASSES, check, CLASSES, again)
 
 
+def test_what_was_kept_before_a_cell_changed_keeps_its_classes_in_that_kernel_too(tmp_path: Path) -> None:
+    changed = CLASSES.replace("return self.x * SCALE", "return -1").replace("RED = 1", "RED = 2")
+    changed = changed.replace("return x * 2 * SCALE", "return -1").replace("y: int = 0", "y: int = 9")
+    changed = changed.replace('super().__init__(f"code {code}")', "super().__init__()")
+    check = """
+    plain, point, slotted, red, blue, derived, inner, fn, lam, cls = load("values")
+    assert type(plain) is not Plain and plain.area() == 6
+    assert type(point) is cls is not Point and point == cls(3, 4)
+    assert red.value == 1 and red is load("values")[3] is not Colour.RED
+    assert type(slotted) is Slotted and type(derived) is Derived
+    assert fn(2) == 12 and lam(1) == 4
+    assert type(load("error").error) is MyError and load("error").error.code == 7
+    """
+    python(tmp_path / "c", CLASSES, KEEP, changed, check)
+    python(
+        tmp_path / "d",
+        CLASSES,
+        KEEP,
+        changed,
+        check,
+        CLASSES,
+        """
+    plain, point, slotted, red, *rest = load("values")
+    assert (type(plain), type(point), red) == (Plain, Point, Colour.RED)
+    """,
+    )
+
+
 def test_fingerprints_are_the_same_in_every_process(kept: Path, tmp_path: Path) -> None:
     show = """
     from nbstep.cache.classes import class_fingerprint
