@@ -67,27 +67,27 @@ class _Server(ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[dict[str, Any]], list[list[str]], Path]]:
-    """What was read of each error: fresh, as a hit, and twice in the next process; which thunks ran; the cache."""
-    cache = tmp_path_factory.mktemp("clients") / "cache"
+    """What was read of each error: fresh, as a hit, and twice in the next process; which thunks ran; their home."""
+    home = tmp_path_factory.mktemp("clients")
     server = _Server(("127.0.0.1", 0), _Answers)
     server.released = threading.Event()  # type: ignore[attr-defined]
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        told = [_told(cache, f"http://127.0.0.1:{server.server_address[1]}") for _ in range(2)]
+        told = [_told(home, f"http://127.0.0.1:{server.server_address[1]}") for _ in range(2)]
     finally:
         server.released.set()  # type: ignore[attr-defined]
         server.shutdown()
         server.server_close()
         thread.join(20)
-    return [asked for process in told for asked in process["asked"]], [process["calls"] for process in told], cache
+    return [asked for process in told for asked in process["asked"]], [process["calls"] for process in told], home
 
 
-def _told(cache: Path, server: str) -> dict[str, Any]:
+def _told(home: Path, server: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, SCRIPT, str(cache), server], capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "NO_PROXY": "127.0.0.1", **NO_ACCOUNT},
+        [sys.executable, SCRIPT, home / "cache", server], capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "HOME": str(home), "JUPYTER_DATA_DIR": str(home / "jupyter"), "NO_PROXY": "127.0.0.1", **NO_ACCOUNT},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -118,8 +118,7 @@ def test_e4_only_secrets_are_missing_from_the_others(runs: Any, which: int) -> N
 
 
 def test_t10_no_secret_of_theirs_is_written(runs: Any) -> None:
-    cache = runs[2]
-    files = [path for path in cache.rglob("*") if path.is_file()]
+    files = [path for path in (runs[2] / "cache").rglob("*") if path.is_file()]
     assert len([path for path in files if path.parent.parent.name == "e"]) == len(runs[0][0])
     leaks = [(path.name, secret) for path in files for secret in SECRETS if secret.encode() in path.read_bytes()]
     assert leaks == []

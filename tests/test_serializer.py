@@ -26,6 +26,8 @@ import pandas as pd
 import polars
 import pytest
 import requests
+import sqlalchemy
+from botocore.response import StreamingBody
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -287,6 +289,22 @@ def test_c3_a_column_of_objects_of_polars_is_named() -> None:
     assert culprit({"f": frame}).startswith(
         "result['f']['o'] is a polars.series.series.Series, which cannot be pickled"
     )
+
+
+def test_c3_what_a_database_or_a_bucket_gives_says_what_to_return() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            text = culprit([connection.execute(sqlalchemy.text("SELECT 1"))])
+    finally:
+        engine.dispose()
+    assert text == (
+        "result[0] is a sqlalchemy.engine.cursor.CursorResult, which cannot be pickled: return its rows instead: .all()"
+    )
+    with open(__file__, "rb") as stream:
+        assert culprit({"Body": StreamingBody(stream, 3)}).startswith(
+            "result['Body'] is a botocore.response.StreamingBody, which cannot"
+        )
 
 
 def test_t10_errors_among_values_bring_no_header_along() -> None:

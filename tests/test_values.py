@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +17,15 @@ SCRIPT = Path(__file__).with_name("kept_values.py")
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes, one after the other, tell of the values that they kept and got back."""
-    cache = tmp_path_factory.mktemp("values") / "cache"
-    return [_told(cache) for _ in range(2)]
+    home = tmp_path_factory.mktemp("values")
+    return [_told(home) for _ in range(2)]
 
 
-def _told(cache: Path) -> dict[str, Any]:
+def _told(home: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, SCRIPT, str(cache)], capture_output=True, text=True, timeout=280, check=False
-    )
+        [sys.executable, SCRIPT, home / "cache"], capture_output=True, text=True, timeout=280, check=False,
+        env={**os.environ, "HOME": str(home), "JUPYTER_DATA_DIR": str(home / "jupyter")},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
