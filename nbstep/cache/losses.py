@@ -8,6 +8,7 @@ import sys
 from typing import Any, Final
 
 from nbstep.cache import pickled
+from nbstep.cache.failures.bare import own
 
 _Cached: Final = type(functools.lru_cache(lambda: None))
 # What NumPy's own pickles hold of a masked array, or make anew.
@@ -37,8 +38,9 @@ def reduced(obj: Any) -> Any:
 
 def _error(error: BaseException) -> Any:
     """An error among other values, as `gather(…, return_exceptions=True)` gives them: kept as one that was raised (E4)."""
-    linked = error.__cause__ or error.__context__ or isinstance(error, BaseExceptionGroup)
-    if type(error).__module__ == "builtins" and not linked and not vars(error):
+    linked = [own(error, name) for name in ("__cause__", "__context__") if own(error, name) is not None]
+    plain = type(error).__module__ == "builtins" and not isinstance(error, BaseExceptionGroup)
+    if plain and not linked and not own(error, "__dict__"):
         return None
     from nbstep.cache.failures import failure  # with what it needs 50 ms
 
@@ -63,14 +65,14 @@ def _copied(view: memoryview[Any]) -> bytes | bytearray:
 def _array(array: Any, numpy: Any) -> Any:
     """An array of a class with attributes, which NumPy leaves out: `info`, `unit`, and that a mask is hard."""
     kind = type(array)
-    own = next(base for base in (numpy.ma.MaskedArray, numpy.ndarray) if issubclass(kind, base))
+    made_by = next(base for base in (numpy.ma.MaskedArray, numpy.ndarray) if issubclass(kind, base))
     pickles_itself = any(
-        getattr(kind, name) is not getattr(own, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")
+        getattr(kind, name) is not getattr(made_by, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")
     )
     if pickles_itself or issubclass(kind, numpy.memmap):
         return None
     left_out = {name: value for name, value in getattr(array, "__dict__", {}).items() if name not in _HELD_OF_MASKED}
-    if not any(left_out.values() if own is not numpy.ndarray else left_out):
+    if not any(left_out.values() if made_by is not numpy.ndarray else left_out):
         return None
     func, args, state = array.__reduce_ex__(5)
     return func, args, (state, left_out), None, None, pickled.set_array_state
