@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbstep.cache import pickled
+from nbstep.cache.classes import class_fingerprint
 
 PRELUDE = """
 import sys
@@ -28,7 +28,7 @@ def load(key):
 """
 
 CLASSES = """
-import dataclasses, enum, math
+import dataclasses, enum, functools, math, pydantic
 SCALE = 3
 class Plain:
     "A docstring."
@@ -58,11 +58,40 @@ class MyError(Exception):
         super().__init__(f"code {code}")
         self.code, self.detail = code, detail
 def double(x): return x * 2 * SCALE
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args): return function(*args)
+    return wrapper
+class Model(pydantic.BaseModel):
+    x: int
+    colour: Colour = Colour.RED
+    sub: "Model | None" = None
+    tags: list[str] = pydantic.Field(default_factory=list)
+    @pydantic.field_validator("x")
+    @classmethod
+    def check(cls, x): return x * 1
+class Decorated:
+    def __init__(self, x): self.x = x
+    @functools.cached_property
+    def cached(self): return self.x + 1
+    @functools.lru_cache
+    def remembered(self): return 5
+    @logged
+    def told(self, *, again=1): return self.x
+@functools.lru_cache(maxsize=7)
+def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
 """
 
 KEEP = """
 objects = [Plain(2), Point(3, 4), Slotted("s"), Colour.RED, Colour.BLUE, Derived(), Derived.Inner()]
 keep("values", Ok([*objects, double, lambda x: x + SCALE, Point]))
+keep("model", Ok(Model(x=1, sub=Model(x=2))))
+used = Model(x=3); used.tags.append("a"); used.x = 4; Model.model_json_schema()
+keep("used", Ok(used))
+decorated = Decorated(1); decorated.cached; decorated.remembered()
+keep("decorated", Ok(decorated))
+keep("fib", Ok(fib))
+keep("errors", Ok([MyError(9, detail=Point(1)), ValueError("x"), 1]))
 keep("error", Err(MyError(7, detail=Colour.RED)))
 keep("group", Err(ExceptionGroup("g", [MyError(8, detail=None)])))
 """
@@ -96,6 +125,59 @@ def test_the_same_classes_defined_again_are_the_classes_of_what_is_loaded(kept: 
     assert cls is Point
     """
     python(kept, CLASSES, check)
+
+
+def test_classes_that_libraries_write_to_are_recognized_too(kept: Path) -> None:
+    check = """
+    assert type(load("model")) is Model and load("model") == Model(x=1, sub=Model(x=2))
+    assert type(load("used")) is Model and load("used") == Model(x=4, tags=["a"])
+    decorated = load("decorated")
+    assert type(decorated) is Decorated and vars(decorated) == {"x": 1, "cached": 2} and decorated.remembered() == 5
+    """
+    python(kept, CLASSES, check)
+    python(kept, CLASSES, "Model(x=1).x = 2\nModel.model_json_schema()", check)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "key"),
+    [
+        ("def check(cls, x): return x * 1", "def check(cls, x): return x * 2", "model"),
+        ('sub: "Model | None" = None', 'sub: "Model | None" = None\n    more: int = 0', "model"),
+        ("default_factory=list", "default_factory=lambda: []", "model"),
+        ("return self.x + 1", "return self.x + 2", "decorated"),
+        ("return 5", "return 6", "decorated"),
+        ("again=1", "again=2", "decorated"),
+    ],
+)
+def test_such_a_class_that_changed_is_not_used(kept: Path, then: str, now: str, key: str) -> None:
+    assert then in CLASSES
+    python(kept, CLASSES.replace(then, now), f"assert type(load('{key}')) not in (Model, Decorated)")
+
+
+def test_functions_that_remember_their_results_come_back_by_value(kept: Path) -> None:
+    check = """
+    fib = load("fib")
+    assert fib(30) == 832040 and fib.cache_info().maxsize == 7 and fib.cache_info().misses > 1
+    assert load("decorated").remembered() == 5 and load("decorated").cached == 2
+    """
+    python(kept, check)
+    python(kept, CLASSES.replace("return n if n < 2", "return -1 if n < 2"), check)
+
+
+def test_e4_errors_among_values_come_back_as_kept_errors_do(kept: Path) -> None:
+    check = """
+    own, builtin, one = load("errors")
+    assert (type(own), own.code, own.detail, str(own)) == (MyError, 9, Point(1), "code 9")
+    assert (type(builtin), builtin.args, one) == (ValueError, ("x",), 1)
+    """
+    python(kept, CLASSES, check)
+    python(
+        kept,
+        """
+    own, builtin, one = load("errors")
+    assert (type(own).__name__, own.code, str(own)) == ("MyError", 9, "code 9")
+    """,
+    )
 
 
 def test_values_load_where_no_class_is_defined(kept: Path) -> None:
@@ -170,9 +252,37 @@ def test_a_redefined_class_in_one_kernel_is_the_one_used(tmp_path: Path) -> None
     python(tmp_path / "c", CLASSES, check, CLASSES, again)
 
 
+def test_what_was_kept_before_a_cell_changed_keeps_its_classes_in_that_kernel_too(tmp_path: Path) -> None:
+    changed = CLASSES.replace("return self.x * SCALE", "return -1").replace("RED = 1", "RED = 2")
+    changed = changed.replace("return x * 2 * SCALE", "return -1").replace("y: int = 0", "y: int = 9")
+    changed = changed.replace('super().__init__(f"code {code}")', "super().__init__()")
+    check = """
+    plain, point, slotted, red, blue, derived, inner, fn, lam, cls = load("values")
+    assert type(plain) is not Plain and plain.area() == 6
+    assert type(point) is cls is not Point and point == cls(3, 4)
+    assert red.value == 1 and red is load("values")[3] is not Colour.RED
+    assert type(slotted) is Slotted and type(derived) is Derived
+    assert fn(2) == 12 and lam(1) == 4
+    assert type(load("error").error) is MyError and load("error").error.code == 7
+    """
+    python(tmp_path / "c", CLASSES, KEEP, changed, check)
+    python(
+        tmp_path / "d",
+        CLASSES,
+        KEEP,
+        changed,
+        check,
+        CLASSES,
+        """
+    plain, point, slotted, red, *rest = load("values")
+    assert (type(plain), type(point), red) == (Plain, Point, Colour.RED)
+    """,
+    )
+
+
 def test_fingerprints_are_the_same_in_every_process(kept: Path, tmp_path: Path) -> None:
     show = """
-    from nbstep.cache.pickled import class_fingerprint
+    from nbstep.cache.classes import class_fingerprint
     Plain.__hash__, pickle_once = Plain.__hash__, __import__("pickle").dumps
     print([class_fingerprint(c) for c in (Plain, Point, Slotted, Colour, Derived, MyError)])
     """
@@ -223,6 +333,6 @@ def test_a_class_is_told_apart_by_what_the_user_wrote() -> None:
         "f = lambda self: 'b'",
         "x = {1, 2, 3}",
     ]
-    marks = [pickled.class_fingerprint(make(body)) for body in bodies]
+    marks = [class_fingerprint(make(body)) for body in bodies]
     assert len(set(marks)) == len(bodies)
-    assert pickled.class_fingerprint(make("def f(self):\n        'doc'\n        return 1")) == marks[3]
+    assert class_fingerprint(make("def f(self):\n        'doc'\n        return 1")) == marks[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import collections
 import datetime
@@ -19,10 +20,14 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import requests
+import sqlalchemy
+from botocore.response import StreamingBody
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -225,6 +230,93 @@ def test_the_request_that_led_to_a_response_is_kept_without_headers_and_body() -
     assert b"-secret-" not in done.stream
     back = deserialize(done.stream, done.buffers)["r"]
     assert (back.json(), back.request.method, back.request.url) == ({}, "POST", "http://x/")
+
+
+class Measured(np.ndarray):
+    """A class of arrays with attributes, as NumPy's guide to subclasses has it."""
+
+    unit: str
+
+    def __array_finalize__(self, obj: Any) -> None:
+        self.unit = getattr(obj, "unit", "")
+
+
+class MeasuredMask(np.ma.MaskedArray):
+    """The same with a mask; its attributes are NumPy's `_optinfo`."""
+
+
+@pytest.mark.parametrize("rows", [3, 30_000])
+def test_attributes_of_arrays_come_back(rows: int) -> None:
+    measured = np.arange(float(rows)).view(Measured)
+    measured.unit = "km"
+    back = round_trip({"a": measured})["a"]
+    assert (type(back), back.unit, back.flags.writeable) == (Measured, "km", True)
+    assert np.array_equal(back, measured)
+
+
+@pytest.mark.parametrize("cls", [np.ma.MaskedArray, MeasuredMask])
+def test_a_hard_mask_stays_hard(cls: Any) -> None:
+    masked = cls([1.0, 2.0, 3.0], mask=[0, 1, 0], hard_mask=True, fill_value=-7)
+    masked._optinfo["unit"] = "km"
+    back = round_trip(masked)
+    assert (type(back), back.hardmask, back.fill_value, back._optinfo) == (cls, True, -7, {"unit": "km"})
+    back[1] = 5
+    assert back.tolist() == [1.0, None, 3.0]
+    assert not round_trip(cls([1.0], mask=[1])).hardmask
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        memoryview(b"abc"), memoryview(bytearray(b"abc")), memoryview(array.array("d", [1.5, 2.5])), memoryview(b""),
+        memoryview(np.arange(6).reshape(2, 3)), memoryview(np.arange(12).reshape(3, 4).T), memoryview(np.arange(30_000.0)),
+        memoryview(array.array("i", range(10)))[::2], memoryview(array.array("d")),
+    ],
+    ids=lambda view: f"{view.format}{view.shape}",
+)  # fmt: skip
+def test_a_memoryview_comes_back_as_the_numbers_it_shows(view: memoryview) -> None:
+    back = round_trip([view])[0]
+    assert (type(back), back.format, back.shape, back.readonly) == (memoryview, view.format, view.shape, view.readonly)
+    assert back.tolist() == view.tolist()
+
+
+def test_c3_a_memoryview_of_records_is_named_not_made_bytes_of() -> None:
+    assert "memoryview, which cannot be pickled" in culprit([memoryview(np.zeros(3, dtype=[("a", "i4")]))])
+
+
+def test_c3_a_column_of_objects_of_polars_is_named() -> None:
+    frame = polars.DataFrame({"n": [1], "o": polars.Series([object()], dtype=polars.Object)})
+    assert culprit({"f": frame}).startswith(
+        "result['f']['o'] is a polars.series.series.Series, which cannot be pickled"
+    )
+
+
+def test_c3_what_a_database_or_a_bucket_gives_says_what_to_return() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            text = culprit([connection.execute(sqlalchemy.text("SELECT 1"))])
+    finally:
+        engine.dispose()
+    assert text == (
+        "result[0] is a sqlalchemy.engine.cursor.CursorResult, which cannot be pickled: return its rows instead: .all()"
+    )
+    with open(__file__, "rb") as stream:
+        assert culprit({"Body": StreamingBody(stream, 3)}).startswith(
+            "result['Body'] is a botocore.response.StreamingBody, which cannot"
+        )
+
+
+def test_t10_errors_among_values_bring_no_header_along() -> None:
+    request = httpx.Request("GET", "http://x/", headers={"Authorization": "Bearer header-secret-1"})
+    response = httpx.Response(401, request=request, text="you sent header-secret-1")
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        response.raise_for_status()
+    done = serialize([caught.value, None])
+    assert b"header-secret-1" not in done.stream
+    back = deserialize(done.stream, done.buffers)[0]
+    assert type(back) is httpx.HTTPStatusError
+    assert (str(back), back.response.status_code, back.request.url) == (str(caught.value), 401, "http://x/")
 
 
 def test_versions_of_what_is_not_installed_are_left_out() -> None:

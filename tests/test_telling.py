@@ -69,6 +69,13 @@ def test_e4_a_value_that_tells_nothing_stays(headers: dict[str, str], text: str)
     assert scrubbed(text, **headers) == text
 
 
+def test_e4_a_value_that_names_a_secret_is_none() -> None:
+    telling = Telling()
+    telling.secret("password", "password")  # how database libraries map columns to parameters
+    telling.secret("password", "blue")
+    assert telling.scrubber()("WHERE password = 'blue'") == f"WHERE password = '{REDACTED}'"
+
+
 def test_e4_the_longest_value_goes_first() -> None:
     assert scrubbed("ada-secret-and-more", A="ada-secret", B="ada-secret-and-more") == REDACTED
 

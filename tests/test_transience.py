@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import http.client
 import socket
+import sqlite3
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
 import requests
+import sqlalchemy
 
 import nbstep
 from nbstep.transience import http_status, transient
@@ -142,6 +145,34 @@ def test_e3_what_the_standard_library_raises_for_the_network_is_transient(error:
 )  # fmt: skip
 def test_e3_what_will_fail_again_is_not(error: BaseException) -> None:
     assert not transient(error)
+
+
+def test_e3_a_locked_sqlite_database_is_transient(tmp_path: Path) -> None:
+    holder, other = (sqlite3.connect(tmp_path / "db", timeout=0, isolation_level=None) for _ in range(2))
+    try:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError) as locked:
+            other.execute("CREATE TABLE t (x)")
+        with pytest.raises(sqlite3.OperationalError) as wrong:
+            holder.execute("SELECT * FROM none")
+    finally:
+        holder.close()
+        other.close()
+    assert (transient(locked.value), transient(wrong.value)) == (True, False)
+
+
+def test_e3_sqlalchemy_without_a_free_connection_is_transient_and_without_a_file_is_not(tmp_path: Path) -> None:
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{tmp_path}/db", poolclass=sqlalchemy.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01
+    )
+    try:
+        with engine.connect(), pytest.raises(sqlalchemy.exc.TimeoutError) as none_free:
+            engine.connect()
+        with pytest.raises(sqlalchemy.exc.OperationalError) as no_folder:
+            sqlalchemy.create_engine(f"sqlite:///{tmp_path}/no/such/folder/db").connect()
+    finally:
+        engine.dispose()
+    assert (transient(none_free.value), transient(no_folder.value)) == (True, False)
 
 
 def test_e3_a_number_called_code_is_no_http_status() -> None:

@@ -27,6 +27,11 @@ _ADVICE: Final = {
     "_io.BufferedReader": "return what it holds instead",
     "_io.BufferedWriter": "return its path instead",
     "_io.FileIO": "return what it holds instead",
+    "botocore.response.StreamingBody": "return what it holds instead: .read()",
+    "sqlalchemy.engine.cursor.CursorResult": "return its rows instead: .all()",
+    "sqlalchemy.engine.result.ChunkedIteratorResult": "return its rows instead: .all()",
+    "sqlalchemy.orm.decl_api.DeclarativeAttributeIntercept": "return rows, or define this class in a module",
+    "polars.series.series.Series": "give it another dtype than Object, or return a list",
 }
 
 
@@ -41,6 +46,8 @@ def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | Non
     deadline = time.monotonic() + _SECONDS_AT_MOST
     path, part, seen, probes = "result", value, {id(value)}, 0
     for _ in range(_DEPTH_AT_MOST):
+        if _name(part) in _ADVICE:
+            break  # what is inside is not the user's
         for step, child in islice(_children(part), _CHILDREN_AT_MOST):
             if probes >= _PROBES_AT_MOST or time.monotonic() > deadline:
                 break
@@ -58,15 +65,20 @@ def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | Non
 
 
 def _sentence(path: str, part: Any, error: Exception) -> str:
-    kind = type(part)
-    module = kind.__module__
-    name = kind.__qualname__ if module in {"builtins", "__main__"} else f"{module}.{kind.__qualname__}"
+    name = _name(part)
     article = "an" if name.lstrip("_")[:1].lower() in set("aeiou") else "a"
     if isinstance(error, RecursionError) or "recursion" in str(error):
         return f"{path} is {article} {name}, nested too deeply to be pickled"
-    because = "" if _says_no_more(str(error)) else f" ({type(error).__name__}: {str(error)[:200]})"
     advice = _ADVICE.get(name)
+    because = "" if advice or _says_no_more(str(error)) else f" ({type(error).__name__}: {str(error)[:200]})"
     return f"{path} is {article} {name}, which cannot be pickled{because}" + (f": {advice}" if advice else "")
+
+
+def _name(part: Any) -> str:
+    kind = type(part)
+    return (
+        kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _says_no_more(text: str) -> bool:
@@ -84,6 +96,10 @@ def _children(part: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(part, set | frozenset):
         for child in part:
             yield " member", child
+    elif type(part).__module__.startswith("polars."):
+        for column in part.get_columns() if hasattr(part, "get_columns") else ():
+            yield f"[{_short(column.name)}]", column
+        return  # its attributes are no names that the user knows
     slots = [name for cls in type(part).__mro__ for name in _slots(cls)]
     attributes = {name: getattr(part, name) for name in slots if hasattr(part, name)}
     attributes.update(getattr(part, "__dict__", {}) if not isinstance(part, type) else {})

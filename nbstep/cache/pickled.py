@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import enum
-import hashlib
+import functools
 import importlib
 import io
 import os
 import pickle
 import sys
-import types
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from nbstep.cache.classes import class_fingerprint, live_class
 from nbstep.cache.failures.bare import own, put
+from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
 
 ANY_VERSION: Final = "*"
-# What Python, copyreg, abc and dataclasses add to a class; none of it is the user's text, some of it comes and goes.
-_NOT_TEXT: Final = frozenset(
-    {
-        "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__",
-        "__classdictcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__", "__firstlineno__",
-        "__module__", "__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__static_attributes__",
-        "__weakref__", "_abc_impl", "_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_",
-        "_hashable_values_", "_unhashable_values_map_", "_new_member_", "_generate_next_value_", "_use_args_", "__new__member__",
-    }
-)  # fmt: skip
-_DEPTH_AT_MOST: Final = 6
 
 
 def live_or_made_class(qualname: str, fingerprint: str, maker: Callable[..., type], args: tuple[Any, ...]) -> type:
@@ -49,80 +38,6 @@ def set_class_state(cls: type, state: Any) -> type:
     from cloudpickle import cloudpickle
 
     return cloudpickle._class_setstate(cls, state)  # pyright: ignore[reportPrivateUsage]
-
-
-def live_class(qualname: str) -> type | None:
-    """The class of this name that `__main__` holds now."""
-    found: Any = sys.modules.get("__main__")
-    for name in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(name)
-        if found is None:
-            return None
-    return found if isinstance(found, type) and found.__module__ == "__main__" else None
-
-
-def class_fingerprint(cls: type) -> str:
-    """A digest of what the user wrote in a class: bases, attributes, code; the same in every process."""
-    return hashlib.sha256(repr(_class_text(cls, 0)).encode("utf-8", "backslashreplace")).hexdigest()[:32]
-
-
-def _class_text(cls: type, depth: int) -> Any:
-    bases = [f"{base.__module__}.{base.__qualname__}" for base in cls.__bases__]
-    attributes = dict(vars(cls))
-    parts: list[Any] = [cls.__qualname__, bases, type(cls).__qualname__]
-    if isinstance(cls, enum.EnumMeta):
-        members = cast("dict[str, enum.Enum]", dict(cls.__members__))
-        parts.append([(name, _text(member.value, depth + 1)) for name, member in members.items()])
-        attributes = {name: value for name, value in attributes.items() if name not in members}
-    for base in cls.__bases__:
-        if base.__module__ == "__main__" and depth < _DEPTH_AT_MOST:
-            parts.append(_class_text(base, depth + 1))
-    names = sorted(name for name in attributes if name not in _NOT_TEXT)
-    parts.append([(name, _text(attributes[name], depth + 1)) for name in names])
-    return parts
-
-
-def _text(value: Any, depth: int) -> Any:
-    """A stable text for an attribute; what has none counts by its type."""
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes) or value is Ellipsis:
-        return f"{type(value).__name__}:{value!r}"
-    if depth > _DEPTH_AT_MOST:
-        return "…"
-    if isinstance(value, types.FunctionType):
-        return ["function", _code_text(value.__code__, depth + 1), _text(value.__defaults__, depth + 1)]
-    if isinstance(value, staticmethod | classmethod):
-        return [type(value).__name__, _text(cast("Any", value).__func__, depth)]
-    if isinstance(value, property):
-        return ["property", *(_text(part, depth) for part in (value.fget, value.fset, value.fdel))]
-    if isinstance(value, types.CodeType):
-        return _code_text(value, depth + 1)
-    if isinstance(value, tuple | list):
-        return [type(value).__name__, *(_text(item, depth + 1) for item in cast("list[Any]", value)[:100])]
-    if isinstance(value, set | frozenset):
-        return ["set", *sorted(repr(_text(item, depth + 1)) for item in cast("set[Any]", value))]
-    if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
-        return ["dict", *sorted(repr((_text(key, depth + 1), _text(item, depth + 1))) for key, item in items)]
-    if isinstance(value, type):
-        return f"class:{value.__module__}.{value.__qualname__}"
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _code_text(code: types.CodeType, depth: int) -> Any:
-    constants = code.co_consts
-    if constants and _begins_with_docstring(code):
-        constants = constants[1:]
-    return [
-        code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount,
-        [_text(constant, depth + 1) for constant in constants],
-    ]  # fmt: skip
-
-
-def _begins_with_docstring(code: types.CodeType) -> bool:
-    """Whether the first constant is the docstring: newer Pythons say so, older ones put None there where there is none."""
-    if sys.version_info >= (3, 14):
-        return bool(code.co_flags & 0x4000000)
-    return not code.co_name.startswith("<")
 
 
 BUILTIN_SLOTS: Final = {
@@ -217,6 +132,8 @@ def _filled(record: dict[str, Any]) -> BaseException:
         put(error, "args", tuple(_part(part) for part in record["args"]))
         return error
     cls = error_class(record["class"])
+    if is_made_by_a_client(cls):
+        cls = class_of_a_client(cls, _part(record["state"].get("operation_name", pickle.dumps(None))))
     args = [_part(part) for part in record["args"]]
     if "group" in record:
         error = cast("Any", BaseExceptionGroup.__new__)(
@@ -256,10 +173,37 @@ def notebook_class(qualname: str) -> type:
     return live
 
 
+def memory_view(content: Any, form: str, shape: tuple[int, ...], readonly: bool) -> memoryview[Any]:
+    """A view of bytes as the numbers they were."""
+    view: Any = memoryview(content).cast("B")
+    view = view.cast(form, shape) if view.nbytes else view.cast(form)
+    return view.toreadonly() if readonly else view
+
+
+def cached_property(func: Any, name: str | None, doc: str | None) -> Any:
+    """A cached property; before Python 3.12 it has a lock, which cannot be pickled."""
+    made = functools.cached_property(func)
+    made.attrname, made.__doc__ = name, doc
+    return made
+
+
+def lru_cached(func: Any, parameters: dict[str, Any]) -> Any:
+    """A function of the notebook that remembers its results; it comes back without them."""
+    return functools.lru_cache(**parameters)(func)
+
+
+def set_array_state(array: Any, state: tuple[Any, dict[str, Any]]) -> Any:
+    """Fills an array of a class that keeps attributes beside its numbers."""
+    held, attributes = state
+    array.__setstate__(held)
+    vars(array).update(attributes)
+    return array
+
+
 def http_request(library: str, method: str, url: str) -> Any:
-    """A request of httpx or requests with its method and URL only."""
+    """A request of httpx, httpx2 or requests with its method and URL only."""
     module = importlib.import_module(library)
-    if library == "httpx":
+    if library != "requests":
         return module.Request(method, url)
     request = module.models.PreparedRequest()
     request.method, request.url, request.headers = method, url, module.structures.CaseInsensitiveDict()
@@ -267,8 +211,8 @@ def http_request(library: str, method: str, url: str) -> Any:
 
 
 def httpx_response(fields: dict[str, Any]) -> Any:
-    """A response of httpx with status, body and harmless headers."""
-    httpx = importlib.import_module("httpx")
+    """A response of httpx or httpx2 with status, body and harmless headers."""
+    httpx = importlib.import_module(fields["library"])
     request = fields["request"]
     response = httpx.Response(
         fields["status_code"],

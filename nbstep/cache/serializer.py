@@ -13,14 +13,15 @@ from typing import Any, Final
 
 import cloudpickle
 
-from nbstep.cache import culprit, pickled
+from nbstep.cache import culprit, losses, pickled
+from nbstep.cache.classes import class_fingerprint
 from nbstep.stores.base import Part
 
 BUFFER_FROM_BYTES: Final = 64 * 1024
 _BUFFERS_AT_MOST: Final = 2000
 _ALWAYS_THERE: Final = sys.stdlib_module_names | {"__main__", "builtins", "nbstep", "__mp_main__"}
 # A response brings along the request that led to it, with the user's credentials in its headers: none are written.
-_REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request")}
+_REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request"), ("httpx2", "Request")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,9 @@ class ValuePickler(cloudpickle.Pickler):
             self.modules.add(module)
         if (module, kind.__name__) in _REQUESTS:
             return pickled.http_request, (module.partition(".")[0], obj.method, str(obj.url))
+        whole = losses.reduced(obj)
+        if whole is not None:
+            return whole
         if kind is types.FunctionType:
             reduced = super().reducer_override(obj)
             self._note(obj, reduced)
@@ -112,7 +116,7 @@ class ValuePickler(cloudpickle.Pickler):
         if reduced is NotImplemented or len(reduced) != 6 or cls.__module__ != "__main__":
             return reduced
         maker, args, state, items, pairs, _ = reduced
-        mark = pickled.ANY_VERSION if issubclass(cls, BaseException) else pickled.class_fingerprint(cls)
+        mark = pickled.ANY_VERSION if issubclass(cls, BaseException) else class_fingerprint(cls)
         rebound = (cls.__qualname__, mark, maker, args)
         return pickled.live_or_made_class, rebound, state, items, pairs, pickled.set_class_state
 

@@ -22,8 +22,9 @@ PART_BYTES_AT_MOST: Final = 8 * 1024 * 1024
 _MACHINERY: Final = frozenset(
     {
         "_asyncio", "_io", "_queue", "_socket", "_ssl", "_thread", "aiohttp", "anyio", "asyncio", "boto3", "botocore", "concurrent",
-        "contextvars", "h11", "h2", "http", "httpcore", "httpx", "io", "logging", "multiprocessing", "queue", "requests", "select",
-        "selectors", "socket", "ssl", "subprocess", "threading", "urllib", "urllib3", "weakref", "websockets",
+        "contextvars", "h11", "h2", "http", "httpcore", "httpcore2", "httpx", "httpx2", "io", "logging", "multiprocessing",
+        "queue", "requests", "select", "selectors", "socket", "ssl", "subprocess", "threading", "urllib", "urllib3", "weakref",
+        "websockets",
     }
 )  # fmt: skip
 _CODE: Final = (

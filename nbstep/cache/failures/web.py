@@ -35,8 +35,14 @@ def _attribute(obj: Any, name: str) -> Any:
         return None
 
 
+def _library(obj: Any) -> str:
+    """The one of httpx and httpx2, which share their names, whose class it is, or is made from."""
+    roots = (base.__module__.partition(".")[0] for base in type(obj).__mro__)
+    return next(root for root in roots if root in _HTTPX)
+
+
 def _httpx_request(request: Any, clean: Clean) -> Any:
-    return pickled.http_request, ("httpx", request.method, clean(str(request.url)))
+    return pickled.http_request, (_library(request), request.method, clean(str(request.url)))
 
 
 def _requests_request(request: Any, clean: Clean) -> Any:
@@ -48,6 +54,7 @@ def _httpx_response(response: Any, clean: Clean) -> Any:
     content = getattr(response, "_content", b"")
     return pickled.httpx_response, (
         {
+            "library": _library(response),
             "status_code": response.status_code,
             "headers": harmless_headers(response.headers.items(), clean),
             "content": clean(content[:BODY_BYTES_AT_MOST]),
@@ -103,11 +110,10 @@ def _aiohttp_connection_key(key: Any, clean: Clean) -> Any:
     return type(key), tuple(clean(value) if stays else None for stays, value in zip(plain, key, strict=True))
 
 
+_HTTPX: Final = ("httpx", "httpx2")
+_HTTPX_CLASSES: Final = {"Request": _httpx_request, "Response": _httpx_response, "Headers": _headers, "URL": _url}
 _WEB: Final[dict[tuple[str, str], Callable[[Any, Clean], Any]]] = {
-    ("httpx", "Request"): _httpx_request,
-    ("httpx", "Response"): _httpx_response,
-    ("httpx", "Headers"): _headers,
-    ("httpx", "URL"): _url,
+    **{(library, name): reducer for library in _HTTPX for name, reducer in _HTTPX_CLASSES.items()},
     ("requests", "Request"): _requests_request,
     ("requests", "PreparedRequest"): _requests_request,
     ("requests", "Response"): _requests_response,

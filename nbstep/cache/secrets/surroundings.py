@@ -44,7 +44,7 @@ _ELSEWHERE: Final = frozenset(
     }
 )  # fmt: skip
 _WEB: Final = frozenset(
-    {"aiohttp", "botocore", "email", "http", "httpx", "multidict", "requests", "starlette", "urllib3", "yarl"}
+    {"aiohttp", "botocore", "email", "http", "httpx", "httpx2", "multidict", "requests", "starlette", "urllib3", "yarl"}
 )
 _HEADER_CLASSES: Final = frozenset(
     {

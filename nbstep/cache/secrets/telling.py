@@ -77,7 +77,7 @@ class Telling:
         """Takes in what a variable or an attribute with the name of a secret holds."""
         if looks_secret(value):
             self._text(value, sure=True)
-        elif is_sure_name(name.lstrip("_")) and len(value) >= _TOKEN_CHARS and not is_word(value):
+        elif is_sure_name(name.lstrip("_")) and len(value) >= _TOKEN_CHARS and not _says_what_it_is(value):
             self.tokens.add(value)
 
     def url(self, text: str) -> None:
@@ -133,6 +133,11 @@ class Telling:
         for value in re.findall(r'=\s*"?([^",\s]+)', text):
             if looks_secret(value):
                 self._text(value, sure=True)
+
+
+def _says_what_it_is(value: str) -> bool:
+    """Whether it is a word such as "missing", or names what stands elsewhere, as a column `password` does."""
+    return is_word(value) or is_secret_name(value)
 
 
 _TOKEN: Final = r"(?<![\w-])(?<!\d[.:])(?:{})(?![\w-])(?![.:]\d)"
