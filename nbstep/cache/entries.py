@@ -230,12 +230,12 @@ class Entries:
         return held + (await self.store.trash()).size_bytes
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
-        strangers = await self.store.strangers(key, signer)
-        if strangers:
-            return _untrusted(strangers[0])
-        if await self.store.trashed(key):
+        traces = await self.store.traces(key, signer)
+        if traces.strangers:
+            return _untrusted(traces.strangers[0])
+        if traces.trashed:
             return Miss("deleted")
-        return Miss("evicted" if await self.store.evicted(key) else "new")
+        return Miss("evicted" if traces.evicted else "new")
 
 
 def _check_usable(head: entry.Head, key: str) -> None:

@@ -75,6 +75,21 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """What a key that has no entry left behind.
+
+    Attributes:
+        strangers: Short ids of others who signed an entry under it.
+        trashed: An entry of it waits in the trash.
+        evicted: Its last entry was evicted.
+    """
+
+    strangers: tuple[str, ...] = ()
+    trashed: bool = False
+    evicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrashTotals:
     """What waits in a cache's trash."""
 
@@ -137,8 +152,8 @@ class Store(Protocol):
         """The entry that stands at `spot`."""
         ...
 
-    async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
-        """Who else kept an entry under `key`."""
+    async def traces(self, key: str, signer: str) -> Traces:
+        """What there is of `key` where `signer` keeps nothing under it."""
         ...
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
@@ -173,16 +188,8 @@ class Store(Protocol):
         """Keeps a text about a group, or None any more; whether it worked does not matter."""
         ...
 
-    async def trashed(self, key: str) -> bool:
-        """Whether an entry of `key` waits in the trash."""
-        ...
-
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
-        ...
-
-    async def evicted(self, key: str) -> bool:
-        """Whether the last entry of `key` was evicted."""
         ...
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
