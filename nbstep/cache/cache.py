@@ -211,6 +211,14 @@ class Cache(Upkeep):
         """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
         return self._run(export_values(self._entries, pattern, Path(folder)))
 
+    def remove(self, keys: Iterable[str]) -> Any:
+        """As `delete_many`, for who shows it: gives how many are gone, and how many of them for good, as `Deleted`."""
+        return self._run(self._entries.remove([checked_key(key) for key in keys]))
+
+    def remove_all(self) -> Any:
+        """As `clear`, for who shows it: gives `Deleted`."""
+        return self._run(self._entries.remove_all())
+
     def trash(self) -> Any:
         """How many entries wait in the trash, and their size."""
         return self._run(self._entries.trash())

@@ -14,13 +14,14 @@ from nbstep.cache import entry, hot, trust
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
-from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
+from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
+from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
@@ -141,10 +142,15 @@ class Entries:
 
     async def delete_many(self, keys: list[str]) -> int:
         """Moves the entries of these keys to the trash, as one batch."""
-        removed = await self.store.remove(list(dict.fromkeys(keys)), new_batch())
+        return self._told(await self.remove(keys))
+
+    async def remove(self, keys: list[str]) -> Deleted:
+        """As `delete_many`, for who shows what became of them."""
+        batch = new_batch()
+        removed = await self.store.remove(list(dict.fromkeys(keys)), batch)
         if removed:
             emit(CacheChanged(self.store.place, "deleted", tuple(removed)))
-        return len(removed)
+        return Deleted(len(removed), min(self.store.lost(batch), len(removed)))
 
     async def delete_matching(self, pattern: str) -> int:
         """Moves the entries whose keys match a glob to the trash."""
@@ -153,11 +159,22 @@ class Entries:
 
     async def clear(self) -> int:
         """Moves everything to the trash."""
+        return self._told(await self.remove_all())
+
+    async def remove_all(self) -> Deleted:
+        """As `clear`, for who shows what became of it."""
         keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
-        count = await self.store.remove_all(new_batch())
+        batch = new_batch()
+        count = await self.store.remove_all(batch)
         if count:
             emit(CacheChanged(self.store.place, "deleted", keys))
-        return count
+        return Deleted(count, self.store.lost(batch))
+
+    def _told(self, deleted: Deleted) -> int:
+        if deleted.lost:
+            text = f"{self.store.place}: deleted{for_good(deleted.count, deleted.lost)}, no undo brings that back"
+            emit(Finding(None, None, "lost", text))
+        return deleted.count
 
     async def keys(self) -> list[str]:
         """The keys of entries that may be used, oldest first."""

@@ -91,10 +91,11 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class TrashTotals:
-    """What waits in a cache's trash."""
+    """What waits in a cache's trash; `lost` says that a full disk had no room for all that went there within 24 hours."""
 
     entries: int
     size_bytes: int
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,10 @@ class Store(Protocol):
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
+        ...
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""
         ...
 
     async def spots(self, group: str | None = None) -> list[Spot]:

@@ -128,9 +128,11 @@ class DiskStore:
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         temp = self._write(parts, size, shard, durable=durable)
         try:
-            self._replace(target, batch, lambda: files.move(temp, target))
-        except BaseException:
+            self._trash.in_room(lambda: self._replace(target, batch, lambda: files.move(temp, target)), batch)
+        except BaseException as error:
             files.remove(temp)
+            if isinstance(error, OSError) and error.errno in files.FULL:
+                raise self._no_room(size) from error
             raise
         self._evictions.forget(digest)
         if durable:
@@ -155,6 +157,10 @@ class DiskStore:
         """Moves every entry to the trash; returns how many."""
         self._catalog.clear()
         return sum(self._trash.take(self._path(name), batch) for name in self._all())
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""
+        return self._trash.lost(batch)
 
     async def spots(self, group: str | None = None) -> list[Spot]:
         """Where entries stand; those of one shard, or all."""
@@ -207,7 +213,7 @@ class DiskStore:
                         dropped = True
                         continue
                     files.make_own_folder(os.path.dirname(target), self.directory)
-                    if self._replace(target, batch, lambda: self._trash.bring_back(trashed, target)):  # noqa: B023
+                    if self._bring_back(trashed, target, batch):
                         restored.append(Spot(name, signer=name[65:]))
             return restored
 
@@ -227,6 +233,14 @@ class DiskStore:
             self.locks.collect()
         unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
+
+    def _bring_back(self, trashed: str, target: str, batch: str) -> bool:
+        try:
+            return self._replace(target, batch, lambda: self._trash.bring_back(trashed, target))
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+            raise self._no_room(1) from error
 
     def _replace(self, target: str, batch: str, put: Callable[[], T]) -> T:
         """Puts something in the place of an entry, which goes to the trash; where that fails it stays where it is."""

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nbstep.forks import ThreadLock
 from nbstep.stores import files
 from nbstep.stores.base import Totals, TrashTotals
+
+T = TypeVar("T")
 
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
 _AHEAD_NS: Final = 3600 * 1_000_000_000
@@ -41,22 +43,40 @@ def is_trashed(name: str) -> bool:
     return _TRASHED.fullmatch(name) is not None
 
 
+def _batch_name(batch: str) -> str:
+    return hashlib.sha256(batch.encode()).hexdigest()[:16]
+
+
 class DiskTrash:
     """What waits beside the entries: each under its own name, with the time it was moved and its batch."""
 
     def __init__(self, entries: Path, root: Path, clock: Callable[[], int]) -> None:
         self._folder = str(entries)
+        self._lost_mark = str(root / "v1" / "lost")
         self._old = str(root / "v1" / "trash")
         self._root = root
         self._clock = clock
         self._lock = ThreadLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
         self._last_ns = 0
+        self._lost: dict[str, int] = {}
         self._adopt()
 
     def take(self, entry: str, batch: str) -> bool:
-        """Moves an entry to the trash; False where it is gone already."""
-        return self._move(entry, self._target(entry, batch))
+        """Moves an entry to the trash; False where it is gone already.
+
+        Where a full disk has no room even for its longer name it goes for good, as whoever deletes there needs the room.
+        """
+        try:
+            return self.in_room(lambda: self._move(entry, self._target(entry, batch)), batch)
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+        return self._lose(entry, batch)
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good."""
+        return self._lost.get(batch, 0)
 
     def save_copy(self, entry: str, batch: str) -> str | None:
         """Keeps what stands at `entry` in the trash as well: its place is about to be taken. None where nothing stands there."""
@@ -126,11 +146,42 @@ class DiskTrash:
     def totals(self) -> TrashTotals:
         """What waits there."""
         sizes = [item.size_bytes for item in self._items()]
-        return TrashTotals(len(sizes), sum(sizes))
+        return TrashTotals(len(sizes), sum(sizes), lost=self._lost_lately())
 
     def empty(self) -> int:
         """Removes all of it for good; returns how many entries."""
         return self._remove(list(self._items())).count
+
+    def in_room(self, put: Callable[[], T], batch: str) -> T:
+        """Does what a full disk may refuse: then all other batches go, and it is tried once more."""
+        try:
+            return put()
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+            own = _batch_name(batch)
+            if not self._remove([item for item in self._items() if item.batch != own]).count:
+                raise
+        return put()
+
+    def _lose(self, entry: str, batch: str) -> bool:
+        try:
+            os.unlink(entry)
+        except FileNotFoundError:
+            return False
+        self._lost[batch] = self._lost.get(batch, 0) + 1
+        with suppress(OSError):  # one mark for all; without room for it `undo` finds nothing and does not say why
+            if files.is_own_folder(os.path.dirname(self._lost_mark), self._root):
+                files.remove(self._lost_mark)
+                files.write_file(self._lost_mark, [], durable=False)
+        return True
+
+    def _lost_lately(self) -> bool:
+        try:
+            at_ns = os.lstat(self._lost_mark).st_mtime_ns
+        except OSError:
+            return bool(self._lost)
+        return abs(self._clock() - at_ns) < KEPT_FOR_NS
 
     def collect(self, *, dry_run: bool = False) -> Totals:
         """Removes what has been there for 24 hours; with `dry_run` only says what."""
@@ -171,7 +222,7 @@ class DiskTrash:
         with self._lock:
             # Times of this process never repeat, so that no two entries of one key meet under one name.
             self._last_ns = max(self._clock(), self._last_ns + 1)
-            return f"{entry}.{self._last_ns:016x}.{hashlib.sha256(batch.encode()).hexdigest()[:16]}"
+            return f"{entry}.{self._last_ns:016x}.{_batch_name(batch)}"
 
     def _items(self) -> Iterator[_Trashed]:
         self._adopt()

@@ -170,6 +170,10 @@ class MappingStore:
             self._seen.clear()
         return removed
 
+    def lost(self, batch: str) -> int:  # noqa: ARG002 - the trash is in memory
+        """None."""
+        return 0
+
     async def groups(self) -> list[Group]:
         """One, of everything."""
         return [Group("")]
