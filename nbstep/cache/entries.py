@@ -95,7 +95,7 @@ class Entries:
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
             if self._limit is not None:
-                await self._make_room(self._limit, size)
+                await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
@@ -216,11 +216,11 @@ class Entries:
         logged = {} if directory is None else {key: use.last_used for key, use in runlog.usage(directory).items()}
         ours = {} if self._limit is None else self._limit.uses
         return [
-            use_of(spot, meta, now, 0.0 if meta is None else max(logged.get(meta.key, 0.0), ours.get(meta.key, 0.0)))
+            use_of(spot, meta, now, *(() if meta is None else (logged.get(meta.key, 0.0), ours.get(meta.key, 0.0))))
             for spot, meta in await self.listed()
         ]
 
-    async def _make_room(self, limit: Limit, size: int) -> None:
+    async def _make_room(self, limit: Limit, size: int, key: str) -> None:
         limit.check(size)
         if limit.surely_holds(size):
             return
@@ -230,7 +230,7 @@ class Entries:
         excess = await limit.excess(self, size)
         if excess <= 0:
             return
-        chosen = choose(await self.uses(), excess, limit.wish(excess), self.clock())
+        chosen = choose(await self.uses(), excess, limit.wish(excess), key)
         if chosen is None:
             raise limit.full(size)
         keys = tuple(dict.fromkeys(use.key for use in chosen if use.key is not None))

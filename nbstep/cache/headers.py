@@ -22,6 +22,7 @@ class Headers:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listed: dict[str, catalog.Listed] = {}
+        self._ahead: set[str] = set()
 
     async def all(self, now: float) -> list[tuple[Spot, Meta | None]]:
         """Where entries stand, each with its metadata, None where its header cannot be read."""
@@ -76,12 +77,20 @@ class Headers:
         rows: dict[str, tuple[Spot, Meta | None]] = {}
         complete = True
         for spot in await self._store.spots(group.name):
-            row = None if before is None else before.rows.get(spot.address)
+            row = None if before is None or spot.address in self._ahead else before.rows.get(spot.address)
             if row is not None and row[0].stamp == spot.stamp is not None:
                 rows[spot.address] = row
                 continue
             try:
-                rows[spot.address] = spot, await self.read(spot, now)
+                meta = await self.read(spot, now)
+                rows[spot.address] = spot, meta
+                if (
+                    meta is not None and meta.created >= now
+                ):  # clamped: read again, so that it is never taken for the truth
+                    self._ahead.add(spot.address)
+                    complete = False
+                else:
+                    self._ahead.discard(spot.address)
             except OSError:  # not remembered: the next time it may be read
                 rows[spot.address], complete = (replace(spot, stamp=None), None), False
         if not complete:
