@@ -123,7 +123,9 @@ def test_t6_no_part_of_a_key_is_in_a_file_name(tmp_path: Path, key: str) -> None
     cache.delete(key)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["c"]
-    form = re.compile(r"[0-9a-f]{2,64}|[0-9a-f]{64}\.[0-9a-f]{8}(\.[0-9a-f]{16}\.[0-9a-f]{16})?|\d{16}-[0-9a-f-]+\.json")
+    form = re.compile(
+        r"[0-9a-f]{2,64}|[0-9a-f]{64}\.[0-9a-f]{8}(\.[0-9a-f]{16}\.[0-9a-f]{16})?|\d{16}-[0-9a-f-]+\.json"
+    )
     names = {path.name for path in (tmp_path / "in" / "c" / "v1").rglob("*")}
     assert {name for name in names if not form.fullmatch(name)} <= {"e", "tmp", "runs", "lock", "catalog"}
 

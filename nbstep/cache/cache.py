@@ -10,7 +10,7 @@ from typing import Any
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
-from nbstep.cache.records import Facts, Kept, LookUp, NotKept
+from nbstep.cache.records import Facts, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
@@ -120,9 +120,12 @@ class Cache(Upkeep):
 
     # For steps -------------------------------------------------------------------------------------------------------
 
-    async def look_up(self, key: str) -> LookUp:
-        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
-        return await self._entries.look_up(key)
+    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
+
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        """
+        return await self._entries.look_up(key, missed)
 
     async def keep(
         self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None

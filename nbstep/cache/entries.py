@@ -17,7 +17,7 @@ from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
-from nbstep.events import CacheChanged, Finding, emit
+from nbstep.events import CacheChanged, Finding, Reason, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
@@ -26,6 +26,7 @@ from nbstep.words import for_good
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
 _SYNC_FROM_S: Final = 10.0
+_NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
 class Entries:
@@ -47,8 +48,11 @@ class Entries:
         self._limit = limit
         self._headers = Headers(store)
 
-    async def look_up(self, key: str) -> LookUp:
-        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
+    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
+
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        """
         signing_key = trust.signing_key()
         found = self._hot.find(key, signing_key.id)
         if found is not None:
@@ -58,6 +62,8 @@ class Entries:
         try:
             document = await self.store.open(key, signing_key.id)
             if document is None:
+                if missed is not None and missed.reason in _NOTHING_THERE:
+                    return missed
                 return await self._why_missing(key, signing_key.id)
             head = entry.read_head(document, signing_key, self.clock())
             _check_usable(head, key)
