@@ -54,6 +54,17 @@ def shown_lines(text: str) -> str:
     return "\n".join(shown(line.expandtabs(4)) for line in lines)
 
 
+def for_good(count: int, lost: int) -> str:
+    """What is added to "Deleted 5 entries" where a full disk had no room to keep `lost` of them for undo.
+
+    >>> for_good(5, 0), for_good(5, 2), for_good(5, 5)
+    ('', ', 2 of them for good (the disk is full)', ' for good (the disk is full)')
+    """
+    if not lost:
+        return ""
+    return f"{' for good' if lost >= count else f', {lost} of them for good'} (the disk is full)"
+
+
 def natural_order(text: str) -> tuple[str | float, ...]:
     """A sorting key that reads numbers as numbers.
 

@@ -63,7 +63,9 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
 
 def entry_files(cache: Cache) -> list[Path]:
     assert cache.directory is not None
-    return sorted(path for path in (cache.directory / "v1" / "e").rglob("*") if path.is_file())
+    return sorted(
+        path for path in (cache.directory / "v1" / "e").rglob("*") if path.is_file() and path.name.count(".") == 1
+    )
 
 
 def file_of(cache: Cache, key: str, signer: str) -> Path:
@@ -97,7 +99,7 @@ def test_trust_publishes_new_files_and_the_old_signers_go_to_the_trash(theirs: C
         inode for _, inode in before.values()
     }
     assert theirs.directory is not None
-    (trashed,) = [path for path in (theirs.directory / "v1" / "trash").rglob("*") if path.is_file()]
+    (trashed,) = [path for path in (theirs.directory / "v1" / "e").glob("*/*") if path.name.startswith(f"{old.name}.")]
     assert (trashed.read_bytes(), trashed.stat().st_ino) == before[old]
     assert {path for path in entry_files(theirs) if path in before} == set(before) - {old}
 

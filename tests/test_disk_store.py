@@ -20,7 +20,7 @@ from nbstep import Cache
 from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files
-from nbstep.stores.base import NoRoom, Spot, run_now
+from nbstep.stores.base import NoRoom, Spot, TrashTotals, run_now
 from nbstep.stores.disk import DiskStore, key_digest
 
 ME, OTHER = "0" * 8, "1" * 8
@@ -160,8 +160,8 @@ def test_two_signers_never_overwrite_each_other(store: DiskStore) -> None:
     put(store, "k", b"mine")
     put(store, "k", b"theirs", signer=OTHER)
     assert (got(store, "k"), got(store, "k", OTHER)) == (b"mine", b"theirs")
-    assert run_now(store.strangers("k", ME)) == (OTHER,)
-    assert run_now(store.strangers("other", ME)) == ()
+    assert run_now(store.traces("k", ME)).strangers == (OTHER,)
+    assert run_now(store.traces("other", ME)).strangers == ()
     assert run_now(store.remove(["k"], "b")) == ["k"]
     assert run_now(store.spots()) == []
 
@@ -187,7 +187,7 @@ def test_an_entry_that_is_no_regular_file_is_not_read(store: DiskStore, tmp_path
 
 
 @needs_posix
-@pytest.mark.parametrize("level", ["v1", "v1/e", "shard", "v1/trash"])
+@pytest.mark.parametrize("level", ["v1", "v1/e", "shard"])
 def test_folders_that_are_links_are_neither_read_nor_cleared(store: DiskStore, tmp_path: Path, level: str) -> None:
     put(store, "k", b"x")
     run_now(store.remove(["k"], "b"))
@@ -197,8 +197,7 @@ def test_folders_that_are_links_are_neither_read_nor_cleared(store: DiskStore, t
     path.rename(outside)
     path.symlink_to(outside, target_is_directory=True)
     before = sorted(outside.rglob("*"))
-    if level != "v1/trash":
-        assert run_now(store.spots()) == []
+    assert run_now(store.spots()) == []
     for act in (
         lambda: run_now(store.remove_all("b")),
         lambda: run_now(store.empty_trash()),
@@ -232,7 +231,7 @@ def test_c2_deleting_moves_to_the_trash_and_undo_brings_the_batch_back(store: Di
     assert run_now(store.remove(["c"], "second")) == ["c"]
     totals = run_now(store.trash())
     assert (totals.entries, totals.size_bytes) == (3, 12)
-    assert [run_now(store.trashed(key)) for key in "abcd"] == [True, True, True, False]
+    assert [run_now(store.traces(key, ME)).trashed for key in "abcd"] == [True, True, True, False]
     assert len(run_now(store.restore(None, "u"))) == 1
     assert [got(store, key) for key in "abc"] == [None, None, b"cccc"]
     assert len(run_now(store.restore(None, "u"))) == 2
@@ -267,15 +266,69 @@ def test_c2_the_trash_is_kept_for_24_hours(store: DiskStore, clock: Clock) -> No
     clock.ns += 2 * 3600 * 1_000_000_000
     put(store, "other2", b"x")
     assert run_now(store.trash()).entries == 0
-    assert list((store.directory / "v1" / "trash").iterdir()) == []
+    assert len(list((store.directory / "v1" / "e").glob("*/*"))) == 2
+
+
+def test_c2_a_miss_looks_into_one_folder_however_much_was_deleted(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(300):
+        put(store, f"k{n}", b"x")
+        run_now(store.remove([f"k{n}"], f"batch {n}"))
+    looked: list[Any] = []
+    for call in ("listdir", "scandir", "lstat"):
+        real = getattr(os, call)
+        monkeypatch.setattr(os, call, lambda *args, real=real: (looked.append(args), real(*args))[1])
+    assert run_now(store.traces("k7", ME)).trashed
+    assert not run_now(DiskStore(store.directory).traces("new", ME)).trashed
+    assert len(looked) < 30
+
+
+def test_c2_what_an_older_nbstep_deleted_is_deleted_and_comes_back(store: DiskStore) -> None:
+    for n, key in enumerate(("a", "b", "c", "kept")):
+        put(store, key, key.encode() * 4)
+        if key != "kept":
+            run_now(store.remove([key], str(n)))
+    for path in list((store.directory / "v1" / "e").glob("*/*")):  # as it kept them: a folder a batch
+        name, _, batch = path.name.rpartition(".")
+        if len(batch) == 16:
+            folder = store.directory / "v1" / "trash" / batch
+            folder.mkdir(parents=True)
+            path.rename(folder / name)
+    assert len(list((store.directory / "v1" / "trash").glob("*/*"))) == 3
+    later = DiskStore(store.directory)
+    assert [run_now(later.traces(key, ME)).trashed for key in ("a", "b", "c", "kept", "new")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert run_now(later.trash()) == TrashTotals(3, 12)
+    run_now(later.restore(None, "u"))
+    run_now(later.restore("a", "u"))
+    assert [got(later, key) for key in ("a", "b", "c", "kept")] == [b"aaaa", None, b"cccc", b"kept" * 4]
+    assert not (store.directory / "v1" / "trash").exists()
+    assert run_now(later.empty_trash()) == 1
+
+
+@needs_posix
+def test_c2_what_cannot_be_taken_over_waits_where_it_is(store: DiskStore) -> None:
+    put(store, "k", b"x")
+    old = store.directory / "v1" / "trash"
+    batch = old / ("0" * 16)
+    batch.mkdir(parents=True)
+    (batch / "notes.txt").write_text("mine")
+    (old / ("1" * 16)).symlink_to(store.directory)
+    later = DiskStore(store.directory)
+    assert run_now(later.trash()).entries == 0
+    assert run_now(later.empty_trash()) == 0
+    assert sorted(path.name for path in old.rglob("*")) == sorted([batch.name, "notes.txt", "1" * 16])
+    assert got(later, "k") == b"x"
 
 
 def test_a_delete_by_another_process_is_seen(store: DiskStore, tmp_path: Path) -> None:
     other = DiskStore(store.directory)
     put(store, "k", b"x")
-    assert run_now(store.trashed("k")) is False
+    assert run_now(store.traces("k", ME)).trashed is False
     run_now(other.remove(["k"], "b"))
-    assert run_now(store.trashed("k")) is True
+    assert run_now(store.traces("k", ME)).trashed is True
     assert got(store, "k") is None
     run_now(store.restore("k", "u"))
     assert got(other, "k") == b"x"
@@ -438,7 +491,7 @@ def test_t7_links_inside_are_removed_as_links_and_never_followed(store: DiskStor
         entry_path(store, "k").symlink_to(victim)
     elif where == "trash":
         run_now(store.remove(["k"], "b"))
-        (trashed,) = (store.directory / "v1" / "trash").glob("*/*")
+        (trashed,) = (store.directory / "v1" / "e").glob("*/*")
         trashed.unlink()
         trashed.symlink_to(victim)
     else:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.limit import YOUNG_S, Use, choose
+from nbstep.cache.limit import Use, choose
 from nbstep.cache.records import Facts, Kept, Miss, NotKept
 from nbstep.errors import CachedError
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
@@ -130,7 +130,7 @@ def test_c3_an_entry_larger_than_half_the_limit_is_not_kept_and_evicts_nothing(
     assert sorted(cache.keys()) == ["a", "b"]
 
 
-def test_c6_entries_of_the_last_minute_stay(tmp_path: Path, clock: SettableClock) -> None:
+def test_c6_a_run_that_does_not_fit_keeps_what_it_used_last(tmp_path: Path, clock: SettableClock) -> None:
     cache = limited(tmp_path / "c", 30 * KB, clock)
     listener = RecordingListener()
     workflow = create_workflow(cache=cache, on_event=listener)
@@ -139,12 +139,45 @@ def test_c6_entries_of_the_last_minute_stay(tmp_path: Path, clock: SettableClock
         return [len(step(os.urandom, 8 * KB, key=f"k{n}")) for n in range(10)]
 
     assert workflow(body).value == [8 * KB] * 10
-    assert cache.keys() == ["k0", "k1", "k2"]
-    (finding,) = listener.findings()
-    assert finding.startswith("k3 was not kept: max_bytes=30 KB is taken by entries of the last minute")
-    clock.advance(YOUNG_S)
-    fill(cache, clock, "later")
-    assert "later" in cache
+    assert sorted(cache.keys()) == ["k7", "k8", "k9"]
+    assert listener.findings() == []
+    assert {reason(cache, f"k{n}") for n in range(7)} == {"evicted"}
+
+
+def test_c6_the_older_of_one_minute_go_first_and_a_hit_counts(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 30 * KB, clock)
+    for key in "abc":
+        run_now(cache.keep(key, Ok(os.urandom(8 * KB)), FACTS))
+        clock.advance("1s")
+    assert reason(cache, "a") == "hit"
+    clock.advance("1s")
+    run_now(cache.keep("d", Ok(os.urandom(8 * KB)), FACTS))
+    assert {key: reason(cache, key) for key in "abcd"} == {"a": "hit", "b": "evicted", "c": "hit", "d": "hit"}
+
+
+def test_e6_what_is_replaced_under_a_limit_is_evicted_last(tmp_path: Path, clock: SettableClock) -> None:
+    cache = limited(tmp_path / "c", 30 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "a")
+    assert {key: reason(cache, key) for key in "abc"} == {"a": "hit", "b": "evicted", "c": "hit"}
+    assert cache.undo("a") == ["a"]
+
+
+@pytest.mark.parametrize("days", [1, 400])
+def test_c6_a_clock_that_is_set_far_back_evicts_what_the_wrong_one_wrote(
+    tmp_path: Path, clock: SettableClock, days: int
+) -> None:
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    clock.at = time.time()  # what the files' own times are
+    for key in ("x", "y", "z", "used"):
+        run_now(cache.keep(key, Ok(os.urandom(8 * KB)), FACTS))
+    clock.at -= days * 86400
+    cache = limited(tmp_path / "c", 50 * KB, clock)
+    assert reason(cache, "used") == "hit"
+    clock.advance("1s")
+    for key in "abcd":
+        run_now(cache.keep(key, Ok(os.urandom(8 * KB)), FACTS))
+        clock.advance("1s")
+    assert sorted(cache.keys()) == ["a", "b", "c", "d", "used"]
 
 
 def test_counting_looks_at_the_folder_rarely(
@@ -199,14 +232,13 @@ def test_choose_takes_as_few_of_the_longest_unused_as_it_needs(
     uses = [
         Use(Spot(str(n)), str(n), size, min(created, used), used) for n, (size, created, used) in enumerate(described)
     ]
-    chosen = choose(uses, excess, excess + more, now=1000.0)
-    may_go = [use for use in uses if 1000.0 - use.created >= YOUNG_S]
+    chosen = choose(uses, excess, excess + more)
     if chosen is None:
-        assert sum(use.size_bytes for use in may_go) < excess
+        assert sum(use.size_bytes for use in uses) < excess
         return
     assert sum(use.size_bytes for use in chosen) >= excess
     assert sum(use.size_bytes for use in chosen[:-1]) < excess + more
-    stay = [use for use in may_go if use not in chosen]
+    stay = [use for use in uses if use not in chosen]
     assert max((use.last_used for use in chosen), default=0) <= min((use.last_used for use in stay), default=1000)
 
 

@@ -38,7 +38,7 @@ def taken(locks: KeyLocks, key: str = "k") -> KeyLock:
 
 
 def note_of(locks: KeyLocks, folder: Path, key: str = "k") -> Path:
-    return folder / "v1" / "lock" / f"{key_digest(key)}.json"
+    return folder / "v1" / "lock" / key_digest(key)
 
 
 def lock_files(folder: Path) -> list[str]:
@@ -60,14 +60,11 @@ def test_c4_a_lock_that_is_dropped_is_released(locks: KeyLocks) -> None:
     taken(locks).release()
 
 
-def test_c4_its_files_are_the_users_own_and_gone_with_it(locks: KeyLocks, tmp_path: Path) -> None:
+def test_c4_its_file_is_the_users_own_and_gone_with_it(locks: KeyLocks, tmp_path: Path) -> None:
     lock = taken(locks)
     lock.sign("churn.ipynb", 5.0)
-    assert lock_files(tmp_path) == [key_digest("k"), f"{key_digest('k')}.json"]
-    for name in lock_files(tmp_path):
-        status = os.stat(tmp_path / "v1" / "lock" / name)
-        assert stat.S_IMODE(status.st_mode) == 0o600
-    assert os.stat(tmp_path / "v1" / "lock" / key_digest("k")).st_size == 0
+    assert lock_files(tmp_path) == [key_digest("k")]
+    assert stat.S_IMODE(os.stat(note_of(locks, tmp_path)).st_mode) == 0o600
     assert not os.get_inheritable(lock.fileno())
     lock.release()
     assert lock_files(tmp_path) == []
@@ -188,30 +185,40 @@ def test_c4_a_long_name_is_cut(locks: KeyLocks, tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_c4_a_note_that_is_no_file_says_nothing(make: Callable[[Path], None], locks: KeyLocks, tmp_path: Path) -> None:
     lock = taken(locks)
+    note_of(locks, tmp_path).unlink()
     make(note_of(locks, tmp_path))
     assert locks.holder("k") == Holder()
     lock.sign("a", 1.0)
     lock.release()
-    taken(locks).release()
+    assert lock_files(tmp_path) == [key_digest("k")]
 
 
-def test_c4_a_linked_note_is_neither_read_nor_written(locks: KeyLocks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_t11_a_linked_note_is_neither_followed_nor_written(
+    link: Callable[[Path, Path], None], locks: KeyLocks, tmp_path: Path
+) -> None:
     victim = tmp_path / "victim"
     victim.write_text('{"holder": "secret"}')
-    lock = taken(locks)
-    note_of(locks, tmp_path).symlink_to(victim)
-    assert locks.holder("k") == Holder()
-    lock.sign("a", 1.0)
-    assert locks.holder("k").name == "a"
-    lock.release()
+    (tmp_path / "v1" / "lock").mkdir(parents=True)
+    link(victim, note_of(locks, tmp_path))
+    for at in (1.0, 2.0):
+        lock = locks.take("k")
+        assert lock is not None
+        lock.sign("a", at)
+        assert locks.holder("k").name in {"a", None}
+        lock.release()
     assert victim.read_text() == '{"holder": "secret"}'
 
 
-def test_c4_a_dead_holders_note_gives_way(locks: KeyLocks) -> None:
+def test_c4_a_dead_holders_file_gives_way(locks: KeyLocks, tmp_path: Path) -> None:
+    (tmp_path / "v1" / "lock").mkdir(parents=True)
+    note_of(locks, tmp_path).write_text('{"holder": "dead, with a long name", "pid": 1, "since": 1.0}')
     lock = taken(locks)
-    lock.sign("dead", 1.0)
+    assert locks.holder("k") == Holder()
     lock.sign("alive", 2.0)
     assert (locks.holder("k").name, locks.holder("k").since) == ("alive", 2.0)
+    lock.release()
+    assert lock_files(tmp_path) == []
 
 
 # Left-overs
@@ -228,7 +235,7 @@ def test_c4_what_dead_holders_left_is_collected_and_nothing_else(locks: KeyLocks
     for name in links:
         (folder / name).symlink_to(tmp_path)
     locks.collect()
-    assert lock_files(tmp_path) == sorted([key_digest("held"), f"{key_digest('held')}.json", "notes.txt", *links])
+    assert lock_files(tmp_path) == sorted([key_digest("held"), "notes.txt", *links])
     assert locks.take("held") is None
     held.release()
 

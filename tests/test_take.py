@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, creat
 from nbstep.cache.records import Miss
 from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
 from nbstep.steps.waiting import nested_wait_s
+from nbstep.stores.base import Traces, run_now
+from nbstep.stores.disk import DiskStore
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock
 
 
@@ -363,7 +366,7 @@ def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
 def test_c3_a_look_up_that_raises_is_a_miss_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     told, cache = RecordingListener(), Cache({})
 
-    async def look_up(key: str) -> Miss:
+    async def look_up(key: str, missed: Miss | None = None) -> Miss:
         raise OSError("no key directory")
 
     monkeypatch.setattr(cache, "look_up", look_up)
@@ -677,3 +680,32 @@ def test_w4_keyboard_interrupt_is_never_handed_back() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         create_workflow(cache={})(lambda step: step(interrupt, key="k", on_error="keep"))
+
+
+def test_a_miss_is_explained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, told, asked = Cache(tmp_path), RecordingListener(), []
+    cache.set("a", 1)
+    cache.delete("a")
+    real = DiskStore.traces
+
+    async def traces(self: DiskStore, key: str, signer: str) -> Traces:
+        asked.append(key)
+        return await real(self, key, signer)
+
+    monkeypatch.setattr(DiskStore, "traces", traces)
+    workflow = create_workflow(cache=cache, on_event=told)
+    assert workflow(lambda step: [step(lambda: 1, key="a"), step(lambda: 2, key="b")]).unwrap() == [1, 2]
+    assert (told.reasons("a"), told.reasons("b"), asked) == (["deleted"], ["new"], ["a", "b"])
+
+
+def test_c3_what_became_unreadable_while_a_step_waited_is_told(tmp_path: Path) -> None:
+    """The reason of the look-up before the wait stands only where there is still nothing."""
+    cache = Cache(tmp_path)
+    cache.set("k", 1)
+    (path,) = (tmp_path / "v1" / "e").glob("*/*")
+    path.write_bytes(b"spoilt")
+    found = run_now(cache.look_up("k", Miss("new")))
+    assert isinstance(found, Miss)
+    assert found.reason == "unreadable"
+    assert run_now(cache.look_up("other", Miss("deleted"))) == Miss("deleted")
+    assert run_now(cache.look_up("other", Miss("unreadable", "it was spoilt"))) == Miss("new")

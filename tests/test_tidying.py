@@ -105,7 +105,7 @@ def test_trash_goes_after_a_day(tmp_path: Path) -> None:
     now[0] += int(DAY + 1) * 10**9
     assert cache.gc(dry_run=True).trashed == Totals(1, size)
     assert cache.gc().trashed == Totals(1, size)
-    assert (cache.trash().entries, list((tmp_path / "c" / "v1" / "trash").iterdir())) == (0, [])
+    assert (cache.trash().entries, len(list((tmp_path / "c" / "v1" / "e").glob("*/*")))) == (0, len(cache))
 
 
 def test_old_run_logs_go(cache: Cache, tmp_path: Path) -> None:

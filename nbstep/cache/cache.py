@@ -10,7 +10,7 @@ from typing import Any
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
-from nbstep.cache.records import Facts, Kept, LookUp, NotKept
+from nbstep.cache.records import Facts, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
@@ -120,9 +120,12 @@ class Cache(Upkeep):
 
     # For steps -------------------------------------------------------------------------------------------------------
 
-    async def look_up(self, key: str) -> LookUp:
-        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
-        return await self._entries.look_up(key)
+    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
+
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        """
+        return await self._entries.look_up(key, missed)
 
     async def is_gone(self, key: str) -> bool:
         """Whether no entry of one's own stands under `key`: less work than a look-up, which finds out why."""
@@ -214,6 +217,14 @@ class Cache(Upkeep):
     def write_values(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
         """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
         return self._run(export_values(self._entries, pattern, Path(folder)))
+
+    def remove(self, keys: Iterable[str]) -> Any:
+        """As `delete_many`, for who shows it: gives how many are gone, and how many of them for good, as `Deleted`."""
+        return self._run(self._entries.remove([checked_key(key) for key in keys]))
+
+    def remove_all(self) -> Any:
+        """As `clear`, for who shows it: gives `Deleted`."""
+        return self._run(self._entries.remove_all())
 
     def trash(self) -> Any:
         """How many entries wait in the trash, and their size."""

@@ -14,17 +14,19 @@ from nbstep.cache import entry, hot, trust
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
-from nbstep.cache.records import Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
+from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
-from nbstep.events import CacheChanged, Finding, emit
+from nbstep.events import CacheChanged, Finding, Reason, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
+from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
 _SYNC_FROM_S: Final = 10.0
+_NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
 class Entries:
@@ -46,8 +48,11 @@ class Entries:
         self._limit = limit
         self._headers = Headers(store)
 
-    async def look_up(self, key: str) -> LookUp:
-        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`."""
+    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+        """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
+
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        """
         signing_key = trust.signing_key()
         found = self._hot.find(key, signing_key.id)
         if found is not None:
@@ -57,6 +62,8 @@ class Entries:
         try:
             document = await self.store.open(key, signing_key.id)
             if document is None:
+                if missed is not None and missed.reason in _NOTHING_THERE:
+                    return missed
                 return await self._why_missing(key, signing_key.id)
             head = entry.read_head(document, signing_key, self.clock())
             _check_usable(head, key)
@@ -101,7 +108,7 @@ class Entries:
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
             if self._limit is not None:
-                await self._make_room(self._limit, size)
+                await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
@@ -148,10 +155,15 @@ class Entries:
 
     async def delete_many(self, keys: list[str]) -> int:
         """Moves the entries of these keys to the trash, as one batch."""
-        removed = await self.store.remove(list(dict.fromkeys(keys)), new_batch())
+        return self._told(await self.remove(keys))
+
+    async def remove(self, keys: list[str]) -> Deleted:
+        """As `delete_many`, for who shows what became of them."""
+        batch = new_batch()
+        removed = await self.store.remove(list(dict.fromkeys(keys)), batch)
         if removed:
             emit(CacheChanged(self.store.place, "deleted", tuple(removed)))
-        return len(removed)
+        return Deleted(len(removed), min(self.store.lost(batch), len(removed)))
 
     async def delete_matching(self, pattern: str) -> int:
         """Moves the entries whose keys match a glob to the trash."""
@@ -160,11 +172,22 @@ class Entries:
 
     async def clear(self) -> int:
         """Moves everything to the trash."""
+        return self._told(await self.remove_all())
+
+    async def remove_all(self) -> Deleted:
+        """As `clear`, for who shows what became of it."""
         keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
-        count = await self.store.remove_all(new_batch())
+        batch = new_batch()
+        count = await self.store.remove_all(batch)
         if count:
             emit(CacheChanged(self.store.place, "deleted", keys))
-        return count
+        return Deleted(count, self.store.lost(batch))
+
+    def _told(self, deleted: Deleted) -> int:
+        if deleted.lost:
+            text = f"{self.store.place}: deleted{for_good(deleted.count, deleted.lost)}, no undo brings that back"
+            emit(Finding(None, None, "lost", text))
+        return deleted.count
 
     async def keys(self) -> list[str]:
         """The keys of entries that may be used, oldest first."""
@@ -206,11 +229,11 @@ class Entries:
         logged = {} if directory is None else {key: use.last_used for key, use in runlog.usage(directory).items()}
         ours = {} if self._limit is None else self._limit.uses
         return [
-            use_of(spot, meta, now, 0.0 if meta is None else max(logged.get(meta.key, 0.0), ours.get(meta.key, 0.0)))
+            use_of(spot, meta, now, *(() if meta is None else (logged.get(meta.key, 0.0), ours.get(meta.key, 0.0))))
             for spot, meta in await self.listed()
         ]
 
-    async def _make_room(self, limit: Limit, size: int) -> None:
+    async def _make_room(self, limit: Limit, size: int, key: str) -> None:
         limit.check(size)
         if limit.surely_holds(size):
             return
@@ -220,7 +243,7 @@ class Entries:
         excess = await limit.excess(self, size)
         if excess <= 0:
             return
-        chosen = choose(await self.uses(), excess, limit.wish(excess), self.clock())
+        chosen = choose(await self.uses(), excess, limit.wish(excess), key)
         if chosen is None:
             raise limit.full(size)
         keys = tuple(dict.fromkeys(use.key for use in chosen if use.key is not None))
@@ -237,12 +260,12 @@ class Entries:
         return held + (await self.store.trash()).size_bytes
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
-        strangers = await self.store.strangers(key, signer)
-        if strangers:
-            return _untrusted(strangers[0])
-        if await self.store.trashed(key):
+        traces = await self.store.traces(key, signer)
+        if traces.strangers:
+            return _untrusted(traces.strangers[0])
+        if traces.trashed:
             return Miss("deleted")
-        return Miss("evicted" if await self.store.evicted(key) else "new")
+        return Miss("evicted" if traces.evicted else "new")
 
 
 def _check_usable(head: entry.Head, key: str) -> None:

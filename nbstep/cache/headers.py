@@ -21,6 +21,7 @@ class Headers:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listed: dict[str, catalog.Listed] = {}
+        self._ahead: set[str] = set()
 
     async def all(self, now: float) -> list[tuple[Spot, Meta | None]]:
         """Where entries stand, each with its metadata, None where its header cannot be read."""
@@ -85,12 +86,17 @@ class Headers:
         rows: dict[str, catalog.Row] = {}
         complete = True
         for address in sorted(await self._store.addresses(name)):
-            row = None if before is None else before.rows.get(address)
+            row = None if before is None or address in self._ahead else before.rows.get(address)
             if row is None or row[0] is None or row[0] != self._store.stamp(address):
                 try:
                     row = await self._row(address, key, now)
                 except OSError:  # not remembered: the next time it may be read
                     row, complete = (None, None), False
+                if row is not None and row[1] is not None and row[1].created >= now:
+                    self._ahead.add(address)  # clamped: read again, so that it is never taken for the truth
+                    complete = False
+                else:
+                    self._ahead.discard(address)
             if row is not None:
                 rows[address] = row
         return rows, complete

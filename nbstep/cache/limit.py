@@ -12,7 +12,7 @@ from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.stores.base import NoRoom, Spot
 
-YOUNG_S: Final = 60.0
+_AHEAD_S: Final = 3600.0  # clocks of two machines differ by less
 _DOWN_TO: Final = 0.9
 _RECOUNT_AFTER_S: Final = 60.0
 _RECOUNT_SHARE: Final = 0.01  # other kernels write too; looking takes at most this part of the time
@@ -29,31 +29,44 @@ class Use:
     last_used: float
 
 
-def use_of(spot: Spot, meta: Meta | None, now: float, last_used: float) -> Use:
-    """The use of one entry; to be kept was its first use, and a time in the future counts as now."""
+def use_of(spot: Spot, meta: Meta | None, now: float, *used: float) -> Use:
+    """The use of one entry; to be kept was its first use, and a time in the future counts as now.
+
+    Times that a clock far ahead wrote say nothing: an entry that has no others counts as used least recently. Else it would
+    stay, and each new one go, until the clock has come so far.
+    """
+    written = spot.stamp[0] / 1e9 if spot.stamp else 0.0
     if meta is None:
-        written = min(spot.stamp[0] / 1e9, now) if spot.stamp else 0.0
-        return Use(spot, None, spot.size_bytes, written, 0.0)
-    return Use(spot, meta.key, meta.size_bytes, meta.created, max(meta.created, min(last_used, now)))
+        return Use(spot, None, spot.size_bytes, min(written, now), 0.0)
+    times = [min(at, now) for at in used if at <= now + _AHEAD_S]
+    if meta.created < now or written <= now + _AHEAD_S:  # `created` is clamped, the file's own time is not
+        times.append(meta.created)
+    return Use(spot, meta.key, meta.size_bytes, meta.created, max(times, default=0.0))
 
 
-def choose(entries: Sequence[Use], excess: int, wish: int, now: float) -> list[Use] | None:
+def choose(entries: Sequence[Use], excess: int, wish: int, replaced: str | None = None) -> list[Use] | None:
     """The least recently used entries that free `wish` bytes, or at least `excess`; None where even that cannot be had.
 
-    Entries of the last minute stay: a run that does not fit keeps its first steps rather than none.
+    However young they are: the one that is about to be kept is the most recently used of all, and the next run asks in the
+    order of this one. Evicting harms no step that runs, since what it has read or mapped stays as it is.
+
+    Args:
+        entries: All there are.
+        excess: Bytes that must go.
+        wish: Bytes to free where that is possible, so that the next entries need nothing.
+        replaced: The key that is about to be kept: its old entry goes last, since `undo` is to bring it back (E6).
 
     >>> old, used = Use(Spot("a"), "a", 10, 0.0, 50.0), Use(Spot("b"), "b", 10, 0.0, 90.0)
-    >>> [one.key for one in choose([used, old], 5, 5, now=100.0)], choose([used, old], 50, 50, now=100.0)
+    >>> [one.key for one in choose([used, old], 5, 5)], choose([used, old], 50, 50)
     (['a'], None)
     """
     chosen: list[Use] = []
     freed = 0
-    for one in sorted(entries, key=lambda one: one.last_used):
-        if freed >= wish:
+    for one in sorted(entries, key=lambda one: (one.key == replaced is not None, one.last_used, one.spot.stamp or ())):
+        if freed >= wish or (freed >= excess and one.key == replaced is not None):
             break
-        if one.key is None or now - one.created >= YOUNG_S:
-            chosen.append(one)
-            freed += one.size_bytes
+        chosen.append(one)
+        freed += one.size_bytes
     return chosen if freed >= excess else None
 
 
@@ -114,8 +127,8 @@ class Limit:
         return excess + int(self.max_bytes * (1 - _DOWN_TO))
 
     def full(self, size: int) -> NoRoom:
-        """The error where nothing may go."""
+        """The error where not enough can go."""
         return NoRoom(
-            f"max_bytes={size_text(self.max_bytes)} is taken by entries of the last minute, and this one needs "
+            f"max_bytes={size_text(self.max_bytes)} is taken by what cannot be removed, and this one needs "
             f"{size_text(size)}: raise max_bytes"
         )

@@ -37,6 +37,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a deletion did: `count` keys or entries are gone, `lost` of them for good, as a full disk has no room for a trash."""
+
+    count: int
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorText:
     """A kept error as text: `type` is "httpx.HTTPStatusError", `message` one redacted line, `traceback` the original's text."""
 

@@ -33,6 +33,7 @@ class Collected:
         logs: Old run logs.
         unused: Entries that went to the trash because nothing used them.
         unused_keys: Their keys, as far as their headers can be read.
+        lost: How many of them went for good, as a full disk had no room for a trash.
     """
 
     unfinished: Totals
@@ -40,6 +41,7 @@ class Collected:
     logs: Totals
     unused: Totals
     unused_keys: tuple[str, ...]
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,12 @@ class Upkeep:
             use for use in await entries.uses() if now - max(use.created, use.last_used) >= unused_s
         ]  # fmt: skip
         keys = tuple(sorted({use.key for use in old if use.key is not None}))
+        batch = new_batch()
         if old and not dry_run:
-            await store.remove_spots([use.spot for use in old], new_batch())
+            await store.remove_spots([use.spot for use in old], batch)
             emit(CacheChanged(store.place, "deleted", keys))
-        return Collected(
-            litter.unfinished, litter.trashed, logs, Totals(len(old), sum(use.size_bytes for use in old)), keys
-        )
+        unused = Totals(len(old), sum(use.size_bytes for use in old))
+        return Collected(litter.unfinished, litter.trashed, logs, unused, keys, store.lost(batch))
 
     async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
         signed_by = None if key_file is None else trust.read_key_file(Path(key_file).expanduser())

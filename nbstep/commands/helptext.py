@@ -35,7 +35,8 @@ When it was kept, where it comes from, the beginning of the value or the origina
 """,
     "rm": """\
 What is deleted waits in the trash for 24 hours: `undo` brings it back. Where one of the names is unknown, nothing is
-deleted. A key with spaces, and in a shell a pattern, is quoted.
+deleted. A key with spaces, and in a shell a pattern, is quoted. A disk that is full to the last name keeps nothing for
+`undo`: then it says that the entries went for good.
 
   {nbstep} rm user:1 'page:*'
 """,

@@ -8,13 +8,16 @@ from typing import Final
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
+from nbstep.cache.records import Deleted
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
-from nbstep.words import keys_text, natural_order, plural, shown
+from nbstep.stores.base import TrashTotals
+from nbstep.words import for_good, keys_text, natural_order, plural, shown
 
 NOTHING_TO_CLEAR: Final = "Nothing to clear."
+GONE_FOR_GOOD: Final = "The disk was full when entries were deleted: those are gone for good."
 
 
 async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -30,10 +33,11 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
 
 async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes everything."""
-    count = await settled(cache.clear())
-    if not count:
+    deleted: Deleted = await settled(cache.remove_all())
+    if not deleted.count:
         return CommandOutcome(NOTHING_TO_CLEAR)
-    return CommandOutcome(f"Deleted all {plural(count, 'entry', 'entries')}. {_undo(screen)}")
+    what = f"all {plural(deleted.count, 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+    return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}")
 
 
 async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
@@ -41,7 +45,9 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
     keys = sorted(await settled(cache.undo(arguments.words[0] if arguments.words else None)), key=natural_order)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
-        return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.", exit_code=1)
+        trash: TrashTotals = await settled(cache.trash())
+        lost = f" {GONE_FOR_GOOD}" if trash.lost else ""
+        return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.{lost}", exit_code=1)
     counted = plural(len(keys), "entry", "entries")
     return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
 
@@ -96,18 +102,20 @@ def nothing_called(
 
 async def _delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
     """Deletes entries as one batch and says how to undo it."""
-    await settled(cache.delete_many([row.key for row in rows]))
-    counted = plural(len(rows), "entry", "entries")
-    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+    deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
+    counted = f"{plural(len(rows), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}")
 
 
 async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
     """Deletes kept errors, so that the next run tries those steps again."""
-    await settled(cache.delete_many([row.key for row in rows]))
-    counted = plural(len(rows), "kept error")
+    deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
+    counted = f"{plural(len(rows), 'kept error')}{for_good(deleted.count, deleted.lost)}"
     again = "it runs again when it is next asked" if len(rows) == 1 else "they run again when they are next asked"
-    return CommandOutcome(f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}. {_undo(screen)}")
+    return CommandOutcome(
+        f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}"
+    )
 
 
-def _undo(screen: Screen) -> str:
-    return f"Undo: {screen.command} undo"
+def _undo(deleted: Deleted, screen: Screen) -> str:
+    return f" Undo: {screen.command} undo" if deleted.lost < deleted.count else ""

@@ -9,7 +9,7 @@ from nbstep.commands.listing import settled
 from nbstep.commands.tables import Screen
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.stores.base import Totals
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import for_good, keys_text, plural, shown
 
 
 async def tidy(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -24,8 +24,10 @@ async def tidy(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOut
     lines = _removed_lines(found, dry_run)
     if found.unused.count:
         verb = "Would go to the trash" if dry_run else "To the trash"
+        if found.lost:
+            verb = f"Deleted{for_good(found.unused.count, found.lost)}"
         named = f": {keys_text([shown(key) for key in found.unused_keys])}" if found.unused_keys else ""
-        back = "" if dry_run else f" Undo: {screen.command} undo"
+        back = "" if dry_run or found.lost >= found.unused.count else f" Undo: {screen.command} undo"
         what = f"{_text(found.unused, 'entry', 'entries')} unused for {duration_text(unused_s or 0.0)}"
         lines.append(f"{verb}: {what}{named}.{back}")
     if not lines:

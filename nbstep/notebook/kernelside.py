@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.records import Hit, Meta
+from nbstep.cache.records import Deleted, Hit, Meta
 from nbstep.collecting import no_collections
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of, usage_of
@@ -26,7 +26,7 @@ from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.forks import ThreadLock
 from nbstep.runlog import Usage
 from nbstep.stores.base import run_now
-from nbstep.words import keys_text, natural_order, plural, shown
+from nbstep.words import for_good, keys_text, natural_order, plural, shown
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -235,15 +235,17 @@ class KernelSide:
 
     async def _remove(self, rows: Sequence[Row], one: str, many: str, then: str) -> None:
         if rows:
-            await settled(self._cache.delete_many([row.key for row in rows]))
-            text = f"Deleted {plural(len(rows), one, many)}{then}: {keys_text([row.label for row in rows])}"
+            deleted: Deleted = await settled(self._cache.remove([row.key for row in rows]))
+            counted = f"{plural(len(rows), one, many)}{for_good(deleted.count, deleted.lost)}"
+            text = f"Deleted {counted}{then}: {keys_text([row.label for row in rows])}"
         else:
             text = "There is nothing of that left to delete."
         await self._conclude(text)
 
     async def _clear(self, _: Message) -> None:
-        count = await settled(self._cache.clear())
-        await self._conclude(f"Deleted all {plural(count, 'entry', 'entries')}")
+        deleted: Deleted = await settled(self._cache.remove_all())
+        counted = f"{plural(deleted.count, 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+        await self._conclude(f"Deleted all {counted}")
 
     async def _undo(self, _: Message) -> None:
         keys = sorted(await settled(self._cache.undo()), key=natural_order)

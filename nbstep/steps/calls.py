@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbstep.cache.records import Miss
 from nbstep.drift.code import code_fingerprint
 from nbstep.events import Place
 from nbstep.policy import Policy
@@ -35,6 +36,7 @@ class Call:
     Attributes:
         asked: Seconds since the epoch, when it was called.
         waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
+        missed: What its last look-up gave, where it found nothing.
         seen: Marks the entry that its last look-up found.
         blind: Its last look-up could not read what is there.
     """
@@ -50,6 +52,7 @@ class Call:
     asked: float
     announced: bool = False
     waits_until: float | None = None
+    missed: Miss | None = None
     seen: bytes | None = None
     blind: bool = False
     _code: Mapping[str, str] | None = None

@@ -174,13 +174,14 @@ def _may_replay(call: Call, error: Any) -> bool:
 async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decision:
     run = call.run
     try:
-        found = await cache.look_up(key)
+        found = await cache.look_up(key, call.missed)
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
     mark = found.mark if isinstance(found, Hit) else None
     if source == "shared" and isinstance(found, Hit) and mark != call.seen and not call.blind:
         return Use(found)  # kept since we first looked: as fresh as can be
-    call.seen, call.blind = mark, isinstance(found, Miss) and found.reason == "unreadable"
+    call.missed = found if isinstance(found, Miss) else None
+    call.seen, call.blind = mark, call.missed is not None and call.missed.reason == "unreadable"
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, code=call.code,

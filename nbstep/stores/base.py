@@ -75,11 +75,27 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """What a key that has no entry left behind.
+
+    Attributes:
+        strangers: Short ids of others who signed an entry under it.
+        trashed: An entry of it waits in the trash.
+        evicted: Its last entry was evicted.
+    """
+
+    strangers: tuple[str, ...] = ()
+    trashed: bool = False
+    evicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrashTotals:
-    """What waits in a cache's trash."""
+    """What waits in a cache's trash; `lost` says that a full disk had no room for all that went there within 24 hours."""
 
     entries: int
     size_bytes: int
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +161,8 @@ class Store(Protocol):
         """The entry that stands at an address, with at least its first `count` bytes; it holds nothing open."""
         ...
 
-    async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
-        """Who else kept an entry under `key`."""
+    async def traces(self, key: str, signer: str) -> Traces:
+        """What there is of `key` where `signer` keeps nothing under it."""
         ...
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
@@ -163,6 +179,10 @@ class Store(Protocol):
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
+        ...
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""
         ...
 
     async def spots(self) -> list[Spot]:
@@ -185,16 +205,8 @@ class Store(Protocol):
         """Keeps a text about a group, or None any more; whether it worked does not matter."""
         ...
 
-    async def trashed(self, key: str) -> bool:
-        """Whether an entry of `key` waits in the trash."""
-        ...
-
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
-        ...
-
-    async def evicted(self, key: str) -> bool:
-        """Whether the last entry of `key` was evicted."""
         ...
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:

@@ -15,9 +15,9 @@ from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, TrashTotals
+from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, Traces, TrashTotals
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
-from nbstep.stores.disktrash import DiskTrash
+from nbstep.stores.disktrash import DiskTrash, is_trashed
 from nbstep.stores.evictions import Evictions
 from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder
@@ -64,7 +64,7 @@ class DiskStore:
         self._entries = str(self.directory / "v1" / "e")
         self._temps = str(self.directory / "v1" / "tmp")
         self._catalog = DiskCatalog(self.directory / "v1" / "catalog", self.directory)
-        self._trash = DiskTrash(self.directory / "v1" / "trash", clock)
+        self._trash = DiskTrash(self.directory / "v1" / "e", self.directory, clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         self.locks = KeyLocks(self.directory, system_flock())
 
@@ -111,11 +111,15 @@ class DiskStore:
         """The first bytes of a file in the entries' folder, and what was its size and stamp then."""
         return files.read_beginning(self._path(address), count)
 
-    async def strangers(self, key: str, signer: str) -> tuple[str, ...]:
-        """Who else kept an entry under `key`."""
+    async def traces(self, key: str, signer: str) -> Traces:
+        """What there is of `key` beside an entry of `signer`: one look into one folder, however much is kept or deleted."""
         digest = key_digest(key)
-        names = (name for name in self._listed(digest[:2]) if name.startswith(digest) and _ENTRY.fullmatch(name))
-        return tuple(sorted(name[65:] for name in names if name[65:] != signer))
+        names = [name for name in self._listed(digest[:2]) if name.startswith(digest)]
+        return Traces(
+            strangers=tuple(sorted(name[65:] for name in names if _ENTRY.fullmatch(name) and name[65:] != signer)),
+            trashed=any(map(is_trashed, names)),
+            evicted=self._evictions.holds(digest),
+        )
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
         """Writes a temporary file and renames it into place; what stood there goes to the trash.
@@ -133,9 +137,11 @@ class DiskStore:
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         temp = self._write(parts, size, shard, durable=durable)
         try:
-            self._replace(target, batch, lambda: files.move(temp, target))
-        except BaseException:
+            self._trash.in_room(lambda: self._replace(target, batch, lambda: files.move(temp, target)), batch)
+        except BaseException as error:
             files.remove(temp)
+            if isinstance(error, OSError) and error.errno in files.FULL:
+                raise self._no_room(size) from error
             raise
         self._evictions.forget(digest)
         if durable:
@@ -160,6 +166,10 @@ class DiskStore:
         """Moves every entry to the trash; returns how many."""
         self._catalog.clear()
         return sum(self._trash.take(self._path(name), batch) for name in self._all())
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""
+        return self._trash.lost(batch)
 
     async def spots(self) -> list[Spot]:
         """Where entries stand; what is deleted meanwhile stands nowhere."""
@@ -190,19 +200,11 @@ class DiskStore:
         if content is None or self._fits(len(content)):
             self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
 
-    async def trashed(self, key: str) -> bool:
-        """Whether an entry of `key` waits in the trash."""
-        return self._trash.holds(key_digest(key))
-
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
         removed = sum(files.remove(path) for spot in spots if (path := self._own(spot)) is not None)
         self._evictions.remember([key_digest(key) for key in keys])
         return removed
-
-    async def evicted(self, key: str) -> bool:
-        """Whether the last entry of `key` was evicted."""
-        return self._evictions.holds(key_digest(key))
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""
@@ -218,7 +220,7 @@ class DiskStore:
                         dropped = True
                         continue
                     files.make_own_folder(os.path.dirname(target), self.directory)
-                    if self._replace(target, batch, lambda: self._trash.bring_back(trashed, target)):  # noqa: B023
+                    if self._bring_back(trashed, target, batch):
                         restored.append(Spot(name, signer=name[65:]))
             return restored
 
@@ -238,6 +240,14 @@ class DiskStore:
             self.locks.collect()
         unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
+
+    def _bring_back(self, trashed: str, target: str, batch: str) -> bool:
+        try:
+            return self._replace(target, batch, lambda: self._trash.bring_back(trashed, target))
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+            raise self._no_room(1) from error
 
     def _replace(self, target: str, batch: str, put: Callable[[], T]) -> T:
         """Puts something in the place of an entry, which goes to the trash; where that fails it stays where it is."""

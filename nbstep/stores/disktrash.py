@@ -1,24 +1,32 @@
-"""The disk store's trash: whole entries, moved here by rename, for 24 hours."""
+"""The disk store's trash: entries that stay in their folder, under a name that is no entry's, for 24 hours.
+
+So whatever was deleted needs no room anywhere else, and a look into one folder tells what became of a key.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nbstep.forks import ThreadLock
 from nbstep.stores import files
 from nbstep.stores.base import Totals, TrashTotals
 
+T = TypeVar("T")
+
 KEPT_FOR_NS: Final = 24 * 3600 * 1_000_000_000
 _AHEAD_NS: Final = 3600 * 1_000_000_000
-_BATCH: Final = re.compile(r"[0-9a-f]{16}")
-_TRASHED: Final = re.compile(r"([0-9a-f]{64}\.[0-9a-f]{8})\.([0-9a-f]{16})")
+_SHARD: Final = re.compile(r"[0-9a-f]{2}")
+_TRASHED: Final = re.compile(r"([0-9a-f]{64}\.[0-9a-f]{8})\.([0-9a-f]{16})\.([0-9a-f]{16})")
+_OLD_BATCH: Final = re.compile(r"[0-9a-f]{16}")
+_OLD_TRASHED: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}\.[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +35,56 @@ class _Trashed:
     at_ns: int
     batch: str
     path: str
+    size_bytes: int
+
+
+def is_trashed(name: str) -> bool:
+    """Whether a file of this name is in the trash."""
+    return _TRASHED.fullmatch(name) is not None
+
+
+def _batch_name(batch: str) -> str:
+    return hashlib.sha256(batch.encode()).hexdigest()[:16]
 
 
 class DiskTrash:
-    """A folder of batches; each holds entries under their own names, with the time they came here."""
+    """What waits beside the entries: each under its own name, with the time it was moved and its batch."""
 
-    def __init__(self, folder: Path, clock: Callable[[], int]) -> None:
-        self._folder = str(folder)
-        self._root = folder.parent.parent
+    def __init__(self, entries: Path, root: Path, clock: Callable[[], int]) -> None:
+        self._folder = str(entries)
+        self._lost_mark = str(root / "v1" / "lost")
+        self._old = str(root / "v1" / "trash")
+        self._root = root
         self._clock = clock
         self._lock = ThreadLock()
         self._listed: dict[str, tuple[int, list[_Trashed]]] = {}
         self._last_ns = 0
+        self._lost: dict[str, int] = {}
+        self._adopt()
 
     def take(self, entry: str, batch: str) -> bool:
-        """Moves an entry here; False where it is gone already."""
-        return self._move(entry, self._target(os.path.basename(entry), batch))
+        """Moves an entry to the trash; False where it is gone already.
+
+        Where a full disk has no room even for its longer name it goes for good, as whoever deletes there needs the room.
+        """
+        try:
+            return self.in_room(lambda: self._move(entry, self._target(entry, batch)), batch)
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+        return self._lose(entry, batch)
+
+    def lost(self, batch: str) -> int:
+        """How many entries of a batch of this process went for good."""
+        return self._lost.get(batch, 0)
 
     def save_copy(self, entry: str, batch: str) -> str | None:
-        """Keeps what stands at `entry` here as well: its place is about to be taken. None where nothing stands there."""
+        """Keeps what stands at `entry` in the trash as well: its place is about to be taken. None where nothing stands there."""
         try:
             os.lstat(entry)
         except FileNotFoundError:
             return None
-        target = self._target(os.path.basename(entry), batch)
+        target = self._target(entry, batch)
         try:
             os.link(entry, target, follow_symlinks=False)
         except FileNotFoundError:
@@ -75,7 +109,6 @@ class DiskTrash:
         if not twins or not files.remove(trashed):
             return False
         self._forget(trashed)
-        self._drop_if_empty(os.path.dirname(trashed))
         return True
 
     def bring_back(self, trashed: str, target: str) -> bool:
@@ -85,12 +118,7 @@ class DiskTrash:
         except FileNotFoundError:
             return False
         self._forget(trashed)
-        self._drop_if_empty(os.path.dirname(trashed))
         return True
-
-    def holds(self, digest: str) -> bool:
-        """Whether an entry of the key with this digest is here."""
-        return any(item.name.startswith(digest) for item in self._items())
 
     def last_batch(self) -> list[tuple[str, str]]:
         """The entries of the batch that was added to last; of two with one name the older, which was there before it."""
@@ -105,8 +133,10 @@ class DiskTrash:
         return [(item.name, item.path) for item in oldest.values()]
 
     def last_of(self, digest: str) -> list[tuple[str, str]]:
-        """The entries of one key that came here last."""
-        items = [item for item in self._items() if item.name.startswith(digest)]
+        """The entries of one key that were moved last."""
+        self._adopt()
+        own = files.is_own_folder(self._folder, self._root)
+        items = [item for item in self._shard(digest[:2]) if item.name.startswith(digest)] if own else []
         if not items:
             return []
         batch = max(items, key=lambda item: item.at_ns).batch
@@ -114,33 +144,59 @@ class DiskTrash:
         return [(item.name, item.path) for item in newest.values()]
 
     def totals(self) -> TrashTotals:
-        """What waits here."""
-        sizes: list[int] = []
-        for item in self._items():
-            try:
-                sizes.append(os.lstat(item.path).st_size)
-            except OSError:
-                continue
-        return TrashTotals(len(sizes), sum(sizes))
+        """What waits there."""
+        sizes = [item.size_bytes for item in self._items()]
+        return TrashTotals(len(sizes), sum(sizes), lost=self._lost_lately())
 
     def empty(self) -> int:
-        """Removes everything here for good; returns how many entries."""
+        """Removes all of it for good; returns how many entries."""
         return self._remove(list(self._items())).count
 
+    def in_room(self, put: Callable[[], T], batch: str) -> T:
+        """Does what a full disk may refuse: then all other batches go, and it is tried once more."""
+        try:
+            return put()
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+            own = _batch_name(batch)
+            if not self._remove([item for item in self._items() if item.batch != own]).count:
+                raise
+        return put()
+
+    def _lose(self, entry: str, batch: str) -> bool:
+        try:
+            os.unlink(entry)
+        except FileNotFoundError:
+            return False
+        self._lost[batch] = self._lost.get(batch, 0) + 1
+        with suppress(OSError):  # one mark for all; without room for it `undo` finds nothing and does not say why
+            if files.is_own_folder(os.path.dirname(self._lost_mark), self._root):
+                files.remove(self._lost_mark)
+                files.write_file(self._lost_mark, [], durable=False)
+        return True
+
+    def _lost_lately(self) -> bool:
+        try:
+            at_ns = os.lstat(self._lost_mark).st_mtime_ns
+        except OSError:
+            return bool(self._lost)
+        return abs(self._clock() - at_ns) < KEPT_FOR_NS
+
     def collect(self, *, dry_run: bool = False) -> Totals:
-        """Removes what has been here for 24 hours; with `dry_run` only says what."""
+        """Removes what has been there for 24 hours; with `dry_run` only says what."""
         if not dry_run:
             self._clamp()
         before = self._clock() - KEPT_FOR_NS
         return self._remove([item for item in self._items() if item.at_ns < before], dry_run=dry_run)
 
     def _clamp(self) -> None:
-        """What came here by a clock that was ahead counts from now on, in the order it came."""
+        """What was moved by a clock that was ahead counts from now on, in the order it was."""
         now_ns = self._clock()
         ahead = [item for item in self._items() if item.at_ns > now_ns + _AHEAD_NS]
         for n, item in enumerate(sorted(ahead, key=lambda item: item.at_ns)):
             with suppress(OSError):
-                files.move(item.path, f"{os.path.dirname(item.path)}/{item.name}.{now_ns + n:016x}")
+                files.move(item.path, f"{os.path.dirname(item.path)}/{item.name}.{now_ns + n:016x}.{item.batch}")
             self._forget(item.path)
         if ahead:
             with self._lock:
@@ -149,14 +205,9 @@ class DiskTrash:
     def _remove(self, items: Sequence[_Trashed], *, dry_run: bool = False) -> Totals:
         sizes: list[int] = []
         for item in items:
-            try:
-                size = os.lstat(item.path).st_size
-            except OSError:
-                continue
-            if dry_run or files.remove(item.path):
-                sizes.append(size)
-        for folder in {os.path.dirname(item.path) for item in items} if not dry_run else ():
-            self._drop_if_empty(folder)
+            if os.path.lexists(item.path) if dry_run else files.remove(item.path):
+                sizes.append(item.size_bytes)
+                self._forget(item.path)
         return Totals(len(sizes), sum(sizes))
 
     def _move(self, entry: str, target: str) -> bool:
@@ -167,49 +218,65 @@ class DiskTrash:
         self._forget(target)
         return True
 
-    def _target(self, name: str, batch: str) -> str:
-        folder = f"{self._folder}/{hashlib.sha256(batch.encode()).hexdigest()[:16]}"
-        files.make_own_folder(folder, self._root)
+    def _target(self, entry: str, batch: str) -> str:
         with self._lock:
             # Times of this process never repeat, so that no two entries of one key meet under one name.
             self._last_ns = max(self._clock(), self._last_ns + 1)
-            return f"{folder}/{name}.{self._last_ns:016x}"
+            return f"{entry}.{self._last_ns:016x}.{_batch_name(batch)}"
 
     def _items(self) -> Iterator[_Trashed]:
+        self._adopt()
         if not files.is_own_folder(self._folder, self._root):
             return
-        with os.scandir(self._folder) as found:
-            batches = [item.name for item in found if _BATCH.fullmatch(item.name)]
-        for batch in batches:
-            yield from self._batch(batch)
+        for shard in os.listdir(self._folder):
+            if _SHARD.fullmatch(shard):
+                yield from self._shard(shard)
 
-    def _batch(self, batch: str) -> list[_Trashed]:
-        folder = f"{self._folder}/{batch}"
+    def _shard(self, shard: str) -> list[_Trashed]:
+        folder = f"{self._folder}/{shard}"
         try:
-            stamp = os.lstat(folder).st_mtime_ns
+            status = os.lstat(folder)
             with self._lock:
-                known = self._listed.get(batch)
-            if known is not None and known[0] == stamp:
+                known = self._listed.get(shard)
+            if known is not None and known[0] == status.st_mtime_ns:
                 return known[1]
-            if not files.is_real_folder(folder):
+            if not stat.S_ISDIR(status.st_mode):
                 return []
-            with os.scandir(folder) as found:
-                names = [item.name for item in found]
+            names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        matches = [match for name in names if (match := _TRASHED.fullmatch(name))]
-        items = [_Trashed(match[1], int(match[2], 16), batch, f"{folder}/{match[0]}") for match in matches]
-        if stamp < self._clock() - 1_000_000_000:  # a folder changed in this very moment may change again unseen
+        items: list[_Trashed] = []
+        for match in filter(None, map(_TRASHED.fullmatch, names)):
+            path = f"{folder}/{match[0]}"
+            with suppress(FileNotFoundError):  # another kernel was faster
+                items.append(_Trashed(match[1], int(match[2], 16), match[3], path, os.lstat(path).st_size))
+        if status.st_mtime_ns < self._clock() - 1_000_000_000:  # one that changed just now may change again unseen
             with self._lock:
-                self._listed[batch] = (stamp, items)
+                self._listed[shard] = (status.st_mtime_ns, items)
         return items
 
     def _forget(self, path: str) -> None:
         with self._lock:
             self._listed.pop(os.path.basename(os.path.dirname(path)), None)
 
-    def _drop_if_empty(self, folder: str) -> None:
-        with self._lock:
-            self._listed.pop(os.path.basename(folder), None)
-        with suppress(OSError):
-            os.rmdir(folder)
+    def _adopt(self) -> None:
+        """Takes over what waits in `v1/trash`, a folder a batch: so it was before the trash stood beside the entries."""
+        with suppress(OSError):  # what cannot be moved waits there
+            if not os.path.lexists(self._old) or not files.is_own_folder(self._old, self._root):
+                return
+            for batch in filter(_OLD_BATCH.fullmatch, os.listdir(self._old)):
+                with suppress(OSError):
+                    self._adopt_batch(batch)
+            os.rmdir(self._old)
+
+    def _adopt_batch(self, batch: str) -> None:
+        folder = f"{self._old}/{batch}"
+        if not files.is_real_folder(folder):
+            return
+        for name in filter(_OLD_TRASHED.fullmatch, os.listdir(folder)):
+            shard = f"{self._folder}/{name[:2]}"
+            with suppress(OSError):
+                files.make_own_folder(shard, self._root)
+                files.move(f"{folder}/{name}", f"{shard}/{name}.{batch}")
+                self._forget(f"{shard}/{name}")
+        os.rmdir(folder)

@@ -212,10 +212,13 @@ def is_own_folder(path: str | Path, root: Path) -> bool:
     folder, end = str(path), str(root)
     if not folder.startswith(end + os.sep):
         return folder == end
-    while folder != end:
-        if not is_real_folder(folder):
-            return False
-        folder = os.path.dirname(folder)
+    try:
+        while folder != end:
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                return False
+            folder = folder[: max(folder.rfind("/"), folder.rfind(os.sep))]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     return True
 
 

@@ -21,12 +21,12 @@ from typing import Any, Final, TypeAlias
 
 from nbstep.stores import files
 
-# Opened for writing because NFS wants that for a lock; nothing is ever written. Not blocking, should it be a pipe.
+# Opened for writing because NFS wants that for a lock. Not blocking, should it be a pipe.
 _OPEN: Final[int] = os.O_RDWR | files.PLAIN | getattr(os, "O_NONBLOCK", 0)
 _NOTE_AT_MOST_BYTES: Final = 4096
 _NAME_AT_MOST: Final = 200
 _OPEN_ATTEMPTS: Final = 100
-_LOCK_OR_NOTE: Final = re.compile(r"([0-9a-f]{64})(?:\.json)?")
+_LOCK: Final = re.compile(r"([0-9a-f]{64})(\.json)?")  # an older nbstep noted in a second file who computes
 
 Flock: TypeAlias = Callable[[int], None]  # locks an open file at once, or raises `BlockingIOError`
 
@@ -43,9 +43,16 @@ class Holder:
 class KeyLock:
     """The right to compute one key; released when it is dropped, too."""
 
-    def __init__(self, fd: int | None = None, path: Path | None = None) -> None:
+    def __init__(self, fd: int | None = None, path: str | None = None, *, created: bool = False) -> None:
         self._fd = fd
         self._path = path
+        self.created: bool = created
+        self._signed = False
+        self._status = None if fd is None else os.fstat(fd)
+
+    def is_regular(self) -> bool:
+        """Whether its file is one, no pipe or folder that somebody put in its place."""
+        return self._status is not None and stat.S_ISREG(self._status.st_mode)
 
     def fileno(self) -> int:
         """Its open file; -1 where it keeps nobody out, because locks do not work here."""
@@ -53,39 +60,37 @@ class KeyLock:
 
     def is_current(self) -> bool:
         """Whether its file still stands at its path: a holder removes the file when it is done."""
-        if self._fd is None or self._path is None:
+        if self._fd is None or self._path is None or self._status is None:
             return False
         try:
-            return os.path.samestat(os.fstat(self._fd), os.lstat(self._path))
+            return os.path.samestat(self._status, os.lstat(self._path))  # no other file has its number while it is open
         except OSError:
             return False
 
     def sign(self, name: str | None, since: float) -> None:
-        """Notes who computes, for those who wait; where that does not work they learn less."""
-        if self._fd is None or self._path is None:
+        """Notes in its file who computes, for those who wait; where that does not work they learn less.
+
+        Only a file that this lock has made is written to: one that stood there before may be a link to something else.
+        """
+        if self._fd is None or not self.created:
             return
         note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}).encode()
-        path = _note_path(self._path)
         with suppress(OSError):
-            try:
-                files.write_file(path, [note], durable=False)  # who reads half of it learns nothing, and looks again
-            except FileExistsError:  # a dead holder's
-                path.unlink()
-                files.write_file(path, [note], durable=False)
+            if self._signed:
+                os.ftruncate(self._fd, 0)
+            self._signed = True
+            os.pwrite(self._fd, note, 0)  # who reads half of it learns nothing, and looks again
 
     def release(self) -> None:
-        """Lets the next one go on; removes the lock's files, which is safe only while it is held. Twice is once."""
+        """Lets the next one go on; removes the lock's file, which is safe only while it is held. Twice is once."""
         try:
             if self._path is not None and self.is_current():
-                with suppress(OSError):
-                    _note_path(self._path).unlink(missing_ok=True)
-                with suppress(OSError):
-                    self._path.unlink()
+                files.remove(self._path)
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Closes it and leaves its files, as a forked child must: the lock is its parent's."""
+        """Closes it and leaves its file, as a forked child must: the lock is its parent's."""
         with _changing:
             fd, self._fd = self._fd, None
             if fd is not None:
@@ -106,7 +111,7 @@ class KeyLocks:
 
     def __init__(self, directory: Path, flock: Flock | None) -> None:
         self._directory = directory
-        self._folder = directory / "v1" / "lock"
+        self._folder = str(directory / "v1" / "lock")
         self._flock = flock
         self._at_most = _open_files_allowed() // 8
 
@@ -126,7 +131,7 @@ class KeyLocks:
     def holder(self, key: str) -> Holder:
         """Who has the right to compute `key`, as far as they say."""
         try:
-            return _read_note(_note_path(self._path(key)))
+            return _read_note(self._path(key))
         except (OSError, ValueError, TypeError, RecursionError, OverflowError, AttributeError):
             return Holder()
 
@@ -138,15 +143,18 @@ class KeyLocks:
             names = os.listdir(self._folder) if files.is_own_folder(self._folder, self._directory) else []
         except OSError:
             return
-        for digest in {match[1] for name in names if (match := _LOCK_OR_NOTE.fullmatch(name))}:
+        for match in filter(None, map(_LOCK.fullmatch, names)):
             with suppress(OSError):
-                lock = self._take(self._folder / digest, self._flock)
-                if lock is not None:
-                    lock.release()
+                lock = self._take(f"{self._folder}/{match[1]}", self._flock)
+                if lock is None:
+                    continue
+                if match[2]:
+                    files.remove(f"{self._folder}/{match[0]}")
+                lock.release()
 
-    def _take(self, path: Path, flock: Flock) -> KeyLock | None:
+    def _take(self, path: str, flock: Flock) -> KeyLock | None:
         for _ in range(_OPEN_ATTEMPTS):
-            lock, created = _open(path)
+            lock = _open(path)
             if lock is None:
                 continue  # removed by its holder before we opened it
             try:
@@ -155,16 +163,18 @@ class KeyLocks:
                 lock.abandon()
                 return None
             except OSError:
-                if created:
-                    path.unlink(missing_ok=True)
+                if lock.created:
+                    files.remove(path)
                 raise
-            if lock.is_current():
+            if lock.created and lock.is_current():
                 return lock
-            lock.abandon()  # removed by its holder before we had it: the path is another lock now, or none
+            # A dead holder's, which goes: ours is a file that we made. Or one that its holder removed before we had it: then the
+            # path is another lock now, or none.
+            lock.release()
         return None
 
-    def _path(self, key: str) -> Path:
-        return self._folder / files.key_digest(key)
+    def _path(self, key: str) -> str:
+        return f"{self._folder}/{files.key_digest(key)}"
 
 
 def system_flock() -> Flock | None:
@@ -186,8 +196,8 @@ def _open_files_allowed() -> int:
     return 1 << 20 if allowed == RLIM_INFINITY else allowed
 
 
-def _open(path: Path) -> tuple[KeyLock | None, bool]:
-    """A lock's file, open but not locked, and whether it is new; None where it vanished meanwhile."""
+def _open(path: str) -> KeyLock | None:
+    """A lock's file, open but not locked; None where it vanished meanwhile."""
     created = True
     with _changing:
         try:
@@ -197,19 +207,15 @@ def _open(path: Path) -> tuple[KeyLock | None, bool]:
             try:
                 fd = os.open(path, _OPEN)
             except FileNotFoundError:
-                return None, False
-        lock = KeyLock(fd, path)
+                return None
+        lock = KeyLock(fd, path, created=created)
         _open_locks.add(lock)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    if not lock.is_regular():
         raise OSError(f"{path} is no regular file")
-    return lock, created
+    return lock
 
 
-def _note_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _read_note(path: Path) -> Holder:
+def _read_note(path: str) -> Holder:
     fd = os.open(path, os.O_RDONLY | files.PLAIN | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbstep.forks import ThreadLock
-from nbstep.stores.base import FAMILY, BytesDocument, Document, Group, Litter, Part, Spot, Stamp, Totals, TrashTotals
+from nbstep.stores.base import (
+    FAMILY,
+    BytesDocument,
+    Document,
+    Group,
+    Litter,
+    Part,
+    Spot,
+    Stamp,
+    Totals,
+    Traces,
+    TrashTotals,
+)
 from nbstep.stores.memorytrash import MemoryTrash
 
 if TYPE_CHECKING:
@@ -122,9 +134,9 @@ class MappingStore:
         """The whole entry."""
         return await self.open(address, "")
 
-    async def strangers(self, key: str, signer: str) -> tuple[str, ...]:  # noqa: ARG002 - as open()
-        """Nobody: a key holds one entry here."""
-        return ()
+    async def traces(self, key: str, signer: str) -> Traces:  # noqa: ARG002 - as open()
+        """What became of `key`, as far as this object saw."""
+        return Traces(trashed=self._trash.holds(key), evicted=key in self._evicted)
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:  # noqa: ARG002
         """Hands the whole entry to the user's `set`; what stood there goes to the trash."""
@@ -166,6 +178,10 @@ class MappingStore:
             self._seen.clear()
         return removed
 
+    def lost(self, batch: str) -> int:  # noqa: ARG002 - the trash is in memory
+        """None."""
+        return 0
+
     async def groups(self) -> list[Group]:
         """One, of everything."""
         return [Group("")]
@@ -200,20 +216,12 @@ class MappingStore:
         keys.update(dict(self._seen))
         return list(keys)
 
-    async def trashed(self, key: str) -> bool:
-        """Whether an entry of `key` waits in the trash."""
-        return self._trash.holds(key)
-
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Deletes the entries that stand at `spots` for good; remembers `keys` as long as this object lives."""
         for spot in spots:
             await self._delete(spot.address)
         self._evicted.update(keys)
         return len(spots)
-
-    async def evicted(self, key: str) -> bool:
-        """Whether the last entry of `key` was evicted."""
-        return key in self._evicted
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""

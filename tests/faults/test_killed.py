@@ -36,7 +36,7 @@ def contents(home: Path) -> set[tuple[str, Any]]:
     secrets = [path.read_bytes() for path in (home / "data" / "nbstep").glob("signing_key*")]
     known = {key.id: key for key in map(trust.SigningKey, secrets)}
     found: set[tuple[str, Any]] = set()
-    for path in [*(home / "cache" / "v1" / "e").glob("*/*"), *(home / "cache" / "v1" / "trash").glob("*/*")]:
+    for path in (home / "cache" / "v1" / "e").glob("*/*"):
         document = files.open_document(path, lambda: False)
         assert document is not None
         signer = path.name.split(".")[1]
@@ -150,7 +150,7 @@ def test_a_process_that_dies_at_any_call_loses_nothing_and_the_next_goes_on(
         if act in {"keep over", "step"}:
             _check_that_undo_brings_back_what_was_before(prepare(tmp_path / f"{nth} again"), act, nth)
         if lived:
-            assert nth > 3
+            assert nth > 2
             return
     raise AssertionError(f"{act} never came to its end")
 

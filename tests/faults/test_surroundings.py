@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +16,10 @@ import pytest
 
 from faults import LONG
 from nbstep import Cache, create_workflow
-from nbstep.cache.limit import YOUNG_S
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
 from nbstep.events import StepHit
-from nbstep.stores.disk import DiskStore
+from nbstep.stores.disk import DiskStore, key_digest
 from nbstep.testing import RecordingListener, SettableClock
 
 DAY_S: Final = 86_400.0
@@ -125,12 +128,74 @@ def test_c3_a_disk_without_room_for_one_more_file_costs_no_value_and_no_entry(fe
     kept = {key: cache.get(key) for key in cache}
     assert all(key == f"k{value}" for key, value in kept.items())
     assert not list((few_files / ".nbstep" / "v1" / "tmp").glob("*"))
-    for path in list((few_files / ".nbstep" / "v1" / "e").glob("*/*"))[:2]:
-        path.unlink()  # somebody makes room by hand
-    (key, *_) = cache
+    take_every_file(few_files)
+    key, *_ = cache
     assert cache.delete(key)
     assert cache.undo() == [key]
     assert cache.get(key) == kept[key]
+    assert run_command("rm k3", cache=cache, screen=Screen()).text == "Deleted 1 entry: k3. Undo: nbstep undo"
+    assert run_command("undo", cache=cache).text == "Restored 1 entry: k3"
+    assert cache.clear() == len(kept)
+    assert cache.empty_trash() == len(kept)
+    cache.set("now", "there is room")
+
+
+def take_every_file(folder: Path) -> None:
+    """What is left of a file system's files."""
+    with suppress(OSError):
+        for n in itertools.count():
+            (folder / f"file {n}").touch()
+    assert os.statvfs(folder).f_favail == 0
+
+
+@pytest.fixture
+def small_ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB whose folders take blocks of 1 KB."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("only root can make and mount a small disk")
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "1024", "-m", "0", image], check=True, capture_output=True)
+    if subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False).returncode:
+        pytest.skip("this system mounts no files")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill_up(folder: Path) -> None:
+    """Takes every byte of a file system."""
+    for size in (1 << 16, 1 << 10):
+        with (folder / f"fills {size}").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(size))
+    os.sync()
+    assert os.statvfs(folder).f_bavail == 0
+
+
+def test_c2_a_disk_without_room_for_one_more_name_still_deletes_and_says_what_is_gone_for_good(
+    small_ext4: Path,
+) -> None:
+    cache = Cache(small_ext4 / ".nbstep")
+    keys = list(itertools.islice((key for n in itertools.count() if key_digest(key := f"k{n}")[:2] == "ab"), 130))
+    for key in keys:  # all in one folder, until its blocks have no room for a longer name
+        cache.set(key, "x" * 300)
+    fill_up(small_ext4)
+    last = keys[-1]
+    deleted = cache.remove(keys[:-1])
+    assert deleted.count == 129
+    assert 0 < deleted.lost < 65
+    assert cache.keys() == [last]
+    (small_ext4 / "fills 1024").unlink()
+    back = cache.undo()
+    assert len(back) == 129 - deleted.lost
+    assert all(Cache(cache.directory).get(key) == "x" * 300 for key in [*back, last])
+    said = run_command("undo other", cache=Cache(cache.directory)).text
+    assert said == (
+        "Nothing to undo: the trash holds no other from the last 24 hours. "
+        "The disk was full when entries were deleted: those are gone for good."
+    )
 
 
 # Clocks ------------------------------------------------------------------------------------------------------------------------
@@ -254,8 +319,11 @@ def test_c6_evicting_goes_on_when_the_clock_leaps(tmp_path: Path) -> None:
         clock.at = 1e9 + n * 30 * DAY_S
         cache.set(f"k{n}", os.urandom(40_000))
     assert sum(meta.size_bytes for meta in cache.entries()) + cache.trash().size_bytes <= 200_000
-    clock.at += YOUNG_S
     assert "k5" in cache
+    clock.at = 1e9
+    for n in range(6, 12):
+        cache.set(f"k{n}", os.urandom(40_000))
+    assert "k11" in cache
 
 
 # Keys --------------------------------------------------------------------------------------------------------------------------
