@@ -8,6 +8,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,22 @@ def test_many_rows_come_in_several_messages(
     first, last = page.take("rows"), page.take("rows")
     assert (len(first["rows"]), first["first"], first["last"]) == (3, True, False)
     assert (len(last["rows"]), last["first"], last["last"]) == (1, False, True)
+
+
+def test_the_first_message_holds_the_newest_rows_and_the_totals_of_all(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernelside, "ROWS_A_MESSAGE", 1)
+    for at, key in enumerate(("oldest", "middle", "newest")):
+        cache.clock = partial(float, 4e9 + at)
+        cache.set(key, at)
+    opened = Page()
+    side = KernelSide(cache, opened.send, changes_every_s=3600.0)
+    side.receive({"kind": "ready", "view": "v"})
+    side.close()
+    first = opened.take("rows")
+    assert [row[1] for row in first["rows"]] == ["newest"]
+    assert first["totals"]["entries"] == len(cache)
 
 
 def test_n7_rows_hold_no_raw_control_characters_and_no_lone_surrogates(

@@ -11,8 +11,10 @@ A query is words, all of which must hold:
 from __future__ import annotations
 
 import hashlib
+import heapq
 import inspect
 import re
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -91,8 +93,7 @@ def entry_id(key: str) -> str:
 def row_of(meta: Meta, usage: Usage | None = None) -> Row:
     """The row of one entry, with what the run log says of its key."""
     facts, error, usage = meta.facts, meta.error, usage or _UNUSED
-    # What was kept since is no old value.
-    drift = usage.drift if meta.outcome == "ok" and usage.drift_at >= meta.created else None
+    drift = _drift_of(meta, usage)
     message = error.message if error else (drift or "") if meta.trusted else ""
     return Row(
         entry_id(meta.key),
@@ -112,6 +113,11 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
     )
 
 
+def _drift_of(meta: Meta, usage: Usage) -> str | None:
+    """What had changed when the entry was last used; what was kept since is no old value."""
+    return usage.drift if meta.outcome == "ok" and usage.drift_at >= meta.created else None
+
+
 def own_first(metas: Iterable[Meta]) -> dict[str, Meta]:
     """By key; where a stranger's entry stands beside one's own, one's own."""
     by_key: dict[str, Meta] = {}
@@ -127,6 +133,13 @@ def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
         rows = [row_of(meta, usage.get(key)) for key, meta in own_first(metas).items()]
         rows.sort(key=lambda row: natural_order(row.label))
         return rows
+
+
+def first_rows(metas: Mapping[str, Meta], usage: Mapping[str, Usage], count: int) -> list[Row]:
+    """The first rows of `rows_of`, without making the others; `metas` by key."""
+    with no_collections():
+        first = heapq.nsmallest(count, metas.values(), key=lambda meta: natural_order(shown(meta.key)))
+        return [row_of(meta, usage.get(meta.key)) for meta in first]
 
 
 Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused", "old"]
@@ -275,18 +288,40 @@ async def list_rows(cache: Cache) -> list[Row]:
     return rows_of(await settled(cache.entries()), usage_of(cache))
 
 
-async def totals_of(cache: Cache, rows: Sequence[Row]) -> Totals:
-    """The header line's numbers."""
+async def totals_of(cache: Cache, rows: Iterable[Row]) -> Totals:
+    """The header line's numbers of some rows."""
+    return await _totals(cache, ((row.status, row.size_bytes, row.saved_s) for row in rows))
+
+
+async def totals_of_entries(cache: Cache, metas: Iterable[Meta], usage: Mapping[str, Usage]) -> Totals:
+    """The header line's numbers of entries, as `totals_of` has them of their rows."""
+    used = ((meta, usage.get(meta.key, _UNUSED)) for meta in metas)
+    return await _totals(
+        cache,
+        (
+            (status_of(meta.outcome, _drift_of(meta, use), trusted=meta.trusted), meta.size_bytes, use.saved_s)
+            for meta, use in used
+        ),
+    )
+
+
+async def _totals(cache: Cache, counted: Iterable[tuple[Status, int, float]]) -> Totals:
     trash = await settled(cache.trash())
+    statuses: Counter[Status] = Counter()
+    size_bytes, saved_s = 0, 0.0
+    for status, its_bytes, its_saved_s in counted:
+        statuses[status] += 1
+        size_bytes += its_bytes
+        saved_s += its_saved_s
     return Totals(
         place=shown(cache.place),
-        entries=len(rows),
-        failed=sum(row.status == "failed" for row in rows),
-        size_bytes=sum(row.size_bytes for row in rows),
+        entries=statuses.total(),
+        failed=statuses["failed"],
+        size_bytes=size_bytes,
         trash_entries=trash.entries,
         trash_bytes=trash.size_bytes,
-        saved_s=sum(row.saved_s for row in rows),
-        old=sum(row.status == "old value" for row in rows),
+        saved_s=saved_s,
+        old=statuses["old value"],
     )
 
 

@@ -21,7 +21,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Hit, Meta
 from nbstep.collecting import no_collections
 from nbstep.commands.details import detail_of
-from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of, usage_of
+from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of_entries, usage_of
 from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.forks import ThreadLock
 from nbstep.runlog import Usage
@@ -173,7 +173,7 @@ class KernelSide:
         self._send({"kind": "change", "gone": gone, "rows": [packed(row) for row in changed], **await self._state()})
 
     async def _state(self) -> Message:
-        totals = await totals_of(self._cache, list(self._rows.values()))
+        totals = await totals_of_entries(self._cache, self._metas.values(), self._usage)
         return {
             "now": time.time(),
             "totals": {
@@ -197,14 +197,22 @@ class KernelSide:
         if self._listed:
             await self._send_changes()
         else:
-            self._take(await self._listing(), usage_of(self._cache))
-            self._listed = True
-        rows = list(self._rows.values())
+            self._rows, self._metas, self._usage = {}, await self._listing(), usage_of(self._cache)
         state = await self._state()
-        for at in range(0, max(1, len(rows)), ROWS_A_MESSAGE):
-            part = [packed(row) for row in rows[at : at + ROWS_A_MESSAGE]]
-            last = at + ROWS_A_MESSAGE >= len(rows)
-            self._send({"kind": "rows", "first": at == 0, "last": last, "rows": part, **state})
+        newest_first = list(reversed(self._metas.items()))  # as the page shows them: the first message fills it
+        for at in range(0, max(1, len(newest_first)), ROWS_A_MESSAGE):
+            part = newest_first[at : at + ROWS_A_MESSAGE]
+            with no_collections():
+                rows = [packed(self._row(row_id, meta)) for row_id, meta in part]
+            last = at + ROWS_A_MESSAGE >= len(newest_first)
+            self._send({"kind": "rows", "first": at == 0, "last": last, "rows": rows, **state})
+        self._listed = True
+
+    def _row(self, row_id: str, meta: Meta) -> Row:
+        row = self._rows.get(row_id)
+        if row is None:
+            row = self._rows[row_id] = row_of(meta, self._usage.get(meta.key))
+        return row
 
     async def _closed(self, message: Message) -> None:
         self._views.discard(cast("str", message.get("view")))

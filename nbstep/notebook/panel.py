@@ -11,10 +11,10 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from nbstep.cache.cache import Cache, project_cache
-from nbstep.commands.listing import Row, list_rows, totals_of
+from nbstep.commands.listing import first_rows, own_first, settled, totals_of_entries, usage_of
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
-from nbstep.notebook.snapshot import snapshot_html, snapshot_plain
+from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
 from nbstep.stores.base import run_now
 
 
@@ -63,6 +63,7 @@ _filling: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 async def _snapshot(cache: Cache) -> dict[str, str]:
-    rows: list[Row] = await list_rows(cache)
-    html = snapshot_html(rows, await totals_of(cache, rows), time.time())
-    return {"text/html": html, "text/plain": snapshot_plain(rows)}
+    metas, usage = own_first(await settled(cache.entries())), usage_of(cache)
+    totals = await totals_of_entries(cache, metas.values(), usage)
+    rows = first_rows(metas, usage, MOST_ROWS)
+    return {"text/html": snapshot_html(rows, totals, time.time()), "text/plain": snapshot_plain(rows, totals.entries)}

@@ -22,13 +22,13 @@ _FAILED: Final = ";color:var(--jp-error-color1,#d32f2f)"
 
 
 def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
-    """The table as HTML without scripts or ids, at most `MOST_ROWS` rows.
+    """The table as HTML without scripts or ids: the first rows of those that `totals` counts, at most `MOST_ROWS`.
 
     It is marked as nbstep's changing output, so that a comparison of notebooks leaves it out.
     """
     head = f"<p>{html.escape(totals_text(totals))}</p>"
     body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
-    more = f"<p>{_more_text(rows)}</p>" if len(rows) > MOST_ROWS else ""
+    more = f"<p>{_more_text(totals.entries)}</p>" if totals.entries > MOST_ROWS else ""
     return f'{HTML_BEGIN}<div class="nbstep-snapshot">{head}{body}{more}</div>{HTML_END}'
 
 
@@ -50,16 +50,16 @@ def _line(row: Row, now: float) -> str:
     return f"<tr>{cells}</tr>"
 
 
-def snapshot_plain(rows: Sequence[Row]) -> str:
-    """Keys with ok or failed, nothing that changes from run to run."""
+def snapshot_plain(rows: Sequence[Row], count: int) -> str:
+    """The first of `count` keys with ok or failed, nothing that changes from run to run."""
     if not rows:
         return NOTHING_KEPT
     words = ["ok" if row.status == "old value" else row.status for row in rows[:MOST_ROWS]]
     lines = [f"{word:<6}  {row.label}" for word, row in zip(words, rows, strict=False)]
-    if len(rows) > MOST_ROWS:
-        lines.append(_more_text(rows))
+    if count > MOST_ROWS:
+        lines.append(_more_text(count))
     return "\n".join(lines)
 
 
-def _more_text(rows: Sequence[Row]) -> str:
-    return f"… and {len(rows) - MOST_ROWS:,} more, which are not saved: run the cell to see them"
+def _more_text(count: int) -> str:
+    return f"… and {count - MOST_ROWS:,} more, which are not saved: run the cell to see them"
