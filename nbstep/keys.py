@@ -86,7 +86,7 @@ def make_key(*names: object, **arguments: object) -> str:
 
 
 def _text(name: str, value: object) -> str:
-    value = _plain(value)
+    value = python_scalar(value)
     if isinstance(value, str) and not isinstance(value, enum.Enum):
         if not _is_short(value):
             return _short_digest(_canonical(name, value))
@@ -129,7 +129,7 @@ def _simple_text(value: object) -> str | None:
     return None
 
 
-def _plain(value: object) -> object:
+def python_scalar(value: object) -> object:
     """A numpy scalar as Python's own, anything else as it is."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.generic):
@@ -146,7 +146,7 @@ def _plain(value: object) -> object:
 
 def _canonical(name: str, value: object) -> bytes:
     """Bytes that are equal exactly for equal content, in every process."""
-    value = _plain(value)
+    value = python_scalar(value)
     if isinstance(value, bytes | bytearray):
         return b"b:" + bytes(value)
     if isinstance(value, str) and not isinstance(value, enum.Enum):
@@ -219,7 +219,7 @@ def fill_template(template: str, item: object) -> str:
 class _Template(string.Formatter):
     def convert_field(self, value: Any, conversion: Any) -> Any:
         """`!r` and `!s` say how to write plain texts and numbers; of all else they would give the shortened or changing text."""
-        plain = isinstance(_plain(value), str | bool | int | float)
+        plain = isinstance(python_scalar(value), str | bool | int | float)
         return super().convert_field(value, conversion) if plain or not conversion else _item_text(value)
 
     def format_field(self, value: Any, format_spec: str) -> str:
@@ -228,7 +228,7 @@ class _Template(string.Formatter):
 
 
 def _item_text(item: object) -> str:
-    item = _plain(item)
+    item = python_scalar(item)
     if isinstance(item, str) and not isinstance(item, enum.Enum):
         return item
     text = str(item) if isinstance(item, float) else _simple_text(item)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Miss
+from nbstep.collisions.kept import names_of
+from nbstep.collisions.look import look_at
 from nbstep.drift.code import code_fingerprint
 from nbstep.events import Place
 from nbstep.policy import Policy
@@ -65,3 +67,10 @@ class Call:
             except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
                 self._code = {}
         return self._code
+
+    def names(self) -> tuple[str, ...] | None:
+        """The functions and attributes that its work names; None where they cannot be told."""
+        try:
+            return names_of(look_at(self.thunk, self.args), self.code())
+        except Exception:  # noqa: BLE001 - as above
+            return None
