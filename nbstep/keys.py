@@ -216,6 +216,34 @@ def fill_template(template: str, item: object) -> str:
     return _Template().format(template, item)
 
 
+def fill_named(template: str, arguments: Mapping[str, object]) -> str:
+    """The key of one call of a cached function, as `fill_template`, with the arguments by their names.
+
+    Raises:
+        TypeError: An argument has no stable text, such as a client or a lambda.
+        ValueError, LookupError, AttributeError: The template is none, or asks for what an argument does not have.
+
+    >>> fill_named("user:{uid}:{lang}", {"uid": 7, "lang": "de"})
+    'user:7:de'
+    """
+    return _Template().vformat(template, (), arguments)
+
+
+def scalar_text(value: object) -> str | None:
+    """The text of a plain value in the key of a call, long text as a digest; None of anything that is no plain value.
+
+    >>> scalar_text(1), scalar_text("1"), scalar_text([1])
+    ('1', "'1'", None)
+    """
+    value = python_scalar(value)
+    if isinstance(value, str | bytes) and not isinstance(value, enum.Enum):
+        return repr(value) if isinstance(value, str) and _is_short(value) else _short_digest(_canonical("text", value))
+    text = _simple_text(value)
+    if text is None:
+        return None
+    return text if _is_short(text) else _short_digest(_canonical("a value", value))
+
+
 class _Template(string.Formatter):
     def convert_field(self, value: Any, conversion: Any) -> Any:
         """`!r` and `!s` say how to write plain texts and numbers; of all else they would give the shortened or changing text."""

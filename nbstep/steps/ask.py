@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
@@ -43,6 +43,20 @@ def ask(
     thunk = check_thunk(thunk, key, args)
     run = current_run()
     checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+
+
+def ask_cached(
+    caller: FrameType, thunk: Any, args: tuple[Any, ...], key: str, note: str | None, options: Mapping[str, Any]
+) -> Any:
+    """Takes the step that a call of a cached function is; `note` is what its template calls for."""
+    __tracebackhide__ = True
+    run = current_run()
+    if note is not None:
+        run.find("key", key, note)
+    own = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
+    policy = {name: value for name, value in options.items() if name in POLICY_OPTIONS}
+    checked = _checked(run, policy, **{"on_error": "raise", **own})
     return take_step(run, key, thunk, args, checked, _place_of(caller, run))
 
 
