@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from nbstep.collisions.compare import difference
 from nbstep.collisions.look import Look, look_at
@@ -14,16 +14,8 @@ from nbstep.thunks import Thunk
 
 # An endless run forgets who asked first, sooner or later.
 _MAX_KEYS: Final = 100_000
+_At: TypeAlias = tuple[Hashable, str]
 _PROMPTS: Final = ("<stdin>", "<console>", "<python-input")
-
-
-@dataclass(slots=True, eq=False)
-class _Ask:
-    """The first call for a key: `state` are the names that changed while its thunk ran."""
-
-    look: Look
-    place: Place
-    state: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -36,7 +28,9 @@ class FirstAsks:
     """
 
     endless: bool = False
-    _asks: dict[tuple[Hashable, str], _Ask] = field(default_factory=dict[tuple[Hashable, str], _Ask])
+    _asks: dict[_At, tuple[Look, Place]] = field(default_factory=dict[_At, tuple[Look, Place]])
+    # The names that changed while the thunk of a first call ran.
+    _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
 
     def check(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...], place: Place) -> None:
         """Remembers a call, or compares it with the first one.
@@ -44,39 +38,42 @@ class FirstAsks:
         Raises:
             KeyCollision: They are certainly different steps.
         """
+        at = scope, key
         try:
             look = look_at(thunk, args)
-            ask = self._asks.get((scope, key))
-            if ask is None:
+            known = self._asks.get(at)
+            if known is None:
                 if len(self._asks) >= _MAX_KEYS:
                     self._asks.pop(next(iter(self._asks)), None)
-                ask = self._asks.setdefault((scope, key), _Ask(look, place))
-            first = ask.look
+                known = self._asks.setdefault(at, (look, place))
+            first = known[0]
             if look is first or (
                 look.code is first.code and look.callee_id == first.callee_id and look.sights == first.sights
                 and look.labels == first.labels
             ):  # fmt: skip
                 return
-            found = difference(first, look, ask.state)
+            found = difference(first, look, self._states.get(at, frozenset()))
         except Exception:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
             return
         if found is None:
             return
         if self.endless and _is_new_version(first, look):
-            self._asks[scope, key] = _Ask(look, place)
+            self._asks[at] = look, place
             return
-        raise collision_in_run(key, found, (ask.look, ask.place), (look, place))
+        raise collision_in_run(key, found, known, (look, place))
 
     def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:
         """After a thunk ran: the names that hold something else now are state, which says nothing of the step."""
-        ask = self._asks.get((scope, key))
-        if ask is None:
+        at = scope, key
+        known = self._asks.get(at)
+        if known is None:
             return
         try:
-            now = look_at(thunk, args)
-            if now.code is ask.look.code and now.labels == ask.look.labels and now.sights != ask.look.sights:
-                rows = zip(now.labels, now.sights, ask.look.sights, strict=True)
-                ask.state |= {label for label, after, before in rows if after != before}
+            now, first = look_at(thunk, args), known[0]
+            if now.code is first.code and now.labels == first.labels and now.sights != first.sights:
+                rows = zip(now.labels, now.sights, first.sights, strict=True)
+                changed = {label for label, after, before in rows if after != before}
+                self._states[at] = self._states.get(at, frozenset()) | changed
         except Exception:  # noqa: BLE001 - as above
             return
 

@@ -19,7 +19,7 @@ from nbstep.durations import date_text
 from nbstep.errors import KeyCollision
 from nbstep.events import Place
 from nbstep.notes import argument_text, one_line
-from nbstep.words import shown
+from nbstep.words import place_text, shown
 
 _WORK_CHARS: Final = 60
 _VALUE_CHARS: Final = 60
@@ -71,13 +71,6 @@ def collision_with_kept(
     head = f"{shown(repr(meta.key))} is already another step's key in this project"
     fix = f"Use another key: key={_quoted(f'{workflow}:{meta.key}')}.  If the old one is obsolete: {obsolete}   (undo for 24 h)"
     return KeyCollision("\n".join([head, *_table(("kept:", "here:"), rows), f"  {fix}"]))
-
-
-def place_text(place: Place) -> str:
-    """Where a step stands: "sales.ipynb, cell 3, line 2"."""
-    cell = None if place.cell is None else f"cell {place.cell}"
-    line = None if place.line is None else f"line {place.line}"
-    return shown(", ".join(part for part in (place.notebook, cell, line) if part)) or "somewhere"
 
 
 def work_text(look: Look) -> str:

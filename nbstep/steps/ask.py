@@ -12,6 +12,7 @@ from typing import Any
 from nbstep.batch import check_map, map_steps
 from nbstep.durations import to_seconds
 from nbstep.events import Place
+from nbstep.keyfindings.sites import Site, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
@@ -22,6 +23,7 @@ from nbstep.steps.calls import Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
+from nbstep.words import place_text
 
 
 def ask(
@@ -43,7 +45,20 @@ def ask(
     thunk = check_thunk(thunk, key, args)
     run = current_run()
     checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+    place = _place_of(caller, run)
+    if key is not None:
+        site = site_of(caller)
+        if site.finding is not None or "\n" in key or " at 0x" in key:
+            call_out(run, site, key, place)
+    return take_step(run, key, thunk, args, checked, place)
+
+
+def call_out(run: Run, site: Site, key: str, place: Place) -> None:
+    """Tells what is wrong with a key, once a site and run (K7)."""
+    text = None if site.silenced else site.finding or text_finding(key)
+    if text is not None:
+        where = f"line {place.line}" if place.cell is not None or place.notebook is None else place_text(place)
+        run.find("key", key, f"{where}: {text}")
 
 
 def ask_cached(
@@ -96,7 +111,15 @@ def ask_all(
         checked_key = None if item_key is None else check_key(item_key)
         return take_step(run, checked_key, fn, (item,), each, place)
 
-    results = map_steps(one, items, key, n_jobs, lambda keys: check_offline(run, keys))
+    site = site_of(caller)
+
+    def check_keys(keys: list[str]) -> None:
+        check_offline(run, keys)
+        for item_key in keys if site.finding is None else keys[:1]:
+            if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
+                call_out(run, site, item_key, place)
+
+    results = map_steps(one, items, key, n_jobs, check_keys)
     return results if on_error == "keep" else [result.unwrap() for result in results]
 
 
