@@ -51,6 +51,11 @@ def place_text(place: Place) -> str:
     return shown(", ".join(part for part in (place.notebook, cell, line) if part)) or "somewhere"
 
 
+def spot_text(place: Place) -> str:
+    """Where a step stands, for a line under the list of its cell: "line 2"; elsewhere "etl.py, line 2"."""
+    return f"line {place.line}" if place.cell is not None or place.notebook is None else place_text(place)
+
+
 def shown_lines(text: str) -> str:
     r"""As `shown`, for text of several lines: line breaks stay, tabs become spaces.
 

@@ -40,7 +40,7 @@ _parse: Final = json.JSONDecoder().raw_decode  # without the search for white sp
 _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}
 _TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
-_FACTS: Final = itemgetter(*Facts.__dataclass_fields__)
+_FACTS: Final = itemgetter(*(name for name in Facts.__dataclass_fields__ if name != "names"))  # some have none
 _PLACE: Final = itemgetter(*Place.__dataclass_fields__)
 _VALUES: Final = tuple(_ALGORITHMS.values())
 _FIRST_PROCESS: Final = os.getpid()

@@ -33,14 +33,12 @@ class Site:
     Attributes:
         finding: What is wrong with its key's expression; None where nothing is known to be.
         silenced: A comment on it wants no findings.
-        id: The same in every process as long as the text of the call is the same; None where it has no text.
-        key_text: Its key's expression.
+        id: The same in every process as long as the text of the call is the same; None where it has none, or is silenced.
     """
 
     finding: str | None = None
     silenced: bool = False
     id: str | None = None
-    key_text: str = ""
 
 
 _sites: dict[int, tuple[types.CodeType, dict[int, Site]]] = {}
@@ -69,17 +67,15 @@ def _read(frame: types.FrameType) -> Site:
     key = None if text is None else next((word.value for word in text.call.keywords if word.arg == "key"), None)
     if text is None or key is None:
         return Site()
-    key_text = ast.unparse(key)
-    digest = hashlib.blake2b(f"{frame.f_code.co_name}:{ast.unparse(text.call)}".encode(), digest_size=8).hexdigest()
-    site = Site(None, text.silenced, digest, key_text)
     if text.silenced:
-        return site
+        return Site(silenced=True)
+    digest = hashlib.blake2b(f"{frame.f_code.co_name}:{ast.unparse(text.call)}".encode(), digest_size=8).hexdigest()
     own = frozenset[str]()
     in_map = isinstance(text.call.func, ast.Attribute | ast.Name) and _last_name(text.call.func) == "map"
     if isinstance(key, ast.Lambda):
         own, key, in_map = frozenset(arg.arg for arg in key.args.args), key.body, False
     reader = Reader(lookup_in(frame), text.filename, text.line, own)
-    return Site(_finding(reader, key, in_map), False, digest, key_text)
+    return Site(_finding(reader, key, in_map), id=digest)
 
 
 def _finding(reader: Reader, key: ast.expr, in_map: bool) -> str | None:

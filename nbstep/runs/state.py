@@ -234,10 +234,19 @@ class Run:
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
+        self._call_out_sites()
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
+
+    def _call_out_sites(self) -> None:
+        """Names the calls whose keys were new in each of their last runs (K7)."""
+        sites = self._recorder.only_new() if self._recorder is not None else {}
+        if sites and self.cache is not None and self.cache.directory is not None:
+            history, runlog = map(importlib.import_module, ("nbstep.keyfindings.history", "nbstep.runlog"))
+            for text in history.never_found_again(sites, self.id, runlog.read_runs(self.cache.directory)):
+                self.find("key", None, text)
 
     def _never_awaited(self) -> list[Any]:
         if not self.pending:

@@ -23,7 +23,7 @@ from nbstep.steps.calls import Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
-from nbstep.words import place_text
+from nbstep.words import spot_text
 
 
 def ask(
@@ -45,20 +45,20 @@ def ask(
     thunk = check_thunk(thunk, key, args)
     run = current_run()
     checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
-    place = _place_of(caller, run)
+    place, site_id = _place_of(caller, run), None
     if key is not None:
         site = site_of(caller)
+        site_id = site.id
         if site.finding is not None or "\n" in key or " at 0x" in key:
             call_out(run, site, key, place)
-    return take_step(run, key, thunk, args, checked, place)
+    return take_step(run, key, thunk, args, checked, place, site_id)
 
 
 def call_out(run: Run, site: Site, key: str, place: Place) -> None:
     """Tells what is wrong with a key, once a site and run (K7)."""
     text = None if site.silenced else site.finding or text_finding(key)
     if text is not None:
-        where = f"line {place.line}" if place.cell is not None or place.notebook is None else place_text(place)
-        run.find("key", key, f"{where}: {text}")
+        run.find("key", key, f"{spot_text(place)}: {text}")
 
 
 def ask_cached(
@@ -107,15 +107,15 @@ def ask_all(
         raise timeout_needs_async()
     each, place = replace(checked, hand_back=True, plain=True), _place_of(caller, run)
 
+    site = site_of(caller)
+
     def one(item: Any, item_key: str | None) -> Ok[Any] | Err[Any]:
         checked_key = None if item_key is None else check_key(item_key)
-        return take_step(run, checked_key, fn, (item,), each, place)
-
-    site = site_of(caller)
+        return take_step(run, checked_key, fn, (item,), each, place, site.id)
 
     def check_keys(keys: list[str]) -> None:
         check_offline(run, keys)
-        for item_key in keys if site.finding is None else keys[:1]:
+        for item_key in filter(None, keys):
             if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
                 call_out(run, site, item_key, place)
 

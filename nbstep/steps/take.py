@@ -33,9 +33,17 @@ from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
 
 
-def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, place: Place) -> Any:
+def take_step(
+    run: Run,
+    key: str | None,
+    thunk: Thunk,
+    args: tuple[Any, ...],
+    options: Options,
+    place: Place,
+    site: str | None = None,
+) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
-    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock())
+    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site)
     if called_object(thunk):
         run.find(
             "called-object", key,
@@ -92,7 +100,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
-        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer))
+        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site))
         if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
             try:
                 run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place)
