@@ -269,3 +269,33 @@ def test_k7_several_tasks_at_one_site_are_told_once() -> None:
     )
     assert len(findings(source)) == 1
     assert asyncio  # the cell's
+
+
+def test_k7_a_site_is_read_once_however_often_it_is_asked() -> None:
+    told = RecordingListener()
+    filename, text = "<ipython-input-once>", 'for i in range(3):\n    step(abs, i, key=f"a:{i}:{time.time()}")\n'
+    linecache.cache[filename] = len(text), None, text.splitlines(keepends=True), filename
+    code = compile(text, filename, "exec")
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda _: exec(code, {"step": step, "time": time}))
+    del linecache.cache[filename]  # whoever read it again would find nothing
+    workflow(lambda _: exec(code, {"step": step, "time": time}))
+    assert len(told.of(Finding)) == 2
+
+
+def test_k7_what_a_key_s_expression_calls_is_never_called_by_reading_it() -> None:
+    source = """
+        asked = []
+        class Clock:
+            @property
+            def now(self):
+                asked.append(1)
+                return lambda: "t"
+            def __getattr__(self, name):
+                asked.append(name)
+                return lambda: "t"
+        clock = Clock()
+        step(work, key=f"a:{clock.now()}:{clock.time()}")
+        assert asked == [1, "time"], asked
+    """
+    assert findings(source) == []

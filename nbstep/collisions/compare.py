@@ -59,7 +59,10 @@ def difference(first: Look, now: Look, state: frozenset[str] = frozenset()) -> D
         if one.keys() != other.keys():
             return OTHER_WORK
         return _in_values(one, other)
-    found = [_between_calls(*pair) for pair in product(_calls(first, one), _calls(now, other))]
+    calls, others = list(_calls(first, one)), list(_calls(now, other))
+    if _is_called(first, others) or _is_called(now, calls):
+        return None
+    found = [_between_calls(*pair) for pair in product(calls, others)]
     if None in found or _begins_with(first, now, other) or _begins_with(now, first, one):
         return None
     if found:
@@ -107,6 +110,16 @@ def _calls(look: Look, values: Mapping[str, _Seen]) -> Iterator[_Call]:
         ]
         on_object = len(call.path) > 1 and base.sight[:1] != ("named",) if type(base.sight) is tuple else True
         yield _Call(base, call.path[1:], tuple(seen), on_object or base.sight[0] == "method")
+
+
+def _is_called(look: Look, calls: list[_Call]) -> bool:
+    """Whether a step is handed the very thing that another one calls, without arguments: `f`, and `lambda: f()`."""
+    return any(
+        not call.attributes
+        and not call.arguments
+        and (call.base.id == look.callee_id or call.base.sight == look.callee)
+        for call in calls
+    )
 
 
 def _between_calls(first: _Call, now: _Call) -> Difference | None:

@@ -144,6 +144,8 @@ def _rarer(value: Any, kind: type) -> Sight:
         if isinstance(function, types.FunctionType):
             return ("method", function.__code__, function.__qualname__)
         return ("other", kind)
+    if isinstance(value, functools.partial):
+        return sight(value.func)
     if isinstance(value, type):
         return ("named", kind, value.__qualname__)
     if isinstance(value, _BUILTINS):
