@@ -164,8 +164,9 @@ def test_k11_two_calls_of_other_arguments_under_one_key_raise() -> None:
     def fetch_user(uid: int, lang: str = "en") -> int:
         return uid
 
-    with pytest.raises(KeyCollision, match=r"lang = 'en'(.|\n)*lang = 'de'"):
+    with pytest.raises(KeyCollision, match=r"lang = 'en'(.|\n)*lang = 'de'") as caught:
         keys_of(lambda: [fetch_user(1), fetch_user(1, lang="de")])
+    assert str(caught.value).endswith('Put what tells them apart into the template: @step.cached("user:{uid}:{lang}")')
 
 
 def test_k11_it_is_one_step_with_the_same_call_written_out() -> None:

@@ -32,8 +32,10 @@ class FirstAsks:
     # The names that changed while the thunk of a first call ran.
     _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
 
-    def check(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...], place: Place) -> None:
-        """Remembers a call, or compares it with the first one.
+    def check(
+        self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...], place: Place, template: str | None = None
+    ) -> None:
+        """Remembers a call, or compares it with the first one; `template` is that of `@step.cached`.
 
         Raises:
             KeyCollision: They are certainly different steps.
@@ -60,7 +62,7 @@ class FirstAsks:
         if self.endless and _is_new_version(first, look):
             self._asks[at] = look, place
             return
-        raise collision_in_run(key, found, known, (look, place))
+        raise collision_in_run(key, found, known, (look, place), template)
 
     def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:
         """After a thunk ran: the names that hold something else now are state, which says nothing of the step."""

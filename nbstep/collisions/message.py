@@ -25,13 +25,20 @@ _WORK_CHARS: Final = 60
 _VALUE_CHARS: Final = 60
 
 
-def collision_in_run(key: str, found: Difference, first: tuple[Look, Place], now: tuple[Look, Place]) -> KeyCollision:
-    """The error for two different steps of one run."""
+def collision_in_run(
+    key: str, found: Difference, first: tuple[Look, Place], now: tuple[Look, Place], template: str | None = None
+) -> KeyCollision:
+    """The error for two different steps of one run; `template` is that of `@step.cached`, where the second one has one."""
     rows = [
         [place_text(place), work_text(look), _named_value(found.name, value)]
         for (look, place), value in ((first, found.first), (now, found.now))
     ]
-    if found.name is not None and found.name.isidentifier() and not is_secret_name(found.name):
+    nameable = found.name is not None and found.name.isidentifier() and not is_secret_name(found.name)
+    if nameable and template is not None:
+        fix = f"Put what tells them apart into the template: @step.cached({_quoted(f'{template}:{{{found.name}}}')})"
+    elif template is not None:
+        fix = f"Use another template: @step.cached({_quoted(f'{_short_name(now[0])}:{template}')})"
+    elif nameable and found.name is not None:
         text = key.replace("{", "{{").replace("}", "}}")
         fix = f"Put what tells them apart into the key: key=f{_quoted(text + ':{' + found.name + '}')}"
     else:

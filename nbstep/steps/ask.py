@@ -62,9 +62,15 @@ def call_out(run: Run, site: Site, key: str, place: Place) -> None:
 
 
 def ask_cached(
-    caller: FrameType, thunk: Any, args: tuple[Any, ...], key: str, note: str | None, options: Mapping[str, Any]
+    caller: FrameType,
+    thunk: Any,
+    args: tuple[Any, ...],
+    key: str,
+    template: str | None,
+    note: str | None,
+    options: Mapping[str, Any],
 ) -> Any:
-    """Takes the step that a call of a cached function is; `note` is what its template calls for."""
+    """Takes the step that a call of a cached function is; `note` is what is to be said of its template."""
     __tracebackhide__ = True
     run = current_run()
     if note is not None:
@@ -72,7 +78,7 @@ def ask_cached(
     own = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
     policy = {name: value for name, value in options.items() if name in POLICY_OPTIONS}
     checked = _checked(run, policy, **{"on_error": "raise", **own})
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run), template=template)
 
 
 def _checked(

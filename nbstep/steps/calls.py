@@ -38,6 +38,7 @@ class Call:
     Attributes:
         asked: Seconds since the epoch, when it was called.
         site: Tells the text of the call from others; None where it has none.
+        template: That of `@step.cached`, where the call is one of such a function.
         waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
         missed: What its last look-up gave, where it found nothing.
         seen: Marks the entry that its last look-up found.
@@ -54,6 +55,7 @@ class Call:
     outer: Frame | None
     asked: float
     site: str | None = None
+    template: str | None = None
     announced: bool = False
     waits_until: float | None = None
     missed: Miss | None = None

@@ -41,9 +41,10 @@ def take_step(
     options: Options,
     place: Place,
     site: str | None = None,
+    template: str | None = None,
 ) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
-    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site)
+    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site, template)
     if called_object(thunk):
         run.find(
             "called-object", key,
@@ -103,7 +104,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site))
         if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
             try:
-                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place)
+                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template)
             except KeyCollision as collision:
                 return fail(call, collision, 0.0)
     if key is None or run.cache is None:
