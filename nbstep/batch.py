@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from nbstep.cache.flight import blocked_threads
+from nbstep.collisions.compare import scalars_differ
+from nbstep.collisions.look import sight
+from nbstep.collisions.message import value_text
+from nbstep.errors import KeyCollision
 from nbstep.keys import NoStableText, fill_template
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import thunk_guard
@@ -49,7 +53,8 @@ def map_steps(
 
     Raises:
         TypeError: `key` is neither a function nor a template.
-        ValueError: The template has no place for the item, or two different items would share a key.
+        ValueError: The template has no place for the item.
+        KeyCollision: Two different items would share a key.
     """
     __tracebackhide__ = True
     make_key = _key_function(key)
@@ -71,14 +76,14 @@ def map_steps(
 
 
 def _check_shared(work: list[tuple[Any, str]]) -> None:
-    """One key for items that certainly differ would give one item the other's result."""
+    """One key for items that certainly differ would give one item the other's result (K8)."""
     first: dict[str, Any] = {}
     for item, key in work:
         other = first.setdefault(key, item)
-        scalars = isinstance(item, str | int | float) and isinstance(other, str | int | float)
-        if other is not item and scalars and (type(other) is not type(item) or other != item):
-            raise ValueError(
-                f"step.map: the items {other!r} and {item!r} would share the key {key!r}; put into the key what tells them apart"
+        if other is not item and scalars_differ(sight(other), sight(item)):
+            raise KeyCollision(
+                f"step.map: the items {value_text(sight(other))} and {value_text(sight(item))} would share the key {key!r}; "
+                "put into the key what tells them apart"
             )
 
 

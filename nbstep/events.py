@@ -65,7 +65,8 @@ class RunFinished:
 class StepAsked:
     """A step was called. First event of every step: before the cache is read, before the thunk runs.
 
-    `step` numbers the calls of one run from 0. `key` is None for a step without one. `parent` is the enclosing step.
+    `step` numbers the calls of one run from 0. `key` is None for a step without one. `parent` is the enclosing step. `site` tells
+    the text of the call from others, in every process; None where there is none.
     """
 
     run: str
@@ -74,6 +75,7 @@ class StepAsked:
     place: Place
     at: float
     parent: int | None = None
+    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

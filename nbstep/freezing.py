@@ -48,7 +48,7 @@ def freeze(thunk: Thunk) -> Thunk:
     if not isinstance(thunk, types.FunctionType) or thunk in _frozen:
         return thunk
     code, live = thunk.__code__, thunk.__globals__
-    names, written = global_names(code), _written_globals(code)
+    names, written = global_names(code), written_globals(code)
     keeps_live = bool(written) or not _REACH_FOR_GLOBALS.isdisjoint(names)
     scope = live if keeps_live else _FrozenGlobals(live)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
@@ -113,7 +113,7 @@ def _holds_up_its_caller() -> bool:
 def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | None:
     if function.__closure__ is None:
         return None
-    writes = set(function.__code__.co_freevars) & _written_cells(function.__code__)
+    writes = set(function.__code__.co_freevars) & written_cells(function.__code__)
     copies: list[types.CellType] = []
     for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
         if name in writes:
@@ -127,19 +127,20 @@ def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | 
 
 
 @functools.lru_cache(maxsize=4096)
-def _written_globals(code: types.CodeType) -> frozenset[str]:
+def written_globals(code: types.CodeType) -> frozenset[str]:
     """The global names that code and the code nested in it write or delete."""
     names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"}}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _written_globals(constant)
+            names |= written_globals(constant)
     return frozenset(names)
 
 
 @functools.lru_cache(maxsize=4096)
-def _written_cells(code: types.CodeType) -> frozenset[str]:
+def written_cells(code: types.CodeType) -> frozenset[str]:
+    """The closure cells that code and the code nested in it write or delete."""
     names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _written_cells(constant) & set(constant.co_freevars)
+            names |= written_cells(constant) & set(constant.co_freevars)
     return frozenset(names)

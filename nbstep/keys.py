@@ -86,7 +86,7 @@ def make_key(*names: object, **arguments: object) -> str:
 
 
 def _text(name: str, value: object) -> str:
-    value = _plain(value)
+    value = python_scalar(value)
     if isinstance(value, str) and not isinstance(value, enum.Enum):
         if not _is_short(value):
             return _short_digest(_canonical(name, value))
@@ -129,7 +129,7 @@ def _simple_text(value: object) -> str | None:
     return None
 
 
-def _plain(value: object) -> object:
+def python_scalar(value: object) -> object:
     """A numpy scalar as Python's own, anything else as it is."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.generic):
@@ -146,7 +146,7 @@ def _plain(value: object) -> object:
 
 def _canonical(name: str, value: object) -> bytes:
     """Bytes that are equal exactly for equal content, in every process."""
-    value = _plain(value)
+    value = python_scalar(value)
     if isinstance(value, bytes | bytearray):
         return b"b:" + bytes(value)
     if isinstance(value, str) and not isinstance(value, enum.Enum):
@@ -216,10 +216,38 @@ def fill_template(template: str, item: object) -> str:
     return _Template().format(template, item)
 
 
+def fill_named(template: str, arguments: Mapping[str, object]) -> str:
+    """The key of one call of a cached function, as `fill_template`, with the arguments by their names.
+
+    Raises:
+        TypeError: An argument has no stable text, such as a client or a lambda.
+        ValueError, LookupError, AttributeError: The template is none, or asks for what an argument does not have.
+
+    >>> fill_named("user:{uid}:{lang}", {"uid": 7, "lang": "de"})
+    'user:7:de'
+    """
+    return _Template().vformat(template, (), arguments)
+
+
+def scalar_text(value: object) -> str | None:
+    """The text of a plain value in the key of a call, long text as a digest; None of anything that is no plain value.
+
+    >>> scalar_text(1), scalar_text("1"), scalar_text([1])
+    ('1', "'1'", None)
+    """
+    value = python_scalar(value)
+    if isinstance(value, str | bytes) and not isinstance(value, enum.Enum):
+        return repr(value) if isinstance(value, str) and _is_short(value) else _short_digest(_canonical("text", value))
+    text = _simple_text(value)
+    if text is None:
+        return None
+    return text if _is_short(text) else _short_digest(_canonical("a value", value))
+
+
 class _Template(string.Formatter):
     def convert_field(self, value: Any, conversion: Any) -> Any:
         """`!r` and `!s` say how to write plain texts and numbers; of all else they would give the shortened or changing text."""
-        plain = isinstance(_plain(value), str | bool | int | float)
+        plain = isinstance(python_scalar(value), str | bool | int | float)
         return super().convert_field(value, conversion) if plain or not conversion else _item_text(value)
 
     def format_field(self, value: Any, format_spec: str) -> str:
@@ -228,7 +256,7 @@ class _Template(string.Formatter):
 
 
 def _item_text(item: object) -> str:
-    item = _plain(item)
+    item = python_scalar(item)
     if isinstance(item, str) and not isinstance(item, enum.Enum):
         return item
     text = str(item) if isinstance(item, float) else _simple_text(item)

@@ -19,10 +19,12 @@ CACHE_OPTIONS: Final = ("max_bytes", "durability", "previews", "redact")
 WORKFLOW_OPTIONS: Final = ("cache", "name", "mode", "on_event", *POLICY_OPTIONS)
 STEP_OPTIONS: Final = ("key", "refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
 MAP_OPTIONS: Final = (*STEP_OPTIONS, "n_jobs")
+CACHED_OPTIONS: Final = tuple(option for option in STEP_OPTIONS if option != "key")
 
 _HOMES: Final = {
     "step": STEP_OPTIONS,
     "step.map": MAP_OPTIONS,
+    "step.cached": CACHED_OPTIONS,
     "create_workflow": WORKFLOW_OPTIONS,
     "Cache": CACHE_OPTIONS,
 }
@@ -35,6 +37,8 @@ def misplaced(option: str, where: str) -> TypeError:
     step takes no cache=; it belongs to create_workflow(…, cache=…)
     """
     homes = [home for home, options in _HOMES.items() if option in options and home != where]
+    if "step.cached" in homes:
+        homes.remove("step.cached")  # the decorator takes what a step takes
     if "step" in homes and "step.map" in homes:
         homes.remove("step.map")
     if homes:

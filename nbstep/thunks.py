@@ -12,6 +12,9 @@ from typing import Any, Final, TypeAlias
 
 Thunk: TypeAlias = Callable[..., Any]
 
+# Set on a function of ours that gives something to await without being an `async def`.
+GIVES_AWAITABLE: Final = "_nbstep_gives_awaitable"
+
 _PLAIN_CALLABLES: Final = (
     types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, functools.partial, type,
@@ -80,6 +83,8 @@ def surely_awaitable(thunk: Thunk) -> bool:
             return True
     except Exception:  # noqa: BLE001 - it looks for attributes, and the user's own __getattr__ may raise anything
         return False
+    if isinstance(thunk, types.FunctionType) and GIVES_AWAITABLE in thunk.__dict__:
+        return True
     if not isinstance(thunk, types.FunctionType):
         return inspect.iscoroutinefunction(inspect.getattr_static(type(thunk), "__call__", None))
     path = _called_path(thunk.__code__) if thunk.__name__ == "<lambda>" else ()

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias, cast
 
-from nbstep.events import Outcome
+from nbstep.events import Outcome, Place
 
 Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
@@ -42,6 +42,18 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def place_text(place: Place) -> str:
+    """Where a step stands: "sales.ipynb, cell 3, line 2"."""
+    cell = None if place.cell is None else f"cell {place.cell}"
+    line = None if place.line is None else f"line {place.line}"
+    return shown(", ".join(part for part in (place.notebook, cell, line) if part)) or "somewhere"
+
+
+def spot_text(place: Place) -> str:
+    """Where a step stands, for a line under the list of its cell: "line 2"; elsewhere "etl.py, line 2"."""
+    return f"line {place.line}" if place.cell is not None or place.notebook is None else place_text(place)
 
 
 def shown_lines(text: str) -> str:

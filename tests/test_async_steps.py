@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import subprocess
 import sys
@@ -268,11 +269,16 @@ def test_c4_a_plain_step_never_waits_for_a_task_of_its_own_loop() -> None:
         await asyncio.sleep(0.05)
         return "value"
 
+    @functools.wraps(slow)  # one step of two kinds
+    def plain() -> str:
+        calls.append("plain")
+        return "value"
+
     async def body(step: Any) -> tuple[str, str]:
         task = asyncio.create_task(step(slow, key="k"))
         while not calls:
             await asyncio.sleep(0)
-        blocking = step(lambda: calls.append("plain") or "value", key="k")
+        blocking = step(plain, key="k")
         return blocking, await task
 
     assert asyncio.run(create_workflow(cache={})(body)).value == ("value", "value")

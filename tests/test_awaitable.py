@@ -109,8 +109,11 @@ def test_a_thunk_that_turns_out_awaitable_is_asked_and_told_once() -> None:
 
 
 def test_two_that_turn_out_awaitable_under_one_key_share_the_first() -> None:
+    class Number(int):
+        """Any object: two of them may be data that changed."""
+
     async def body(step: Any) -> list[int]:
-        return await asyncio.gather(step(hidden, 1, key="k"), step(hidden, 5, key="k"))
+        return await asyncio.gather(step(hidden, Number(1), key="k"), step(hidden, Number(5), key="k"))
 
     assert run(body) == Ok([2, 2])
     gc.collect()  # the second one's coroutine was closed

@@ -10,6 +10,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import blake3
+import cloudpickle
 import pytest
 
 from nbstep.cache import entry, serializer
@@ -199,3 +201,12 @@ def test_a_forked_child_hashes_large_values_without_the_threads_of_its_parent() 
         encoded(buffers=[large])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_k8_an_entry_from_before_its_names_were_kept_is_read_and_says_that_they_are_not_known() -> None:
+    fields = json.loads(json.dumps(dict(entry.read_header(BytesDocument(encoded({"a": 1}))).fields)))
+    del fields["facts"]["names"]
+    stream = cloudpickle.dumps({"a": 1}, protocol=5)
+    fields["stream"] = [len(stream), blake3.blake3(stream).hexdigest()]
+    head, value = read(b"".join(entry.lay_out(entry.sign_header(fields, KEY), stream, [])))
+    assert (head.meta.facts.names, value) == (None, {"a": 1})

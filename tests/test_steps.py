@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nbstep import Cache, Err, Ok, create_workflow, step
+from nbstep import Cache, Err, KeyCollision, Ok, create_workflow, step
 from nbstep.events import Finding
 from nbstep.testing import RecordingListener, SettableClock
 
@@ -60,7 +60,7 @@ def test_k9_mutating_a_value_changes_neither_the_cache_nor_a_later_hit(cache: Ca
     def body(step: Any) -> list[int]:
         value = step(lambda: [1, 2], key="k")
         value.append(3)
-        return step(lambda: [], key="k")
+        return step(lambda: [1, 2], key="k")
 
     assert [workflow(body), workflow(body)] == [Ok([1, 2])] * 2
 
@@ -294,11 +294,12 @@ def test_step_map_refuses_bad_options_before_anything_runs(options: Any, error: 
 
 
 @pytest.mark.parametrize(
-    ("items", "key"), [([1.0, "1.0"], "k:{}"), ([1, 2], lambda item: "same"), ([True, "True"], "{}")]
+    ("items", "key"),
+    [([1.0, "1.0"], "k:{}"), ([1, 2], lambda item: "same"), ([True, "True"], "{}"), ([None, "None"], "{}")],
 )
 def test_step_map_refuses_one_key_for_items_that_differ(items: list[Any], key: Any) -> None:
     calls: list[Any] = []
-    with pytest.raises(ValueError, match="would share the key"):
+    with pytest.raises(KeyCollision, match="would share the key"):
         create_workflow(cache={})(lambda step: step.map(calls.append, items, key=key))
     assert calls == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import threading
 import time
@@ -282,12 +283,13 @@ def test_c4_a_task_that_outlives_its_step_may_ask_for_its_key() -> None:
             await gate.wait()
             return await step(plain, key="k", refresh=True)
 
-        async def plain() -> int:
-            return 7
-
         async def outer() -> int:
             started.append(asyncio.create_task(later()))
             return 1
+
+        @functools.wraps(outer)
+        async def plain() -> int:
+            return 7
 
         await step(outer, key="k")
         gate.set()
@@ -605,10 +607,14 @@ def test_c4_a_step_inside_a_step_waits_for_a_time_only() -> None:
         assert done.wait(10)
         return "held"
 
+    @functools.wraps(holder)
+    def own_work() -> str:
+        return "own"
+
     def body(_: Any) -> tuple[str, str]:
         with _threads(1, lambda: step(holder, key="k")) as held:
             assert started.wait(10)
-            own = step(lambda: step(lambda: "own", key="k"), key="outer")
+            own = step(lambda: step(own_work, key="k"), key="outer")
             done.set()
         return own, held[0].result()
 
@@ -644,6 +650,10 @@ def test_k10_a_plain_step_that_had_to_wait_calls_what_it_was_given_at_the_call()
         gate.wait(10)
         raise KeyboardInterrupt
 
+    @functools.wraps(holder)
+    def read() -> int:
+        return number
+
     def hold() -> None:
         with pytest.raises(KeyboardInterrupt):
             step(holder, key="k")
@@ -653,7 +663,7 @@ def test_k10_a_plain_step_that_had_to_wait_calls_what_it_was_given_at_the_call()
         with _threads(1, hold):
             while not calls:
                 time.sleep(0.001)
-            with _threads(1, lambda: step(lambda: number, key="k")) as waiting:
+            with _threads(1, lambda: step(read, key="k")) as waiting:
                 _once_waiting(told, 1)
                 number = 2
                 gate.set()

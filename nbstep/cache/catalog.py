@@ -53,7 +53,7 @@ def encode(group: Group, rows: Mapping[str, Row], key: SigningKey) -> bytes | No
         shared = (
             meta.outcome, meta.type, meta.shape, meta.error, meta.signer, meta.trusted, meta.python,
             tuple(meta.packages.items()), facts.awaitable, facts.returned, facts.ttl_s, facts.workflow, facts.place,
-            tuple(facts.code.items()), facts.source, facts.uses,
+            tuple(facts.code.items()), facts.source, facts.uses, facts.names,
         )  # fmt: skip
         number = numbers.setdefault(shared, len(numbers))
         written.append((address, *stamp, meta.key, meta.created, meta.preview, facts.took_s, number))
@@ -97,8 +97,9 @@ def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float)
 def _told(fields: list[Any]) -> tuple[tuple[Any, ...], Facts, tuple[Any, ...]]:
     """What entries have in common: of their metadata, of their facts as a whole, and those one by one."""
     outcome, type_, shape, error, signer, trusted, python, packages, *facts = fields
-    awaitable, returned, ttl_s, workflow, place, code, source, uses = facts
-    further = (awaitable, returned, ttl_s, workflow, Place(*place), code, source, tuple(uses))
+    awaitable, returned, ttl_s, workflow, place, code, source, uses, names = facts
+    known = None if names is None else tuple(names)
+    further = (awaitable, returned, ttl_s, workflow, Place(*place), code, source, tuple(uses), known)
     failure = None if error is None else ErrorText(*error)
     return (outcome, type_, shape, failure, signer, trusted, python, packages), Facts(0.0, *further), further
 

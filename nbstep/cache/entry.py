@@ -40,7 +40,7 @@ _parse: Final = json.JSONDecoder().raw_decode  # without the search for white sp
 _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}
 _TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
-_FACTS: Final = itemgetter(*Facts.__dataclass_fields__)
+_FACTS: Final = itemgetter(*(name for name in Facts.__dataclass_fields__ if name != "names"))  # some have none
 _PLACE: Final = itemgetter(*Place.__dataclass_fields__)
 _VALUES: Final = tuple(_ALGORITHMS.values())
 _FIRST_PROCESS: Final = os.getpid()
@@ -306,6 +306,7 @@ def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
 def _facts(fields: Any) -> Facts:
     took_s, awaitable, returned, ttl_s, workflow, place, code, source, uses = _FACTS(fields)
     notebook, cell, line = _PLACE(place)
+    names = fields.get("names")  # entries from before have none
     return Facts(
         max(0.0, _number(took_s)),
         awaitable is True,
@@ -320,6 +321,7 @@ def _facts(fields: Any) -> Facts:
         _texts(code),
         None if source is None else _text(source),
         _all_texts(tuple(uses)),
+        None if names is None else _all_texts(tuple(names)),
     )
 
 

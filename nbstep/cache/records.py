@@ -23,6 +23,7 @@ class Facts:
         code: The code fingerprint: a digest for each part, "" being the thunk's own, others by the name of what it uses.
         source: The thunk's source text, at most 4 KiB, for people.
         uses: Keys whose values went into this step, or that ran inside it.
+        names: The functions and attributes that the step's work names; None where they are not known.
     """
 
     took_s: float
@@ -34,6 +35,7 @@ class Facts:
     code: Mapping[str, str] = field(default_factory=dict[str, str])
     source: str | None = None
     uses: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

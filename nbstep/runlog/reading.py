@@ -19,7 +19,7 @@ _MAX_S: Final = 32_503_680_000.0  # the year 3000: what is beyond no calendar sh
 _NUMBERS: Final = (int, float)  # and no bool
 
 # The fields of a `LoggedStep`, checked.
-Row: TypeAlias = tuple[str, str, str, float, float, float, str | None, str | None]
+Row: TypeAlias = tuple[str, str, str, float, float, float, str | None, str | None, str | None]
 
 
 def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
@@ -98,7 +98,16 @@ def _lists(value: Any) -> list[list[Any]]:
 
 
 def _row(
-    key: Any, got: Any, outcome: Any, at: Any, took_s: Any, saved_s: Any, reason: Any, drift: Any = None, *_: Any
+    key: Any,
+    got: Any,
+    outcome: Any,
+    at: Any,
+    took_s: Any,
+    saved_s: Any,
+    reason: Any,
+    drift: Any = None,
+    site: Any = None,
+    *_: Any,
 ) -> Row:
     """One step; a later version may say more, an earlier one less."""
     if not (type(key) is type(got) is type(outcome) is str):
@@ -107,6 +116,7 @@ def _row(
         key, got, outcome, _seconds(at), _seconds(took_s), _seconds(saved_s),
         reason[:_KIND_CHARS] if isinstance(reason, str) else None,
         (drift[:TEXT_CHARS] or None) if isinstance(drift, str) else None,
+        site[:_KIND_CHARS] if isinstance(site, str) else None,
     )  # fmt: skip
 
 

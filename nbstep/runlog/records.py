@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class LoggedStep:
     """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
 
-    `drift` is what had changed since the value was kept that a hit used.
+    `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked.
     """
 
     key: str
@@ -20,6 +20,11 @@ class LoggedStep:
     saved_s: float
     reason: str | None = None
     drift: str | None = None
+    site: str | None = None
+
+    def is_new(self) -> bool:
+        """Whether it ran because its key was new."""
+        return self.got == "ran" and self.reason == "new"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.events import Event, Finding, Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
 from nbstep.forks import ThreadLock
 from nbstep.runlog.folder import MAX_FILE_BYTES, file_name, publish
 from nbstep.runlog.reading import MAX_FINDINGS, TEXT_CHARS
@@ -36,6 +36,11 @@ class _Row:
     saved_s: float = 0.0
     reason: str | None = None
     drift: str | None = None
+    site: str | None = None
+    place: Place = field(default_factory=Place)
+
+    def is_new(self) -> bool:
+        return self.got == "ran" and self.reason == "new"
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class Recorder:
                 case RunStarted():
                     self._started = event
                 case StepAsked(key=str(key)) if len(self._rows) < _MAX_STEPS:
-                    self._rows[event.step] = _Row(key, event.at)
+                    self._rows[event.step] = _Row(key, event.at, site=event.site, place=event.place)
                 case StepMissed():
                     if row := self._rows.get(event.step):
                         row.reason = event.reason
@@ -93,6 +98,17 @@ class Recorder:
             )
             if self._rows and (due or late):
                 self._write()
+
+    def only_new(self) -> dict[str, tuple[Place, list[str]]]:
+        """The call sites of which every step ran because its key was new, each with its place and keys."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if row.site is not None]
+        found_again = {row.site for row in rows if not row.is_new()}
+        sites: dict[str, tuple[Place, list[str]]] = {}
+        for row in rows:
+            if row.site is not None and row.site not in found_again:
+                sites.setdefault(row.site, (row.place, []))[1].append(row.key)
+        return sites
 
     def _written(self, text: str) -> str:
         return self.redact(text)[:TEXT_CHARS]
@@ -153,7 +169,9 @@ class Recorder:
                 "at": started.at,
                 "name": started.name,
                 "notebook": started.place.notebook,
-                "steps": [[r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift] for r in rows],
+                "steps": [
+                    [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift, r.site] for r in rows
+                ],
                 "findings": self._findings,
             }
             text = json.dumps(record)

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from nbstep.collisions.firstasks import FirstAsks
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.forks import ThreadLock
@@ -91,6 +92,7 @@ class Run:
         clock: Gives seconds since the epoch.
         endless: It ends with the process; it forgets what its steps raised, sooner or later.
         in_project: Its cache is the project's.
+        first_asks: Who asked each key first, here and in the runs around and inside it.
     """
 
     name: str | None
@@ -112,6 +114,7 @@ class Run:
     closed: bool = False
     pending: dict[int, Any] = field(default_factory=dict[int, Any])
     error_asks: dict[str, int] = field(default_factory=dict[str, int])
+    first_asks: FirstAsks = field(default_factory=FirstAsks)
     _recorder: Recorder | None = None
     _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
     raised_count: int = 0
@@ -125,6 +128,7 @@ class Run:
     def open(self) -> Run:
         """Tells that the run begins; everything it does later is told to the run log too."""
         self.started = self.clock()
+        self.first_asks = self.root().first_asks if self.parent is not None else FirstAsks(self.endless)
         if self.cache is not None and self.cache.directory is not None:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
             redaction = importlib.import_module("nbstep.cache.secrets.redaction")
@@ -230,10 +234,19 @@ class Run:
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
+        self._call_out_sites()
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
+
+    def _call_out_sites(self) -> None:
+        """Names the calls whose keys were new in each of their last runs (K7)."""
+        sites = self._recorder.only_new() if self._recorder is not None else {}
+        if sites and self.cache is not None and self.cache.directory is not None:
+            history, runlog = map(importlib.import_module, ("nbstep.keyfindings.history", "nbstep.runlog"))
+            for text in history.never_found_again(sites, self.id, runlog.read_runs(self.cache.directory)):
+                self.find("key", None, text)
 
     def _never_awaited(self) -> list[Any]:
         if not self.pending:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
@@ -12,6 +12,7 @@ from typing import Any
 from nbstep.batch import check_map, map_steps
 from nbstep.durations import to_seconds
 from nbstep.events import Place
+from nbstep.keyfindings.sites import Site, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
@@ -22,6 +23,7 @@ from nbstep.steps.calls import Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
+from nbstep.words import spot_text
 
 
 def ask(
@@ -43,7 +45,40 @@ def ask(
     thunk = check_thunk(thunk, key, args)
     run = current_run()
     checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run))
+    place, site_id = _place_of(caller, run), None
+    if key is not None:
+        site = site_of(caller)
+        site_id = site.id
+        if site.finding is not None or "\n" in key or " at 0x" in key:
+            call_out(run, site, key, place)
+    return take_step(run, key, thunk, args, checked, place, site_id)
+
+
+def call_out(run: Run, site: Site, key: str, place: Place) -> None:
+    """Tells what is wrong with a key, once a site and run (K7)."""
+    text = None if site.silenced else site.finding or text_finding(key)
+    if text is not None:
+        run.find("key", key, f"{spot_text(place)}: {text}")
+
+
+def ask_cached(
+    caller: FrameType,
+    thunk: Any,
+    args: tuple[Any, ...],
+    key: str,
+    template: str | None,
+    note: str | None,
+    options: Mapping[str, Any],
+) -> Any:
+    """Takes the step that a call of a cached function is; `note` is what is to be said of its template."""
+    __tracebackhide__ = True
+    run = current_run()
+    if note is not None:
+        run.find("key", key, note)
+    own = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
+    policy = {name: value for name, value in options.items() if name in POLICY_OPTIONS}
+    checked = _checked(run, policy, **{"on_error": "raise", **own})
+    return take_step(run, key, thunk, args, checked, _place_of(caller, run), template=template)
 
 
 def _checked(
@@ -78,11 +113,19 @@ def ask_all(
         raise timeout_needs_async()
     each, place = replace(checked, hand_back=True, plain=True), _place_of(caller, run)
 
+    site = site_of(caller)
+
     def one(item: Any, item_key: str | None) -> Ok[Any] | Err[Any]:
         checked_key = None if item_key is None else check_key(item_key)
-        return take_step(run, checked_key, fn, (item,), each, place)
+        return take_step(run, checked_key, fn, (item,), each, place, site.id)
 
-    results = map_steps(one, items, key, n_jobs, lambda keys: check_offline(run, keys))
+    def check_keys(keys: list[str]) -> None:
+        check_offline(run, keys)
+        for item_key in filter(None, keys):
+            if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
+                call_out(run, site, item_key, place)
+
+    results = map_steps(one, items, key, n_jobs, check_keys)
     return results if on_error == "keep" else [result.unwrap() for result in results]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Miss
+from nbstep.collisions.kept import names_of
+from nbstep.collisions.look import look_at
 from nbstep.drift.code import code_fingerprint
 from nbstep.events import Place
 from nbstep.policy import Policy
@@ -35,6 +37,8 @@ class Call:
 
     Attributes:
         asked: Seconds since the epoch, when it was called.
+        site: Tells the text of the call from others; None where it has none.
+        template: That of `@step.cached`, where the call is one of such a function.
         waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
         missed: What its last look-up gave, where it found nothing.
         seen: Marks the entry that its last look-up found.
@@ -50,6 +54,8 @@ class Call:
     place: Place
     outer: Frame | None
     asked: float
+    site: str | None = None
+    template: str | None = None
     announced: bool = False
     waits_until: float | None = None
     missed: Miss | None = None
@@ -65,3 +71,10 @@ class Call:
             except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
                 self._code = {}
         return self._code
+
+    def names(self) -> tuple[str, ...] | None:
+        """The functions and attributes that its work names; None where they cannot be told."""
+        try:
+            return names_of(look_at(self.thunk, self.args), self.code())
+        except Exception:  # noqa: BLE001 - as above
+            return None

@@ -1,4 +1,4 @@
-"""`step`: the function that everything is about, and its `map` and `key`; `ask` does the work."""
+"""`step`: the function that everything is about, its `map`, `cached` and `key`; `ask` does the work."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import functools
 import importlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from nbstep.durations import Duration
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _MISSING: Final = object()
 
@@ -113,6 +114,33 @@ class Step:
         __tracebackhide__ = True
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
+
+    @overload
+    def cached(self, template: Callable[P, T], /) -> Callable[P, T]: ...
+    @overload
+    def cached(self, template: str | None = None, /, **options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+    def cached(self, template: Any = None, /, **options: Any) -> Any:
+        """Decorates a function, plain or async: each call is a step, under a key made of its arguments.
+
+        Args:
+            template: Names what identifies a call: `"user:{uid}"`. Left out, the key is the call, `fetch_user(uid=1)`, and only
+                plain values may be passed. Defaults are applied first.
+            **options: Any other option of `step`.
+
+        Returns:
+            The function, or a decorator where the template or an option was given.
+
+        Raises:
+            TypeError: It stands on no function, or on a method without a template; an option belongs elsewhere.
+            ValueError: The template names an argument that the function does not take.
+
+        >>> @step.cached("square:{n}")
+        ... def square(n):
+        ...     return n * n
+        >>> square(4)
+        16
+        """
+        return importlib.import_module("nbstep.steps.cached").cached(template, options)
 
     def __reduce__(self) -> str:
         return "step"  # there is one: pickles name it

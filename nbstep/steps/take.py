@@ -12,7 +12,10 @@ from typing import Any
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.records import Hit, Miss, Unreadable
-from nbstep.errors import CachedError, DriftError, RecursiveStep, StepFailed
+from nbstep.collisions.kept import is_other_work, is_other_workflow
+from nbstep.collisions.look import look_at
+from nbstep.collisions.message import collision_with_kept
+from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
@@ -30,9 +33,18 @@ from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
 
 
-def take_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, place: Place) -> Any:
+def take_step(
+    run: Run,
+    key: str | None,
+    thunk: Thunk,
+    args: tuple[Any, ...],
+    options: Options,
+    place: Place,
+    site: str | None = None,
+    template: str | None = None,
+) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
-    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock())
+    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site, template)
     if called_object(thunk):
         run.find(
             "called-object", key,
@@ -89,7 +101,12 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
-        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer))
+        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site))
+        if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
+            try:
+                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template)
+            except KeyCollision as collision:
+                return fail(call, collision, 0.0)
     if key is None or run.cache is None:
         why = Compute("no-key" if key is None else "not-stored")
         if run.mode == "offline":
@@ -152,6 +169,10 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     """What the cache has for the step, handed out; or the `Compute` that says why not."""
     __tracebackhide__ = True
     decision = await _decided(call, cache, key, source)
+    if not isinstance(decision, Compute) or decision.reason == "drifted":
+        collision = _kept_by_other_work(call, decision)
+        if collision is not None:
+            return fail(call, collision, 0.0)
     if isinstance(decision, Compute):
         return decision
     if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
@@ -163,6 +184,20 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     if isinstance(loaded, Err) and not _may_replay(call, loaded.error):
         return Compute("error-retried", "cache_errors= does not keep it")
     return hand_out(call, decision, loaded, source)
+
+
+def _kept_by_other_work(call: Call, decision: Decision) -> KeyCollision | None:
+    """The error where the entry found is certainly another workflow's other step (K8)."""
+    found, run = decision.old if isinstance(decision, Compute) else decision.hit, call.run
+    if found is None or run.name is None or not is_other_workflow(found.meta.facts, run.name):
+        return None
+    names = call.names()
+    if names is None or not is_other_work(found.meta.facts, run.name, names):
+        return None
+    return collision_with_kept(
+        found.meta, look_at(call.thunk, call.args), call.place, run.name, run.clock(),
+        in_notebook=run.place.cell is not None, folder=run.command_folder(),
+    )  # fmt: skip
 
 
 def _may_replay(call: Call, error: Any) -> bool:
@@ -218,6 +253,8 @@ async def _compute(
         frame.ended = True
         _leave(inside)
     took_s = time.perf_counter() - began
+    if key is not None:
+        run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
     if call.outer is not None and key is not None:
         call.outer.used.append(key)
     ran = Ran(took_s, awaitable, returned, tuple(dict.fromkeys(frame.used)), frame.raised_before)

@@ -1,0 +1,1 @@
+"""Key collisions: when two steps that share a key are certainly different ones (K8)."""

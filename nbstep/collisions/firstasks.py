@@ -1,0 +1,89 @@
+"""Who asked a key first in a run, so that whoever asks it again is known to be the same step, or not (K8)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from nbstep.collisions.compare import difference
+from nbstep.collisions.look import Look, look_at
+from nbstep.collisions.message import collision_in_run
+from nbstep.events import Place
+from nbstep.thunks import Thunk
+
+# An endless run forgets who asked first, sooner or later.
+_MAX_KEYS: Final = 100_000
+_At: TypeAlias = tuple[Hashable, str]
+_PROMPTS: Final = ("<stdin>", "<console>", "<python-input")
+
+
+@dataclass(slots=True)
+class FirstAsks:
+    """The first call for each key of each cache, in one run with all that is inside it.
+
+    Attributes:
+        endless: The run ends with its process: a function that was edited and loaded again is no other step, nor is another
+            line at a prompt.
+    """
+
+    endless: bool = False
+    _asks: dict[_At, tuple[Look, Place]] = field(default_factory=dict[_At, tuple[Look, Place]])
+    # The names that changed while the thunk of a first call ran.
+    _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
+
+    def check(
+        self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...], place: Place, template: str | None = None
+    ) -> None:
+        """Remembers a call, or compares it with the first one; `template` is that of `@step.cached`.
+
+        Raises:
+            KeyCollision: They are certainly different steps.
+        """
+        at = scope, key
+        try:
+            look = look_at(thunk, args)
+            known = self._asks.get(at)
+            if known is None:
+                if len(self._asks) >= _MAX_KEYS:
+                    self._asks.pop(next(iter(self._asks)), None)
+                known = self._asks.setdefault(at, (look, place))
+            first = known[0]
+            if look is first or (
+                look.code is first.code and look.callee_id == first.callee_id and look.sights == first.sights
+                and look.labels == first.labels
+            ):  # fmt: skip
+                return
+            found = difference(first, look, self._states.get(at, frozenset()))
+        except Exception:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
+            return
+        if found is None:
+            return
+        if self.endless and _is_new_version(first, look):
+            self._asks[at] = look, place
+            return
+        raise collision_in_run(key, found, known, (look, place), template)
+
+    def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:
+        """After a thunk ran: the names that hold something else now are state, which says nothing of the step."""
+        at = scope, key
+        known = self._asks.get(at)
+        if known is None:
+            return
+        try:
+            now, first = look_at(thunk, args), known[0]
+            if now.code is first.code and now.labels == first.labels and now.sights != first.sights:
+                rows = zip(now.labels, now.sights, first.sights, strict=True)
+                changed = {label for label, after, before in rows if after != before}
+                self._states[at] = self._states.get(at, frozenset()) | changed
+        except Exception:  # noqa: BLE001 - as above
+            return
+
+
+def _is_new_version(first: Look, now: Look) -> bool:
+    if now.code is None or first.code is None:
+        return False
+    if now.code.co_filename.startswith(_PROMPTS):
+        return True
+    named = now.code.co_name != "<lambda>" and now.code.co_qualname == first.code.co_qualname
+    return named and now.code is not first.code and now.code.co_filename == first.code.co_filename

@@ -1,0 +1,210 @@
+"""A look at a step: what can be told of it for certain, read in a microsecond and without holding on to its data.
+
+That is the code of its thunk, and what each name and argument is: a small scalar by its value, a long text by its digest, a
+function by its code, all else by its type and identity.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import types
+import uuid
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from nbstep.freezing import written_cells, written_globals
+from nbstep.keys import python_scalar
+from nbstep.thunks import Thunk, global_names
+
+# What a value is: itself where it is a small scalar, else a tuple whose first item says how to read it.
+Sight: TypeAlias = Any
+
+UNBOUND: Final = ("unbound",)
+_SMALL: Final = frozenset({type(None), bool, int, float, complex})
+_DATED: Final = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    fractions.Fraction,
+    uuid.UUID,
+    PurePath,
+)
+_BUILTINS: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+_SHORT: Final = 200
+_SMALL_BITS: Final = 512
+_SCALAR_TAGS: Final = frozenset({"text", "member"})
+
+
+class Look(NamedTuple):
+    """One step as it was asked; a tuple, as one is made for each call of `step`.
+
+    Attributes:
+        callee: What the thunk is, under partials and methods.
+        code: Its code, None where it is no function.
+        labels: The names that its own code reads and the names of its parameters; then a number for each further argument.
+        sights: What they hold, in the same order.
+        ids: The identities of what they hold; compared only, never followed.
+        read: How many of them are names that the code reads; the others are arguments.
+        bound: It is a method whose object comes first among the arguments.
+    """
+
+    callee: Sight
+    callee_id: int
+    code: types.CodeType | None
+    labels: tuple[str, ...]
+    sights: tuple[Sight, ...]
+    ids: tuple[int, ...]
+    read: int
+    bound: bool
+
+
+class _Plan(NamedTuple):
+    code: types.CodeType  # held, so that its id stays its own
+    names: tuple[str, ...]
+    cells: tuple[int, ...]
+    labels: tuple[str, ...]
+    parameters: tuple[str, ...]
+    named_only: tuple[str, ...]
+    all_labels: tuple[str, ...]
+    has_others: bool  # a parameter whose name begins with `_`
+
+
+_plans: dict[int, _Plan] = {}
+_MAX_PLANS: Final = 4096
+
+
+def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
+    """What a step is, as far as its thunk's own code and arguments tell."""
+    keywords: dict[str, Any] = {}
+    bound = False
+    while True:
+        if isinstance(thunk, functools.partial):
+            args, keywords = thunk.args + args, {**thunk.keywords, **keywords} if thunk.keywords else keywords
+            thunk = thunk.func
+        elif isinstance(thunk, types.MethodType):
+            args, thunk, bound = (thunk.__self__, *args), thunk.__func__, True
+        else:
+            break
+    if type(thunk) is not types.FunctionType:
+        owner = getattr(thunk, "__self__", None) if isinstance(thunk, types.BuiltinFunctionType) else None
+        if owner is not None and not isinstance(owner, types.ModuleType):
+            args, bound = (owner, *args), True
+        values: list[Any] = [*args, *keywords.values()]
+        labels = (*(["self"] if bound else []), *map(str, range(len(args) - bound)), *keywords)
+        return Look(sight(thunk), id(thunk), None, labels, tuple(map(sight, values)), tuple(map(id, values)), 0, bound)
+    code = thunk.__code__
+    plan = _plans.get(id(code)) or _plan(code)
+    get = thunk.__globals__.get
+    values = [get(name, UNBOUND) for name in plan.names]
+    if plan.cells:
+        closure = thunk.__closure__ or ()
+        values += [_content(closure[at]) for at in plan.cells]
+    labels, read = plan.labels, len(values)
+    defaults = thunk.__defaults__ or ()
+    count = len(plan.parameters)
+    if keywords or thunk.__kwdefaults__ or not count - len(defaults) <= len(args) <= count or plan.has_others:
+        arguments = _arguments(thunk, plan, args, keywords)
+        labels += tuple(arguments)
+        values += arguments.values()
+    elif count:
+        labels = plan.all_labels
+        values += args
+        values += defaults[len(args) - count :] if len(args) < count else ()
+    callee = ("function", code, thunk.__qualname__)
+    fields = (callee, id(thunk), code, labels, tuple(map(sight, values)), tuple(map(id, values)), read, bound)
+    return tuple.__new__(Look, fields)  # half the time of Look(…)
+
+
+def sight(value: Any) -> Sight:
+    """What is remembered of a value."""
+    kind = type(value)
+    if kind in _SMALL:
+        return (
+            value
+            if kind is not int or value.bit_length() <= _SMALL_BITS
+            else ("text", kind, 0, hash(value), "a large number")
+        )
+    if kind is str or kind is bytes:
+        return value if len(value) <= _SHORT else ("text", kind, len(value), hash(value), repr(value[:40]))
+    if kind is types.FunctionType:
+        return ("function", value.__code__, value.__qualname__)
+    if value is UNBOUND:
+        return UNBOUND
+    return _rarer(value, kind)
+
+
+def _rarer(value: Any, kind: type) -> Sight:
+    if isinstance(value, types.MethodType):
+        function: Any = value.__func__
+        if isinstance(function, types.FunctionType):
+            return ("method", function.__code__, function.__qualname__)
+        return ("other", kind)
+    if isinstance(value, functools.partial):
+        return sight(value.func)
+    if isinstance(value, type):
+        return ("named", kind, value.__qualname__)
+    if isinstance(value, _BUILTINS):
+        return ("named", kind, value.__qualname__)
+    if isinstance(value, types.ModuleType):
+        return ("named", kind, value.__name__)
+    if isinstance(value, enum.Enum):
+        return ("member", f"{kind.__qualname__}.{value.name}")
+    if isinstance(value, _DATED):
+        return value
+    given = python_scalar(value)
+    if given is not value:
+        return sight(given)
+    own = getattr(value, "__dict__", None)
+    wrapped = own.get("__qualname__") if type(own) is dict and "__wrapped__" in own else None
+    return ("named", kind, wrapped) if isinstance(wrapped, str) else ("other", kind)
+
+
+def is_scalar(seen: Sight) -> bool:
+    """Whether a sight stands for an immutable scalar, so that another one certainly is another value."""
+    return type(seen) is not tuple or seen[0] in _SCALAR_TAGS
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return UNBOUND
+
+
+def _arguments(
+    function: types.FunctionType, plan: _Plan, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments by the names of their parameters, defaults applied; those of `*args` by their number."""
+    given: dict[str, Any] = dict(zip(plan.parameters, args, strict=False))
+    given.update((str(at), value) for at, value in enumerate(args[len(plan.parameters) :], len(plan.parameters)))
+    given.update(sorted(keywords.items()) if len(keywords) > 1 else keywords)
+    defaults = function.__defaults__ or ()
+    for name, value in zip(plan.parameters[len(plan.parameters) - len(defaults) :], defaults, strict=True):
+        given.setdefault(name, value)
+    for name, value in (function.__kwdefaults__ or {}).items():
+        if name in plan.named_only:
+            given.setdefault(name, value)
+    return {name: value for name, value in given.items() if not name.startswith("_")}
+
+
+def _plan(code: types.CodeType) -> _Plan:
+    """What to read for a thunk of this code: not what it writes, which is state, nor names that begin with `_`."""
+    written = written_globals(code)
+    names = tuple(name for name in global_names(code) if name not in written and not name.startswith("_"))
+    state = written_cells(code)
+    cells = tuple(at for at, name in enumerate(code.co_freevars) if name not in state and not name.startswith("_"))
+    count, named_only = code.co_argcount, code.co_kwonlyargcount
+    labels, parameters = names + tuple(code.co_freevars[at] for at in cells), code.co_varnames[:count]
+    plan = _Plan(
+        code, names, cells, labels, parameters, code.co_varnames[count : count + named_only], labels + parameters,
+        any(name.startswith("_") for name in parameters),
+    )  # fmt: skip
+    if len(_plans) >= _MAX_PLANS:
+        _plans.clear()
+    _plans[id(code)] = plan
+    return plan
