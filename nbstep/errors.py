@@ -6,7 +6,7 @@
     ├── KeyCollision      one key, two certainly different steps
     ├── RecursiveStep     a step asks for its own key
     ├── OfflineMiss       mode "offline", and something is not in the cache
-    ├── DriftError        on_drift="error", and the code changed
+    ├── DriftError        on_drift="error", and code or an input changed
     ├── CellStopped       a notebook cell cannot start: its %%workflow line, or the name `step`
     ├── StepTimeout       a step took longer than its timeout=        (also a TimeoutError)
     ├── CacheDirectoryError   a cache directory cannot be created or written  (also an OSError)
@@ -73,7 +73,7 @@ class OfflineMiss(NbstepError):  # noqa: N818
 
 
 class DriftError(NbstepError):
-    """`on_drift="error"`, and the step's code changed since its entry was kept."""
+    """`on_drift="error"`, and the step's code or an input changed since its entry was kept."""
 
 
 class CellStopped(NbstepError):  # noqa: N818

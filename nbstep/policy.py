@@ -11,6 +11,7 @@ from nbstep.errors import NbstepError
 from nbstep.transience import leaves, transient
 
 OnDrift: TypeAlias = Literal["warn", "rerun", "error", "ignore"]
+Cause: TypeAlias = Literal["code", "inputs"]
 CacheErrors: TypeAlias = (
     bool | type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
 )
@@ -29,14 +30,14 @@ class Policy:
         error_ttl_s: Seconds a kept error counts; None is for ever, "auto" is 60 s for transient errors and for ever for others.
         cache_errors: Which errors are kept.
         stale_if_error: A failed refetch gives the last good value.
-        on_drift: What happens to a value whose step's code changed since.
+        on_drift: What happens to a value whose step's code or inputs changed since; a mapping says it by cause.
     """
 
     ttl_s: float | None = None
     error_ttl_s: float | Literal["auto"] | None = "auto"
     cache_errors: CacheErrors = True
     stale_if_error: bool = False
-    on_drift: OnDrift = "warn"
+    on_drift: OnDrift | Mapping[Cause, OnDrift] = "warn"
 
     def keeps(self, error: BaseException) -> bool:
         """Whether this error may be kept (E2, E3)."""
@@ -50,6 +51,15 @@ class Policy:
         if isinstance(wanted, type | tuple):
             return isinstance(error, wanted)
         return bool(wanted(error))
+
+    def on(self, cause: Cause) -> OnDrift:
+        """What happens where a change has this cause (D3).
+
+        >>> Policy(on_drift={"code": "rerun"}).on("code"), Policy(on_drift={"code": "rerun"}).on("inputs")
+        ('rerun', 'warn')
+        """
+        wanted = self.on_drift
+        return wanted if isinstance(wanted, str) else wanted.get(cause, "warn")
 
     def error_ttl(self, is_transient: bool) -> float | None:
         """Seconds that a kept error counts, None for ever (E3)."""
@@ -85,9 +95,7 @@ def policy_changes(options: Mapping[str, Any]) -> dict[str, Any]:
                 raise TypeError(f"stale_if_error= takes True or False, got {value!r}")
             changes["stale_if_error"] = value
         elif name == "on_drift":
-            if value not in get_args(OnDrift):
-                raise ValueError(f'on_drift={value!r}: use "warn", "rerun", "error" or "ignore"')
-            changes["on_drift"] = value
+            changes["on_drift"] = _checked_on_drift(value)
         else:
             raise TypeError(f"unknown policy option {name!r}; known: {', '.join(POLICY_OPTIONS)}")
     return changes
@@ -96,6 +104,16 @@ def policy_changes(options: Mapping[str, Any]) -> dict[str, Any]:
 def with_changes(policy: Policy, changes: Mapping[str, Any]) -> Policy:
     """A policy with the given fields changed."""
     return replace(policy, **changes) if changes else policy
+
+
+def _checked_on_drift(value: Any) -> OnDrift | Mapping[Cause, OnDrift]:
+    by_cause = isinstance(value, Mapping)
+    actions: list[Any] = list(cast("Mapping[Any, Any]", value).values()) if by_cause else [value]
+    if not all(isinstance(action, str) and action in get_args(OnDrift) for action in actions):
+        raise ValueError(f'on_drift={value!r}: use "warn", "rerun", "error" or "ignore"')
+    if by_cause and not set(value) <= set(get_args(Cause)):
+        raise ValueError(f'on_drift={value!r}: by cause it is {{"code": …, "inputs": …}}')
+    return dict(value) if by_cause else value
 
 
 def _checked_cache_errors(value: Any) -> CacheErrors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast, get_args
 
@@ -14,7 +14,7 @@ from nbstep.errors import StepFailed
 from nbstep.events import Listener
 from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
-from nbstep.policy import CacheErrors, OnDrift, policy_changes
+from nbstep.policy import CacheErrors, Cause, OnDrift, policy_changes
 from nbstep.result import Err, Ok, handed_back, unseen
 from nbstep.runs.active import as_cache, current_run, open_run
 from nbstep.runs.hooks import active_run, set_ambient_run
@@ -166,7 +166,7 @@ def create_workflow(
     error_ttl: Duration | None = UNSET,
     cache_errors: CacheErrors = UNSET,
     stale_if_error: bool = UNSET,
-    on_drift: OnDrift = UNSET,
+    on_drift: OnDrift | Mapping[Cause, OnDrift] = UNSET,
     **misplaced: Any,
 ) -> Workflow:
     """Makes a workflow.
@@ -182,7 +182,8 @@ def create_workflow(
         error_ttl: The same for kept errors; "auto" is 60 s for errors that pass by themselves, for ever for others.
         cache_errors: Which errors are kept: True, False, an exception type or tuple, or a predicate.
         stale_if_error: A failed refetch gives the last good value.
-        on_drift: What happens to a value whose step's code changed: "warn", "rerun", "error" or "ignore".
+        on_drift: What happens to a value whose step's code or inputs changed: "warn", "rerun", "error" or "ignore"; or by
+            cause, `{"code": "rerun", "inputs": "warn"}`.
         **misplaced: Nothing; named in the message.
 
     Raises:

@@ -28,7 +28,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     cache = Cache(tmp_path / ".nbstep")
     for n in range(20):
         cache.set(f"k{n}", {"n": n})
-    facts = Facts(1.5, True, False, 60.0, "w", Place("a.ipynb", 3, 7), {"": "d1", "f": "d2"}, "lambda: 1", ("k1",))
+    facts = Facts(
+        1.5, True, False, 60.0, "w", Place("a.ipynb", 3, 7), {"": "d1", "f": "d2"}, "lambda: 1", ("k1",), {"uid": "1"}
+    )
     run_now(cache.keep("failed", Err(ValueError("no")), facts))
     settle(cache)
     return cache

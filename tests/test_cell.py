@@ -392,6 +392,39 @@ def test_retry_errors_runs_a_kept_failure_again(shell: Shell) -> None:
     assert shell.good("%%workflow --retry-errors\nstep(f, key='k')").value == 7
 
 
+def test_d3_rerun_drifted_runs_old_values_again_once(shell: Shell) -> None:
+    shell.good("ran = []\ndef f(n):\n    ran.append(n)\n    return n")
+    shell.good(
+        "%%workflow\nfor n in (1, 2): step(f, n, key=f'k:{n}', ignore='ran')\nstep(f, 3, key='same', ignore='ran')"
+    )
+    drifted = "for n in (1, 2): step(f, n + 10, key=f'k:{n}', ignore='ran')\nstep(f, 3, key='same', ignore='ran')"
+    ran = shell.good(f"%%workflow w\n{drifted}")
+    assert "! 2 old values (k:1, k:2): `n` was 1, is now 11: put it in the key." in ran.text
+    assert "%%workflow --rerun-drifted" in ran.text
+    assert shell["ran"] == [1, 2, 3]
+    ran = shell.good(f"%%workflow w --rerun-drifted\n{drifted}\n{drifted}")
+    assert shell["ran"] == [1, 2, 3, 11, 12]
+    assert "[re-run old values]" in ran.text
+    assert "! " not in ran.text
+
+
+def test_d3_what_a_run_kept_it_does_not_run_again_for_drift(shell: Shell) -> None:
+    shell.good("%%workflow\nrows = [1]\nstep(lambda: sum(rows), key='k')")
+    cell = "rows = [2]\na = step(lambda: sum(rows), key='k')\nrows = [3]\nb = step(lambda: sum(rows), key='k')"
+    shell.good(f"%%workflow --rerun-drifted\n{cell}")
+    assert (shell["a"], shell["b"]) == (2, 2)
+
+
+def test_d3_on_drift_by_cause_is_a_flag(shell: Shell) -> None:
+    shell.good("%%workflow\nn = 1\nstep(lambda: n, key='k')")
+    ran = shell.good("%%workflow --on-drift code=rerun,inputs=ignore\nn = 2\nstep(lambda: n, key='k')")
+    assert (ran.value, "old value" in ran.text) == (1, False)
+    assert "[on drift code rerun, inputs ignore]" in ran.text
+    assert shell.good("%%workflow --on-drift=inputs=rerun\nn = 2\nstep(lambda: n, key='k')").value == 2
+    assert "use code or inputs" in str(shell.run("%%workflow --on-drift data=rerun").error)
+    assert "use warn, rerun, error or ignore" in str(shell.run("%%workflow --on-drift code=stop").error)
+
+
 # N2: --result
 
 

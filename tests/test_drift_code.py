@@ -19,7 +19,8 @@ import pytest
 
 from nbstep.deps import Deps
 from nbstep.drift.bytecode import code_digest
-from nbstep.drift.code import code_changes, code_fingerprint, source_text
+from nbstep.drift.code import code_fingerprint, source_text
+from nbstep.drift.explain import code_changes
 from nbstep.freezing import freeze
 
 

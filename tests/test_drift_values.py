@@ -23,9 +23,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
-from nbstep.drift.values import Texts, TooLarge, counts_for_nothing, is_digest
+from nbstep.drift.encoding import TooLarge
+from nbstep.drift.scalars import counts_for_nothing
+from nbstep.drift.values import Texts, is_digest
 
 TEXTS = Texts(b"a key of the user's")
 
@@ -216,7 +220,7 @@ def test_d1_what_is_large_costs_little(make: Callable[[], Any]) -> None:
     began = time.thread_time()
     with contextlib.suppress(TooLarge):  # unknown is an answer
         TEXTS.of(value)
-    assert time.thread_time() - began < 0.5
+    assert time.thread_time() - began < 0.1
 
 
 def test_d1_a_text_too_long_to_read_is_told_by_its_ends_and_its_length() -> None:
@@ -285,7 +289,6 @@ def test_a_mapped_array_is_told_by_its_file_not_read(tmp_path: pathlib.Path) -> 
 
 
 def test_frames_of_polars() -> None:
-    pl = pytest.importorskip("polars")
     frame = pl.DataFrame({"a": range(10_000), "s": [str(n) for n in range(10_000)]})
     others = [frame, frame.with_columns(a=pl.lit(1)), frame.rename({"a": "b"}), frame.head(9), frame["a"], frame["s"]]
     assert TEXTS.of(frame) == TEXTS.of(frame.clone())
@@ -293,7 +296,6 @@ def test_frames_of_polars() -> None:
 
 
 def test_tables_of_pyarrow() -> None:
-    pa = pytest.importorskip("pyarrow")
     table = pa.table({"a": list(range(10_000)), "s": [str(n) for n in range(10_000)]})
     others = [
         table,

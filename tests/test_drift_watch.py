@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbstep.drift import code as drift_code
-from nbstep.drift.code import code_changes, code_fingerprint, fresh_fingerprint
+from nbstep.drift.code import code_fingerprint, fresh_fingerprint
+from nbstep.drift.explain import code_changes
 from nbstep.freezing import freeze
 
 Scope = dict[str, Any]

@@ -40,7 +40,9 @@ _parse: Final = json.JSONDecoder().raw_decode  # without the search for white sp
 _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}
 _TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
-_FACTS: Final = itemgetter(*(name for name in Facts.__dataclass_fields__ if name != "names"))  # some have none
+_FACTS: Final = itemgetter(
+    *(name for name in Facts.__dataclass_fields__ if name not in {"names", "inputs"})
+)  # some have none
 _PLACE: Final = itemgetter(*Place.__dataclass_fields__)
 _VALUES: Final = tuple(_ALGORITHMS.values())
 _FIRST_PROCESS: Final = os.getpid()
@@ -294,7 +296,7 @@ def _facts_fields(facts: Facts) -> dict[str, Any]:
     fields = _shallow(facts)
     fields["place"] = _shallow(facts.place)
     fields["uses"] = list(facts.uses[:_USES_AT_MOST])
-    fields["code"] = dict(facts.code)
+    fields["code"], fields["inputs"] = dict(facts.code), dict(facts.inputs)
     return fields
 
 
@@ -322,6 +324,7 @@ def _facts(fields: Any) -> Facts:
         None if source is None else _text(source),
         _all_texts(tuple(uses)),
         None if names is None else _all_texts(tuple(names)),
+        _texts(fields.get("inputs", {})),  # not in older ones
     )
 
 

@@ -24,6 +24,7 @@ class Facts:
         source: The thunk's source text, at most 4 KiB, for people.
         uses: Keys whose values went into this step, or that ran inside it.
         names: The functions and attributes that the step's work names; None where they are not known.
+        inputs: The inputs fingerprint: by name the text of a number or a date, a keyed digest of all else. Empty where unknown.
     """
 
     took_s: float
@@ -36,6 +37,7 @@ class Facts:
     source: str | None = None
     uses: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

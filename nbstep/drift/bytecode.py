@@ -161,3 +161,23 @@ def constant_text(constant: Any) -> str:
     if isinstance(constant, tuple):
         return f"({','.join(constant_text(item) for item in constant)})"
     return f"{type(constant).__name__}:{constant!r}"
+
+
+@functools.lru_cache(maxsize=4096)
+def only_call(code: types.CodeType) -> tuple[str, ...]:
+    """The dotted name of what code calls, if all it does is return that call, with names alone for arguments; else empty."""
+    path: list[str] = []
+    dotted, calls = True, 0
+    listed = [i for i in instructions(code) if i.opname not in _SILENT and i.opname != "KW_NAMES"]
+    for instruction, follows in zip(listed, [*(i.opname for i in listed[1:]), ""], strict=True):
+        name = instruction.opname
+        if name in _NAMED or name in _LOCAL or name == "LOAD_FAST":
+            dotted = not path
+            path += [str(instruction.argval)] * dotted
+        elif name in {"LOAD_ATTR", "LOAD_METHOD"} and path and dotted:
+            path.append(str(instruction.argval))
+        elif name in {"CALL", "CALL_KW"} and path:
+            calls += 1
+        elif not (name == "LOAD_CONST" and follows == "CALL_KW") and not (name == "RETURN_VALUE" and calls == 1):
+            return ()
+    return tuple(path) if calls == 1 and listed[0].opname in _NAMED else ()

@@ -13,16 +13,18 @@ import inspect
 import sys
 import types
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from nbstep.drift.bytecode import code_digest, constant_text
+from nbstep.drift.bytecode import code_digest, constant_text, only_call
 from nbstep.drift.parts import is_users, methods_in, named_parts, part_of
-from nbstep.drift.watch import Part, Watch, is_plain, member_value
+from nbstep.drift.sources import Sources, sources_of
+from nbstep.drift.watch import Part, Watch, content_of, is_namespace, is_plain, member_value
 from nbstep.forks import ThreadLock
-from nbstep.thunks import instructions
+from nbstep.thunks import instructions, named_values
 
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAX_PARTS: Final = 200
+CALLS: Final = ">"
 
 _MAX_KNOWN: Final = 1024
 _MAX_WATCHES: Final = 4
@@ -32,10 +34,12 @@ _MAX_DEFAULTS: Final = 256
 class _Known:
     """What was found behind a thunk, good as long as the watch holds: the digests of all but the thunk itself."""
 
-    __slots__ = ("_fingerprints", "_others", "watch")
+    __slots__ = ("_called", "_fingerprints", "_others", "sources", "watch")
 
-    def __init__(self, watch: Watch, others: Mapping[str, str]) -> None:
+    def __init__(self, watch: Watch, others: Mapping[str, str], sources: Sources, called: str) -> None:
         self.watch = watch
+        self._called = called
+        self.sources = sources
         self._others = others
         self._fingerprints: dict[str, Mapping[str, str]] = {}
 
@@ -46,7 +50,11 @@ class _Known:
         if whole is None:
             if len(self._fingerprints) >= _MAX_DEFAULTS:
                 self._fingerprints.clear()
-            whole = self._fingerprints[own] = {"": _text([_digest(first)]), **self._others}
+            text = _text([_digest(first)])
+            whole = self._fingerprints[own] = {
+                "": f"{text}{CALLS}{self._called}" if self._called else text,
+                **self._others,
+            }
         return whole
 
 
@@ -55,26 +63,46 @@ _known: dict[object, tuple[_Known, ...]] = {}
 _writing: Final = ThreadLock()
 
 
+class Seen(NamedTuple):
+    """What was found behind a thunk.
+
+    Attributes:
+        code: The code fingerprint.
+        first: What stands for the thunk's own code.
+        sources: Where its inputs are found, beside its arguments.
+    """
+
+    code: Mapping[str, str]
+    first: Part
+    sources: Sources = Sources()
+
+
 def code_fingerprint(thunk: object) -> Mapping[str, str]:
     """Digests by name: "" is the thunk's own code, the others are what it names, by qualified name.
 
-    A part's digest starts with the Python version it was made by. Parts of one name, such as a function and its decorator,
+    Of a lambda that does nothing but call a function of the user's, the digest of that function follows its own. A part's
+    digest starts with the Python version it was made by. Parts of one name, such as a function and its decorator,
     share one digest. As long as nothing changed, the answer is the very same object.
     """
+    return look_behind(thunk).code
+
+
+def look_behind(thunk: object) -> Seen:
+    """The code fingerprint, and where the inputs are."""
     owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
     first = part_of(thunk)
     place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
     for known in _known.get(place, ()):
         if known.watch.holds(first, owner):
-            return known.fingerprint(first)
+            return Seen(known.fingerprint(first), first, known.sources)
     if not is_users(first):
-        return _fingerprint_of_name(_full_name(thunk, first))
+        return Seen(_fingerprint_of_name(_full_name(thunk, first)), first)
     known = _read(first, owner)
     with _writing:
         if place not in _known and len(_known) >= _MAX_KNOWN:
             del _known[next(iter(_known))]
         _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
-    return known.fingerprint(first)
+    return Seen(known.fingerprint(first), first, known.sources)
 
 
 def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
@@ -98,7 +126,21 @@ def _read(first: Part, owner: type | None) -> _Known:
             seen.add(part)
             waiting += named_parts(part, watch)  # read before it is digested: a change in between is noticed later
             digests.setdefault(name, []).append(_digest(part))
-    return _Known(watch, {name: _text(found) for name, found in digests.items()})
+    others = {name: _text(found) for name, found in digests.items()}
+    called = _only_called(first)
+    return _Known(watch, others, sources_of(watch.functions(first)), _text([_digest(called)]) if called else "")
+
+
+def _only_called(first: Part) -> Part | None:
+    """The user's function that a lambda only calls, with what its names hold: `lambda: f(x)` is the step `f` with `x` (D5)."""
+    path = only_call(first.__code__) if isinstance(first, types.FunctionType) and first.__name__ == "<lambda>" else ()
+    if not path or not isinstance(first, types.FunctionType):
+        return None
+    value = named_values(first).get(path[0])
+    for attribute in path[1:]:
+        value = content_of(value).get(attribute) if is_namespace(value) else None
+    called = part_of(value) if callable(value) else None
+    return called if called is not None and called is not first and is_users(called) else None
 
 
 def _text(digests: list[bytes]) -> str:
@@ -108,26 +150,6 @@ def _text(digests: list[bytes]) -> str:
 @functools.lru_cache(maxsize=1024)
 def _fingerprint_of_name(name: str) -> dict[str, str]:
     return {"": _text([name.encode()])}
-
-
-def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What changed between two fingerprints, as short clauses for people; empty when nothing did or nothing can be said.
-
-    >>> code_changes({"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"})
-    ['tidy() was edited']
-    """
-    if kept == now:
-        return []
-    if not kept or not now or kept.get("", "").partition(":")[0] != now.get("", "").partition(":")[0]:
-        return []
-    changes: list[str] = []
-    for name in sorted(kept.keys() & now.keys()):
-        if kept[name] != now[name]:
-            changes.append(f"{name}() was edited" if name else "the step was edited")
-    if not changes:
-        changes += [f"{name}() is used now" for name in sorted(now.keys() - kept.keys())]
-        changes += [f"{name}() is no longer used" for name in sorted(kept.keys() - now.keys())]
-    return changes
 
 
 def source_text(thunk: object, limit: int = 4096) -> str | None:
@@ -145,7 +167,7 @@ def _full_name(thunk: object, part: Part) -> str:
 
 def _digest(part: Part) -> bytes:
     if isinstance(part, types.FunctionType):
-        return _combined([code_digest(part.__code__), _defaults_text(part).encode("utf-8", "surrogatepass")])
+        return _function_digest(part.__code__, _defaults_text(part))
     pieces = [repr([base.__qualname__ for base in part.__bases__]).encode()]
     methods = methods_in(vars(part))
     # What the methods set, a counter or a client made when first needed, is state: it differs from run to run.
@@ -157,6 +179,11 @@ def _digest(part: Part) -> bytes:
     for name, method in sorted(methods.items()):
         pieces += [name.encode(), _digest(method)]
     return _combined(pieces)
+
+
+@functools.lru_cache(maxsize=4096)
+def _function_digest(code: types.CodeType, defaults: str) -> bytes:
+    return _combined([code_digest(code), defaults.encode("utf-8", "surrogatepass")])
 
 
 @functools.lru_cache(maxsize=4096)

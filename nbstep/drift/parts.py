@@ -87,7 +87,7 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
 def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple[str, Any]]:
     """What a function's names mean; of a dotted name through modules (`etl.fetch`) or deps, what stands at its end."""
     values = watch.values(function)
-    for path in _dotted_names(function.__code__):
+    for path in dotted_names(function.__code__):
         if path[0] not in values:
             continue
         name, value = path[0], values[path[0]]
@@ -99,7 +99,7 @@ def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple
 
 
 @functools.lru_cache(maxsize=4096)
-def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
+def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """The names that code and the code nested in it read, each with what is read from it, in order of appearance.
 
     From it are read attributes and, as in `deps["fetch"]`, constant keys.
@@ -123,7 +123,7 @@ def _dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     names = [tuple(path) for path in paths]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _dotted_names(constant)
+            names += dotted_names(constant)
     return tuple(dict.fromkeys(names))
 
 
@@ -131,11 +131,12 @@ def is_users(part: Part) -> bool:
     """Whether a function or class is the user's own, not an installed package's."""
     # by its globals: a decorator gives its wrapper the wrapped function's __module__
     module = part.__module__ if isinstance(part, type) else part.__globals__.get("__name__")
-    return module == "__main__" or (isinstance(module, str) and _moduleis_users(module))
+    return module == "__main__" or (isinstance(module, str) and is_users_module(module))
 
 
 @functools.lru_cache(maxsize=1024)
-def _moduleis_users(name: str) -> bool:
+def is_users_module(name: str) -> bool:
+    """Whether a module is the user's own, also where it is installed to be edited."""
     path = getattr(sys.modules.get(name), "__file__", None)
     if not isinstance(path, str) or name.partition(".")[0] == "nbstep":
         return False

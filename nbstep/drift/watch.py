@@ -10,7 +10,7 @@ import enum
 import itertools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps, given
@@ -108,7 +108,7 @@ class Watch:
 
     def attribute(self, space: object, name: str) -> Any:
         """What a name means in a module, or in another namespace; None where it means nothing."""
-        value = _content_of(space).get(name, _UNBOUND)
+        value = content_of(space).get(name, _UNBOUND)
         self._attributes.append((_reference(space), name, (_sight(value, _leads_on(value)),)))
         return None if value is _UNBOUND else value
 
@@ -117,6 +117,13 @@ class Watch:
         found = how(value)
         self._reads.append((how, _reference(value), (_sight(found, by_itself=True),)))
         return found
+
+    def functions(self, first: Part) -> Iterator[tuple[_Reference | None, types.FunctionType]]:
+        """The functions that were read, the thunk's own first, each with what gives it later; None for the thunk's own."""
+        for read in self._functions:
+            function = first if read.function is None else read.function()
+            if isinstance(function, types.FunctionType):
+                yield read.function, function
 
     def holds(self, first: Part, owner: type | None) -> bool:
         """Whether the same would be read again of a thunk that `first` stands for, given that it has the code of the watch's."""
@@ -148,7 +155,7 @@ class Watch:
             if not _same_names(vars(cls), variables):
                 return False
         for reference, name, seen in self._attributes:
-            if not _same([_content_of(reference()).get(name, _UNBOUND)], seen):
+            if not _same([content_of(reference()).get(name, _UNBOUND)], seen):
                 return False
         return not self._reads or all(_same([how(reference())], seen) for how, reference, seen in self._reads)
 
@@ -195,7 +202,8 @@ def is_namespace(value: object) -> bool:
     return isinstance(value, _NAMESPACES)
 
 
-def _content_of(space: object) -> Mapping[str, Any]:
+def content_of(space: object) -> Mapping[str, Any]:
+    """What the names of a namespace mean."""
     if isinstance(space, Deps):
         return given(space)
     return vars(space) if isinstance(space, _NAMESPACES) else {}

@@ -181,6 +181,7 @@ class CellRunner:
             place=self._place(cell),
             listeners=(view,),
             retry_errors=line.retry_errors,
+            rerun_drifted=line.rerun_drifted,
             shown=True,
         )
         cell.run, cell.view, cell.stop_waking = run, view, wake_regularly()

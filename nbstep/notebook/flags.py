@@ -7,11 +7,11 @@ import keyword
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 from nbstep.durations import to_seconds
 from nbstep.errors import CellStopped
-from nbstep.policy import policy_changes
+from nbstep.policy import Cause, OnDrift, policy_changes
 from nbstep.settings import MODES
 
 
@@ -24,6 +24,7 @@ class WorkflowLine:
         cache: A path, a URL, or `$name` for an object of the notebook; None is the project's cache.
         mode: One of `settings.MODES`, None if not said.
         retry_errors: Kept errors run again.
+        rerun_drifted: What was kept and changed since runs again, once.
         result: The name that gets `Ok` or `Err` instead of the cell failing.
         policy: Policy options by name.
     """
@@ -32,17 +33,20 @@ class WorkflowLine:
     cache: str | None = None
     mode: str | None = None
     retry_errors: bool = False
+    rerun_drifted: bool = False
     result: str | None = None
     policy: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def shown(self) -> tuple[str, ...]:
         """The flags in force as the step list names them; the mode stands in the run."""
-        retry = ("retry errors",) if self.retry_errors else ()
-        return (*retry, *(_shown_option(name, value) for name, value in self.policy.items()))
+        again = ("retry errors",) * self.retry_errors + ("re-run old values",) * self.rerun_drifted
+        return (*again, *(_shown_option(name, value) for name, value in self.policy.items()))
 
 
 def _shown_option(name: str, value: Any) -> str:
     words = name.replace("_", " ")
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{cause} {action}" for cause, action in cast("Mapping[str, str]", value).items())
     if isinstance(value, bool):
         return words if value else f"no {words}"
     return f"{words} {'for ever' if value is None else value}"
@@ -76,6 +80,17 @@ def _one_of(*known: str) -> Callable[[str, str], str]:
     return check
 
 
+def _on_drift(flag: str, text: str) -> Any:
+    """One action, or one by cause: `code=rerun,inputs=ignore`."""
+    if "=" not in text:
+        return _one_of(*get_args(OnDrift))(flag, text)
+    causes = [part.partition("=") for part in text.split(",")]
+    for cause, _, action in causes:
+        _one_of(*get_args(Cause))(f"{flag} {cause}=…:", cause)
+        _one_of(*get_args(OnDrift))(f"{flag} {cause}=", action)
+    return {cause: action for cause, _, action in causes}
+
+
 def _text(_flag: str, text: str) -> str:
     return text
 
@@ -91,10 +106,10 @@ _FLAGS: Final[Mapping[str, tuple[str, Any]]] = {
     "--cache-errors": ("cache_errors", True),
     "--no-cache-errors": ("cache_errors", False),
     "--stale-if-error": ("stale_if_error", True),
-    "--on-drift": ("on_drift", _one_of("warn", "rerun", "error", "ignore")),
-    "--rerun-drifted": ("on_drift", "rerun"),
+    "--on-drift": ("on_drift", _on_drift),
+    "--rerun-drifted": ("rerun_drifted", True),
 }
-_FIELDS: Final = ("mode", "retry_errors", "result", "cache")
+_FIELDS: Final = ("mode", "retry_errors", "rerun_drifted", "result", "cache")
 
 
 def parse_workflow_line(line: str) -> WorkflowLine:
@@ -103,8 +118,8 @@ def parse_workflow_line(line: str) -> WorkflowLine:
     Raises:
         CellStopped: A flag is unknown, lacks its value or has a wrong one, or there are two names; one line with the fix.
 
-    >>> parse_workflow_line("sales --mode refresh --ttl 1h")
-    WorkflowLine(name='sales', cache=None, mode='refresh', retry_errors=False, result=None, policy={'ttl': '1h'})
+    >>> parse_workflow_line("sales --mode refresh --ttl 1h")  # doctest: +ELLIPSIS
+    WorkflowLine(name='sales', cache=None, mode='refresh', ..., policy={'ttl': '1h'})
     """
     try:
         words = shlex.split(line, comments=True)

@@ -23,7 +23,8 @@ NAME is a label for lists; it is no part of a key.
   --ttl, --error-ttl DURATION      for how long values and errors count: 30s, 15m, 2h30m, 7d, none
   --cache-errors, --no-cache-errors
   --stale-if-error                 a failed refetch gives the last good value
-  --on-drift warn|rerun|error|ignore    what happens to values whose code changed; --rerun-drifted re-runs them
+  --on-drift warn|rerun|error|ignore    what happens to values whose code or inputs changed; also code=rerun,inputs=warn
+  --rerun-drifted                  values whose code or inputs changed run again, once
 
 Flags hold for every step of the cell that says nothing else itself.
 """

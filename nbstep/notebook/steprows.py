@@ -32,7 +32,7 @@ _WHY: Final[dict[Reason, str]] = {
     "expired": "its entry was older than the ttl",
     "evicted": "its entry had made room for others",
     "refreshed": "a refresh was asked for",
-    "drifted": "its code had changed",
+    "drifted": "its code or an input had changed",
     "error-retried": "its kept error was tried again",
     "unreadable": "its entry could not be read",
     "untrusted": "its entry was signed by somebody else",

@@ -56,6 +56,7 @@ def open_run(
     place: Place | None = None,
     listeners: tuple[Listener, ...] = (),
     retry_errors: bool = False,
+    rerun_drifted: bool = False,
     shown: bool = False,
     endless: bool = False,
 ) -> Run:
@@ -70,6 +71,7 @@ def open_run(
         place: Where the run stands.
         listeners: Who is told.
         retry_errors: Kept errors from before run again.
+        rerun_drifted: So does what was kept before and changed since.
         shown: A step list shows findings; else they go to logging.
         endless: It ends with the process.
 
@@ -96,6 +98,7 @@ def open_run(
         listeners=_each_once((*listeners, *(parent.listeners if parent is not None else ()))),
         flags={**inherited, **own_flags},
         mode_flag=mode_flag,
+        rerun_drifted=rerun_drifted or (parent is not None and parent.rerun_drifted),
         retry_errors=retry_errors or settings.retry_errors or (parent is not None and parent.retry_errors),
         shown=shown,
         parent=parent,

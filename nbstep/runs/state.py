@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.collisions.firstasks import FirstAsks
+from nbstep.drift.explain import Change, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.forks import ThreadLock
@@ -85,6 +86,7 @@ class Run:
         policy: What applies to a step that says nothing else.
         flags: Policy fields set by a magic: they win over those of a workflow inside this run.
         retry_errors: Kept errors from before this run run again.
+        rerun_drifted: So does what was kept before it and changed since.
         place: Where it stands.
         listeners: Who is told what happens.
         shown: A step list shows its findings; else they go to logging.
@@ -104,6 +106,7 @@ class Run:
     flags: dict[str, Any] = field(default_factory=dict[str, Any])
     mode_flag: Mode | None = None
     retry_errors: bool = False
+    rerun_drifted: bool = False
     shown: bool = False
     parent: Run | None = None
     clock: Callable[[], float] = time.time
@@ -120,6 +123,7 @@ class Run:
     raised_count: int = 0
     _raised_ids: deque[int] = field(default_factory=deque[int])
     _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
+    _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
@@ -165,7 +169,7 @@ class Run:
 
     def note_kept(self, key: str) -> None:
         """Remembers that this run kept an entry, where it matters: refreshed and retried once is enough."""
-        if self.mode == "refresh" or self.retry_errors:
+        if self.mode == "refresh" or self.retry_errors or self.rerun_drifted:
             self.root()._kept.add((self.scope(), key))
 
     def has_kept(self, key: str) -> bool:
@@ -186,6 +190,21 @@ class Run:
         if not self._is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
+
+    def note_drift(self, key: str, change: Change) -> None:
+        """Remembers that an old value was used; told when the run ends, all of one cause in one line (D3)."""
+        top = self.root()
+        with top._lock:
+            keys = top._drifted.setdefault((change.cause, change.what), (change, {}))[1]
+            at_once = top.endless or top.closed
+            told = bool(keys)
+            if not (told and at_once):
+                keys[key] = None
+        if at_once and not told:
+            self._tell_drift(change, [key])
+
+    def _tell_drift(self, change: Change, keys: list[str]) -> None:
+        self.find("drift", keys[0], old_values_text(change, keys, in_notebook=self.place.cell is not None))
 
     def _is_shown(self) -> bool:
         return self.shown or (self.parent is not None and self.parent._is_shown())
@@ -234,6 +253,8 @@ class Run:
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
+        for change, keys in self._drifted.values():
+            self._tell_drift(change, list(keys))
         self._call_out_sites()
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic

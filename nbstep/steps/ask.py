@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from nbstep.batch import check_map, map_steps
+from nbstep.drift.inputs import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place
 from nbstep.keyfindings.sites import Site, site_of, text_finding
@@ -37,6 +38,8 @@ def ask(
     retries: Any = 0,
     timeout: Any = None,
     on_error: Any = "raise",
+    ignore: Any = (),
+    files: Any = None,
 ) -> Any:
     """Checks what `step` was given, then takes the step."""
     __tracebackhide__ = True
@@ -44,7 +47,9 @@ def ask(
         key = check_key(key)
     thunk = check_thunk(thunk, key, args)
     run = current_run()
-    checked = _checked(run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error)
+    checked = _checked(
+        run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error, ignore=ignore, files=files
+    )
     place, site_id = _place_of(caller, run), None
     if key is not None:
         site = site_of(caller)
@@ -82,7 +87,15 @@ def ask_cached(
 
 
 def _checked(
-    run: Run, options: dict[str, Any], *, refresh: Any = False, retries: Any = 0, timeout: Any = None, on_error: Any
+    run: Run,
+    options: dict[str, Any],
+    *,
+    refresh: Any = False,
+    retries: Any = 0,
+    timeout: Any = None,
+    on_error: Any,
+    ignore: Any = (),
+    files: Any = None,
 ) -> Options:
     __tracebackhide__ = True
     for option in options:
@@ -96,7 +109,8 @@ def _checked(
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise ValueError(f"retries={retries!r}: use a whole number, 0 or more")
     timeout_s = to_seconds(timeout, "timeout")
-    return Options(policy, refresh, retries, timeout_s, on_error == "keep")
+    inputs = ALL if ignore == () and files is None else Wanted(checked_names(ignore), checked_files(files))
+    return Options(policy, refresh, retries, timeout_s, on_error == "keep", inputs=inputs)
 
 
 def ask_all(
@@ -106,7 +120,7 @@ def ask_all(
     __tracebackhide__ = True
     run = current_run()
     check_map(fn, items, n_jobs, run)
-    own = {name: options[name] for name in ("refresh", "retries", "timeout") if name in options}
+    own = {name: options[name] for name in ("refresh", "retries", "timeout", "ignore", "files") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
     checked = _checked(run, policy, **own, on_error=on_error)
     if checked.timeout_s is not None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Miss
+from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
-from nbstep.drift.code import code_fingerprint
+from nbstep.drift.code import Seen, look_behind
+from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled
 from nbstep.events import Place
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
@@ -20,7 +22,8 @@ from nbstep.thunks import Thunk
 class Options:
     """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
 
-    `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does.
+    `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says which
+    inputs count.
     """
 
     policy: Policy
@@ -29,6 +32,7 @@ class Options:
     timeout_s: float | None = None
     hand_back: bool = False
     plain: bool = False
+    inputs: Wanted = ALL
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +47,7 @@ class Call:
         missed: What its last look-up gave, where it found nothing.
         seen: Marks the entry that its last look-up found.
         blind: Its last look-up could not read what is there.
+        before: Its inputs before the thunk ran.
     """
 
     run: Run
@@ -61,16 +66,47 @@ class Call:
     missed: Miss | None = None
     seen: bytes | None = None
     blind: bool = False
-    _code: Mapping[str, str] | None = None
+    before: Inputs | None = None
+    _seen_code: Seen | None = None
+    _seen_thunk: Thunk | None = None
 
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""
-        if self._code is None:
+        return self._behind().code
+
+    def inputs(self) -> Inputs:
+        """The inputs as they are now; none where they cannot be read."""
+        try:
+            return read_inputs(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
+        except Exception:  # noqa: BLE001 - as for the code
+            return Inputs()
+
+    def note_inputs(self) -> None:
+        """Remembers the inputs before the thunk runs, where what it gives may be kept."""
+        if self.before is None and self.key is not None and self.run.cache is not None:
+            self.before = self.inputs()
+
+    def settled_inputs(self) -> Mapping[str, str]:
+        """The inputs that the thunk, which has run, left as they were; tells which arrays and frames it did not."""
+        if self.before is None:
+            return {}
+        after = self.inputs()
+        for name in changed_in_place(self.before, after):
+            self.run.find(
+                "changed-in-place", self.key,
+                f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
+            )  # fmt: skip
+        same = settled(self.before, after)
+        return same if same.keys() - {SIGNER} else {}
+
+    def _behind(self) -> Seen:
+        if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since
+            self._seen_thunk = self.thunk
             try:
-                self._code = code_fingerprint(self.thunk)
+                self._seen_code = look_behind(self.thunk)
             except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
-                self._code = {}
-        return self._code
+                self._seen_code = Seen({}, type(self.thunk))
+        return self._seen_code
 
     def names(self) -> tuple[str, ...] | None:
         """The functions and attributes that its work names; None where they cannot be told."""

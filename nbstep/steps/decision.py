@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from nbstep.cache.records import Hit, LookUp, Miss
-from nbstep.drift.code import code_changes
+from nbstep.drift.explain import Change, changes_between
+from nbstep.drift.inputs import Inputs
 from nbstep.errors import DriftError
 from nbstep.events import Reason
 from nbstep.policy import Policy
@@ -23,7 +24,9 @@ class Asked:
         kept_here: The entry was kept by this very run, or one around or inside it.
         refresh: This step is to run again; `refresh_run` says that every step of the run is, once.
         retry_errors: Kept errors from before the run are to run again.
+        rerun_drifted: Entries from before the run whose code or inputs changed are to run again.
         code: Gives the step's code fingerprint as it is now; called at the most once.
+        inputs: Gives its inputs as they are now; called at the most once, and only where the entry's are known.
     """
 
     policy: Policy
@@ -33,14 +36,17 @@ class Asked:
     refresh_run: bool
     retry_errors: bool
     code: Callable[[], Mapping[str, str]]
+    inputs: Callable[[], Inputs] = Inputs
+    rerun_drifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The entry is used; `drift` says what changed since it was kept."""
+    """The entry is used; `drift` says what changed since it was kept, `changes` the same one by one."""
 
     hit: Hit
     drift: str | None = None
+    changes: tuple[Change, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def decide(found: LookUp, asked: Asked) -> Decision:
     """Whether to use what was found.
 
     Raises:
-        DriftError: The policy says `on_drift="error"`, and the code changed.
+        DriftError: The policy says `on_drift="error"`, and the code or an input changed.
     """
     if isinstance(found, Miss):
         return Compute(found.reason, found.detail)
@@ -71,20 +77,21 @@ def decide(found: LookUp, asked: Asked) -> Decision:
     age_s, ttl_s = asked.now - meta.created, asked.policy.ttl_s
     if ttl_s is not None and age_s >= ttl_s:
         return Compute("expired", old=found)
-    if asked.policy.on_drift == "ignore":
-        return Use(found)
-    changes = code_changes(meta.facts.code, asked.code())
+    changes = _changes(found, asked)
     if not changes:
         return Use(found)
-    drift = "; ".join(changes)
-    if asked.policy.on_drift == "error":
+    drift = _joined(changes)
+    actions = {asked.policy.on(change.cause) for change in changes}
+    if asked.rerun_drifted and not asked.kept_here:
+        return Compute("drifted", drift, old=found)
+    if "error" in actions:
         raise DriftError(
             f'{meta.key}: {drift} since its value was kept, and on_drift="error"; '
             f"run it again with refresh=True, or delete it: nbstep rm {meta.key}"
         )
-    if asked.policy.on_drift == "rerun":
+    if "rerun" in actions:
         return Compute("drifted", drift, old=found)
-    return Use(found, drift)
+    return Use(found, drift, changes)
 
 
 def _decide_error(found: Hit, asked: Asked) -> Decision:
@@ -97,11 +104,31 @@ def _decide_error(found: Hit, asked: Asked) -> Decision:
     ttl_s = asked.policy.error_ttl(error is not None and error.transient)
     if ttl_s is not None and asked.now - meta.created >= ttl_s:
         return Compute("expired")
-    if asked.policy.on_drift != "ignore":
-        changes = code_changes(meta.facts.code, asked.code())
-        if changes:
-            return Compute("error-retried", "; ".join(changes))
-    return Use(found)
+    changes = _changes(found, asked)
+    if any(change.cause == "code" for change in changes):
+        return Compute("error-retried", _joined(changes))
+    if not changes:
+        return Use(found)
+    # inputs alone do not run it again, unless that was asked for
+    if asked.policy.on("inputs") == "rerun" or (asked.rerun_drifted and not asked.kept_here):
+        return Compute("drifted", _joined(changes))
+    return Use(found, _joined(changes), changes)
+
+
+def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
+    """What changed since the entry was kept, but for what the policy ignores."""
+    facts, policy = found.meta.facts, asked.policy
+    if policy.on_drift == "ignore":
+        return ()
+    code = asked.code() if policy.on("code") != "ignore" else {}
+    inputs = asked.inputs() if facts.inputs and policy.on("inputs") != "ignore" else None
+    if facts.code == code and (inputs is None or facts.inputs == inputs.texts):
+        return ()  # most look-ups
+    return changes_between(facts, code, inputs, asked.now)
+
+
+def _joined(changes: tuple[Change, ...]) -> str:
+    return "; ".join(change.text for change in changes)
 
 
 def _good(found: Hit) -> Hit | None:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
+    import os
+
     from nbstep.durations import Duration
 
 P = ParamSpec("P")
@@ -49,6 +51,8 @@ class Step:
         retries: int = 0,
         timeout: Duration | None = None,
         on_error: Literal["raise", "keep"] = "raise",
+        ignore: str | Iterable[str] = (),
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         **options: Any,
     ) -> Any:
         """Runs one step.
@@ -62,6 +66,8 @@ class Step:
                 program error such as NameError, and an HTTP status that will not change by itself, such as 404.
             timeout: For each attempt of an async thunk; passing it raises `StepTimeout`, which is never kept.
             on_error: "keep" hands back `Ok(value)` or `Err(error)` instead of raising.
+            ignore: Names of inputs that do not count when an entry is compared with now.
+            files: Files whose size and time count, beside those that arguments and variables name; `()` is none at all.
             **options: The policy: ttl, error_ttl, cache_errors, stale_if_error, on_drift; see `create_workflow`.
 
         Returns:
@@ -77,8 +83,9 @@ class Step:
             raise TypeError("step needs the function to run: step(lambda: …, key=…), or step(fn, argument, key=…)")
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         return _asking().ask(
-            caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error
-        )
+            caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error,
+            ignore=ignore, files=files,
+        )  # fmt: skip
 
     def map(
         self,

@@ -41,6 +41,9 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
             error_text, use.drift, source,
         )
     )  # fmt: skip
+    if meta.created < run.root().started:  # what this very run kept is from no earlier state
+        for change in use.changes:
+            run.note_drift(meta.key, change)
     if meta.outcome == "ok":
         return Ok(loaded) if call.options.hand_back else loaded
     error: Any = loaded.error

@@ -49,7 +49,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     try:
         facts = Facts(
             took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=run.name,
-            place=call.place, code=call.code(), source=source_text(call.thunk), uses=ran.used, names=call.names(),
+            place=call.place, code=call.code(), inputs=call.settled_inputs(), source=source_text(call.thunk), uses=ran.used,
+            names=call.names(),
         )  # fmt: skip
         kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
     except asyncio.CancelledError as error:

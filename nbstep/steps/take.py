@@ -219,7 +219,8 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     call.seen, call.blind = mark, call.missed is not None and call.missed.reason == "unreadable"
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
-        refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, code=call.code,
+        refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
+        inputs=call.inputs,
     )  # fmt: skip
     return decide(found, asked)
 
@@ -232,6 +233,7 @@ async def _compute(
     run, key = call.run, call.key
     if prepared is None:
         _tell_start(call, why)
+        call.note_inputs()
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()

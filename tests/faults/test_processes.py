@@ -74,7 +74,7 @@ while time.monotonic() < until:
         if trash.get(own):
             put(own, trash[own].pop())
     elif act == "step":
-        given = create_workflow(cache=cache)(lambda step: step(value, key, n, key=key)).unwrap()
+        given = create_workflow(cache=cache)(lambda step: step(value, key, n, key=key, ignore=("me", "n"))).unwrap()
         check(key, given)
     elif act == "list":
         names = {name for name in cache.keys() if name.startswith(f"own:{me}:")}

@@ -1,0 +1,124 @@
+"""What drift is told with: what changed since an entry was kept, in short clauses for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nbstep.cache.records import Facts
+from nbstep.drift.code import CALLS
+from nbstep.drift.inputs import SIGNER, Inputs, file_of
+from nbstep.drift.values import is_digest
+from nbstep.durations import date_text, size_text
+from nbstep.policy import Cause
+from nbstep.words import keys_text, plural, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that changed since an entry was kept.
+
+    Attributes:
+        cause: Whether it is code or an input.
+        what: What changed, the same for all steps that it concerns.
+        text: How, for people: "tidy() was edited".
+    """
+
+    cause: Cause
+    what: str
+    text: str
+
+
+def changes_between(facts: Facts, code: Mapping[str, str], inputs: Inputs | None, at: float) -> tuple[Change, ...]:
+    """What changed between an entry and the step as it is now, in seconds since the epoch; empty code and None are unknown."""
+    edits = code_changes(facts.code, code)
+    changed = [] if inputs is None else input_changes(facts.inputs, inputs, at)
+    return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
+
+
+def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool) -> str:
+    """The line for all entries used in spite of one change.
+
+    >>> print(old_values_text(Change("code", "", "tidy() was edited"), ["a", "b"], in_notebook=True))
+    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted
+    """
+    how = "%%workflow --rerun-drifted" if in_notebook else 'on_drift="rerun"'
+    counted = plural(len(keys), "old value")
+    again = "them" if len(keys) > 1 else "it"
+    return f"{counted} ({keys_text([shown(key) for key in keys])}): {change.text}. To run {again} again: {how}"
+
+
+def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What changed between two fingerprints, as short clauses for people; empty when nothing did or nothing can be said.
+
+    >>> code_changes({"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"})
+    ['tidy() was edited']
+    """
+    if kept == now:
+        return []
+    if not kept or not now or kept.get("", "").partition(":")[0] != now.get("", "").partition(":")[0]:
+        return []
+    same, called = _one_step(kept.get("", ""), now.get("", ""))
+    changes = [] if same else ["the step was edited"]
+    changes += [f"{name}() was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]]
+    if not changes:
+        gone = [name for name in sorted(kept.keys() - now.keys()) if kept[name] != called]
+        changes += [f"{name}() is used now" for name in sorted(now.keys() - kept.keys()) if now[name] != called]
+        changes += [f"{name}() is no longer used" for name in gone]
+    return changes
+
+
+def _one_step(kept: str, now: str) -> tuple[bool, str]:
+    """Whether two thunks are one step, and the digest of the function that one of them is and the other one only calls."""
+    (own, _, calls), (own_now, _, calls_now) = kept.partition(CALLS), now.partition(CALLS)
+    if own == own_now or bool(calls) == bool(calls_now):
+        return own == own_now, ""
+    called = calls or calls_now
+    return called in (own, own_now), called
+
+
+def input_changes(kept: Mapping[str, str], now: Inputs, at: float) -> list[Change]:
+    """What changed between the inputs of an entry and those of now; what only one of them knows does not count.
+
+    Args:
+        kept: The texts of an entry's inputs.
+        now: The inputs of the step that asks.
+        at: Now, in seconds since the epoch.
+
+    >>> input_changes({"uid": "1"}, Inputs({"uid": "2"}), 0.0)[0].text
+    '`uid` was 1, is now 2: put it in the key'
+    """
+    texts, found = now.texts, list[Change]()
+    one_key = kept.get(SIGNER) == texts.get(SIGNER)
+    for name, then in kept.items():
+        text = texts.get(name, then)
+        if text == then or name == SIGNER:
+            continue
+        if name.startswith("@"):
+            if one_key and name in now.paths:
+                found.append(Change("inputs", name, _file_text(now.paths[name], then, text, at)))
+        elif not is_digest(then) and not is_digest(text):
+            found.append(Change("inputs", name, f"`{name}` was {then}, is now {text}: put it in the key"))
+        elif one_key or is_digest(then) != is_digest(text):
+            found.append(Change("inputs", name, f"`{name}` changed"))
+    return found
+
+
+def _file_text(path: str, then: str, now: str, at: float) -> str:
+    """How a file changed: "data/sales.csv: 12 MB on 2 Nov, 14 MB today"."""
+    before, after = file_of(then), file_of(now)
+    if before is None or after is None:
+        return f"{path} is {'gone' if after is None else 'there'} now"
+    (size, mtime), (size_now, mtime_now) = before, after
+    sizes = size_text(size), size_text(size_now)
+    if size != size_now and sizes[0] == sizes[1]:
+        sizes = f"{size:,} B", f"{size_now:,} B"
+    days = _day_text(mtime, at), _day_text(mtime_now, at)
+    if sizes[0] == sizes[1] and days[0] == days[1]:
+        return f"{path}: {sizes[0]} as before, written anew {days[0]}"
+    return f"{path}: {sizes[0]} {days[0]}, {sizes[1]} {days[1]}"
+
+
+def _day_text(moment: float, at: float) -> str:
+    text = date_text(moment, at)
+    return "today" if ":" in text else f"on {text}"

@@ -1,0 +1,282 @@
+"""The inputs fingerprint: texts of a thunk's arguments, and of the closure cells and globals that it and what it follows name.
+
+Numbers and dates are readable, all else is a digest keyed with the user's secret. What is left out is unknown, not changed:
+names that start with an underscore or look secret, what the step ignores, and what does not fit into the time.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import time
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+from nbstep.cache.trust import SigningKey
+from nbstep.drift.code import Seen
+from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
+from nbstep.drift.sources import UNBOUND, read_source
+from nbstep.drift.tables import is_table
+from nbstep.drift.values import Texts
+from nbstep.drift.watch import is_plain
+
+SIGNER: Final = ""
+_BUDGET_S: Final = 0.001
+_MAX_FILES: Final = 32
+_LOOKING_S: Final = 0.02
+_MAX_PATH_CHARS: Final = 255
+_MISSING: Final = "-"
+_NONE: Final[Mapping[str, str]] = types.MappingProxyType({})
+
+
+class Inputs(NamedTuple):
+    """The inputs of a step at one moment.
+
+    Attributes:
+        texts: By name what stands for each; under "@" and a digest of its path, size and time of a file; under "" the id of
+            the key that digests are made with.
+        paths: The path of each file in `texts`.
+        tables: The names of those that are arrays or frames.
+    """
+
+    texts: Mapping[str, str] = _NONE
+    paths: Mapping[str, str] = _NONE
+    tables: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which inputs count: all but those of the names in `ignore`; files as well, where `files` names some or is None."""
+
+    ignore: frozenset[str] = frozenset()
+    files: tuple[str, ...] | None = None
+
+
+ALL: Final = Wanted()
+
+
+def read_inputs(
+    thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, wanted: Wanted = ALL, budget_s: float = _BUDGET_S
+) -> Inputs:
+    """The inputs as they are now.
+
+    Args:
+        thunk: The thunk.
+        args: Its positional arguments.
+        seen: What is behind it.
+        key: The user's key.
+        wanted: What counts.
+        budget_s: After so much processor time of this thread no other input is begun that is not plain.
+    """
+    found: dict[str, str] = {SIGNER: key.id}
+    rest: list[tuple[str, Any]] = []
+    # most are a lambda without arguments
+    if args or type(thunk) is not types.FunctionType or (thunk.__defaults__ and not is_plain(thunk.__defaults__)):
+        for name, value in _arguments(thunk, args):
+            if not counts_for_nothing(name) and not is_code(value):
+                rest.append((name, value))
+    sources, first = seen.sources, cast("Any", seen.first)
+    for source in sources.inputs:
+        value = read_source(source, first)
+        text_of = SCALARS.get(type(value))
+        text = text_of(value) if text_of is not None else None
+        if text is not None:
+            found[source.label] = text
+        elif value is not UNBOUND:
+            rest.append((source.label, value))
+    if not rest and wanted is ALL and not sources.paths:
+        return Inputs(found)
+    return _with_rest(found, rest, _texts_of(key.secret), wanted, sources.paths, budget_s)
+
+
+def _with_rest(
+    found: dict[str, str],
+    rest: list[tuple[str, Any]],
+    make: Texts,
+    wanted: Wanted,
+    named: tuple[str, ...],
+    budget_s: float,
+) -> Inputs:
+    """The inputs with those that are not plain, and with the files; an argument comes before a variable of its name."""
+    large: list[tuple[str, Any]] = []
+    paths: list[str] = []
+    seen = set[str]()
+    for name, value in rest:
+        if name not in seen:
+            seen.add(name)
+            found.pop(name, None)
+            _add(name, value, make, found, large, paths)
+    if wanted.ignore:
+        large = [(name, value) for name, value in large if not _is_ignored(name, wanted.ignore)]
+        found = {name: text for name, text in found.items() if not _is_ignored(name, wanted.ignore)}
+    tables = _add_large(large, make, found, paths, budget_s) if large else frozenset[str]()
+    files: dict[str, str] = {}
+    if wanted.files != ():
+        explicit = wanted.files or ()
+        _add_files([*explicit, *paths, *named], len(explicit), make, found, files)
+    return Inputs(found, files, tables)
+
+
+def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
+    """What of the inputs was the same before and after the thunk ran; what was not is state (D2)."""
+    texts = after.texts
+    return {name: text for name, text in before.texts.items() if texts.get(name) == text}
+
+
+def changed_in_place(before: Inputs, after: Inputs) -> list[str]:
+    """The names of arrays and frames whose content the thunk changed."""
+    return [
+        name
+        for name in before.texts
+        if name in before.tables & after.tables and before.texts[name] != after.texts.get(name)
+    ]
+
+
+def file_of(stamp: str) -> tuple[int, float] | None:
+    """Size in bytes and time of a file, from its text; None where there was none."""
+    size, _, mtime_ns = stamp.partition(" ")
+    try:
+        return int(size), int(mtime_ns) / 1e9
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=8)
+def _texts_of(secret: bytes) -> Texts:
+    return Texts(SigningKey(secret).sign("inputs:v1"))
+
+
+def _add(
+    name: str, value: Any, make: Texts, found: dict[str, str], large: list[tuple[str, Any]], paths: list[str]
+) -> None:
+    """Reads what is plain at once; the rest goes to `large`."""
+    kind = type(value)
+    if kind is str and len(value) <= _MAX_PATH_CHARS:
+        found[name] = make.of_short(value)
+        paths.append(value)
+        return
+    scalar = SCALARS.get(kind)
+    text = scalar(value) if scalar is not None else None
+    if text is None:
+        large.append((name, value))
+    else:
+        found[name] = text
+
+
+def _add_large(
+    large: list[tuple[str, Any]], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
+) -> frozenset[str]:
+    ends_ns, tables = time.thread_time_ns() + int(budget_s * 1e9), list[str]()
+    for at, (name, value) in enumerate(large):
+        if at and time.thread_time_ns() > ends_ns:
+            break
+        try:
+            found[name] = make.of(value, paths)
+        except Exception:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
+            continue
+        if is_table(value):
+            tables.append(name)
+    return frozenset(tables)
+
+
+def _add_files(paths: list[str], explicit: int, make: Texts, found: dict[str, str], files: dict[str, str]) -> None:
+    """Looks up what may be files; the first `explicit` are, whether they are there or not."""
+    ends_s = time.perf_counter() + _LOOKING_S
+    for at, path in enumerate(paths):
+        if at >= explicit and at and (len(files) >= _MAX_FILES or time.perf_counter() > ends_s):
+            break  # a disk far away
+        stamp = _stamp(path, explicit=at < explicit)
+        if stamp is not None:
+            name = "@" + make.of_short(path)[1:]
+            found.setdefault(name, stamp)
+            files[name] = path
+
+
+def _is_ignored(name: str, ignore: frozenset[str]) -> bool:
+    return not ignore.isdisjoint((name, *name.partition(" in ")[0].split(".")))
+
+
+def _arguments(thunk: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """What the thunk is called with, by the names of its parameters; what is bound to it counts too."""
+    named: dict[str, Any] = {}
+    while True:
+        if isinstance(thunk, functools.partial):
+            args, named = (*thunk.args, *args), {**thunk.keywords, **named}
+            thunk = thunk.func
+        elif isinstance(thunk, types.MethodType):
+            args, thunk = (thunk.__self__, *args), thunk.__func__
+        else:
+            break
+    function = thunk.__dict__.get("__init__") if isinstance(thunk, type) else thunk
+    code = function.__code__ if isinstance(function, types.FunctionType) else None
+    names = code.co_varnames[function is not thunk : code.co_argcount] if code is not None else ()
+    for at, value in enumerate(args):
+        yield names[at] if at < len(names) else f"argument {at + 1}", value
+    yield from named.items()
+    owner = getattr(thunk, "__self__", None) if isinstance(thunk, types.BuiltinFunctionType) else None
+    if owner is not None and not is_code(owner):
+        yield "self", owner
+    elif not is_code(thunk):
+        yield "self", thunk
+    if function is thunk and isinstance(thunk, types.FunctionType) and thunk.__defaults__:
+        for name, value in zip(names[-len(thunk.__defaults__) :], thunk.__defaults__, strict=False):
+            if not is_plain(value):  # those are the code's
+                yield name, value
+
+
+def _stamp(path: str, explicit: bool) -> str | None:
+    """Size and time of a file; None where there is none, or where that takes asking another machine."""
+    if not path or len(path) > _MAX_PATH_CHARS * (16 if explicit else 1):
+        return None
+    if not explicit and (path.startswith(("\\\\", "//")) or "://" in path):
+        return None
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return _MISSING if explicit else None
+    if not explicit and not stat.S_ISREG(found.st_mode):
+        return None
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def checked_names(names: object) -> frozenset[str]:
+    """The names that `ignore=` gives: one, or several.
+
+    Raises:
+        TypeError: They are no names.
+    """
+    given = _several(names, str)
+    if given is None:
+        raise TypeError(f'ignore= takes the name of an input, or several: ignore=("session", "log"); got {names!r:.80}')
+    return frozenset(given)
+
+
+def checked_files(files: object) -> tuple[str, ...] | None:
+    """The paths that `files=` gives: one, several, none, or None for those that are found.
+
+    Raises:
+        TypeError: They are no paths.
+    """
+    if files is None:
+        return None
+    given = _several(files, (str, os.PathLike))
+    paths = None if given is None else [os.fspath(path) for path in given]
+    if paths is None or not all(isinstance(path, str) for path in paths):
+        raise TypeError(
+            f'files= takes a path, or several: files=("a.csv", "b.csv"); files=() looks at none; got {files!r:.80}'
+        )
+    return tuple(paths)
+
+
+def _several(given: Any, kind: Any) -> list[Any] | None:
+    items = (
+        [given]
+        if isinstance(given, kind)
+        else list(given)
+        if isinstance(given, list | tuple | set | frozenset)
+        else None
+    )
+    return items if items is not None and all(isinstance(item, kind) for item in items) else None

@@ -1,0 +1,150 @@
+"""Where a step's inputs are found: the closure cells and globals that its thunk, and the user's functions it follows, name.
+
+Found once for each piece of code, and good as long as its watch holds; what they hold is read anew each time.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from nbstep.deps import Deps
+from nbstep.drift.encoding import record_fields
+from nbstep.drift.parts import dotted_names, is_users_module
+from nbstep.drift.scalars import counts_for_nothing, is_code
+from nbstep.drift.watch import content_of
+
+_MAX_SOURCES: Final = 200
+_MAX_PATHS: Final = 16
+_HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
+_FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
+
+
+class Source(NamedTuple):
+    """One input.
+
+    Attributes:
+        label: Its name as people know it.
+        function: Gives the function that names it; None where that is the thunk.
+        cell: The place of its closure cell; below 0 for a global.
+        path: The name, and what is read from it.
+    """
+
+    label: str
+    function: Callable[[], Any] | None
+    cell: int
+    path: tuple[str, ...]
+
+
+class Sources(NamedTuple):
+    """What a thunk's code leads to: `inputs`, and texts in the code that may name a file."""
+
+    inputs: tuple[Source, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+class _Unbound:
+    """What a name that is not bound, or an empty cell, holds."""
+
+
+UNBOUND: Final = _Unbound()
+
+
+def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.FunctionType]]) -> Sources:
+    """The sources of some functions, the thunk's own first, each with what gives it again later."""
+    found: list[Source] = []
+    paths: dict[str, None] = {}
+    known: dict[tuple[object, ...], None] = {}
+    labels: set[str] = set()
+    for reference, function in functions:
+        code, scope = function.__code__, function.__globals__
+        paths.update(dict.fromkeys(named_files(code)))
+        for path in dotted_names(code):
+            cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else -1
+            place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), *path)
+            if len(found) >= _MAX_SOURCES or path[0] in _HISTORY or place in known:
+                continue
+            taken, value = _followed(_root(function, cell, path[0]), path)
+            if not _is_input(value) or any(map(counts_for_nothing, taken)) or _is_foreign(function, cell, taken):
+                continue
+            known[place] = None
+            label = ".".join(taken)
+            if label in labels:
+                label = f"{label} in {function.__qualname__.rpartition('<locals>.')[2]}"
+            if label not in labels:
+                labels.add(label)
+                found.append(Source(label, reference, cell, taken))
+    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS])
+
+
+def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
+    """What a source holds now; `UNBOUND` where it holds nothing."""
+    function: Any = thunk if source.function is None else source.function()
+    if function is None:
+        return UNBOUND
+    cell, path = source.cell, source.path
+    if cell >= 0:
+        try:
+            value = function.__closure__[cell].cell_contents
+        except (ValueError, IndexError, TypeError):
+            return UNBOUND
+    else:
+        value = function.__globals__.get(path[0], UNBOUND)
+    return value if len(path) == 1 else _followed(value, path)[1]
+
+
+def _live(scope: dict[str, Any]) -> dict[str, Any]:
+    return getattr(scope, "live", scope)  # a frozen thunk has a copy of its namespace
+
+
+def _root(function: types.FunctionType, cell: int, name: str) -> Any:
+    if cell < 0:
+        return function.__globals__.get(name, UNBOUND)
+    try:
+        return function.__closure__[cell].cell_contents if function.__closure__ else UNBOUND
+    except ValueError:
+        return UNBOUND
+
+
+def _followed(value: Any, path: Sequence[str]) -> tuple[tuple[str, ...], Any]:
+    """How far a dotted name leads through namespaces, and to what."""
+    for at, name in enumerate(path[1:], 1):
+        if type(value) not in (types.ModuleType, types.SimpleNamespace, Deps):
+            return tuple(path[:at]), value
+        value = content_of(value).get(name, UNBOUND)
+    return tuple(path), value
+
+
+def _is_input(value: object) -> bool:
+    if value is UNBOUND or is_code(value):
+        return False
+    return not callable(value) or type(value) is functools.partial or record_fields(value) is not None
+
+
+def _is_foreign(function: types.FunctionType, cell: int, path: Sequence[str]) -> bool:
+    """Whether it stands in an installed package, as `np.pi` does: packages count by name."""
+    root = _root(function, cell, path[0])
+    return type(root) is types.ModuleType and not is_users_module(root.__name__)
+
+
+@functools.lru_cache(maxsize=4096)
+def named_files(code: types.CodeType) -> tuple[str, ...]:
+    """The constant texts in code, and in the code nested in it, that have the looks of a file's name."""
+    found: list[str] = []
+    for constant in code.co_consts[_has_docstring(code) :]:
+        if isinstance(constant, types.CodeType):
+            found += named_files(constant)
+        elif type(constant) is str and len(constant) < 256 and "://" not in constant and _FILE_NAME.fullmatch(constant):
+            found.append(constant)
+    return tuple(found)
+
+
+def _has_docstring(code: types.CodeType) -> bool:
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
+    return code.co_name != "<lambda>" and bool(code.co_consts) and type(code.co_consts[0]) is str
