@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -170,7 +171,7 @@ def test_names_in_a_cache_are_short_enough_for_any_system(tmp_path: Path) -> Non
     """Windows allows 260 characters in all; what nbstep adds to the folder must leave room for it."""
     cache = Cache(tmp_path, max_bytes=300_000)
     for n in range(6):
-        cache.clock = lambda at=1e9 + n * 1e6: at
+        cache.clock = map(float, itertools.count(10**9 + n * 10**6)).__next__
         cache.set("k" * 4096, n)
         cache.set(f"{n}", os.urandom(100_000))
         asked(cache, n, f"step {n}")
@@ -179,7 +180,6 @@ def test_names_in_a_cache_are_short_enough_for_any_system(tmp_path: Path) -> Non
     names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
     assert {name.split(os.sep)[1] for name in names if os.sep in name} >= {
         "e",
-        "trash",
         "evicted",
         "runs",
         "lock",

@@ -35,7 +35,8 @@ def unpickled() -> Iterator[list[Any]]:
 def file_of(cache: Cache, key: str) -> Path:
     assert cache.directory is not None
     digest = key_digest(key)
-    (path,) = (cache.directory / "v1" / "e" / digest[:2]).glob(f"{digest}.*")
+    beside = (cache.directory / "v1" / "e" / digest[:2]).glob(f"{digest}.*")
+    (path,) = [path for path in beside if path.name.count(".") == 1]  # what waits in the trash has more of them
     return path
 
 
