@@ -99,7 +99,8 @@ def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
     nodes: dict[int, _Node] = {}
     skips: dict[int, int] = {}
     last = -1
-    for at, instruction in enumerate(listed):
+    for at, listed_one in enumerate(listed):
+        instruction = _with_constant(listed_one, code)
         name, offset = instruction.opname, instruction.offset
         after = listed[at + 1].offset if at + 1 < len(listed) else -1
         if name in _SILENT:
@@ -115,6 +116,13 @@ def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
             last = offset
     _guard(nodes, list(getattr(dis.Bytecode(code), "exception_entries", ())) if code.co_exceptiontable else [])
     return nodes, skips
+
+
+def _with_constant(instruction: dis.Instruction, code: types.CodeType) -> dis.Instruction:
+    """The instruction with the constant it means: Python 3.11's `dis` does not look up the names of keywords."""
+    if instruction.opname != "KW_NAMES":
+        return instruction
+    return instruction._replace(argval=code.co_consts[instruction.arg or 0])
 
 
 def _guard(nodes: Mapping[int, _Node], entries: list[Any]) -> None:
