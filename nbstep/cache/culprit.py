@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from nbstep.cache.keptcell import KeptCell
+
 _PROBES_AT_MOST: Final = 500
 _SECONDS_AT_MOST: Final = 2.0
 _DEPTH_AT_MOST: Final = 20
@@ -35,6 +37,9 @@ _ADVICE: Final = {
 }
 
 
+_CELL_ADVICE: Final = "delete it in the cell, or name with --out what to keep"
+
+
 def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | None]) -> str:
     """One line that names the innermost part of `value` that cannot be pickled, and why.
 
@@ -44,7 +49,7 @@ def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | Non
         probe: Tries to pickle one part; gives the error, or None.
     """
     deadline = time.monotonic() + _SECONDS_AT_MOST
-    path, part, seen, probes = "result", value, {id(value)}, 0
+    path, part, seen, probes = "" if isinstance(value, KeptCell) else "result", value, {id(value)}, 0
     for _ in range(_DEPTH_AT_MOST):
         if _name(part) in _ADVICE:
             break  # what is inside is not the user's
@@ -61,17 +66,20 @@ def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | Non
                 break
         else:
             break
-    return _sentence(path, part, error)
+    if not path:
+        path = "what it displayed"
+    return _sentence(path, part, error, _CELL_ADVICE if isinstance(value, KeptCell) else None)
 
 
-def _sentence(path: str, part: Any, error: Exception) -> str:
+def _sentence(path: str, part: Any, error: Exception, advice: str | None = None) -> str:
     name = _name(part)
     article = "an" if name.lstrip("_")[:1].lower() in set("aeiou") else "a"
     if isinstance(error, RecursionError) or "recursion" in str(error):
         return f"{path} is {article} {name}, nested too deeply to be pickled"
-    advice = _ADVICE.get(name)
-    because = "" if advice or _says_no_more(str(error)) else f" ({type(error).__name__}: {str(error)[:200]})"
-    return f"{path} is {article} {name}, which cannot be pickled{because}" + (f": {advice}" if advice else "")
+    known = _ADVICE.get(name)
+    because = "" if known or _says_no_more(str(error)) else f" ({type(error).__name__}: {str(error)[:200]})"
+    fix = advice or known
+    return f"{path} is {article} {name}, which cannot be pickled{because}" + (f": {fix}" if fix else "")
 
 
 def _name(part: Any) -> str:
@@ -87,6 +95,9 @@ def _says_no_more(text: str) -> bool:
 
 def _children(part: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value with the text that leads to them: `['lock']`, `[0]`, `.client`."""
+    if isinstance(part, KeptCell):
+        yield from part.names.items()
+        return
     if isinstance(part, Mapping):
         for key, child in list(part.items()):
             yield f"[{_short(key)}]", child

@@ -69,6 +69,11 @@ def serialize(value: Any) -> Serialized:
     return Serialized(stream.getvalue(), buffers, package_versions(pickler.modules), pickler.by_value)
 
 
+def can_be_kept(value: Any) -> bool:
+    """Whether a value can be pickled; buffers are left out, so that large arrays cost nothing."""
+    return _probe(value) is None
+
+
 def deserialize(stream: bytes, buffers: Sequence[Part]) -> Any:
     """A fresh value out of verified bytes; arrays in it are writable where `buffers` are."""
     return pickle.loads(stream, buffers=buffers)

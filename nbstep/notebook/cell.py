@@ -1,6 +1,6 @@
 """Runs cells: opens a run when a `%%workflow` cell begins or a plain cell calls its first step, closes it with the cell.
 
-The cell itself is run by IPython as any other; `celltext` put a call of `begin` in the place of its first line.
+The cell itself is run by IPython as any other; `celltext` put a call of `begin` or `begin_step` in the place of its first line.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType, TracebackType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nbstep.events import Place
     from nbstep.notebook.flags import WorkflowLine
     from nbstep.notebook.live import StepListView
+    from nbstep.notebook.stepcell import StepCell
     from nbstep.runs.state import Run
 
 _TAKEN: Final = "the name of nbstep's function: use another name there, for example `for s in …`"
@@ -42,7 +44,8 @@ class Cell:
         outer: The run that was active before.
         stop_waking: Ends what keeps its event loop awake for interrupts.
         result_name: Where `--result` puts `Ok` or `Err`.
-        last: The value of its last expression, with `--result`.
+        step: Its one step, in a `%%step` cell.
+        last: The value of its last expression, with `--result` or `%%step`.
         failure: The step's error that `--result` caught.
     """
 
@@ -53,6 +56,7 @@ class Cell:
     outer: Run | None = None
     stop_waking: Callable[[], None] | None = None
     result_name: str | None = None
+    step: StepCell | None = None
     last: Any = None
     failure: Exception | None = None
 
@@ -118,6 +122,9 @@ class CellRunner:
         if run is None or view is None:
             return
         forget_interrupt()
+        if cell.step is not None:
+            cell.step.end(error)
+            cell.step = cell.last = None
         if cell.stop_waking is not None:
             cell.stop_waking()
         if active_run.get() is run:
@@ -133,24 +140,37 @@ class CellRunner:
         Raises:
             CellStopped: The line or the name `step` is wrong; nothing of the cell ran.
         """
+        with _stopping():
+            self._begin(late("nbstep.notebook.flags").parse_workflow_line(text), taken_at)
+
+    def begin_step(self, text: str, taken_at: int | None, body: Any, source: str) -> None:
+        """Opens the run of a `%%step` cell, and its step.
+
+        Raises:
+            CellStopped: The line or the name `step` is wrong; nothing of the cell ran.
+        """
+        with _stopping():
+            line = late("nbstep.notebook.flags").parse_step_line(text, self.shell.user_ns)
+            cell = self._begin(line.workflow, taken_at)
+            stepcell = late("nbstep.notebook.stepcell")
+            cell.step = stepcell.StepCell(self.shell, cell.run, line.key, line.out, body, source, self._place(cell))
+
+    def _begin(self, line: WorkflowLine, taken_at: int | None) -> Cell:
         if taken_at is not None and not self._has_another_name():
             raise CellStopped(f"line {taken_at} of this cell assigns `step`, {_TAKEN}")
         self.bind_step()
         self._check_step()
-        try:
-            line: WorkflowLine = late("nbstep.notebook.flags").parse_workflow_line(text)
-            cache = self._cache(line)
-            with self._lock:
-                cell = self._cells[-1] if self._cells else Cell(None)
-                if not self._cells:
-                    self._cells.append(cell)
-            self._end(cell, None)  # a second %%workflow inside one silent execution
-            cell.result_name, cell.last, cell.failure = line.result, None, None
-            self._open(cell, line, cache)
-        except (TypeError, ValueError, OSError, NbstepError) as error:
-            raise error if isinstance(error, CellStopped) else CellStopped(str(error)) from None
+        cache = self._cache(line)
+        with self._lock:
+            cell = self._cells[-1] if self._cells else Cell(None)
+            if not self._cells:
+                self._cells.append(cell)
+        self._end(cell, None)  # a second %%workflow inside one silent execution
+        cell.result_name, cell.last, cell.failure = line.result, None, None
+        self._open(cell, line, cache)
         cell.outer = active_run.get()
         active_run.set(cell.run)
+        return cell
 
     def ambient(self) -> Run | None:
         """The run of the cell now executing, opened now if it has none; None between cells (W5)."""
@@ -227,6 +247,15 @@ class CellRunner:
             )
 
 
+@contextmanager
+def _stopping() -> Generator[None]:
+    """What is wrong with a line stops the cell, in one line."""
+    try:
+        yield
+    except (TypeError, ValueError, OSError, NbstepError) as error:
+        raise error if isinstance(error, CellStopped) else CellStopped(str(error)) from None
+
+
 class Catching:
     """The block that `--result` puts around a cell's body: a step's failure ends in the result, all else goes on."""
 
@@ -274,6 +303,56 @@ def begin(text: str, taken_at: int | None = None) -> None:
     _following().begin(text, taken_at)
 
 
+def begin_step(text: str, taken_at: int | None = None, **facts: Any) -> None:
+    """Stands in the first line of a `%%step` cell; `facts` say what its body holds."""
+    caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    _show_as_written(caller)
+    source = "".join(linecache.getlines(caller.f_code.co_filename)[caller.f_lineno :])
+    _following().begin_step(text, taken_at, late("nbstep.notebook.stepbody").facts_of(**facts), source)
+
+
+def _step() -> StepCell:
+    cell = _following().open_cell()
+    if cell is None or cell.step is None:
+        raise CellStopped("this %%step cell has ended")
+    return cell.step
+
+
+def defines() -> bool:
+    """Asks whether the imports and definitions of a `%%step` cell run on their own: something is kept."""
+    __tracebackhide__ = True
+    return late("nbstep.stores.base").run_now(_step().defines())
+
+
+def runs() -> bool:
+    """Asks whether the body of a `%%step` cell runs."""
+    __tracebackhide__ = True
+    return late("nbstep.stores.base").run_now(_step().runs())
+
+
+async def defines_awaiting() -> bool:
+    """As `defines`, in a cell that awaits."""
+    __tracebackhide__ = True
+    return await _step().defines()
+
+
+async def runs_awaiting() -> bool:
+    """As `runs`, in a cell that awaits."""
+    __tracebackhide__ = True
+    return await _step().runs()
+
+
+def body() -> StepCell:
+    """Stands around the body of a `%%step` cell."""
+    return _step()
+
+
+def step_to_show() -> Any:
+    """What a `%%step` cell displays: its last value, or what was displayed of it."""
+    cell = _following().open_cell()
+    return None if cell is None or cell.step is None else cell.step.to_show(cell.last)
+
+
 def _show_as_written(caller: FrameType) -> None:
     """Tracebacks show the lines around the failing one, from `linecache`: there the user's words, as a comment.
 
@@ -293,7 +372,7 @@ def catching(name: str) -> Catching:
 
 
 def last_value(value: Any) -> None:
-    """Stands around the last expression of a cell with `--result`."""
+    """Stands around the last expression of a cell with `--result`, and of a `%%step` cell."""
     cell = _following().open_cell()
     if cell is not None:
         cell.last = value

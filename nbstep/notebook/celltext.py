@@ -1,4 +1,4 @@
-"""What `%%workflow` does to a cell's text: its first line becomes a call, the body stays as the user wrote it. Pure."""
+"""What `%%workflow` and `%%step` do to a cell's text: its first line becomes a call, the body stays as it was written. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any, Final, cast
 from nbstep.errors import CellStopped
 from nbstep.notebook import late
 
-_HEAD: Final = re.compile(r"(?:#[ \t]*)?%%workflow(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
+_HEAD: Final = re.compile(r"(?:#[ \t]*)?%%(?P<magic>workflow|step)(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
 _COMMENT: Final = re.compile(r"\s*(?:#.*)?$")
 _RUNNER: Final = "nbstep.notebook.cell"
 _CALL: Final = f"__import__({_RUNNER!r}, fromlist=['begin'])"
+_BEGINS: Final = {"workflow": "begin", "step": "begin_step"}
 
 
 def transform(lines: list[str]) -> list[str]:
     """Replaces a first line `%%workflow …` or `# %%workflow …` by the call that opens the run; comments may stand before it.
+
+    Likewise `%%step …`.
 
     The number of lines stays, so every line keeps its number. IPython calls this up to three times a cell.
     """
@@ -33,7 +36,7 @@ def transform(lines: list[str]) -> list[str]:
 
         body = body[:first] + cell_magic(transform(body[first:]))
     said = lines[at].strip()
-    return [*lines[:at], f"{_CALL}.begin({head['line'].strip()!r})  # {said}\n", *body]
+    return [*lines[:at], f"{_CALL}.{_BEGINS[head['magic']]}({head['line'].strip()!r})  # {said}\n", *body]
 
 
 # Else a terminal would run the first line the moment Enter is pressed.
@@ -41,7 +44,9 @@ transform.has_side_effects = True  # type: ignore[attr-defined]
 
 
 class WorkflowCells(ast.NodeTransformer):
-    """Rewrites the tree of a `%%workflow` cell, and of no other: `--result`, and what the cell does to the name `step`.
+    """Rewrites the tree of a `%%workflow` or `%%step` cell, and of no other: what stands around its body.
+
+    That is for `--result`, for a body that a hit skips, and for what the cell does to the name `step`.
 
     IPython drops a transformer that raises; what cannot be read is left to `begin`, which says why.
     """
@@ -56,6 +61,9 @@ class WorkflowCells(ast.NodeTransformer):
         taken = next(_bindings_of_step(node.body[1:]), None)
         if taken is not None:
             call.keywords.append(ast.keyword(arg="taken_at", value=ast.Constant(taken)))
+        if cast("ast.Attribute", call.func).attr == "begin_step":
+            node.body = late("nbstep.notebook.stepbody").rewrite(node.body, call)
+            return ast.fix_missing_locations(node)
         try:
             name = late("nbstep.notebook.flags").parse_workflow_line(_text_of(call)).result
         except (CellStopped, TypeError, ValueError):
@@ -70,7 +78,8 @@ def _begin_call(statement: ast.stmt) -> ast.Call | None:
         case ast.Expr(
             value=ast.Call(
                 func=ast.Attribute(
-                    attr="begin", value=ast.Call(func=ast.Name(id="__import__"), args=[ast.Constant(value=name)])
+                    attr="begin" | "begin_step",
+                    value=ast.Call(func=ast.Name(id="__import__"), args=[ast.Constant(value=name)]),
                 ),
                 args=[ast.Constant(value=str())],
             ) as call
@@ -115,26 +124,27 @@ def _bindings_of_step(body: Sequence[ast.AST]) -> Iterator[int]:
 
 def _catching(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     """`begin(…)`, the body inside `with catching(name):`, and the last value as the cell's last expression."""
-    first = next((at for at, s in enumerate(body) if at and not _stays_first(s, at)), len(body))
+    first = next((at for at, s in enumerate(body) if at and not stays_first(s, at)), len(body))
     rest: list[ast.stmt] = body[first:] or [ast.Pass()]
     last = rest[-1]
     if isinstance(last, ast.Expr):
-        rest[-1] = ast.copy_location(ast.Expr(_call("last_value", last.value)), last)
-    block = ast.With(items=[ast.withitem(context_expr=_call("catching", ast.Constant(name)))], body=rest)
-    shown = ast.Expr(_call("result_to_show"))
+        rest[-1] = ast.copy_location(ast.Expr(call_of("last_value", last.value)), last)
+    block = ast.With(items=[ast.withitem(context_expr=call_of("catching", ast.Constant(name)))], body=rest)
+    shown = ast.Expr(call_of("result_to_show"))
     for made in (block, shown):
         ast.copy_location(made, rest[0] if hasattr(rest[0], "lineno") else body[0])
     return [*body[:first], block, shown]
 
 
-def _stays_first(statement: ast.stmt, at: int) -> bool:
+def stays_first(statement: ast.stmt, at: int) -> bool:
     """An import from the future, or the docstring before it, right after the call."""
     value = statement.value if isinstance(statement, ast.Expr) else None
     docstring = isinstance(value, ast.Constant) and isinstance(value.value, str)
     return (docstring and at == 1) or (isinstance(statement, ast.ImportFrom) and statement.module == "__future__")
 
 
-def _call(function: str, *args: ast.expr) -> ast.Call:
+def call_of(function: str, *args: ast.expr) -> ast.Call:
+    """A call of a function of the cell runner, to stand in a cell; it has no place yet."""
     source = ast.parse(f"{_CALL}.{function}", mode="eval").body
     for node in ast.walk(source):
         for attribute in ("lineno", "col_offset", "end_lineno", "end_col_offset"):

@@ -10,7 +10,7 @@ from nbstep.notebook import cell as cells
 from nbstep.notebook import late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
-from nbstep.notebook.helptext import WORKFLOW_HELP
+from nbstep.notebook.helptext import STEP_HELP, WORKFLOW_HELP
 from nbstep.notebook.interrupts import interruptible, stop_if_interrupted
 from nbstep.notebook.showerror import ErrorDisplay
 from nbstep.runs.hooks import guard_thunks, set_ambient_run
@@ -63,7 +63,7 @@ class Extension:
                 place.remove(ours)
         for event, told in self._events:
             self.shell.events.unregister(event, told)
-        for kind, name in (("line", "nbstep"), ("line", "workflow"), ("cell", "workflow")):
+        for kind, name in (("line", "nbstep"), ("line", "workflow"), ("cell", "workflow"), ("cell", "step")):
             self.shell.magics_manager.magics[kind].pop(name, None)
         self._errors.remove()
         if self.shell.user_ns.get("step") is step:
@@ -80,7 +80,12 @@ class Extension:
             """
             late("nbstep.notebook.magics").nbstep_magic(self.shell, line)
 
+        def step_cell(line: str, cell: str) -> None:
+            late("nbstep.notebook.magics").step_magic(self.shell, line, cell)
+
         workflow.__doc__ = WORKFLOW_HELP
+        step_cell.__doc__ = STEP_HELP
+        self.shell.register_magic_function(step_cell, "cell", "step")
         self.shell.register_magic_function(workflow, "line_cell", "workflow")
         self.shell.register_magic_function(nbstep, "line", "nbstep")
 

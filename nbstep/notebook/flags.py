@@ -1,16 +1,19 @@
-"""The line after `%%workflow`: a name and flags, read into a record. Pure."""
+"""The line after `%%workflow` or `%%step`: a name or key and flags, read into a record. Pure."""
 
 from __future__ import annotations
 
 import difflib
 import keyword
+import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast, get_args
 
 from nbstep.durations import to_seconds
 from nbstep.errors import CellStopped
+from nbstep.keys import NoStableText, check_key, fill_named
+from nbstep.notes import error_line
 from nbstep.policy import Cause, OnDrift, policy_changes
 from nbstep.settings import MODES
 
@@ -43,6 +46,15 @@ class WorkflowLine:
         return (*again, *(_shown_option(name, value) for name, value in self.policy.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """What `%%step` was asked: its key, filled in; the names of `--out`, None for all; the flags as of `%%workflow`."""
+
+    key: str
+    out: tuple[str, ...] | None
+    workflow: WorkflowLine
+
+
 def _shown_option(name: str, value: Any) -> str:
     words = name.replace("_", " ")
     if isinstance(value, Mapping):
@@ -69,6 +81,13 @@ def _name(flag: str, text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text) or text == "step":
         raise ValueError(f"{flag} takes a name to store the result under; got {text!r}")
     return text
+
+
+def _names(flag: str, text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() and not keyword.iskeyword(name) for name in names):
+        raise ValueError(f"{flag} takes names, as in --out df,model; got {text!r}")
+    return names
 
 
 def _one_of(*known: str) -> Callable[[str, str], str]:
@@ -109,6 +128,10 @@ _FLAGS: Final[Mapping[str, tuple[str, Any]]] = {
     "--on-drift": ("on_drift", _on_drift),
     "--rerun-drifted": ("rerun_drifted", True),
 }
+_STEP_FLAGS: Final[Mapping[str, tuple[str, Any]]] = {
+    "--out": ("out", _names),
+    **{flag: of for flag, of in _FLAGS.items() if flag != "--result"},
+}
 _FIELDS: Final = ("mode", "retry_errors", "rerun_drifted", "result", "cache")
 
 
@@ -125,6 +148,67 @@ def parse_workflow_line(line: str) -> WorkflowLine:
         words = shlex.split(line, comments=True)
     except ValueError as error:
         raise CellStopped(f"%%workflow {line}: {error}") from None
+    names, given = _split("%%workflow", words, _FLAGS)
+    if len(names) > 1:
+        raise CellStopped(f"%%workflow takes one name, got {' and '.join(map(repr, names))}; quote a name with spaces")
+    return _workflow_line(names[0] if names else None, given)
+
+
+def parse_step_line(line: str, names: Mapping[str, Any]) -> StepLine:
+    """Reads what follows `%%step`.
+
+    Args:
+        line: The text.
+        names: The notebook's names, for those in the key's braces.
+
+    Raises:
+        CellStopped: As of `parse_workflow_line`; or the key cannot be filled in.
+
+    >>> parse_step_line("cv:{lr} --out a,b", {"lr": 0.1}).key
+    'cv:0.1'
+    """
+    keys, given = _split("%%step", _step_words(line), _STEP_FLAGS)
+    if not keys:
+        raise CellStopped("%%step needs a key: %%step KEY")
+    if len(keys) > 1:
+        raise CellStopped(f"%%step takes one key, got {' and '.join(map(repr, keys))}; quote a key with spaces")
+    out = given.pop("out", None)
+    return StepLine(_filled(keys[0], names), out, _workflow_line(None, given))
+
+
+def _step_words(line: str) -> list[str]:
+    """The words before a comment; a `#` inside a word belongs to it."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    try:
+        for word in lexer:
+            if word.startswith("#"):
+                break
+            words.append(word)
+    except ValueError as error:
+        raise CellStopped(f"%%step {line}: {error}") from None
+    return words
+
+
+def _filled(template: str, names: Mapping[str, Any]) -> str:
+    said = f"the key {template!r}"
+    try:
+        return check_key(fill_named(template, names))
+    except KeyError as error:
+        missing = error.args[0] if error.args else ""
+        if isinstance(missing, str) and re.search(rf"\{{{re.escape(missing)}[!:.\[}}]", template):
+            raise CellStopped(f"{said} asks for `{missing}`, and there is no such name in this notebook") from None
+        raise CellStopped(f"{said}: {error_line(error)}") from None
+    except (IndexError, NoStableText) as error:
+        if isinstance(error, NoStableText):
+            raise CellStopped(f"{said}: {error}") from None
+        raise CellStopped(f"{said} has an empty {{}}: write the name in it, as in {{uid}}") from None
+    except Exception as error:  # noqa: BLE001 - also the user's own attributes and formats
+        raise CellStopped(f"{said}: {error_line(error)}") from None
+
+
+def _split(magic: str, words: Iterable[str], flags: Mapping[str, tuple[str, Any]]) -> tuple[list[str], dict[str, Any]]:
     names: list[str] = []
     given: dict[str, Any] = {}
     waiting = iter(words)
@@ -133,16 +217,18 @@ def parse_workflow_line(line: str) -> WorkflowLine:
             names.append(word)
             continue
         flag, equals, text = word.partition("=")
-        if flag not in _FLAGS:
-            raise CellStopped(_unknown(flag))
-        option, reader = _FLAGS[flag]
+        if flag not in flags:
+            raise CellStopped(_unknown(magic, flag, flags))
+        option, reader = flags[flag]
         given[option] = _read(flag, reader, text if equals else None, waiting)
-    if len(names) > 1:
-        raise CellStopped(f"%%workflow takes one name, got {' and '.join(map(repr, names))}; quote a name with spaces")
+    return names, given
+
+
+def _workflow_line(name: str | None, given: Mapping[str, Any]) -> WorkflowLine:
     policy = {option: value for option, value in given.items() if option not in _FIELDS}
     policy_changes(policy)
     fields = {option: value for option, value in given.items() if option in _FIELDS}
-    return WorkflowLine(name=names[0] if names else None, policy=policy, **fields)
+    return WorkflowLine(name=name, policy=policy, **fields)
 
 
 def _read(flag: str, reader: Any, text: str | None, waiting: Any) -> Any:
@@ -152,7 +238,7 @@ def _read(flag: str, reader: Any, text: str | None, waiting: Any) -> Any:
         return reader
     if text is None:
         text = next(waiting, None)
-    if text is None or (text.startswith("--") and text.partition("=")[0] in _FLAGS):
+    if text is None or (text.startswith("--") and text.partition("=")[0] in {**_FLAGS, **_STEP_FLAGS}):
         raise CellStopped(f"{flag} needs a value")
     try:
         return reader(flag, text)
@@ -166,9 +252,9 @@ _MEANT: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def _unknown(flag: str) -> str:
+def _unknown(magic: str, flag: str, flags: Mapping[str, Any]) -> str:
     if flag in _MEANT:
-        return f"%%workflow has no flag {flag}; write {_MEANT[flag]}"
-    close = difflib.get_close_matches(flag, _FLAGS, 1)
+        return f"{magic} has no flag {flag}; write {_MEANT[flag]}"
+    close = difflib.get_close_matches(flag, flags, 1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"%%workflow has no flag {flag}; {hint}known: {', '.join(_FLAGS)}"
+    return f"{magic} has no flag {flag}; {hint}known: {', '.join(flags)}"

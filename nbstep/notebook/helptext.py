@@ -1,4 +1,4 @@
-"""What `%%workflow?` says."""
+"""What `%%workflow?` and `%%step?` say."""
 
 from __future__ import annotations
 
@@ -27,4 +27,26 @@ NAME is a label for lists; it is no part of a key.
   --rerun-drifted                  values whose code or inputs changed run again, once
 
 Flags hold for every step of the cell that says nothing else itself.
+"""
+
+STEP_HELP: Final = """\
+%%step KEY [--out NAME,NAME] [flags]
+
+Runs the whole cell as one step: the names it binds and what it displays are kept under KEY. When something is kept, the
+body is skipped: the names are set, the output is shown again. Also spelled as a comment, `# %%step KEY`.
+
+    %%step model:{lr} --ttl 7d
+    model = fit(train, lr)
+    model.score(test)
+
+KEY takes names of the notebook in braces, as an f-string does; a key with spaces is quoted.
+
+  --out NAME,NAME    keep these names only; without it all that the cell binds, or sets a part of (df["x"] = …)
+
+All flags of %%workflow but --result hold here too: see %%workflow?
+
+Imports and definitions (def, class) of the cell run on a hit too, so they are those of the cell as it stands. What the
+cell changes otherwise (a file, an object of another cell that it calls a method of) is not kept. A name that cannot be
+kept, such as an open file, is named in the step list, and the cell runs each time. Kept output is at most 8 MB; widgets, and
+what other programs print past Python, are left out.
 """

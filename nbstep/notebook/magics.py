@@ -1,4 +1,4 @@
-"""What `%nbstep` and `%%workflow` do when IPython calls them as magics."""
+"""What `%nbstep`, `%%workflow` and `%%step` do when IPython calls them as magics."""
 
 from __future__ import annotations
 
@@ -44,3 +44,8 @@ def workflow_magic(shell: Any, line: str, cell: str | None) -> None:
         sys.stdout.write(WORKFLOW_HELP)
         return
     shell.run_cell(f"%%workflow {line}\n{cell}").raise_error()
+
+
+def step_magic(shell: Any, line: str, cell: str) -> None:
+    """As `workflow_magic`, for `%%step`."""
+    shell.run_cell(f"%%step {line}\n{cell}").raise_error()

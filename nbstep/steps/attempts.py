@@ -14,6 +14,7 @@ from typing import Any, Final
 from nbstep.errors import NbstepError, StepTimeout
 from nbstep.freezing import as_it_was
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
+from nbstep.steps.inline import Inline, pause
 from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 
@@ -60,6 +61,8 @@ async def attempt_thunk(
         prepared: What a first call already gave.
     """
     __tracebackhide__ = True
+    if isinstance(thunk, Inline):
+        return await _inline()
     if retries == 0:
         return await _attempt(thunk, args, timeout_s, awaiting, prepared)
 
@@ -87,6 +90,16 @@ async def attempt_thunk(
             error.with_traceback(failed[1])  # without the frames of whoever raised it again
         raise
     raise AssertionError("unreachable: tenacity raises the last failure")
+
+
+async def _inline() -> Given:
+    __tracebackhide__ = True
+    ended = await pause("nbstep: before the body")
+    if ended is None or ended.error is None:
+        return Given(None if ended is None else ended.value)
+    if isinstance(ended.error, StopIteration):
+        return Given(stopped=ended.error)
+    raise ended.error
 
 
 def may_pass(error: BaseException) -> bool:

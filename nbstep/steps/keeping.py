@@ -14,6 +14,7 @@ from nbstep.notes import argument_text, error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
+from nbstep.steps.inline import Inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     try:
         facts = Facts(
             took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=run.name,
-            place=call.place, code=call.code(), inputs=call.settled_inputs(), source=source_text(call.thunk), uses=ran.used,
+            place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
             names=call.names(),
         )  # fmt: skip
         kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
@@ -69,6 +70,10 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         )
     run.note_kept(key)
     return kept.meta.size_bytes
+
+
+def _source(call: Call) -> str | None:
+    return call.thunk.source if isinstance(call.thunk, Inline) else source_text(call.thunk)
 
 
 def _is_cancelled() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Any
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing
+from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Miss, Unreadable
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
@@ -26,6 +27,7 @@ from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide
 from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
+from nbstep.steps.inline import Inline, pause
 from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
@@ -70,6 +72,11 @@ def take_step(
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting, given.prepared)
     return given
+
+
+def taking(call: Call, *, awaiting: bool) -> Coroutine[Any, Any, Any]:
+    """Takes the step of a cell, whose thunk is an `Inline`; a `Stopped` holds what no coroutine may raise."""
+    return _take(call, awaiting=awaiting, prepared=None)
 
 
 def timeout_needs_async() -> TypeError:
@@ -170,11 +177,13 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     __tracebackhide__ = True
     decision = await _decided(call, cache, key, source)
     if not isinstance(decision, Compute) or decision.reason == "drifted":
-        collision = _kept_by_other_work(call, decision)
+        collision = _of_another_kind(call, decision) or _kept_by_other_work(call, decision)
         if collision is not None:
             return fail(call, collision, 0.0)
     if isinstance(decision, Compute):
         return decision
+    if isinstance(call.thunk, Inline):
+        await pause("nbstep: before loading")
     if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
         return _Later(None)
     try:
@@ -198,6 +207,21 @@ def _kept_by_other_work(call: Call, decision: Decision) -> KeyCollision | None:
         found.meta, look_at(call.thunk, call.args), call.place, run.name, run.clock(),
         in_notebook=run.place.cell is not None, folder=run.command_folder(),
     )  # fmt: skip
+
+
+def _of_another_kind(call: Call, decision: Decision) -> KeyCollision | None:
+    """The error where a value is asked for and a cell is kept, or the other way round (K8)."""
+    found = decision.old if isinstance(decision, Compute) else decision.hit
+    if found is None or found.meta.outcome == "error":
+        return None
+    is_cell, wants_cell = found.meta.type == KEPT_CELL_TYPE, isinstance(call.thunk, Inline)
+    if is_cell == wants_cell:
+        return None
+    kept, here = ("a %%step cell", "a step(…)") if is_cell else ("what a step(…) gave", "a %%step cell")
+    key = call.key
+    return KeyCollision(
+        f"{key!r} keeps {kept}, and this is {here}: use another key, or delete that one: nbstep rm {key}"
+    )
 
 
 def _may_replay(call: Call, error: Any) -> bool:

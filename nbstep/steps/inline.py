@@ -1,0 +1,40 @@
+"""A thunk whose work stands in a cell: the step pauses where it would call it, and is told how the work ended."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Pause: TypeAlias = Literal["nbstep: before loading", "nbstep: before the body"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the work ended: with a value, or with an error."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Inline:
+    """Stands for a cell's body as a step's thunk; `source` is its text, for people.
+
+    Whoever asks for its code finds `function`, which is never called.
+    """
+
+    def __init__(self, function: types.FunctionType, source: str) -> None:
+        self.__wrapped__ = function
+        self.__name__ = "a cell"
+        self.source = source
+
+    def __call__(self) -> Any:
+        """Never: the cell runs it."""
+        raise TypeError("a cell's body is run by the cell")
+
+
+@types.coroutine
+def pause(at: Pause) -> Generator[Pause, Ended | None, Ended | None]:
+    """Gives the cell its turn; gives what the cell says."""
+    return (yield at)
