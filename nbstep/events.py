@@ -38,7 +38,7 @@ class RunStarted:
     """A run begins.
 
     `at` is seconds since the epoch; `cache` is its place as shown ("~/proj/.nbstep") or None; `root` is the outermost run
-    around it, itself where there is none.
+    around it, itself where there is none; `text` is the digest of its cell's text, where it runs in one.
     """
 
     run: str
@@ -48,6 +48,7 @@ class RunStarted:
     mode: str
     cache: str | None
     root: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

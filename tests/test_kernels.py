@@ -45,6 +45,17 @@ def test_n3_a_short_cell_shows_one_finished_list(kernel: Kernel) -> None:
     assert done.of("execute_result")[0]["data"] == {"text/plain": "1"}
 
 
+def test_n4_a_plan_looks_like_the_step_list_and_is_one_display(kernel: Kernel) -> None:
+    kernel.good("%%workflow sales\nstep(lambda: 1, key='a')")
+    done = kernel.good("%%workflow sales --plan\nstep(lambda: 1, key='a')\nstep(lambda: 1, key='b')\nprint('ran')")
+    (bundle,) = done.lists
+    page = bundle["text/html"]
+    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>2 steps: 1 cached .*1 missing.*<!--end of nbstep-->", page)
+    assert "A run would take what 1 step takes that was never timed" in page
+    assert "sales   2 steps: 1 cached" in bundle["text/plain"]
+    assert done.text == ""
+
+
 def test_n3_nothing_is_shown_for_a_cell_without_steps(kernel: Kernel) -> None:
     assert kernel.good("x = 1").lists == []
     assert kernel.good("%%workflow\nx = 1").lists == []

@@ -5,25 +5,22 @@ The cell itself is run by IPython as any other; `celltext` put a call of `begin`
 
 from __future__ import annotations
 
-import linecache
 import os
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from nbstep.errors import CellStopped, NbstepError, StepFailed
+from nbstep.errors import CellStopped, NbstepError
 from nbstep.forks import ThreadLock
 from nbstep.notebook import late
 from nbstep.notebook.interrupts import forget_interrupt, wake_regularly
-from nbstep.result import Err, Ok
 from nbstep.runs.hooks import active_run
 
 if TYPE_CHECKING:
     from nbstep.events import Place
+    from nbstep.notebook.asks import CellText
     from nbstep.notebook.flags import WorkflowLine
     from nbstep.notebook.live import StepListView
     from nbstep.notebook.stepcell import StepCell
@@ -134,16 +131,18 @@ class CellRunner:
 
     # runs
 
-    def begin(self, text: str, taken_at: int | None) -> None:
+    def begin(self, text: str, taken_at: int | None, written: CellText) -> None:
         """Opens the run of a `%%workflow` cell.
 
         Raises:
             CellStopped: The line or the name `step` is wrong; nothing of the cell ran.
         """
         with _stopping():
-            self._begin(late("nbstep.notebook.flags").parse_workflow_line(text), taken_at)
+            line = late("nbstep.notebook.flags").parse_workflow_line(text)
+            if not self._only_planned(line, written):
+                self._begin(line, taken_at, written)
 
-    def begin_step(self, text: str, taken_at: int | None, body: Any, source: str) -> None:
+    def begin_step(self, text: str, taken_at: int | None, written: CellText, body: Any) -> None:
         """Opens the run of a `%%step` cell, and its step.
 
         Raises:
@@ -151,23 +150,35 @@ class CellRunner:
         """
         with _stopping():
             line = late("nbstep.notebook.flags").parse_step_line(text, self.shell.user_ns)
-            cell = self._begin(line.workflow, taken_at)
-            stepcell = late("nbstep.notebook.stepcell")
-            cell.step = stepcell.StepCell(self.shell, cell.run, line.key, line.out, body, source, self._place(cell))
+            known_as = replace(written, body=f"{line.key}\n{written.body}", asks=(("key", line.key),))
+            if self._only_planned(line.workflow, known_as):
+                return
+            cell = self._begin(line.workflow, taken_at, known_as)
+            place, stepcell = self._place(cell), late("nbstep.notebook.stepcell")
+            cell.step = stepcell.StepCell(self.shell, cell.run, line.key, line.out, body, written.body, place)
 
-    def _begin(self, line: WorkflowLine, taken_at: int | None) -> Cell:
+    def _only_planned(self, line: WorkflowLine, written: CellText) -> bool:
+        """Shows the plan where one was asked for; nothing of the cell runs."""
+        if not line.plan:
+            return False
+        if not written.planned:  # whoever compiled the cell left its body in
+            raise CellStopped("--plan cannot stand here: write it in a cell of its own, in its first line")
+        late("nbstep.notebook.plan").show_plan(self, line, written)
+        return True
+
+    def _begin(self, line: WorkflowLine, taken_at: int | None, written: CellText) -> Cell:
         if taken_at is not None and not self._has_another_name():
             raise CellStopped(f"line {taken_at} of this cell assigns `step`, {_TAKEN}")
         self.bind_step()
         self._check_step()
-        cache = self._cache(line)
+        cache = self.cache_of(line)
         with self._lock:
             cell = self._cells[-1] if self._cells else Cell(None)
             if not self._cells:
                 self._cells.append(cell)
         self._end(cell, None)  # a second %%workflow inside one silent execution
         cell.result_name, cell.last, cell.failure = line.result, None, None
-        self._open(cell, line, cache)
+        self._open(cell, line, cache, written)
         cell.outer = active_run.get()
         active_run.set(cell.run)
         return cell
@@ -191,7 +202,7 @@ class CellRunner:
         """The innermost executing cell that has a run."""
         return next((cell for cell in reversed(self._cells) if cell.run is not None), None)
 
-    def _open(self, cell: Cell, line: WorkflowLine, cache: Any) -> Run:
+    def _open(self, cell: Cell, line: WorkflowLine, cache: Any, written: CellText | None = None) -> Run:
         view = self._make_view(line.shown(), lambda: run)
         run: Run = late("nbstep.runs.active").open_run(
             line.name,
@@ -203,11 +214,15 @@ class CellRunner:
             retry_errors=line.retry_errors,
             rerun_drifted=line.rerun_drifted,
             shown=True,
+            text=None if written is None else written.digest,
         )
+        if run.mode == "offline" and written is not None:
+            run.expected = late("nbstep.notebook.plan").expected_keys(run, written)
         cell.run, cell.view, cell.stop_waking = run, view, wake_regularly()
         return run
 
-    def _cache(self, line: WorkflowLine) -> Any:
+    def cache_of(self, line: WorkflowLine) -> Any:
+        """What `--cache` means in this notebook."""
         if line.cache is None:
             return late("nbstep.options").UNSET
         if not line.cache.startswith("$"):
@@ -222,10 +237,17 @@ class CellRunner:
             raise CellStopped(f"--cache {line.cache}: there is no {name!r} in this notebook")
         return self.shell.user_ns[name]
 
-    def _place(self, cell: Cell) -> Place:
+    def view_of(self, line: WorkflowLine) -> StepListView:
+        """A step list that belongs to no run."""
+        return self._make_view(line.shown(), lambda: None)
+
+    def notebook(self) -> str | None:
+        """The notebook's file name, where known."""
         names = self.shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")
-        notebook = next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
-        return late("nbstep.events").Place(notebook=notebook, cell=cell.number)
+        return next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
+
+    def _place(self, cell: Cell) -> Place:
+        return late("nbstep.events").Place(notebook=self.notebook(), cell=cell.number)
 
     # the name `step`
 
@@ -254,133 +276,3 @@ def _stopping() -> Generator[None]:
         yield
     except (TypeError, ValueError, OSError, NbstepError) as error:
         raise error if isinstance(error, CellStopped) else CellStopped(str(error)) from None
-
-
-class Catching:
-    """The block that `--result` puts around a cell's body: a step's failure ends in the result, all else goes on."""
-
-    def __init__(self, runner: CellRunner, name: str) -> None:
-        self._runner, self._name = runner, name
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        """Stores the result; True if the error became one."""
-        cell = self._runner.open_cell()
-        if cell is None or cell.run is None:
-            return False
-        if error is None:
-            result = cell.last if isinstance(cell.last, Ok | Err) else Ok(cell.last)
-        elif isinstance(error, Exception) and cell.run.owns(error):
-            cell.failure = error
-            result = Err(error.error if isinstance(error, StepFailed) else error)
-        else:
-            self._runner.shell.user_ns.pop(self._name, None)  # an earlier result is not this cell's
-            return False
-        self._runner.shell.user_ns[self._name] = result
-        return True
-
-
-_runner: CellRunner | None = None
-
-
-def follow(runner: CellRunner | None) -> None:
-    """Says which runner serves the calls that stand in cells; None when the extension is unloaded."""
-    global _runner
-    _runner = runner
-
-
-def _following() -> CellRunner:
-    if _runner is None:
-        raise CellStopped("nbstep is not loaded: run `%load_ext nbstep`")
-    return _runner
-
-
-def begin(text: str, taken_at: int | None = None) -> None:
-    """Stands in the first line of a `%%workflow` cell."""
-    _show_as_written(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
-    _following().begin(text, taken_at)
-
-
-def begin_step(text: str, taken_at: int | None = None, **facts: Any) -> None:
-    """Stands in the first line of a `%%step` cell; `facts` say what its body holds."""
-    caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    _show_as_written(caller)
-    source = "".join(linecache.getlines(caller.f_code.co_filename)[caller.f_lineno :])
-    _following().begin_step(text, taken_at, late("nbstep.notebook.stepbody").facts_of(**facts), source)
-
-
-def _step() -> StepCell:
-    cell = _following().open_cell()
-    if cell is None or cell.step is None:
-        raise CellStopped("this %%step cell has ended")
-    return cell.step
-
-
-def defines() -> bool:
-    """Asks whether the imports and definitions of a `%%step` cell run on their own: something is kept."""
-    __tracebackhide__ = True
-    return late("nbstep.stores.base").run_now(_step().defines())
-
-
-def runs() -> bool:
-    """Asks whether the body of a `%%step` cell runs."""
-    __tracebackhide__ = True
-    return late("nbstep.stores.base").run_now(_step().runs())
-
-
-async def defines_awaiting() -> bool:
-    """As `defines`, in a cell that awaits."""
-    __tracebackhide__ = True
-    return await _step().defines()
-
-
-async def runs_awaiting() -> bool:
-    """As `runs`, in a cell that awaits."""
-    __tracebackhide__ = True
-    return await _step().runs()
-
-
-def body() -> StepCell:
-    """Stands around the body of a `%%step` cell."""
-    return _step()
-
-
-def step_to_show() -> Any:
-    """What a `%%step` cell displays: its last value, or what was displayed of it."""
-    cell = _following().open_cell()
-    return None if cell is None or cell.step is None else cell.step.to_show(cell.last)
-
-
-def _show_as_written(caller: FrameType) -> None:
-    """Tracebacks show the lines around the failing one, from `linecache`: there the user's words, as a comment.
-
-    The source must stay valid: what marks the failing part of a line parses it.
-    """
-    filename, at = caller.f_code.co_filename, caller.f_lineno - 1
-    lines = linecache.getlines(filename)
-    call, mark, said = lines[at].partition("  # ") if at < len(lines) else ("", "", "")
-    if mark and call.startswith("__import__"):
-        shown = [*lines[:at], said if said.startswith("#") else f"# {said}", *lines[at + 1 :]]
-        linecache.cache[filename] = len("".join(shown)), None, shown, filename
-
-
-def catching(name: str) -> Catching:
-    """Stands around the body of a cell with `--result`."""
-    return Catching(_following(), name)
-
-
-def last_value(value: Any) -> None:
-    """Stands around the last expression of a cell with `--result`, and of a `%%step` cell."""
-    cell = _following().open_cell()
-    if cell is not None:
-        cell.last = value
-
-
-def result_to_show() -> Any:
-    """What a cell with `--result` displays: its last value, or the `Err`."""
-    cell = _following().open_cell()
-    if cell is None or cell.result_name is None:
-        return None
-    return cell.last if cell.failure is None else Err(cell.failure)

@@ -12,7 +12,7 @@ from nbstep.notebook import late
 
 _HEAD: Final = re.compile(r"(?:#[ \t]*)?%%(?P<magic>workflow|step)(?=\s|\Z)[ \t]*(?P<line>[^\n]*)\n?\Z")
 _COMMENT: Final = re.compile(r"\s*(?:#.*)?$")
-_RUNNER: Final = "nbstep.notebook.cell"
+_RUNNER: Final = "nbstep.notebook.calls"
 _CALL: Final = f"__import__({_RUNNER!r}, fromlist=['begin'])"
 _BEGINS: Final = {"workflow": "begin", "step": "begin_step"}
 
@@ -61,6 +61,12 @@ class WorkflowCells(ast.NodeTransformer):
         taken = next(_bindings_of_step(node.body[1:]), None)
         if taken is not None:
             call.keywords.append(ast.keyword(arg="taken_at", value=ast.Constant(taken)))
+        asks = late("nbstep.notebook.asks").asks_in(node.body[1:])
+        call.keywords.append(ast.keyword(arg="asks", value=ast.Constant(asks)))
+        if "--plan" in _text_of(call) and late("nbstep.notebook.flags").wants_plan(_text_of(call)):
+            call.keywords.append(ast.keyword(arg="planned", value=ast.Constant(True)))
+            del node.body[1:]
+            return ast.fix_missing_locations(node)
         if cast("ast.Attribute", call.func).attr == "begin_step":
             node.body = late("nbstep.notebook.stepbody").rewrite(node.body, call)
             return ast.fix_missing_locations(node)

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbstep.notebook import cell as cells
-from nbstep.notebook import late
+from nbstep.notebook import calls, late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
 from nbstep.notebook.helptext import STEP_HELP, WORKFLOW_HELP
@@ -39,7 +38,7 @@ class Extension:
 
     def install(self) -> None:
         """Adds everything to the shell."""
-        cells.follow(self._runner)
+        calls.follow(self._runner)
         set_ambient_run(self._runner.ambient)
         guard_thunks(interruptible, stop_if_interrupted)
         self.shell.input_transformers_cleanup.append(transform)
@@ -52,7 +51,7 @@ class Extension:
 
     def remove(self) -> None:
         """Takes everything out again; what the user changed since stays."""
-        cells.follow(None)
+        calls.follow(None)
         set_ambient_run(None)
         guard_thunks(None)
         for ours, place in (

@@ -29,6 +29,7 @@ class WorkflowLine:
         retry_errors: Kept errors run again.
         rerun_drifted: What was kept and changed since runs again, once.
         result: The name that gets `Ok` or `Err` instead of the cell failing.
+        plan: Nothing runs; what a run would do is shown.
         policy: Policy options by name.
     """
 
@@ -38,6 +39,7 @@ class WorkflowLine:
     retry_errors: bool = False
     rerun_drifted: bool = False
     result: str | None = None
+    plan: bool = False
     policy: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def shown(self) -> tuple[str, ...]:
@@ -119,6 +121,7 @@ _FLAGS: Final[Mapping[str, tuple[str, Any]]] = {
     "--mode": ("mode", _one_of(*MODES)),
     "--retry-errors": ("retry_errors", True),
     "--result": ("result", _name),
+    "--plan": ("plan", True),
     "--cache": ("cache", _text),
     "--ttl": ("ttl", _duration),
     "--error-ttl": ("error_ttl", _duration),
@@ -132,7 +135,7 @@ _STEP_FLAGS: Final[Mapping[str, tuple[str, Any]]] = {
     "--out": ("out", _names),
     **{flag: of for flag, of in _FLAGS.items() if flag != "--result"},
 }
-_FIELDS: Final = ("mode", "retry_errors", "rerun_drifted", "result", "cache")
+_FIELDS: Final = ("mode", "retry_errors", "rerun_drifted", "result", "plan", "cache")
 
 
 def parse_workflow_line(line: str) -> WorkflowLine:
@@ -152,6 +155,14 @@ def parse_workflow_line(line: str) -> WorkflowLine:
     if len(names) > 1:
         raise CellStopped(f"%%workflow takes one name, got {' and '.join(map(repr, names))}; quote a name with spaces")
     return _workflow_line(names[0] if names else None, given)
+
+
+def wants_plan(line: str) -> bool:
+    """Whether a line, right or wrong, asks for a plan: then nothing of its cell may run."""
+    try:
+        return "--plan" in _step_words(line)
+    except CellStopped:
+        return False
 
 
 def parse_step_line(line: str, names: Mapping[str, Any]) -> StepLine:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from nbstep.cache.cache import Cache
 from nbstep.notebook.steprender import CacheFoot
 from nbstep.runs.state import Run
 
@@ -16,12 +17,16 @@ _BUDGET_S: Final = 0.03
 
 def foot_of(run: Run | None) -> CacheFoot | None:
     """The foot for a run's cache; None for a run that keeps nothing."""
-    if run is None or run.cache is None:
+    return None if run is None else foot_of_cache(run.cache)
+
+
+def foot_of_cache(cache: Cache | None) -> CacheFoot | None:
+    """The foot for a cache."""
+    if cache is None:
         return None
-    folder = run.cache.directory
-    if folder is None:
-        return CacheFoot(run.cache.place)
-    return CacheFoot(run.cache.place, _size(folder), _free(folder))
+    if cache.directory is None:
+        return CacheFoot(cache.place)
+    return CacheFoot(cache.place, _size(cache.directory), _free(cache.directory))
 
 
 def _free(folder: Path) -> int | None:

@@ -19,6 +19,7 @@ NAME is a label for lists; it is no part of a key.
   --mode normal|refresh|offline    refresh runs every step again; offline raises where nothing is kept
   --retry-errors                   kept errors run again
   --result NAME                    a failed step does not fail the cell: NAME is Ok(last value) or Err(error)
+  --plan                           runs nothing: says which keys are kept, which are missing, and how long a run would take
   --cache WHERE                    a path, a URL, or $name for a cache or store of this notebook
   --ttl, --error-ttl DURATION      for how long values and errors count: 30s, 15m, 2h30m, 7d, none
   --cache-errors, --no-cache-errors

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from nbstep.events import Event, StepAsked
@@ -90,10 +90,18 @@ class StepListView:
             if not self._state.calls and not self._state.findings:
                 return
             if self._publish is None:
-                width = min(shutil.get_terminal_size((100, 24)).columns, 140)
-                self._write(plain_of(self._state, time.time(), self._foot, width) + "\n")
+                self._write(plain_of(self._state, time.time(), self._foot, _terminal_width()) + "\n")
             else:
                 self._show_finished()
+
+    def show_plan(self, state: StepList, notes: Sequence[str], foot: CacheFoot | None) -> None:
+        """Shows a list of steps that were never called, and what is to say beside."""
+        now = time.time()
+        if self._publish is None:
+            self._write(plain_of(state, now, foot, _terminal_width(), notes) + "\n")
+            return
+        plain = plain_of(state, now, foot, notes=notes)
+        self._send({"text/html": html_of(state, now, foot, notes), "text/plain": plain}, "plan", update=False)
 
     def _start(self) -> None:
         with self._lock:
@@ -168,3 +176,7 @@ class StepListView:
     def _send(self, data: dict[str, str], part: str, *, update: bool) -> None:
         assert self._publish is not None
         self._publish(data, transient={"display_id": f"{self._id}-{part}"}, update=update)
+
+
+def _terminal_width() -> int:
+    return min(shutil.get_terminal_size((100, 24)).columns, 140)

@@ -30,7 +30,7 @@ from nbstep.events import (
     StepWaiting,
 )
 
-Phase: TypeAlias = Literal["asked", "waiting", "running", "done"]
+Phase: TypeAlias = Literal["asked", "waiting", "running", "done", "planned"]
 
 CallId: TypeAlias = tuple[str, int]
 _StepEvent: TypeAlias = StepMissed | StepWaiting | StepStarted | StepHit | StepFinished
@@ -47,6 +47,8 @@ class Call:
         created: When the entry that was used was kept.
         late: The call ended after its cell had.
         interrupted: The user stopped it, or its task was cancelled.
+        phase: How far it got; "planned" is one that was never called.
+        expected_s: How long it took last time, where known.
     """
 
     run: str

@@ -45,7 +45,7 @@ class CacheFoot:
         return " · ".join(parts)
 
 
-def html_of(state: StepList, now: float, foot: CacheFoot | None = None) -> str:
+def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: Sequence[str] = ()) -> str:
     """The list as one HTML fragment, readable without scripts and, in plain order, without styles."""
     rows = rows_of(state, now)
     visible = fold(rows)
@@ -55,11 +55,12 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None) -> str:
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
     body = _table(visible, now, until) if visible else ""
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in findings_of(state))
-    notes = f"<ul>{lines}</ul>" if lines else ""
+    found = f"<ul>{lines}</ul>" if lines else ""
+    said = "".join(f'<div class="p">{html.escape(shown(note))}</div>' for note in notes)
     end = f'<div class="o">{html.escape(foot.text())}</div>' if foot else ""
     return (
         f'{HTML_BEGIN}<div class="nbstep-l"><style>{STYLE}</style>'
-        f'<div class="s">{name}{summary}{flags}</div>{body}{notes}{end}</div>{HTML_END}'
+        f'<div class="s">{name}{summary}{flags}</div>{body}{said}{found}{end}</div>{HTML_END}'
     )
 
 
@@ -99,13 +100,16 @@ def _tr(words: Words, row: Row, bar: str, details: bool) -> str:
     )
 
 
-def plain_of(state: StepList, now: float, foot: CacheFoot | None = None, width: int = 110) -> str:
+def plain_of(
+    state: StepList, now: float, foot: CacheFoot | None = None, width: int = 110, notes: Sequence[str] = ()
+) -> str:
     """The list as a terminal shows it, in at most `width` columns."""
     rows = rows_of(state, now)
     until = state.ended.at if state.ended else None
     name = f"{shown(state.name)}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     lines = [f"{name}{summary_of(rows, now)}{flags}", *_plain_rows(fold(rows), now, until, width)]
+    lines += [f"  {shown(note)}" for note in notes]
     lines += [f"  ! {line}" for line in findings_of(state)]
     if foot:
         lines.append(foot.text())

@@ -14,17 +14,18 @@ from nbstep.words import MARKS, plural, shown
 
 State: TypeAlias = Literal[
     "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
-    "cached", "shared", "ran", "ended later", "no key",
+    "cached", "shared", "ran", "ended later", "no key", "missing", "would run",
 ]  # fmt: skip
 Tone: TypeAlias = Literal["failed", "old", "busy", "plain", "kept"]
 
 _MARK: Final[dict[State, str]] = {
     "failed": MARKS["failed"], "failed (cached)": MARKS["failed"], "old value": MARKS["old value"], "waiting": "…",
     "running": "▸", "still running": "▸", "not awaited": "·", "no key": "○", "interrupted": "■",
+    "missing": "·", "would run": "▸",
 }  # fmt: skip
 _TONE: Final[dict[State, Tone]] = {
     "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
-    "still running": "busy", "cached": "kept", "shared": "kept",
+    "still running": "busy", "missing": "busy", "would run": "busy", "cached": "kept", "shared": "kept",
 }  # fmt: skip
 _WHY: Final[dict[Reason, str]] = {
     "new": "first time under this key",
@@ -41,6 +42,9 @@ _WHY: Final[dict[Reason, str]] = {
     "no-key": "it has no key",
 }
 
+_NO_ENTRY: Final[frozenset[Reason]] = frozenset(
+    {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
+)
 _LONGEST_TEXT: Final = 300  # characters
 
 
@@ -97,6 +101,8 @@ def state_of(call: Call, ended: bool = False) -> State:
         return "waiting"
     if call.phase == "running":
         return "still running" if ended else "running"
+    if call.phase == "planned" and call.source is None:
+        return "missing" if call.reason in _NO_ENTRY else "would run"
     if call.source != "thunk":
         if call.outcome == "error":
             return "failed (cached)"
@@ -127,7 +133,7 @@ def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
     call = _spokesman(calls)
     without_key = call.key is None
     label = shown(call.key) if call.key is not None else f"line {call.place.line}" if call.place.line else "no key"
-    ran = [c for c in calls if c.source == "thunk" or c.phase == "running"]
+    ran = [c for c in calls if c.source == "thunk" or c.phase == "running" or _would_run(c)]
     until = state.ended.at if state.ended else now
     return Row(
         label=label,
@@ -151,7 +157,13 @@ def _spokesman(calls: Sequence[Call]) -> Call:
     return (busy or failed or ran or done or list(calls))[-1]
 
 
+def _would_run(call: Call) -> bool:
+    return call.phase == "planned" and call.source is None
+
+
 def _spent(call: Call, until: float) -> float:
+    if _would_run(call):
+        return call.expected_s or 0.0
     if call.took_s is not None:
         return call.took_s
     return max(0.0, until - call.began_at) if call.phase == "running" and call.began_at is not None else 0.0
@@ -183,8 +195,11 @@ def words_of(row: Row, now: float, until: float | None = None) -> Words:
     """The one place that turns a row into words. `until` is when its cell ended, None while it runs."""
     call, state = row.call, row.state
     detail = "" if row.folded else _detail(row, now, until)
+    planned = call.phase == "planned"
     if row.saved_s:
-        time = f"saved {duration_text(row.saved_s)}"
+        time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
+    elif planned:
+        time = f"about {duration_text(row.spent_s)}" if row.spent_s else ""
     elif row.spent_s or state in ("ran", "no key", "failed", "interrupted", "ended later"):
         time = duration_text(row.spent_s)
     else:
@@ -226,6 +241,9 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return ""
 
 
+_WITH_REASON: Final[frozenset[State]] = frozenset({"ran", "ended later", "failed", "running", "missing", "would run"})
+
+
 def _age(row: Row, now: float) -> str:
     if row.oldest is not None and row.youngest is not None:
         return age_range(now - row.youngest, now - row.oldest) if row.folded else age_text(max(0.0, now - row.oldest))
@@ -233,7 +251,7 @@ def _age(row: Row, now: float) -> str:
         return "new" if row.state == "ran" else ""
     if row.state == "failed" and row.call.key and row.size_bytes is None:
         return "not kept"
-    return row.call.reason or "" if row.state in ("ran", "ended later", "failed", "running") and row.call.key else ""
+    return row.call.reason or "" if row.state in _WITH_REASON and row.call.key else ""
 
 
 def age_range(youngest_s: float, oldest_s: float) -> str:
@@ -257,6 +275,8 @@ def _hint(call: Call, row: Row) -> str:
     parts: list[str] = []
     if call.source == "thunk" and call.reason:
         parts.append(f"ran: {_WHY[call.reason]}")
+    elif call.reason and _would_run(call):
+        parts.append(f"would run: {_WHY[call.reason]}")
     elif call.reason:
         parts.append(_WHY[call.reason])
     if call.detail:
@@ -282,7 +302,8 @@ def summary_of(rows: Sequence[Row], now: float) -> str:
     total = sum(_counts(row) for row in rows)
     parts: list[str] = []
     for state, note in (
-        ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("ended later", None), ("running", None),
+        ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("missing", _expected_note),
+        ("would run", _expected_note), ("ended later", None), ("running", None),
         ("still running", None), ("waiting", None), ("not awaited", None), ("no key", _spent_note),
         ("old value", None), ("interrupted", None), ("failed", None), ("failed (cached)", None),
     ):  # fmt: skip
@@ -303,7 +324,8 @@ def _counts(row: Row) -> int:
 def _saved_note(rows: Iterable[Row], now: float) -> str:
     rows = list(rows)
     oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
-    parts = [f"saved {duration_text(sum(row.saved_s for row in rows))}"] if any(row.saved_s for row in rows) else []
+    saved = "saves" if any(row.call.phase == "planned" for row in rows) else "saved"
+    parts = [f"{saved} {duration_text(sum(row.saved_s for row in rows))}"] if any(row.saved_s for row in rows) else []
     if oldest is not None:
         parts.append(f"oldest {date_text(oldest, now)}")
     return f" ({', '.join(parts)})" if parts else ""
@@ -311,6 +333,11 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
 
 def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
     return f" ({duration_text(sum(row.spent_s for row in rows))})"
+
+
+def _expected_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
+    expected_s = sum(row.spent_s for row in rows)
+    return f" (about {duration_text(expected_s)})" if expected_s else ""
 
 
 def flags_of(state: StepList) -> list[str]:

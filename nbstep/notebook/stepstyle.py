@@ -58,6 +58,8 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l li::before {
   content: "!"; display: inline-block; width: 1.6em; text-indent: .35em; font-weight: 600; color: var(--n-amber);
 }
+.nbstep-l.nbstep-l .p { padding-left: 1.6em; font-variant-numeric: tabular-nums; }
+.nbstep-l.nbstep-l table + .p { margin-top: 5px; }
 .nbstep-l.nbstep-l .o { margin-top: 5px; font-size: 12px; font-variant-numeric: tabular-nums; color: var(--n-faint); }
 """
 

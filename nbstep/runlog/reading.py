@@ -64,8 +64,9 @@ def _run_of(content: bytes | None) -> LoggedRun | None:
         return None
     steps = tuple(LoggedStep(*row) for row in record["steps"])
     return LoggedRun(
-        record["run"], record["root"], record["at"], record["name"], record["notebook"], steps, record["findings"]
-    )
+        record["run"], record["root"], record["at"], record["name"], record["notebook"], steps, record["findings"],
+        record["text"],
+    )  # fmt: skip
 
 
 def _record_of(content: bytes | None) -> dict[str, Any] | None:
@@ -81,6 +82,7 @@ def _record_of(content: bytes | None) -> dict[str, Any] | None:
             "at": _seconds(record["at"]),
             "name": _label(record.get("name")),
             "notebook": _label(record.get("notebook")),
+            "text": _label(record.get("text")),
             "steps": [_row(*fields) for fields in _lists(record["steps"])],
             "findings": tuple(
                 LoggedFinding(_text(kind)[:_KIND_CHARS], _text(text)[:TEXT_CHARS])

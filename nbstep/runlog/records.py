@@ -37,7 +37,10 @@ class LoggedFinding:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRun:
-    """One run of the log; `notebook` and `name` are labels, None where unknown; `root` is the outermost run around it."""
+    """One run of the log; `notebook` and `name` are labels, None where unknown; `root` is the outermost run around it.
+
+    `text` is the digest of its cell's text.
+    """
 
     run: str
     root: str
@@ -46,6 +49,7 @@ class LoggedRun:
     notebook: str | None
     steps: tuple[LoggedStep, ...]
     findings: tuple[LoggedFinding, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ class Recorder:
                 "at": started.at,
                 "name": started.name,
                 "notebook": started.place.notebook,
+                "text": started.text,
                 "steps": [
                     [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift, r.site] for r in rows
                 ],

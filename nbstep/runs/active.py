@@ -59,6 +59,7 @@ def open_run(
     rerun_drifted: bool = False,
     shown: bool = False,
     endless: bool = False,
+    text: str | None = None,
 ) -> Run:
     """Opens a run; the caller makes it active and closes it.
 
@@ -74,6 +75,7 @@ def open_run(
         rerun_drifted: So does what was kept before and changed since.
         shown: A step list shows findings; else they go to logging.
         endless: It ends with the process.
+        text: The digest of its cell's text.
 
     Raises:
         TypeError, ValueError: An option is unknown or has no such value.
@@ -104,6 +106,7 @@ def open_run(
         parent=parent,
         endless=endless,
         in_project=cache is UNSET,
+        text=text,
         clock=opened.clock if opened is not None else parent.clock if parent is not None else time.time,
     )
     return run.open()

@@ -95,6 +95,8 @@ class Run:
         endless: It ends with the process; it forgets what its steps raised, sooner or later.
         in_project: Its cache is the project's.
         first_asks: Who asked each key first, here and in the runs around and inside it.
+        text: The digest of its cell's text.
+        expected: Keys that it asks for, as far as that is known beforehand: what is missing offline is named at once.
     """
 
     name: str | None
@@ -112,6 +114,8 @@ class Run:
     clock: Callable[[], float] = time.time
     endless: bool = False
     in_project: bool = False
+    text: str | None = None
+    expected: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: f"{os.getpid():x}-{secrets.token_hex(4)}")
     started: float = 0.0
     closed: bool = False
@@ -138,7 +142,8 @@ class Run:
             redaction = importlib.import_module("nbstep.cache.secrets.redaction")
             self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), redaction.redact_text)
         cache_place = None if self.cache is None else self.cache.place
-        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, self.root().id))
+        root = self.root().id
+        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text))
         return self
 
     def root(self) -> Run:

@@ -100,8 +100,10 @@ def offline_miss(call: Call, why: Compute) -> OfflineMiss:
         return OfflineMiss(
             f"mode offline: {call.key!r} cannot come from the cache: there is none (cache=None, or mode off)"
         )
-    # Steps that still wait for their `await` are named at once.
-    missing = _missing(call.run, [call.key, *(step.key for step in list(call.run.pending.values()) if step.key)])
+    # Steps that still wait for their `await`, and those known from the cell, are named at once.
+    missing = _missing(
+        call.run, [call.key, *(step.key for step in list(call.run.pending.values()) if step.key), *call.run.expected]
+    )
     if len(missing) > 1:
         return _all_missing(missing)
     detail = f" ({why.detail})" if why.detail else ""
