@@ -10,7 +10,7 @@ from typing import Any
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
-from nbstep.cache.records import Facts, Kept, LookUp, Miss, NotKept
+from nbstep.cache.records import CacheOptions, Facts, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
 from nbstep.durations import to_bytes
@@ -74,7 +74,9 @@ class Cache(Upkeep):
             store = where._entries.store
         else:
             store = open_store(where)
-        limit = None if max_bytes is None else Limit(to_bytes(max_bytes, "max_bytes"))
+        most = None if max_bytes is None else to_bytes(max_bytes, "max_bytes")
+        limit = None if most is None else Limit(most)
+        self.options = CacheOptions(most, durability, previews, redact)
         self._entries = Entries(store, durability, previews, redact, limit)
 
     @property

@@ -10,6 +10,16 @@ from nbstep.events import Outcome, Place, Reason
 
 
 @dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """The options of a `Cache`, as it was made."""
+
+    max_bytes: int | None = None
+    durability: Literal["auto", "always", "never"] = "auto"
+    previews: bool = True
+    redact: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a step knows of an entry it wants kept, beside the value itself.
 

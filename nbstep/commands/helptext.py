@@ -70,6 +70,12 @@ Reads everything and loads nothing. The exit code adds 1 where an entry is corru
 
   {nbstep} verify 'model:*'
 """,
+    "settings": """\
+Where the cache is, mode, policy, the cache's own options and the signing key: the value, whether it is the default or comes
+from the environment, a flag or `create_workflow`, and what sets it. Inside a %%workflow cell: with the flags of that cell.
+
+  --json    one record a setting, durations in seconds, sizes in bytes
+""",
     "gc": """\
   --unused DURATION    entries that nothing used for so long go to the trash, too
   --dry-run            only says what would go

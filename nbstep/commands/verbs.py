@@ -34,6 +34,7 @@ from nbstep.commands.listing import (
     usage_of,
 )  # fmt: skip
 from nbstep.commands.removal import NOTHING_TO_CLEAR, bring_back, clear, nothing_called, remove, retry
+from nbstep.commands.settings import tell_settings
 from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
@@ -66,7 +67,7 @@ def run_command(
         if arguments.folder is not None:
             cache = Cache(_named_cache(arguments.folder))
         elif cache is None and not screen.notebook and not _project_has_cache():
-            return _no_cache_here(verb, arguments)
+            return _no_cache_here(verb, arguments, screen)
         cache = cache or project_cache()
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
@@ -103,10 +104,12 @@ def _project_has_cache() -> bool:
     return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
 
 
-def _no_cache_here(verb: Verb, arguments: Arguments) -> CommandOutcome:
+def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """In a shell, looking at a project makes no cache in it."""
     if arguments.as_json and verb.name == "ls":
         return CommandOutcome("[]")
+    if verb.name == "settings":
+        return run_now(tell_settings(None, arguments, screen))
     if verb.name == "doctor":
         return CommandOutcome(diagnose_nothing())
     if verb.name == "clear":
@@ -251,6 +254,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             options=("--unused DURATION", "--dry-run"),
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
+        Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", export, 2, 2),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )
