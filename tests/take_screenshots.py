@@ -1,7 +1,7 @@
 """Takes the pictures in tests/screenshots anew: `python tests/take_screenshots.py`. It needs Chromium.
 
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
-the README's picture), and both over a hundred entries, some with hostile keys.
+the README's picture), both over a hundred entries, some with hostile keys, and a `%%step` cell that was hit, with a plan.
 """
 
 from __future__ import annotations
@@ -57,6 +57,66 @@ for n in range(3):
 step(lambda: 1);""",
     "%nbstep panel",
 )
+
+
+CELL_AND_PLAN = (
+    "%load_ext nbstep\n%matplotlib inline\nimport time\nlr = 0.1",
+    """%%step model:{lr} --out table
+import matplotlib.pyplot as plt
+import pandas as pd
+
+print("fitting …")
+time.sleep(1.3)
+table = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.9, 0.4, 0.3]})
+table.plot(x="epoch", y="loss", figsize=(4, 1.8))
+table""",
+    """%%workflow churn
+def clean(n):
+    time.sleep(n / 5)
+    return list(range(n * 1000))
+
+raw = step(clean, 3, key="raw")
+parts = [step(clean, n, key=f"part:{n}") for n in (1, 2)]
+def lost():
+    raise ConnectionRefusedError("no answer")
+step(lost, key="host", on_error="keep")""",
+    """%%workflow churn --plan
+def clean(n):
+    time.sleep(n / 5)
+    return list(range(n * 1000))
+
+raw = step(clean, 3, key="raw")
+parts = [step(clean, n, key=f"part:{n}") for n in (1, 2)]
+def lost():
+    raise ConnectionRefusedError("no answer")
+step(lost, key="host", on_error="keep")
+model = step(clean, 4, key="model")
+scores = [step(clean, n, key=f"score:{n}") for n in parts]""",
+    "%nbstep rm part:2",
+)
+
+
+def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
+    """A `%%step` cell the second time, and the plan of a cell that grew since it ran."""
+    write_notebook(folder / "model.ipynb", *CELL_AND_PLAN)
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
+        notebook = lab.open("model.ipynb", width=1000, height=1720, scale=1.25)
+        page = notebook.page
+        notebook.command("application:toggle-left-area")
+        notebook.run_all()
+        notebook.output(3).locator(".nbstep-l").wait_for()
+        notebook.wait_idle()
+        for number in (4, 1, 3):
+            notebook.run_cell(number)
+            notebook.wait_idle()
+        wait_until(lambda: "1 cached" in notebook.output(1).locator(".nbstep-l .s").inner_text(), "the hit")
+        wait_until(lambda: "2 missing" in notebook.output(3).locator(".nbstep-l .s").inner_text(), "the plan")
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
+        page.mouse.move(5, 5)
+        page.evaluate("document.activeElement.blur()")
+        page.locator(".jp-MainAreaWidget:visible").first.screenshot(
+            path=str(SCREENSHOTS / f"cell-and-plan-{theme}.png")
+        )
 
 
 def take_hundred(theme: Literal["light", "dark"], folder: Path) -> None:
@@ -116,6 +176,8 @@ def main() -> None:
                 take(theme, folder, api)
             with _own_folder() as folder:
                 take_hundred(theme, folder)
+            with _own_folder() as folder:
+                take_cell_and_plan(theme, folder)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_n4_a_plan_looks_like_the_step_list_and_is_one_display(kernel: Kernel) -
     (bundle,) = done.lists
     page = bundle["text/html"]
     assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>2 steps: 1 cached .*1 missing.*<!--end of nbstep-->", page)
-    assert "A run would take what 1 step takes that was never timed" in page
+    assert "A run would take the time of 1 step never timed" in page
     assert "sales   2 steps: 1 cached" in bundle["text/plain"]
     assert done.text == ""
 

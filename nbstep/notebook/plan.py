@@ -125,7 +125,7 @@ def make_plan(
     flags = ("plan: nothing ran", *line.shown())
     mode = line.mode or settings.mode
     steps = StepList("plan", frozenset({"plan"}), line.name, now, mode, calls=calls, flags=flags)
-    return Plan(steps, (*_cost(calls.values()), *_unknown(asks, set(logged)), *_first_time(known)))
+    return Plan(steps, (_cost(calls.values(), asks, set(logged)), *_first_time(known)))
 
 
 def _decided(
@@ -169,32 +169,30 @@ def _described(call: Call, decision: Use | Compute, known: Known) -> Call:
     )  # fmt: skip
 
 
-def _cost(calls: Iterable[Call]) -> list[str]:
+def _cost(calls: Iterable[Call], asks: Asks, logged: set[str]) -> str:
+    """What a run would take, as far as that is known, and what is not."""
     runs = [call for call in calls if call.source is None]
     timed_s = [call.expected_s for call in runs if call.expected_s is not None]
-    untimed = len(runs) - len(timed_s)
-    takes, was = ("takes", "was") if untimed == 1 else ("take", "were")
-    never = f"what {plural(untimed, 'step')} {takes} that {was} never timed"
-    if not runs:
-        return ["A run would take next to nothing"]
-    if not timed_s:
-        return [f"A run would take {never}"]
-    return [f"A run would take about {duration_text(sum(timed_s))}" + (f", and {never}" if untimed else "")]
-
-
-def _unknown(asks: Asks, logged: set[str]) -> list[str]:
     others = logged - {key for kind, key in asks if kind == "key"}
-    made = sum(
-        kind == "pattern" and not any(re.fullmatch(text, key, re.DOTALL) for key in others) for kind, text in asks
-    )
+    made = sum(kind == "pattern" and not _matches_one(text, others) for kind, text in asks)
     without = sum(kind == "no key" for kind, _ in asks)
-    notes: list[str] = []
-    if made:
-        whose = "whose key is" if made == 1 else "whose keys are"
-        notes.append(f"and {plural(made, 'step')} {whose} made while running")
-    if without:
-        notes.append(f"and {plural(without, 'step')} without key, which {'runs' if without == 1 else 'run'} each time")
-    return notes
+    unknown = [
+        plural(count, one, many)
+        for count, one, many in (
+            (len(runs) - len(timed_s), "step never timed", "steps never timed"),
+            (made, "step whose key is made while running", "steps whose keys are made while running"),
+            (without, "step without key", "steps without key"),
+        )
+        if count
+    ]
+    listed = " and ".join(filter(None, (", ".join(unknown[:-1]), *unknown[-1:])))
+    if timed_s:
+        return f"A run would take about {duration_text(sum(timed_s))}" + (f", plus {listed}" if listed else "")
+    return f"A run would take the time of {listed}" if listed else "A run would take next to nothing"
+
+
+def _matches_one(pattern: str, keys: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, key, re.DOTALL) for key in keys)
 
 
 def _first_time(known: Known) -> list[str]:
