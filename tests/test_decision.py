@@ -39,7 +39,7 @@ def _asked(code: Mapping[str, str] = CODE, **changes: Any) -> Asked:
     asked = Asked(
         policy=policy, now=KEPT + 10, kept_here=False, refresh=False, refresh_run=False, retry_errors=False, code=lambda: code
     )  # fmt: skip
-    return replace(asked, **changes)
+    return asked._replace(**changes)
 
 
 def test_k3_what_is_kept_is_used() -> None:
@@ -115,4 +115,4 @@ def test_the_fingerprint_is_made_only_where_it_is_needed() -> None:
         raise AssertionError("not needed")
 
     for asked in (_asked(on_drift="ignore"), _asked(refresh=True), _asked(ttl_s=1.0)):
-        decide(_hit(), replace(asked, code=never))
+        decide(_hit(), asked._replace(code=never))

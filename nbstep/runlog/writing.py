@@ -72,20 +72,21 @@ class Recorder:
             if self._pid != os.getpid():
                 self._begin_in_child()
             match event:
-                case RunStarted():
-                    self._started = event
-                case StepAsked(key=str(key)) if len(self._rows) < _MAX_STEPS:
-                    self._rows[event.step] = _Row(key, event.at, site=event.site, place=event.place)
-                case StepMissed():
-                    if row := self._rows.get(event.step):
-                        row.reason = event.reason
                 case StepHit():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.saved_s, row.at = "hit", event.outcome, event.saved_s, event.at
                         row.drift = None if event.drift is None else self._written(event.drift)
+                case StepAsked():
+                    if event.key is not None and len(self._rows) < _MAX_STEPS:
+                        self._rows[event.step] = _Row(event.key, event.at, site=event.site, place=event.place)
+                case StepMissed():
+                    if row := self._rows.get(event.step):
+                        row.reason = event.reason
                 case StepFinished():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
+                case RunStarted():
+                    self._started = event
                 case RunFinished():
                     self._finished = True
                 case Finding() if len(self._findings) < MAX_FINDINGS:

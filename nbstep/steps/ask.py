@@ -16,7 +16,7 @@ from nbstep.events import Place
 from nbstep.keyfindings.sites import Site, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
-from nbstep.policy import POLICY_OPTIONS, policy_changes, with_changes
+from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
 from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
 from nbstep.runs.state import Run
@@ -98,6 +98,9 @@ def _checked(
     files: Any = None,
 ) -> Options:
     __tracebackhide__ = True
+    asked_nothing = refresh is False and type(retries) is int and retries == 0 and timeout is None
+    if not options and asked_nothing and on_error == "raise" and type(ignore) is tuple and not ignore and files is None:
+        return _without_options(run.policy)
     for option in options:
         if option not in POLICY_OPTIONS:
             raise misplaced(option, "step")
@@ -111,6 +114,18 @@ def _checked(
     timeout_s = to_seconds(timeout, "timeout")
     inputs = ALL if ignore == () and files is None else Wanted(checked_names(ignore), checked_files(files))
     return Options(policy, refresh, retries, timeout_s, on_error == "keep", inputs=inputs)
+
+
+_plain = Options(Policy())
+
+
+def _without_options(policy: Policy) -> Options:
+    """The options of a step that was asked none: mostly the very ones of the step before."""
+    global _plain
+    plain = _plain
+    if plain.policy is not policy:
+        _plain = plain = Options(policy)
+    return plain
 
 
 def ask_all(

@@ -11,7 +11,7 @@ from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
 from nbstep.drift.code import Seen, look_behind
-from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled
+from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled, surely_same
 from nbstep.events import Place
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
@@ -80,6 +80,15 @@ class Call:
             return read_inputs(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
         except Exception:  # noqa: BLE001 - as for the code
             return Inputs()
+
+    def surely_same(self, kept: Mapping[str, str]) -> bool:
+        """Whether the inputs are certainly those that an entry knows."""
+        if self.options.inputs is not ALL:
+            return False
+        try:
+            return surely_same(kept, self.thunk, self.args, self._behind(), signing_key())
+        except Exception:  # noqa: BLE001 - as above
+            return False
 
     def note_inputs(self) -> None:
         """Remembers the inputs before the thunk runs, where what it gives may be kept."""

@@ -244,7 +244,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
-        inputs=call.inputs,
+        inputs=call.inputs, surely_same=call.surely_same,
     )  # fmt: skip
     return decide(found, asked)
 
