@@ -89,7 +89,7 @@ def test_trust_accepts_values_and_errors_and_never_unpickles(theirs: Cache, unpi
         theirs.get("bad")
 
 
-def test_trust_publishes_new_files_and_the_old_signers_go_to_the_trash(theirs: Cache) -> None:
+def test_trust_publishes_new_files_and_the_old_signers_go_for_good(theirs: Cache) -> None:
     before = {path: (path.read_bytes(), path.stat().st_ino) for path in entry_files(theirs)}
     signer = theirs.entries()[0].signer
     theirs.trust("user:1")
@@ -98,9 +98,7 @@ def test_trust_publishes_new_files_and_the_old_signers_go_to_the_trash(theirs: C
     assert file_of(theirs, "user:1", trust.signing_key().id).stat().st_ino not in {
         inode for _, inode in before.values()
     }
-    assert theirs.directory is not None
-    (trashed,) = [path for path in (theirs.directory / "v1" / "e").glob("*/*") if path.name.startswith(f"{old.name}.")]
-    assert (trashed.read_bytes(), trashed.stat().st_ino) == before[old]
+    assert theirs.trash().entries == 0
     assert {path for path in entry_files(theirs) if path in before} == set(before) - {old}
 
 
@@ -275,6 +273,70 @@ def test_rotate_leaves_what_others_signed_untrusted(theirs: Cache) -> None:
     _, accepted = theirs.rotate_key()
     assert accepted.keys == ("mine",)
     assert len(theirs.untrusted().entries) == 4
+
+
+@pytest.mark.parametrize("where", ["disk", "dict"])
+def test_trust_and_rotation_are_nothing_that_a_plain_undo_brings_back(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place: Any = {} if where == "dict" else tmp_path / "c"
+    with monkeypatch.context() as then:
+        as_user("them", then, tmp_path)
+        Cache(place).set("theirs", 1)
+    as_user("me", monkeypatch, tmp_path)
+    cache = Cache(place)
+    cache.set("mine", 2)
+    cache.set("gone", 3)
+    cache.delete("gone")
+    cache.trust()
+    assert cache.undo() == ["gone"]
+    assert cache.trash().entries == 0
+    cache.delete("gone")
+    cache.rotate_key()
+    assert (cache.undo(), cache.undo("mine"), cache.trash().entries) == ([], [], 0)
+    assert (cache.get("mine"), cache.get("theirs"), cache.get("gone")) == (2, 1, None)
+    assert cache.verify().bits == 0
+    assert len(cache.entries()) == 2
+
+
+def test_a_leaked_key_s_recipe_leaves_nothing_that_it_signed_within_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user("me", monkeypatch, tmp_path)
+    here, doubtful = Cache(tmp_path / "a" / ".nbstep"), Cache(tmp_path / "b" / ".nbstep")
+    for cache in (here, doubtful):
+        cache.set("k", 1)
+    doubtful.clear()
+    rotation, _ = here.rotate_key()
+    rotation.kept_in.unlink()
+    doubtful.undo()
+    assert [meta.trusted for meta in (*here.entries(), *doubtful.entries())] == [True, False]
+    assert (here.get("k"), doubtful.get("k")) == (1, None)
+    here.clear()
+    doubtful.rotate_key()
+    here.undo()
+    assert here.get("k") is None
+
+
+def test_trust_keeps_the_other_signer_s_file_until_the_new_one_was_read_back(
+    theirs: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Any = theirs._entries.store
+    own = trust.signing_key().id
+    publish = store.publish
+
+    async def publish_half(key: str, signer: str, parts: Any, **options: Any) -> None:
+        """A disk that takes a file and gives back another."""
+        await publish(key, signer, parts, **options)
+        path = file_of(theirs, key, own)
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1])
+
+    monkeypatch.setattr(store, "publish", publish_half)
+    signer = theirs.entries()[0].signer
+    accepted = theirs.trust("user:1")
+    assert (accepted.keys, len(accepted.refused)) == ((), 1)
+    assert file_of(theirs, "user:1", signer).exists()
 
 
 def test_accepting_tells_how_far_it_is(theirs: Cache) -> None:

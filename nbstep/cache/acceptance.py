@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nbstep.cache import entry
+from nbstep.cache.entries import SYNC_FROM_S
 from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Document, Spot, Store
@@ -83,12 +84,13 @@ async def offer(store: Store, pattern: str, own: SigningKey, signed_by: SigningK
 
 
 async def accept(
-    store: Store, offered: Offer, own: SigningKey, now: float, batch: str, tell: Callable[[int, int], None]
+    store: Store, offered: Offer, own: SigningKey, now: float, tell: Callable[[int, int], None]
 ) -> Accepted:
-    """Publishes each entry anew under one's own signature; what the other signer wrote goes to the trash.
+    """Publishes each entry anew under one's own signature; what the other signer wrote goes for good once that was read back.
 
-    Every digest is checked first, and the key that the header names against the place where the entry stands. An entry that
-    is no longer what was offered is refused.
+    It was the same value under another signature: an undo would only put it beside the new entry, or give back what a key
+    that leaked had signed. Every digest is checked first, and the key that the header names against the place where the
+    entry stands. An entry that is no longer what was offered is refused.
     """
     keys: list[str] = []
     refused: list[tuple[str, str]] = []
@@ -101,9 +103,11 @@ async def accept(
             if document is None:
                 raise Unreadable("unreadable", "it is gone")
             parts = _signed_anew(document, one, offered.signed_by, own, now)
-            await store.publish(one.meta.key, own.id, parts, durable=False, batch=batch)
+            durable = one.meta.facts.took_s > SYNC_FROM_S
+            await store.publish(one.meta.key, own.id, parts, durable=durable, batch=None)
+            await _read_back(store, one.meta.key, own, now)
             if one.spot.signer is not None:  # else the new one took its place
-                await store.remove_spots([one.spot], batch)
+                await store.evict([one.spot], ())
         except (Unreadable, OSError, ValueError) as problem:
             refused.append((one.meta.key, str(getattr(problem, "strerror", None) or problem)))
         else:
@@ -136,6 +140,17 @@ def _signed_anew(
         raise Unreadable("unreadable", "it changed meanwhile")
     stream, buffers = entry.read_payload(document, head)
     return entry.lay_out(entry.sign_header(header.fields, own), stream, buffers)
+
+
+async def _read_back(store: Store, key: str, own: SigningKey, now: float) -> None:
+    """Raises `Unreadable` where what was just published cannot be used: then the other signer's file stays."""
+    document = await store.open(key, own.id)
+    if document is None:
+        raise Unreadable("unreadable", "it was not there any more when it was read back")
+    head = entry.read_head(document, own, now)
+    if not head.meta.trusted or head.meta.key != key:
+        raise Unreadable("unreadable", "what was read back is another entry")
+    entry.read_payload(document, head)
 
 
 async def _read(store: Store, spot: Spot, own: SigningKey, now: float) -> Offered | None:

@@ -25,7 +25,7 @@ from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
-_SYNC_FROM_S: Final = 10.0
+SYNC_FROM_S: Final = 10.0
 _NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
@@ -109,7 +109,7 @@ class Entries:
             size = sum(len(part) for part in parts)
             if self._limit is not None:
                 await self._make_room(self._limit, size, key)
-            durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
+            durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
             kind = "no-room" if isinstance(error, NoRoom) else "not-stored"

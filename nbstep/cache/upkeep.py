@@ -81,8 +81,8 @@ class Upkeep:
     ) -> Any:
         """Accepts entries that somebody else signed, as if you had kept them: loading them runs their code as you.
 
-        Their digests are checked and their headers signed anew with your key, in new files; the other signer's files go to
-        the trash. Nothing is unpickled.
+        Their digests are checked and their headers signed anew with your key, in new files; the other signer's files go for
+        good, as no `undo()` needs them. Nothing is unpickled.
 
         Args:
             what: A glob, a key, or what `untrusted()` gave.
@@ -99,6 +99,8 @@ class Upkeep:
 
     def rotate_key(self, *, progress: Progress | None = None) -> Any:
         """Makes a new signing key for you and signs this cache's entries anew; those of your other caches become untrusted.
+
+        Its trash is emptied: what waits there carries the old key's signature.
 
         Returns:
             The `Rotation`, which names the file that keeps the old key, and `Accepted`, as `trust()` gives it.
@@ -179,9 +181,7 @@ class Upkeep:
             raise KeyFileError(f"you have no key that could sign for longer than this process lives: {problem}")
         entries = self._entries
         offered = what if isinstance(what, Offer) else await self._offer(what, key_file)
-        accepted = await acceptance.accept(
-            entries.store, offered, trust.signing_key(), entries.clock(), new_batch(), tell
-        )
+        accepted = await acceptance.accept(entries.store, offered, trust.signing_key(), entries.clock(), tell)
         if accepted.keys:
             emit(CacheChanged(entries.store.place, "kept", accepted.keys))
         return accepted
@@ -190,7 +190,9 @@ class Upkeep:
         entries = self._entries
         rotation = trust.key_ring().rotate()
         own = await acceptance.offer(entries.store, "*", rotation.new, rotation.old, entries.clock())
-        return rotation, await self._trust(own, None, tell)
+        accepted = await self._trust(own, None, tell)
+        await entries.store.empty_trash()
+        return rotation, accepted
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
         return coroutine if self._entries.store.is_async else run_now(coroutine)

@@ -58,9 +58,10 @@ The steps run again when they are next asked. Without a word: the errors that th
 """,
     "trust": """\
 Shows the entries and asks; accepting lets them run code as you, once a step asks for them. DIR is the cache's folder.
+There is no undo of it: `rm` deletes what was accepted.
 
   --key-file FILE    only what the key in FILE signed
-  --rotate           makes you a new key and signs your entries anew
+  --rotate           makes you a new key, signs your entries anew, empties the trash; after a leak see SECURITY.md
   -y                 does it without asking
 
   {nbstep} trust shared/.nbstep --key-file team.key

@@ -21,8 +21,8 @@ from nbstep.words import keys_text, plural, shown
 _ROWS: Final = 50
 _WARNING: Final = "Accepting lets these files run code as you, as soon as a step asks for their keys."
 _ROTATING: Final = (
-    "A new signing key: entries of yours in {place} are signed anew; those of your other caches become untrusted, and "
-    "running kernels go on with the old key until they are restarted."
+    "A new signing key: entries of yours in {place} are signed anew and its trash is emptied; those of your other caches "
+    "become untrusted, and running kernels go on with the old key until they are restarted."
 )
 
 

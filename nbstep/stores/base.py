@@ -165,8 +165,8 @@ class Store(Protocol):
         """What there is of `key` where `signer` keeps nothing under it."""
         ...
 
-    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
-        """Stores the concatenated `parts`, all or nothing; what stood there goes to the trash under `batch`."""
+    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
+        """Stores the concatenated `parts`, all or nothing; what stood there goes to the trash under `batch`, for good without."""
         ...
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:

@@ -121,8 +121,8 @@ class DiskStore:
             evicted=self._evictions.holds(digest),
         )
 
-    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:
-        """Writes a temporary file and renames it into place; what stood there goes to the trash.
+    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
+        """Writes a temporary file and renames it into place; what stood there goes to the trash, for good without a batch.
 
         Raises:
             NoRoom: The disk would be full.
@@ -249,9 +249,9 @@ class DiskStore:
                 raise
             raise self._no_room(1) from error
 
-    def _replace(self, target: str, batch: str, put: Callable[[], T]) -> T:
+    def _replace(self, target: str, batch: str | None, put: Callable[[], T]) -> T:
         """Puts something in the place of an entry, which goes to the trash; where that fails it stays where it is."""
-        saved = self._trash.save_copy(target, batch)
+        saved = None if batch is None else self._trash.save_copy(target, batch)
         try:
             return put()
         except BaseException:

@@ -152,14 +152,14 @@ class DiskTrash:
         """Removes all of it for good; returns how many entries."""
         return self._remove(list(self._items())).count
 
-    def in_room(self, put: Callable[[], T], batch: str) -> T:
+    def in_room(self, put: Callable[[], T], batch: str | None) -> T:
         """Does what a full disk may refuse: then all other batches go, and it is tried once more."""
         try:
             return put()
         except OSError as error:
             if error.errno not in files.FULL:
                 raise
-            own = _batch_name(batch)
+            own = None if batch is None else _batch_name(batch)
             if not self._remove([item for item in self._items() if item.batch != own]).count:
                 raise
         return put()

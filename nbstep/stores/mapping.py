@@ -138,10 +138,11 @@ class MappingStore:
         """What became of `key`, as far as this object saw."""
         return Traces(trashed=self._trash.holds(key), evicted=key in self._evicted)
 
-    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str) -> None:  # noqa: ARG002
-        """Hands the whole entry to the user's `set`; what stood there goes to the trash."""
+    async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:  # noqa: ARG002
+        """Hands the whole entry to the user's `set`; what stood there goes to the trash, for good without a batch."""
         content = b"".join(parts)
-        await self._save_copy(key, batch)
+        if batch is not None:
+            await self._save_copy(key, batch)
         await self._set(key, content)
         self._seen[key] = None
         self._evicted.discard(key)
