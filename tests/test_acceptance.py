@@ -130,7 +130,7 @@ def test_one_s_own_entry_and_the_newest_of_others_win(
         as_user("third", then, tmp_path)
         Cache(theirs.directory).set("user:2", "newest")
     offered = theirs.untrusted("user:*")
-    assert ([one.meta.key for one in offered.entries], offered.left_out) == (["user:2"], 2)
+    assert ([one.meta.key for one in offered.entries], offered.passed_over) == (["user:2"], 2)
     theirs.trust("user:*")
     assert (theirs.get("user:1"), theirs.get("user:2")) == ("mine", "newest")
 
@@ -196,7 +196,8 @@ def test_a_key_file_accepts_only_what_that_key_signed(
         Cache(theirs.directory).set("other", 1)
         third_file = third.path()
     offered = theirs.untrusted(key_file=third_file)
-    assert ([one.meta.key for one in offered.entries], offered.left_out) == (["other"], 4)
+    assert [one.meta.key for one in offered.entries] == ["other"]
+    assert (offered.passed_over, offered.of_other_signers) == (0, 4)
     assert theirs.trust(key_file=third_file).keys == ("other",)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from nbstep import Cache
 from nbstep.cache import trust
+from nbstep.commands.line import CommandOutcome
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 
@@ -129,6 +130,77 @@ def test_rotate_says_what_becomes_of_everything(cache: Cache, tmp_path: Path) ->
     assert other.get("other") == 2
     assert cache.get("mine") == 1
     assert run_command("trust x --rotate -y", cache=cache).exit_code == 2
+
+
+def test_n6_what_others_signed_under_one_s_own_keys_has_one_way_out_that_all_verbs_name(cache: Cache) -> None:
+    signer = cache.entries()[0].signer
+    cache.set("user:1", "mine")
+    said = run_command("trust user:1", cache=cache)
+    assert said.text == (
+        f"Nothing to accept in {cache.place} under user:1. 1 entry of others stays: an entry of your own or a newer one "
+        "has the same key. Delete it: nbstep rm --untrusted user:1"
+    )
+    assert "1 more entry of others stays: " in run_command("trust", cache=cache).text
+    assert "Delete afterwards: nbstep rm --untrusted\n" in run_command("trust", cache=cache).text
+    assert run_command("trust -y", cache=cache).exit_code == 0
+    for verb in ("trust", "verify", "doctor"):
+        assert "nbstep rm --untrusted" in run_command(verb, cache=cache).text, verb
+    assert run_command("rm --untrusted nothing", cache=cache).exit_code == 1
+    done = run_command("rm --untrusted", cache=cache)
+    assert done.text == "Deleted 1 entry that others signed: user:1. Undo: nbstep undo"
+    assert (cache.get("user:1"), len(cache.entries()), cache.verify().bits) == ("mine", 2, 0)
+    assert run_command("undo", cache=cache).text == "Restored 1 entry, signed by others: user:1"
+    assert {meta.signer for meta in cache.entries()} == {signer, trust.signing_key().id}
+    run_command("rm --untrusted user:*", cache=cache)
+    assert run_command("rm --untrusted", cache=cache) == CommandOutcome(f"Others signed nothing in {cache.place}.")
+
+
+def test_n6_every_verb_counts_the_entries_that_ls_shows(cache: Cache) -> None:
+    for key in cache.untrusted().entries:
+        cache.set(key.meta.key, "mine")
+    cache.set("third", 3)
+    assert run_command("ls", cache=cache).text.startswith("3 entries ")
+    (told,) = [line for line in run_command("doctor", cache=cache).text.splitlines() if line.startswith("entries")]
+    assert told.split()[1] == "3,"
+    assert told.endswith(", and 2 of other signers beside them")
+    cleared = run_command("clear", cache=cache).text
+    assert cleared == "Deleted all 3 entries, and 2 of other signers beside them. Undo: nbstep undo"
+    assert run_command("undo", cache=cache).text.startswith("Restored 3 entries: ")
+
+
+def test_trust_says_what_a_given_key_did_not_sign_and_nothing_else(cache: Cache, tmp_path: Path) -> None:
+    key_file = tmp_path / "them" / "nbstep" / "signing_key"
+    other = tmp_path / "other.key"
+    other.write_bytes(b"o" * 32)
+    said = run_command(["trust", "--key-file", str(other)], cache=cache).text
+    assert said.endswith(f"2 entries stay: key {trust.SigningKey(b'o' * 32).id} did not sign them.")
+    cache.set("user:1", "mine")
+    said = run_command(["trust", "user:1", "--key-file", str(key_file)], cache=cache).text
+    assert "did not sign" not in said
+
+
+def test_trust_of_a_folder_that_is_none_says_so(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    for command, text in (
+        (f"trust {tmp_path}/nope", f"There is no folder {tmp_path}/nope."),
+        (f"trust {tmp_path}/empty", f"There is no cache in {tmp_path}/empty."),
+    ):
+        assert run_command(command, cache=cache) == CommandOutcome(text, exit_code=1)
+    monkeypatch.delenv("NBSTEP_DIR")
+    monkeypatch.chdir(tmp_path / "empty")
+    assert run_command("trust ./nope") == CommandOutcome("There is no folder ./nope.", exit_code=1)
+    cache.set("/data/x.csv", 1)
+    said = run_command("trust /data/x.csv", cache=cache).text
+    assert said == f"Nothing to accept in {cache.place} under /data/x.csv."
+
+
+def test_trust_lists_keys_in_their_natural_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(trust, "_ring", trust.KeyRing({"JUPYTER_DATA_DIR": str(tmp_path / "them")}))
+        for n in (10, 2, 1):
+            Cache(tmp_path / "c").set(f"page:{n}", n)
+    said = run_command("trust -y", cache=Cache(tmp_path / "c")).text
+    assert said.endswith("Accepted 3 entries: page:1, page:2, page:10.")
 
 
 def test_a_key_that_cannot_serve_is_one_line(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

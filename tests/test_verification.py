@@ -93,7 +93,8 @@ def test_bits_add_up_and_every_bad_entry_has_a_line_that_says_what_to_do(
     assert "; or delete " in corrupt
     assert rest[0].startswith("  ✕ corrupt     frame          its content does not match its digest")
     assert rest[0].endswith("Its step runs again; delete it now: nbstep rm frame")
-    assert "Accept it: nbstep trust theirs   Delete it: nbstep rm theirs" in rest[1]
+    assert rest[1].startswith("  ? untrusted   1 signed by key ")
+    assert rest[2] == "    Accept: nbstep trust   Delete what others signed: nbstep rm --untrusted"
     assert (outcome.exit_code, outcome.wrong_usage) == (1 | 2 | 4, False)
 
 
@@ -131,11 +132,34 @@ def test_n7_a_bad_entry_s_key_is_escaped_and_the_command_named_works(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sign_as_another(cache, "k\x1b[2J\u202e\n", monkeypatch, tmp_path)
-    text = run_command("verify", cache=cache).text
+    text = run_command("verify k*", cache=cache).text
     assert text.replace("\n", "").isprintable()
-    command = text.partition("Accept it: nbstep ")[2].partition("   Delete")[0]
+    command = text.partition("Accept: nbstep ")[2].partition("   Delete")[0]
     assert run_command(f"{command} -y", cache=cache).exit_code == 0
     assert "k\x1b[2J\u202e\n" in cache
+
+
+def test_n6_a_foreign_cache_has_a_line_a_signer_and_one_command(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for n in range(37):
+        sign_as_another(cache, f"page:{n}", monkeypatch, tmp_path)
+    head, signed, ways = run_command("verify", cache=cache).text.splitlines()
+    assert head.endswith(": 4 good, 37 untrusted")
+    assert signed.startswith("  ? untrusted   37 signed by key ")
+    assert signed.endswith(": page:0, page:1, page:2, page:3, page:4 and 32 more")
+    assert ways == "    Accept: nbstep trust   Delete what others signed: nbstep rm --untrusted"
+    for n in range(7):
+        cache.set(f"page:{n}", "mine")
+    ways = run_command("verify", cache=cache).text.splitlines()[-1]
+    assert ways.startswith("    Accept: nbstep trust (but 7: good entries of your own have their keys)   Delete ")
+    ways = run_command("verify page:3", cache=cache).text.splitlines()[-1]
+    assert ways == (
+        "    Good entries of your own have these keys. Delete what others signed: nbstep rm --untrusted page:3"
+    )
+    there = str(cache.directory)
+    ways = run_command(["verify", "--cache", there]).text.splitlines()[-1]
+    assert ways.endswith(f"nbstep rm --untrusted --cache {there}")
 
 
 def test_long_work_tells_how_far_it_is(cache: Cache) -> None:

@@ -31,13 +31,14 @@ class Offer:
 
     Attributes:
         entries: One for each key, oldest first.
-        left_out: How many more are signed by others and stay as they are: one's own entry or a newer one has their key, or
-            another key than the given one signed them.
+        passed_over: How many more there are of the same signers whose key one's own entry has, or a newer one.
+        of_other_signers: How many more there are that another key than `signed_by` signed.
         signed_by: The key whose signature each one must carry; None where any signer is accepted.
     """
 
     entries: tuple[Offered, ...]
-    left_out: int
+    passed_over: int
+    of_other_signers: int
     signed_by: SigningKey | None
 
     @property
@@ -74,13 +75,13 @@ async def offer(store: Store, pattern: str, own: SigningKey, signed_by: SigningK
             mine.add(found.meta.key)
         elif names(pattern, found.meta.key):
             theirs.append(found)
+    fitting = [one for one in theirs if signed_by is None or one.meta.signer == signed_by.id]
     newest: dict[str, Offered] = {}
-    for offered in sorted(theirs, key=lambda offered: offered.meta.created):
-        fits = signed_by is None or offered.meta.signer == signed_by.id
-        if fits and offered.meta.key not in mine:
+    for offered in sorted(fitting, key=lambda offered: offered.meta.created):
+        if offered.meta.key not in mine:
             newest.pop(offered.meta.key, None)
             newest[offered.meta.key] = offered
-    return Offer(tuple(newest.values()), len(theirs) - len(newest), signed_by)
+    return Offer(tuple(newest.values()), len(fitting) - len(newest), len(theirs) - len(fitting), signed_by)
 
 
 async def accept(

@@ -224,6 +224,10 @@ class Cache(Upkeep):
         """As `delete_many`, for who shows it: gives how many are gone, and how many of them for good, as `Deleted`."""
         return self._run(self._entries.remove([checked_key(key) for key in keys]))
 
+    def restore(self, key: str | None = None) -> Any:
+        """As `undo()`, but gives a `Restored`: whose entries came back, too."""
+        return self._run(self._entries.restore(key))
+
     def remove_all(self) -> Any:
         """As `clear`, for who shows it: gives `Deleted`."""
         return self._run(self._entries.remove_all())

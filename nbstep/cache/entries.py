@@ -14,7 +14,7 @@ from nbstep.cache import entry, hot, trust
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
-from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Unreadable
+from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Restored, Unreadable
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
@@ -176,12 +176,13 @@ class Entries:
 
     async def remove_all(self) -> Deleted:
         """As `clear`, for who shows what became of it."""
-        keys = tuple(dict.fromkeys(meta.key for meta in await self.entries()))
+        metas = await self.entries()
+        keys = tuple(dict.fromkeys(meta.key for meta in metas))
         batch = new_batch()
         count = await self.store.remove_all(batch)
         if count:
             emit(CacheChanged(self.store.place, "deleted", keys))
-        return Deleted(count, self.store.lost(batch))
+        return Deleted(count, self.store.lost(batch), beside=len(metas) - len(keys))
 
     def _told(self, deleted: Deleted) -> int:
         if deleted.lost:
@@ -207,12 +208,17 @@ class Entries:
 
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
+        return list((await self.restore(key)).keys)
+
+    async def restore(self, key: str | None) -> Restored:
+        """As `undo`, for who shows what came back."""
         spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
         metas = [meta for spot in spots if (meta := await self._headers.read(spot, self.clock())) is not None]
         keys = list(dict.fromkeys(meta.key for meta in metas))
         if keys:
             emit(CacheChanged(self.store.place, "restored", tuple(keys)))
-        return keys
+        own = {meta.key for meta in metas if meta.trusted}
+        return Restored(tuple(keys), tuple(key for key in keys if key not in own))
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""

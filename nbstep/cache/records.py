@@ -52,10 +52,27 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What a deletion did: `count` keys or entries are gone, `lost` of them for good, as a full disk has no room for a trash."""
+    """What a deletion did.
+
+    Attributes:
+        count: How many keys or entries are gone.
+        lost: How many of them for good, as a full disk has no room for a trash.
+        beside: How many of these entries stood beside another one of their key, as those of several signers do.
+        keys: What was deleted by name, as far as it was not asked by name.
+    """
 
     count: int
     lost: int = 0
+    beside: int = 0
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back from the trash; under the keys in `of_others` nothing but what other signers wrote."""
+
+    keys: tuple[str, ...]
+    of_others: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -12,6 +12,7 @@ from nbstep import runlog
 from nbstep.cache import acceptance, trust, verification
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.entries import Entries, new_batch
+from nbstep.cache.records import Deleted
 from nbstep.cache.trust import Rotation
 from nbstep.durations import Duration, to_seconds
 from nbstep.errors import KeyFileError
@@ -46,13 +47,23 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many entries a cache holds; `failed` are kept errors, `unreadable` those whose header cannot be read."""
+    """How many entries a cache holds, one a key as lists show them.
+
+    Attributes:
+        entries: All of them, without those in `beside`.
+        size_bytes: Of all there is.
+        failed: Kept errors.
+        untrusted: Those under whose key others signed and the user did not.
+        unreadable: Those whose header cannot be read.
+        beside: Of other signers, beside an entry under the same key that is shown instead.
+    """
 
     entries: int
     size_bytes: int
     failed: int
     untrusted: int
     unreadable: int
+    beside: int = 0
 
 
 class Upkeep:
@@ -110,6 +121,14 @@ class Upkeep:
         """
         return self._run(self._rotate_key(progress or _tell_nobody))
 
+    def remove_untrusted(self, patterns: Sequence[str] = ("*",)) -> Any:
+        """Moves the entries that somebody else signed to the trash, under keys that match a glob; the user's own stay.
+
+        Returns:
+            `Deleted`, which names their keys.
+        """
+        return self._run(self._remove_untrusted(patterns))
+
     def verify(self, pattern: str = "*", *, progress: Progress | None = None) -> Any:
         """Reads every byte of the entries under keys that match a glob, and checks it; unpickles and changes nothing.
 
@@ -142,12 +161,14 @@ class Upkeep:
     async def _counts(self) -> Counts:
         listed = await self._entries.listed()
         metas = [meta for _, meta in listed if meta is not None]
+        own, keys = {meta.key for meta in metas if meta.trusted}, {meta.key for meta in metas}
         return Counts(
-            entries=len(listed),
+            entries=len(listed) - len(metas) + len(keys),
             size_bytes=sum(spot.size_bytes or (0 if meta is None else meta.size_bytes) for spot, meta in listed),
             failed=sum(meta.outcome == "error" and meta.trusted for meta in metas),
-            untrusted=sum(not meta.trusted for meta in metas),
+            untrusted=len(keys - own),
             unreadable=len(listed) - len(metas),
+            beside=len(metas) - len(keys),
         )
 
     async def _collect(self, unused_s: float | None, dry_run: bool) -> Collected:
@@ -169,6 +190,19 @@ class Upkeep:
             emit(CacheChanged(store.place, "deleted", keys))
         unused = Totals(len(old), sum(use.size_bytes for use in old))
         return Collected(litter.unfinished, litter.trashed, logs, unused, keys, store.lost(batch))
+
+    async def _remove_untrusted(self, patterns: Sequence[str]) -> Deleted:
+        store, batch = self._entries.store, new_batch()
+        metas = {
+            spot: meta
+            for spot, meta in await self._entries.listed()
+            if meta is not None and not meta.trusted and any(acceptance.names(one, meta.key) for one in patterns)
+        }
+        removed = await store.remove_spots(list(metas), batch)
+        keys = tuple(dict.fromkeys(metas[spot].key for spot in removed))
+        if keys:
+            emit(CacheChanged(store.place, "deleted", keys))
+        return Deleted(len(removed), store.lost(batch), len(removed) - len(keys), keys)
 
     async def _offer(self, pattern: str, key_file: str | os.PathLike[str] | None) -> Offer:
         signed_by = None if key_file is None else trust.read_key_file(Path(key_file).expanduser())

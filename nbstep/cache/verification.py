@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from nbstep.cache import entry
@@ -29,6 +29,7 @@ class Checked:
         verdict: What it is.
         why: What is wrong with it, "" where nothing is.
         size_bytes: The whole entry, as far as known.
+        beside_own: It is untrusted, and a good entry of the user's own has its key.
     """
 
     address: str
@@ -36,6 +37,7 @@ class Checked:
     verdict: Verdict
     why: str
     size_bytes: int
+    beside_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,10 @@ async def verify(
         if checked is not None:
             found.append(checked)
     tell(total, total)
-    bad = tuple(sorted((one for one in found if one.verdict != "good"), key=lambda one: (one.key or "", one.address)))
-    return Verification(len(found), sum(one.size_bytes for one in found), bad)
+    own_keys = {one.key for one in found if one.verdict == "good"}
+    bad = sorted((one for one in found if one.verdict != "good"), key=lambda one: (one.key or "", one.address))
+    marked = (replace(one, beside_own=one.verdict == "untrusted" and one.key in own_keys) for one in bad)
+    return Verification(len(found), sum(one.size_bytes for one in found), tuple(marked))
 
 
 async def _check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: float) -> Checked | None:

@@ -181,9 +181,13 @@ def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
         parts.append(f"{counts.untrusted:,} untrusted")
     if counts.unreadable:
         parts.append(f"{counts.unreadable:,} unreadable")
+    if counts.beside:
+        parts.append(f"and {counts.beside:,} of other signers beside them")
     facts: list[Fact] = [("entries", ", ".join(parts))]
     if counts.untrusted:
         facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
+    if counts.beside:
+        facts.append(_fix(f"delete those of other signers, your own stay: {screen.command} rm --untrusted"))
     if counts.unreadable:
         facts.append(_fix(f"their steps run again and replace them; which and why: {screen.command} verify"))
     return facts

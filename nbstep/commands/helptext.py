@@ -38,6 +38,8 @@ What is deleted waits in the trash for 24 hours: `undo` brings it back. Where on
 deleted. A key with spaces, and in a shell a pattern, is quoted. A disk that is full to the last name keeps nothing for
 `undo`: then it says that the entries went for good.
 
+  --untrusted    only what others signed, all of it or under these names; your own entries stay
+
   {nbstep} rm user:1 'page:*'
 """,
     "clear": """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,7 +75,8 @@ VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, An
 class Verb:
     """One row of the table of verbs.
 
-    `most` None takes any number of words. With `takes_folder` the first word may be the folder of a cache, as of `--cache`.
+    `most` None takes any number of words; the option `instead` may stand in the place of the `least` ones. With `takes_folder`
+    the first word may be the folder of a cache, as of `--cache`.
     """
 
     name: str
@@ -85,11 +87,26 @@ class Verb:
     most: int | None = 0
     options: tuple[str, ...] = ()
     takes_folder: bool = False
+    instead: str = ""
 
     @property
     def usage(self) -> str:
         """The verb with its arguments."""
         return " ".join(filter(None, (self.name, self.arguments, *(f"[{option}]" for option in self.options))))
+
+
+def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: Screen) -> str:
+    """A command to type, for the cache that `arguments` are for.
+
+    >>> command_text("rm --untrusted", ["user 1"], Arguments(folder="../other"), Screen())
+    "nbstep rm --untrusted --cache ../other 'user 1'"
+    """
+    folder = [] if arguments.folder is None else ["--cache", _typed(arguments.folder, screen)]
+    return " ".join([screen.command, verb, *folder, *(_typed(word, screen) for word in words)])
+
+
+def _typed(word: str, screen: Screen) -> str:
+    return argument_text(shown(word), in_notebook=screen.notebook)
 
 
 class UsageError(ValueError):
@@ -113,6 +130,16 @@ def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], scree
     if verb.takes_folder and arguments.folder is None and arguments.words and _is_cache(arguments.words[0]):
         arguments = replace(arguments, words=arguments.words[1:], folder=arguments.words[0])
     return verb, arguments
+
+
+def missing_folder(word: str) -> str | None:
+    """What is wrong with a word that looks like a folder, where no cache is in it; None for one that looks like a key."""
+    if not (word in {".", "..", "~"} or word.startswith(("/", "./", "../", "~/")) or os.path.isabs(word)):
+        return None
+    if _is_cache(word):
+        return None
+    there = Path(word).expanduser().exists()
+    return f"There is no cache in {shown(word)}." if there else f"There is no folder {shown(word)}."
 
 
 def _is_cache(word: str) -> bool:
@@ -165,7 +192,8 @@ def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen:
             raise UsageError(f"{verb.name} has no option {shown(option)}. {usage}")
     if "" in words and verb.name != "ls":
         raise UsageError(f"'' names nothing. {usage}")
-    if len(words) < verb.least or (verb.most is not None and len(words) > verb.most):
+    least = 0 if verb.instead in options else verb.least
+    if len(words) < least or (verb.most is not None and len(words) > verb.most):
         if verb.most == 1 and words:
             quoted = argument_text(" ".join(words), in_notebook=screen.notebook)
             usage += f". A key with spaces is quoted: {screen.command} {verb.name} {quoted}"

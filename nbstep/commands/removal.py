@@ -8,7 +8,7 @@ from typing import Final
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
-from nbstep.cache.records import Deleted
+from nbstep.cache.records import Deleted, Restored
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
@@ -21,7 +21,9 @@ GONE_FOR_GOOD: Final = "The disk was full when entries were deleted: those are g
 
 
 async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    """Deletes what its words name, as one batch."""
+    """Deletes what its words name, as one batch; with `--untrusted` only what others signed, without words all of it."""
+    if "--untrusted" in arguments.options:
+        return await _remove_untrusted(cache, arguments, screen)
     rows = await list_rows(cache)
     named = {name: named_rows(rows, name) for name in arguments.words}
     unknown = [name for name, found in named.items() if not found]
@@ -36,19 +38,37 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     deleted: Deleted = await settled(cache.remove_all())
     if not deleted.count:
         return CommandOutcome(NOTHING_TO_CLEAR)
-    what = f"all {plural(deleted.count, 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+    what = f"all {plural(deleted.count - deleted.beside, 'entry', 'entries')}"
+    if deleted.beside:
+        what += f", and {deleted.beside:,} of other signers beside them"
+    what += for_good(deleted.count, deleted.lost)
     return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}")
+
+
+async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    deleted: Deleted = await settled(cache.remove_untrusted(arguments.words or ("*",)))
+    if not deleted.count:
+        under = f" under {', '.join(map(shown, arguments.words))}" if arguments.words else ""
+        return CommandOutcome(f"Others signed nothing in {shown(cache.place)}{under}.", int(bool(arguments.words)))
+    counted = plural(deleted.count, "entry that others signed", "entries that others signed")
+    keys = sorted(map(shown, deleted.keys), key=natural_order)
+    lost = for_good(deleted.count, deleted.lost)
+    return CommandOutcome(f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}")
 
 
 async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
     """Undoes the last deletion, or the last one of a key."""
-    keys = sorted(await settled(cache.undo(arguments.words[0] if arguments.words else None)), key=natural_order)
+    restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None))
+    keys = sorted(restored.keys, key=natural_order)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
         trash: TrashTotals = await settled(cache.trash())
         lost = f" {GONE_FOR_GOOD}" if trash.lost else ""
         return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.{lost}", exit_code=1)
     counted = plural(len(keys), "entry", "entries")
+    if restored.of_others:
+        some = "" if len(restored.of_others) == len(keys) else f"{len(restored.of_others):,} of them "
+        counted += f", {some}signed by others"
     return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
 
 

@@ -11,12 +11,12 @@ from typing import Final
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.cache import Cache
 from nbstep.cache.trust import Rotation
-from nbstep.commands.line import Arguments, CommandOutcome, UsageError
-from nbstep.commands.listing import rows_of, settled
+from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text, missing_folder
+from nbstep.commands.listing import list_rows, named_rows, rows_of, settled
 from nbstep.commands.tables import Screen, table_text
 from nbstep.durations import size_text
 from nbstep.project import place_text
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import keys_text, natural_order, plural, shown
 
 _ROWS: Final = 50
 _WARNING: Final = "Accepting lets these files run code as you, as soon as a step asks for their keys."
@@ -33,8 +33,8 @@ async def accept_entries(cache: Cache, arguments: Arguments, screen: Screen) -> 
     pattern = arguments.words[0] if arguments.words else "*"
     offered: Offer = await settled(cache.untrusted(pattern, key_file=arguments.options.get("--key-file")))
     if not offered.entries:
-        return _nothing_offered(cache, offered, arguments)
-    text = f"{_offer_text(cache, offered, screen)}\n\n{_WARNING}"
+        return await _nothing_offered(cache, offered, arguments, screen)
+    text = f"{_offer_text(cache, offered, arguments, screen)}\n\n{_WARNING}"
     if not arguments.yes:
         refusal = _unless_agreed(text, arguments, screen)
         if refusal is not None:
@@ -63,29 +63,53 @@ async def _rotate(cache: Cache, arguments: Arguments, screen: Screen) -> Command
     return CommandOutcome("\n".join(lines), exit_code=int(bool(accepted.refused)))
 
 
-def _offer_text(cache: Cache, offered: Offer, screen: Screen) -> str:
+def _offer_text(cache: Cache, offered: Offer, arguments: Arguments, screen: Screen) -> str:
     counted = plural(len(offered.entries), "entry", "entries")
     signers = ", ".join(f"{count:,} by key {shown(signer)}" for signer, count in offered.signers.items())
     head = f"{counted} in {shown(cache.place)}, {size_text(offered.size_bytes)}, signed by others: {signers}"
-    if offered.left_out:
-        head += f"\n{_left_out_text(offered)}"
+    head = "\n".join([head, *_left_out_lines(offered, arguments, screen)])
     rows = rows_of([one.meta for one in offered.entries], {})
     now = time.time()
     return f"{head}\n\n{table_text(rows, replace(screen, max_rows=_ROWS), now)}"
 
 
-def _left_out_text(offered: Offer) -> str:
-    why = "your own or a newer entry has their key"
-    if offered.signed_by is not None:
-        why += f", or key {offered.signed_by.id} did not sign them"
-    return f"{plural(offered.left_out, 'more entry', 'more entries')} of others would stay as they are: {why}."
+def _left_out_lines(offered: Offer, arguments: Arguments, screen: Screen) -> list[str]:
+    """What stays as it is and why; and what deletes that, once the others are accepted."""
+    lines: list[str] = []
+    if offered.passed_over:
+        when = "afterwards" if offered.entries else _them(offered.passed_over)
+        delete = command_text("rm --untrusted", arguments.words, arguments, screen)
+        lines.append(
+            f"{_more(offered.passed_over, offered)} of others {_stay(offered.passed_over)}: an entry of your own or a newer one "
+            f"has the same key. Delete {when}: {delete}"
+        )
+    if offered.signed_by is not None and offered.of_other_signers:
+        count = offered.of_other_signers
+        why = f"key {offered.signed_by.id} did not sign {_them(count)}"
+        lines.append(f"{_more(count, offered)} {_stay(count)}: {why}.")
+    return lines
 
 
-def _nothing_offered(cache: Cache, offered: Offer, arguments: Arguments) -> CommandOutcome:
+def _more(count: int, offered: Offer) -> str:
+    more = "more " if offered.entries else ""
+    return plural(count, f"{more}entry", f"{more}entries")
+
+
+def _stay(count: int) -> str:
+    return "stays" if count == 1 else "stay"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
+
+
+async def _nothing_offered(cache: Cache, offered: Offer, arguments: Arguments, screen: Screen) -> CommandOutcome:
     what = f" under {shown(arguments.words[0])}" if arguments.words else ""
-    text = f"Nothing to accept in {shown(cache.place)}{what}."
-    if offered.left_out:
-        text += f" {_left_out_text(offered)}"
+    left_out = _left_out_lines(offered, arguments, screen)
+    problem = None
+    if arguments.words and not left_out and not named_rows(await list_rows(cache), arguments.words[0]):
+        problem = missing_folder(arguments.words[0])
+    text = problem or " ".join([f"Nothing to accept in {shown(cache.place)}{what}.", *left_out])
     asked_for_some = bool(arguments.words or offered.signed_by)
     return CommandOutcome(text, exit_code=int(asked_for_some))
 
@@ -110,7 +134,11 @@ def _command_text(words: Sequence[str], screen: Screen) -> str:
 
 def _accepted_text(accepted: Accepted, verb: str) -> str:
     counted = plural(len(accepted.keys), "entry", "entries")
-    named = f": {keys_text([shown(key) for key in accepted.keys])}" if accepted.keys else ""
+    keys = sorted(map(shown, accepted.keys), key=natural_order)
+    named = f": {keys_text(keys)}" if keys else ""
     lines = [f"{verb} {counted}{named}."]
-    lines += [f"  ✕ {shown(key)} was left as it is: {shown(why)}" for key, why in accepted.refused]
+    lines += [
+        f"  ✕ {shown(key)} was left as it is: {shown(why)}"
+        for key, why in sorted(accepted.refused, key=lambda refused: natural_order(refused[0]))
+    ]
     return "\n".join(lines)

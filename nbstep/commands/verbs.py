@@ -21,7 +21,7 @@ from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
 from nbstep.commands.helptext import MORE
-from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, parse_command
+from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, missing_folder, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
     Row,
@@ -114,6 +114,8 @@ def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandO
         return CommandOutcome(diagnose_nothing())
     if verb.name == "clear":
         return CommandOutcome(NOTHING_TO_CLEAR)
+    if verb.takes_folder and arguments.words and (problem := missing_folder(arguments.words[0])):
+        return CommandOutcome(problem, exit_code=1)
     done = verb.name in {"ls", "panel", "verify", "gc"}
     return CommandOutcome(f"{NOTHING_KEPT}\n{shown(place_text(project_place().directory))}", exit_code=int(not done))
 
@@ -226,7 +228,16 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
         ),
-        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", remove, 1, None),
+        Verb(
+            "rm",
+            "KEY|GLOB…",
+            "delete entries, so that their steps run again; --untrusted: only what others signed",
+            remove,
+            1,
+            None,
+            ("--untrusted",),
+            instead="--untrusted",
+        ),
         Verb("clear", "", "delete every entry", clear),
         Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1),
         Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1),
