@@ -99,6 +99,23 @@ def test_trust_each_cache_and_each_signer_has_its_line(
     assert len(caplog.messages) == 3
 
 
+def test_trust_the_line_is_short_and_says_what_why_and_both_ways_out(
+    tmp_path: Path, sign_as: Callable[[str, Any, str], None]
+) -> None:
+    sign_as("them", tmp_path / "c", "a")
+    cache = Cache(tmp_path / "c")
+    (signer,) = [meta.signer for meta in cache.entries()]
+    listener = RecordingListener()
+    create_workflow(cache=cache, on_event=listener)(lambda step: step(lambda: 2, key="a"))
+    (line,) = listener.findings()
+    assert line == (
+        f"signed by key {signer}, not yours, so not used: accept it with `nbstep trust`, "
+        "or let NBSTEP_SIGNING_KEY_FILE name the file of that key"
+    )
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert "Run `nbstep trust` **before** you run a colleague's notebook" in readme
+
+
 def test_trust_async_steps_tell_it_once_too(tmp_path: Path, sign_as: Callable[[str, Any, str], None]) -> None:
     for key in ("a", "b"):
         sign_as("them", tmp_path / "c", key)

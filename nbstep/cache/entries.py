@@ -288,8 +288,8 @@ def _check_usable(head: entry.Head, key: str) -> None:
 def _untrusted(signer: str) -> Miss:
     shown = signer if re.fullmatch(r"[0-9a-f]{8}", signer) else "of an unknown form"
     why = (
-        f"signed by key {shown}, not yours: new container or HOME? set NBSTEP_SIGNING_KEY_FILE to the key that signed it, "
-        "or accept it: `nbstep trust`"
+        f"signed by key {shown}, not yours, so not used: accept it with `nbstep trust`, "
+        "or let NBSTEP_SIGNING_KEY_FILE name the file of that key"
     )
     return Miss("untrusted", why)
 
