@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,13 +110,71 @@ def test_it_says_which_key_signs_and_where_it_is(tmp_path: Path, monkeypatch: py
     assert told(cache)["key"] == f"{ring.key().id} in {trust.place_text(ring.path())}"
     team = tmp_path / "team.key"
     team.write_bytes(b"t" * 32)
+    team.chmod(0o600)
     monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": str(team)}))
     assert told(cache)["key"].endswith("team.key, which NBSTEP_SIGNING_KEY_FILE names")
     monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": "team.key"}))
     assert told(cache)["key"].endswith(
-        ", for this process only: NBSTEP_SIGNING_KEY_FILE='team.key' is no absolute path\n"
-        "Fix: let NBSTEP_SIGNING_KEY_FILE name a file of 32 random bytes, private to you, by its absolute path"
+        "none that lasts: NBSTEP_SIGNING_KEY_FILE='team.key' is no absolute path\n"
+        "Fix: correct NBSTEP_SIGNING_KEY_FILE or unset it, then start anew"
     )
+
+
+@needs_posix
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_a_key_file_that_others_can_read_is_remarked_with_the_command_that_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    team = tmp_path / "team key"
+    team.write_bytes(b"t" * 32)
+    team.chmod(mode)
+    monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": str(team)}))
+    cache = Cache(tmp_path / "c")
+    _, remark, fix = told(cache)["key"].splitlines()
+    assert remark == f"mode {mode:04o}: others can read it, and sign what runs code as you"
+    subprocess.run(fix.removeprefix("Fix: "), shell=True, check=True)
+    assert team.stat().st_mode & 0o777 == 0o600
+    assert len(told(cache)["key"].splitlines()) == 1
+
+
+@needs_posix
+def test_the_recipe_for_a_team_s_key_makes_a_private_file_and_takes_over_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"`([^`]*head -c 32[^`]*)`", readme)
+    subprocess.run(f"umask 022; {recipe}", shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "team.key").stat().st_mode & 0o777 == 0o600
+    cache = Cache(tmp_path / "c")
+    cache.set("k", 1)
+    own = trust.key_ring().path()
+    monkeypatch.setattr(trust, "_ring", trust.KeyRing({"NBSTEP_SIGNING_KEY_FILE": str(tmp_path / "team.key")}))
+    assert cache.get("k") is None
+    (switch,) = re.findall(r"`nbstep (trust --key-file [^`]*)`", readme)
+    assert run_command(f"{switch.replace('OWN_KEY', str(own))} -y", cache=cache).exit_code == 0
+    assert cache.get("k") == 1
+
+
+@pytest.mark.parametrize("named", ["/no/such/team.key", "team.key"])
+def test_a_key_that_cannot_be_used_is_told_once_in_short_lines_and_never_by_advice_that_is_refused(
+    tmp_path: Path, named: str
+) -> None:
+    cache = Cache(tmp_path / "c")
+    cache.set("k", 1)
+    environ = {**os.environ, "NBSTEP_SIGNING_KEY_FILE": named}
+    keep = "from nbstep import create_workflow; create_workflow(cache='c')(lambda step: step(lambda: 1, key='k'))"
+    subprocess.run([sys.executable, "-c", keep], cwd=tmp_path, env=environ, check=True, capture_output=True)
+    for verb in ("doctor", "trust", "verify", "trust --rotate", "rm --untrusted"):
+        command = [sys.executable, "-m", "nbstep", *verb.split(), "--cache", str(tmp_path / "c")]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=tmp_path)
+        said = done.stdout + done.stderr
+        lines = [line for line in said.splitlines() if "NBSTEP_SIGNING_KEY_FILE=" in line]
+        assert len(lines) == 1, said
+        assert len(lines[0]) < 200, said
+        assert "correct NBSTEP_SIGNING_KEY_FILE or unset it" in said, said
+        assert "nbstep trust" not in said.replace(lines[0], ""), said
+        assert "rm --untrusted" not in said, said
+    assert len(cache.entries()) == 2
 
 
 def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

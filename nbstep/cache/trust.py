@@ -89,6 +89,7 @@ class KeyRing:
         self._lock = ThreadLock()
         self._key: SigningKey | None = None
         self._problem: str | None = None
+        self._told = False
 
     @property
     def named(self) -> bool:
@@ -96,12 +97,20 @@ class KeyRing:
         return _NAMED_BY in self._environ
 
     def problem(self) -> str | None:
-        """Why the key is in this process's memory only; None where it is kept in its file."""
+        """Why the key is in this process's memory only; None where it is kept in its file. Whoever asks, tells."""
+        self._told = True
         self.key()
         return self._problem
 
+    @property
+    def fix(self) -> str:
+        """What to do about a problem."""
+        if self.named:
+            return f"correct {_NAMED_BY} or unset it, then start anew"
+        return f"let {_NAMED_BY} name a private file of {KEY_BYTES} random bytes, by its absolute path"
+
     def key(self) -> SigningKey:
-        """The user's key; a new one in memory, with one finding, where the file cannot be used."""
+        """The user's key; a new one in memory, with one finding, where the file cannot be used and nobody asked why."""
         key = self._key  # read once: every look-up comes here
         if key is not None:
             return key
@@ -134,7 +143,7 @@ class KeyRing:
         with self._lock:
             old = self._key = self._key or self._open()
             if self._problem is not None:
-                raise KeyFileError(f"there is no key to replace: {self._problem}")
+                raise KeyFileError(f"there is no key to replace: {self._problem}. Fix: {self.fix}")
             path = self.path()
             if self.named:
                 raise KeyFileError(
@@ -161,12 +170,11 @@ class KeyRing:
             return SigningKey(create_secret(path) if secret is None else secret)
         except (OSError, ValueError) as error:
             self._problem = getattr(error, "strerror", None) or str(error)
-            fix = f"{_NAMED_BY} may name another one, a file of {KEY_BYTES} random bytes, by its absolute path"
-            text = (
-                f"the signing key cannot be used ({self._problem}): this process uses one of its own, "
-                f"what it keeps will be recomputed by the next; {fix}"
-            )
-            emit(Finding(None, None, "signing-key", text))
+            if not self._told:
+                text = (
+                    f"no signing key, so what is kept now is lost with this process: {self._problem}. Fix: {self.fix}"
+                )
+                emit(Finding(None, None, "signing-key", text))
             return SigningKey(os.urandom(KEY_BYTES))
 
 

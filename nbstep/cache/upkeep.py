@@ -210,9 +210,7 @@ class Upkeep:
         return await acceptance.offer(entries.store, pattern, trust.signing_key(), signed_by, entries.clock())
 
     async def _trust(self, what: str | Offer, key_file: str | os.PathLike[str] | None, tell: Progress) -> Accepted:
-        problem = trust.key_ring().problem()
-        if problem is not None:
-            raise KeyFileError(f"you have no key that could sign for longer than this process lives: {problem}")
+        check_key_lasts()
         entries = self._entries
         offered = what if isinstance(what, Offer) else await self._offer(what, key_file)
         accepted = await acceptance.accept(entries.store, offered, trust.signing_key(), entries.clock(), tell)
@@ -230,6 +228,14 @@ class Upkeep:
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
         return coroutine if self._entries.store.is_async else run_now(coroutine)
+
+
+def check_key_lasts() -> None:
+    """Raises `KeyFileError` where what is signed now is lost with this process."""
+    ring = trust.key_ring()
+    problem = ring.problem()
+    if problem is not None:
+        raise KeyFileError(f"you have no signing key that lasts: {problem}. Fix: {ring.fix}")
 
 
 def _tell_nobody(_done: int, _all: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ Fact = tuple[str, str]
 
 async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     """Everything there is to know about a cache, as a table."""
+    key_facts = _key_facts()  # first: it tells of a key that cannot be used, so that nothing else does
     runs = [] if cache.directory is None else list(runlog.read_runs(cache.directory))
     counts: Counts = await settled(cache.counts())
     trash = await settled(cache.trash())
@@ -49,7 +51,7 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         ("cache", shown(cache.place)),
         *_why(cache),
         *([] if cache.directory is None else _folder_facts(cache.directory, screen)),
-        *_key_facts(),
+        *key_facts,
         *_entries_facts(counts, screen),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
@@ -163,14 +165,28 @@ def _lock_facts(health: DiskHealth) -> list[Fact]:
 
 def _key_facts() -> list[Fact]:
     ring = key_ring()
-    key, problem = ring.key().id, ring.problem()
+    problem = ring.problem()
     if problem is not None:
-        return [
-            ("key", f"{key}, for this process only: {shown(problem)}"),
-            _fix("let NBSTEP_SIGNING_KEY_FILE name a file of 32 random bytes, private to you, by its absolute path"),
-        ]
+        return [("key", f"none that lasts: {shown(problem)}"), _fix(ring.fix)]
+    path = ring.path()
     named = ", which NBSTEP_SIGNING_KEY_FILE names" if ring.named else ""
-    return [("key", f"{key} in {_path(ring.path())}{named}")]
+    facts = [("key", f"{ring.key().id} in {_path(path)}{named}")]
+    mode = _open_mode(path)
+    if mode:
+        facts.append(("", f"mode {mode:04o}: others can read it, and sign what runs code as you"))
+        facts.append(_fix(f"chmod 600 {argument_text(shown(str(path)), in_notebook=False)}"))
+    return facts
+
+
+def _open_mode(path: Path) -> int:
+    """The mode of a key's file that others can read, else 0."""
+    if sys.platform == "win32":
+        return 0
+    try:
+        mode = path.stat().st_mode & 0o7777
+    except OSError:
+        return 0
+    return mode if mode & 0o044 else 0
 
 
 def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
@@ -184,10 +200,13 @@ def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
     if counts.beside:
         parts.append(f"and {counts.beside:,} of other signers beside them")
     facts: list[Fact] = [("entries", ", ".join(parts))]
-    if counts.untrusted:
-        facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
-    if counts.beside:
-        facts.append(_fix(f"delete those of other signers, your own stay: {screen.command} rm --untrusted"))
+    if (counts.untrusted or counts.beside) and key_ring().problem() is not None:
+        facts.append(_fix("set the key right first, they may be yours"))
+    else:
+        if counts.untrusted:
+            facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
+        if counts.beside:
+            facts.append(_fix(f"delete those of other signers, your own stay: {screen.command} rm --untrusted"))
     if counts.unreadable:
         facts.append(_fix(f"their steps run again and replace them; which and why: {screen.command} verify"))
     return facts
@@ -216,6 +235,8 @@ def _notes(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
     notes: dict[str, float] = {}
     for run in runs:
         for finding in run.findings:
+            if finding.kind in {"signing-key", "untrusted"} and key_ring().problem() is not None:
+                continue  # the line of the key says why and what to do
             notes.setdefault(finding.text, run.at)
     lines = [
         f"{age_text(max(0.0, now - at))}: {one_line(shown(redact_text(text)), _NOTE_CHARS)}"

@@ -9,6 +9,7 @@ from typing import Final
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Restored
+from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
@@ -46,6 +47,7 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
 
 
 async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    check_key_lasts()  # without one's own key all entries would be those of others
     deleted: Deleted = await settled(cache.remove_untrusted(arguments.words or ("*",)))
     if not deleted.count:
         under = f" under {', '.join(map(shown, arguments.words))}" if arguments.words else ""

@@ -11,6 +11,7 @@ from typing import Final
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.cache import Cache
 from nbstep.cache.trust import Rotation
+from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text, missing_folder
 from nbstep.commands.listing import list_rows, named_rows, rows_of, settled
 from nbstep.commands.tables import Screen, table_text
@@ -28,6 +29,7 @@ _ROTATING: Final = (
 
 async def accept_entries(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Shows what would be accepted; accepts it where somebody says yes, or `-y`."""
+    check_key_lasts()
     if "--rotate" in arguments.options:
         return await _rotate(cache, arguments, screen)
     pattern = arguments.words[0] if arguments.words else "*"

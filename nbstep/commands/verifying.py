@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.trust import key_ring
 from nbstep.cache.verification import Checked, Verdict, Verification
 from nbstep.commands.line import Arguments, CommandOutcome, command_text
 from nbstep.commands.listing import settled
@@ -21,6 +22,8 @@ _MARKS: Final[dict[Verdict, str]] = {"good": "✓", "corrupt": "✕", "untrusted
 
 async def verify(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Reads every byte of what is kept, or of what a key or a glob names."""
+    ring = key_ring()
+    problem = ring.problem()
     pattern = arguments.words[0] if arguments.words else "*"
     found: Verification = await settled(cache.verify(pattern, progress=screen.progress("reading")))
     if not found.checked:
@@ -39,7 +42,10 @@ async def verify(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     if len(damaged) > len(lines):
         lines.append(f"  … and {len(damaged) - len(lines):,} more")
     lines += _signer_lines(strange, limit)
-    lines += _ways_out(strange, arguments, screen)
+    if strange and problem is not None:
+        lines.append(f"    These may be yours, you have no signing key that lasts: {shown(problem)}. Fix: {ring.fix}")
+    else:
+        lines += _ways_out(strange, arguments, screen)
     return CommandOutcome("\n".join([head, *lines]), exit_code=found.bits)
 
 
