@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
 from nbstep.forks import ThreadLock
 from nbstep.options import misplaced as misplaced_option
-from nbstep.project import place_text
+from nbstep.project import CachePlace, place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
+from nbstep.stores.folder import is_read_only
 from nbstep.stores.locks import KeyLocks
 
 
@@ -97,6 +99,11 @@ class Cache(Upkeep):
     def directory(self) -> Path | None:
         """The folder of a disk cache, None for any other."""
         return self._entries.store.directory
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is a folder that can only be read: hits are used, nothing new is kept."""
+        return self.directory is not None and is_read_only(self.directory)
 
     @property
     def locks(self) -> KeyLocks | None:
@@ -285,17 +292,33 @@ def project_cache() -> Cache:
 
 def _open_project_store() -> Store:
     place = project_place()
+    store: Store | None = None
     try:
-        return open_store(place.directory)
+        store = open_store(place.directory)
+        if place.explicit or not is_read_only(place.directory):
+            return store
+        fallback = open_store(place.fallback)
     except CacheDirectoryError as error:
         if place.explicit:
             raise
-        try:
-            store = open_store(place.fallback)
-        except CacheDirectoryError:
-            raise error from None
-        shown = place_text(place.directory)
-        emit(
-            Finding(None, None, "cache-place", f"{shown} cannot be written: results are kept in {store.place} instead")
-        )
-        return store
+        fallback = store or _fallback_store(place, error)
+    if fallback is store:
+        return fallback
+    shown = place_text(place.directory)
+    text = f"{shown} cannot be written: results are kept in {fallback.place} instead"
+    if store is not None:
+        text += f". What {shown} holds is not used there; to use it too, copy it: {copy_text(place)}"
+    emit(Finding(None, None, "cache-place", text))
+    return fallback
+
+
+def _fallback_store(place: CachePlace, why: CacheDirectoryError) -> Store:
+    try:
+        return open_store(place.fallback)
+    except CacheDirectoryError:
+        raise why from None
+
+
+def copy_text(place: CachePlace) -> str:
+    """The command that takes what a project's unwritable cache holds to the one of the user's own."""
+    return f"cp -R {shlex.quote(f'{place.directory}/v1')} {shlex.quote(f'{place.fallback}/')}"

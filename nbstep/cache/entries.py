@@ -20,7 +20,7 @@ from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
+from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
 from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
@@ -112,7 +112,9 @@ class Entries:
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
-            kind = "no-room" if isinstance(error, NoRoom) else "not-stored"
+            kind = (
+                "no-room" if isinstance(error, NoRoom) else "read-only" if isinstance(error, ReadOnly) else "not-stored"
+            )
             return NotKept(self._keeper.why_not(error, self.store.place), kind)
         if self._limit is not None:
             self._limit.add(size)

@@ -139,11 +139,12 @@ class Kept:
 class NotKept:
     """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected.
 
-    `kind` is "no-room" where the disk or the cache's own limit is the cause: what helps one step helps all.
+    `kind` is "no-room" where the disk or the cache's own limit is the cause, "read-only" where nothing can be written:
+    what helps one step helps all.
     """
 
     why: str
-    kind: Literal["not-stored", "no-room"] = "not-stored"
+    kind: Literal["not-stored", "no-room", "read-only"] = "not-stored"
 
 
 class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss

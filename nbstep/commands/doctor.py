@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 import nbstep
 from nbstep import runlog
-from nbstep.cache.cache import Cache
+from nbstep.cache.cache import Cache, copy_text
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.trust import key_ring
 from nbstep.cache.upkeep import Counts
@@ -25,12 +25,13 @@ from nbstep.events import Reason
 from nbstep.notes import argument_text, one_line
 from nbstep.project import place_text
 from nbstep.runlog import LoggedRun
+from nbstep.stores.folder import is_read_only
 from nbstep.stores.health import DiskHealth, examine
 from nbstep.words import plural, shown
 
 _NOTES: Final = 5
 _NOTE_CHARS: Final = 200
-_STORE_ERRORS: Final = ("not-stored", "no-room")
+_STORE_ERRORS: Final = ("not-stored", "no-room", "read-only")
 _REASONS: Final = frozenset[str](get_args(Reason))
 
 _ELSEWHERE: Final = "make it writable for you, or let NBSTEP_DIR name a folder that is"
@@ -110,7 +111,10 @@ def _why(cache: Cache) -> list[Fact]:
     if _same(cache.directory, place.directory):
         return [("", place.why)]
     if not place.explicit and _same(cache.directory, place.fallback):
-        return [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
+        facts = [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
+        if is_read_only(place.directory):
+            facts.append(("", f"What that holds is not used here; to use it too, copy it: {copy_text(place)}"))
+        return facts
     return [("", f"named by you; the project's is {_path(place.directory)}, {place.why}")]
 
 
@@ -122,6 +126,9 @@ def _folder_facts(folder: Path, screen: Screen) -> list[Fact]:
     if not folder.is_dir():
         return [("disk", "the folder was removed; the next result that is kept makes it anew")]
     health = examine(folder)
+    if is_read_only(folder):
+        access = ("access", "read-only for you: what it holds is used, nothing new is kept, nothing can be deleted")
+        return [_disk_facts(health, screen)[0], access, _fix(_ELSEWHERE)]
     return [*_disk_facts(health, screen), *_owner_facts(health, folder), *_lock_facts(health)]
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.where import cache_folder, is_cache
+from nbstep.cache.where import cache_folder
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
+from nbstep.stores.folder import is_cache
 from nbstep.words import shown
 
 
@@ -75,6 +76,7 @@ class Verb:
     """One row of the table of verbs.
 
     `most` None takes any number of words. With `takes_folder` the first word may be the folder of a cache, as of `--cache`.
+    `changes` says that it works on no cache that can only be read.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Verb:
     most: int | None = 0
     options: tuple[str, ...] = ()
     takes_folder: bool = False
+    changes: bool = False
 
     @property
     def usage(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
-from nbstep.cache.where import cache_folder, is_cache, project_place
+from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.details import detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
@@ -43,6 +43,7 @@ from nbstep.errors import CacheDirectoryError, NbstepError
 from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
+from nbstep.stores.folder import is_cache, is_read_only
 from nbstep.words import plural, shown
 
 
@@ -68,7 +69,9 @@ def run_command(
             cache = Cache(_named_cache(arguments.folder))
         elif cache is None and not screen.notebook and not _project_has_cache():
             return _no_cache_here(verb, arguments, screen)
-        cache = cache or project_cache()
+        cache = cache or _archive(screen) or project_cache()
+        if verb.changes and cache.read_only and "--dry-run" not in arguments.options:
+            return CommandOutcome(f"{shown(cache.place)} is read-only for you: nothing was changed.", exit_code=1)
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
         return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
@@ -102,6 +105,14 @@ def _project_has_cache() -> bool:
     if place.explicit and (file := file_in_the_way(place.directory)):
         raise CacheDirectoryError(f"NBSTEP_DIR names {place_text(place.directory)}, but {place_text(file)} is a file")
     return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
+
+
+def _archive(screen: Screen) -> Cache | None:
+    """In a shell, a project's cache that can only be read, while nothing is kept in its stead."""
+    place = project_place()
+    if screen.notebook or place.explicit or is_cache(place.fallback) or not is_read_only(place.directory):
+        return None
+    return Cache(place.directory)
 
 
 def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -226,10 +237,12 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
         ),
-        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", remove, 1, None),
-        Verb("clear", "", "delete every entry", clear),
-        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1),
-        Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1),
+        Verb("rm", "KEY|GLOB…", "delete entries, so that their steps run again", remove, 1, None, changes=True),
+        Verb("clear", "", "delete every entry", clear, changes=True),
+        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1, changes=True),
+        Verb(
+            "retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1, changes=True
+        ),
         Verb(
             "trust",
             "[DIR|KEY|GLOB]",
@@ -238,6 +251,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             most=1,
             options=("--key-file FILE", "--rotate", "-y"),
             takes_folder=True,
+            changes=True,
         ),
         Verb(
             "verify",
@@ -252,6 +266,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             "remove old trash, logs, unfinished files; unused entries too",
             tidy,
             options=("--unused DURATION", "--dry-run"),
+            changes=True,
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),

@@ -61,7 +61,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
-        run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
+        run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None
     if isinstance(result, Err) and why.old is not None:
         age = age_text(max(0.0, run.clock() - why.old.meta.created))
