@@ -14,7 +14,7 @@ from nbstep.cache.limit import Limit
 from nbstep.cache.records import CacheOptions, Facts, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
-from nbstep.durations import to_bytes
+from nbstep.durations import size_text, to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
 from nbstep.forks import ThreadLock
@@ -125,7 +125,8 @@ class Cache(Upkeep):
         return self._entries.is_news(text)
 
     def __repr__(self) -> str:
-        return f"Cache({self.place!r})"
+        most = self.options.max_bytes
+        return f"Cache({self.place!r})" if most is None else f"Cache({self.place!r}, max_bytes={size_text(most)!r})"
 
     # For steps -------------------------------------------------------------------------------------------------------
 

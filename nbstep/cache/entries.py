@@ -107,8 +107,7 @@ class Entries:
             meta, content = self._keeper.prepare(key, result, facts, self.clock())
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
-            if self._limit is not None:
-                await self._make_room(self._limit, size, key)
+            evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > _SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
@@ -119,7 +118,7 @@ class Entries:
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size))
+        return Kept(entry.published(meta, signing_key.id, size), evicted)
 
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""
@@ -235,16 +234,17 @@ class Entries:
             for spot, meta in await self.listed()
         ]
 
-    async def _make_room(self, limit: Limit, size: int, key: str) -> None:
+    async def _make_room(self, limit: Limit, size: int, key: str) -> tuple[str, ...]:
+        """Makes room for an entry; the keys of those that were evicted."""
         limit.check(size)
         if limit.surely_holds(size):
-            return
+            return ()
         if await limit.excess(self, size) <= 0:
-            return
+            return ()
         await self.store.empty_trash()
         excess = await limit.excess(self, size)
         if excess <= 0:
-            return
+            return ()
         chosen = choose(await self.uses(), excess, limit.wish(excess), key)
         if chosen is None:
             raise limit.full(size)
@@ -252,6 +252,7 @@ class Entries:
         await self.store.evict([use.spot for use in chosen], keys)
         await limit.excess(self, size)
         emit(CacheChanged(self.store.place, "deleted", keys))
+        return keys
 
     async def held_bytes(self) -> int:
         """What entries and trash take, without reading a header where the store tells sizes."""

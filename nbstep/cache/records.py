@@ -130,9 +130,10 @@ LookUp: TypeAlias = Hit | Miss
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The entry was published."""
+    """The entry was published; `evicted` are the keys of those that made room for it."""
 
     meta: Meta
+    evicted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         *([] if cache.directory is None else _folder_facts(cache.directory, screen)),
         *_key_facts(),
         *_entries_facts(counts, screen),
+        (
+            "limit",
+            ""
+            if cache.options.max_bytes is None
+            else f"max_bytes {size_text(cache.options.max_bytes)}, trash included",
+        ),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
     ]

@@ -68,7 +68,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         run.find(
             "replaced", key, f"{key}: its last good value, kept {age}, is in the trash; {_undo(call)} brings it back"
         )
-    run.note_kept(key)
+    run.note_kept(key, kept)
     return kept.meta.size_bytes
 
 
