@@ -207,7 +207,10 @@ def test_c6_a_disk_that_is_nearly_full_is_told_with_what_to_do(tmp_path: Path) -
         subprocess.run(["umount", "-l", str(disk)], check=True)
     assert lines[0].startswith("tmpfs, ")
     assert lines[0].endswith(" free of 10 MB, nothing more is kept: nbstep leaves the last 1.0 MB free")
-    assert lines[1] == "Fix: make room on the disk; what nothing used lately: nbstep gc --unused 30d"
+    assert (
+        lines[1]
+        == "Fix: make room on the disk; what is kept: nbstep ls; what nothing used lately goes: nbstep gc --unused 30d"
+    )
 
 
 def test_n7_a_hostile_run_log_stays_a_few_short_lines(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shells import open_shell
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.limit import Use, choose
@@ -275,10 +276,26 @@ def test_c6_a_tenth_of_a_small_disk_stays_free_the_values_arrive_and_one_line_sa
     room = os.statvfs(small_disk)
     assert room.f_bavail * room.f_frsize >= room.f_blocks * room.f_frsize // 10
     assert 5 <= len(cache) < 10
-    (finding,) = listener.findings()
+    finding, in_all = listener.findings()
     assert "was not kept: the disk of" in finding
-    assert "`nbstep gc --unused 30d` or `nbstep rm KEY`" in finding
-    assert list((small_disk / ".nbstep" / "v1" / "tmp").iterdir()) == []
+    assert (
+        "make room with nbstep rm KEY (what is kept: nbstep ls), or let NBSTEP_DIR name a folder on a larger disk"
+        in finding
+    )
+    unkept = [f"k{n}" for n in range(10) if f"k{n}" not in cache]
+    assert in_all == f"In all, {len(unkept)} results were not kept: {', '.join(unkept)}"
+    assert f"not kept  {len(unkept)} results" in run_command("doctor", cache=cache).text
+    assert run_command("gc --unused 30d", cache=cache).text.endswith(
+        "See what is kept: nbstep ls; delete: nbstep rm KEY"
+    )
+
+
+def test_c6_a_full_disk_is_told_in_a_notebook_with_its_commands(small_disk: Path, tmp_path: Path) -> None:
+    with open_shell(tmp_path) as shell:
+        shell.good(f"from nbstep import Cache\nimport os\ncache = Cache({str(small_disk / '.nbstep')!r})")
+        ran = shell.good('%%workflow big --cache $cache\nx = step(os.urandom, 19_000_000, key="k")')
+    assert "k was not kept: the disk of" in ran.text
+    assert "make room with %nbstep rm KEY (what is kept: %nbstep ls), or let NBSTEP_DIR" in ran.text
 
 
 def test_c6_a_full_disk_empties_the_trash_first(small_disk: Path) -> None:
@@ -364,4 +381,4 @@ def test_c6_the_limit_is_shown(tmp_path: Path) -> None:
     assert repr(cache).endswith("/c', max_bytes='2.0 MB')")
     assert " B of at most 2.0 MB · " in run_command("ls", cache=cache).text
     assert "limit    max_bytes 2.0 MB, trash included" in run_command("doctor", cache=cache).text
-    assert "limit" not in run_command("doctor", cache=Cache(tmp_path / "c")).text
+    assert "max_bytes" not in run_command("doctor", cache=Cache(tmp_path / "c")).text

@@ -103,6 +103,7 @@ def test_c3_a_run_over_a_read_only_cache_has_its_hits_and_says_once_that_it_keep
     assert done.stderr == (
         f"new:1 was not kept: {archive}/.nbstep is read-only for you: what it holds is used, nothing new is kept there. "
         "Let NBSTEP_DIR, or cache=, name a folder of your own\n"
+        "In all, 2 results were not kept: new:1, new:2\n"
     )
 
 

@@ -31,7 +31,6 @@ from nbstep.words import plural, shown
 
 _NOTES: Final = 5
 _NOTE_CHARS: Final = 200
-_STORE_ERRORS: Final = ("not-stored", "no-room", "read-only")
 _REASONS: Final = frozenset[str](get_args(Reason))
 
 _ELSEWHERE: Final = "make it writable for you, or let NBSTEP_DIR name a folder that is"
@@ -148,8 +147,9 @@ def _disk_facts(health: DiskHealth, screen: Screen) -> list[Fact]:
         return [("disk", ", ".join(disk))]
     kept_free = size_text(health.room.kept_free_bytes)
     disk.append(f"nothing more is kept: nbstep leaves the last {kept_free} free")
-    unused = f"{screen.command} gc --unused 30d"
-    return [("disk", ", ".join(disk)), _fix(f"make room on the disk; what nothing used lately: {unused}")]
+    rows, unused = f"{screen.command} ls", f"{screen.command} gc --unused 30d"
+    fix = f"make room on the disk; what is kept: {rows}; what nothing used lately goes: {unused}"
+    return [("disk", ", ".join(disk)), _fix(fix)]
 
 
 def _owner_facts(health: DiskHealth, folder: Path) -> list[Fact]:
@@ -210,12 +210,12 @@ def _run_facts(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
     saved_s = sum(step.saved_s for step in hits)
     missed = [step.reason for step in steps if step.got != "hit" and step.reason]
     reasons = Counter(reason if reason in _REASONS else "for another reason" for reason in missed)
-    errors = sum(finding.kind in _STORE_ERRORS for run in runs for finding in run.findings)
+    unkept = sum(not step.kept for step in steps)
     return [
         ("runs", f"{len(runs):,} logged since {date_text(min(run.at for run in runs), now)}"),
         ("hits", f"{len(hits):,}, saved {duration_text(saved_s)}" if hits else "0"),
         ("misses", ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "0"),
-        ("not kept", plural(errors, "result") if errors else "0"),
+        ("not kept", plural(unkept, "result") if unkept else "0"),
         *_notes(runs, now),
     ]
 

@@ -20,10 +20,11 @@ from nbstep.drift.explain import Change, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.forks import ThreadLock
-from nbstep.notes import error_line
+from nbstep.notes import error_line, spelled
 from nbstep.policy import Policy
 from nbstep.runs.held import Held
 from nbstep.settings import Mode
+from nbstep.words import keys_text, shown
 
 if TYPE_CHECKING:
     from nbstep.cache import Cache
@@ -133,6 +134,7 @@ class Run:
     _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _alike: dict[str, dict[str, None]] = field(default_factory=dict[str, "dict[str, None]"])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -196,9 +198,12 @@ class Run:
         return next(self._numbers)
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
-        """Tells a finding, once for each kind and text; with `once` only the first of its kind."""
+        """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""
+        text = spelled(text, in_notebook=self.place.cell is not None)
         told = (kind, "" if once else text)
         with self._lock:
+            if once and key is not None and not self.endless:
+                self._alike.setdefault(kind, {})[key] = None
             if told in self._found:
                 return
             self._found.add(told)
@@ -273,6 +278,10 @@ class Run:
         limit = None if self.cache is None else self.cache.options.max_bytes
         if limit is not None and (finding := self.held.finding(limit)):
             self.find("evicted", next(iter(self.held.evicted)), finding)
+        for kind, keys in self._alike.items():
+            if len(keys) > 1:
+                named = keys_text([shown(key) for key in keys])
+                self.find(kind, next(iter(keys)), f"In all, {len(keys):,} results were not kept: {named}")
         self._call_out_sites()
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic
