@@ -11,12 +11,14 @@ import pytest
 
 from nbstep import Cache, Err, create_workflow
 from nbstep.cache.records import Facts
+from nbstep.cache.trust import signing_key
 from nbstep.commands.line import Verb
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import VERBS, CommandOutcome, run_command
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
 from nbstep.runlog import Recorder, runs_directory
 from nbstep.stores.base import run_now
+from nbstep.stores.disk import key_digest
 
 NOTEBOOK = Screen(width=100, notebook=True)
 
@@ -349,3 +351,26 @@ def test_c1_verbs_work_over_an_async_store_outside_a_loop_and_say_so_inside() ->
     )  # fmt: skip
     assert "user:1" in run_command("ls", cache=cache).text
     assert run_command("rm user:1", cache=cache).exit_code == 0
+
+
+def entry_file(cache: Cache, key: str) -> Path:
+    assert cache.directory is not None
+    (path,) = (cache.directory / "v1" / "e").glob(f"*/{key_digest(key)}.{signing_key().id}")
+    return path
+
+
+def test_ls_doctor_and_verify_count_damaged_entries_in_the_same_words(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    for key, content in {"user:1": b"", "user:2": b"garbage"}.items():
+        entry_file(cache, key).write_bytes(content)
+    unreadable = entry_file(cache, "raw")
+    unreadable.unlink()
+    unreadable.mkdir()
+    said = "2 corrupt, 1 unreadable"
+    assert run("ls").text.splitlines()[0].endswith(f" · {said}: %nbstep verify")
+    assert run("ls").text.startswith("2 entries · ")
+    assert said in run("doctor").text
+    assert said in run("verify").text
+    cache.delete_many(["user:999", "user:998"])
+    assert run("ls").text == f"{said}: %nbstep verify\n{cache.place}"

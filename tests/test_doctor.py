@@ -142,7 +142,7 @@ def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, mon
     workflow(body)
     facts = told(cache, notebook=True)
     assert facts["entries"].endswith(
-        ", 1 failed, 1 untrusted, 1 unreadable\n"
+        ", 1 failed, 1 untrusted, 1 corrupt\n"
         "Fix: see who signed them, and accept them or not: %nbstep trust\n"
         "Fix: their steps run again and replace them; which and why: %nbstep verify"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -12,11 +12,13 @@ from nbstep import runlog
 from nbstep.cache import acceptance, trust, verification
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.entries import Entries, new_batch
+from nbstep.cache.records import Meta
 from nbstep.cache.trust import Rotation
+from nbstep.cache.verification import Checked
 from nbstep.durations import Duration, to_seconds
 from nbstep.errors import KeyFileError
 from nbstep.events import CacheChanged, emit
-from nbstep.stores.base import Totals, run_now
+from nbstep.stores.base import Spot, Totals, run_now
 
 T = TypeVar("T")
 
@@ -46,12 +48,13 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many entries a cache holds; `failed` are kept errors, `unreadable` those whose header cannot be read."""
+    """How many entries a cache holds, by their headers, in the words of `verify`; `failed` are kept errors."""
 
     entries: int
     size_bytes: int
     failed: int
     untrusted: int
+    corrupt: int
     unreadable: int
 
 
@@ -137,15 +140,28 @@ class Upkeep:
         """How many entries there are, by what can be told from their headers, as `Counts`."""
         return self._run(self._counts())
 
+    def headless(self) -> Any:
+        """The entries that no list shows, as their headers cannot be read: a `Checked` each, as `verify` gives it."""
+        return self._run(self._headless())
+
+    async def _headless(self, listed: Sequence[tuple[Spot, Meta | None]] | None = None) -> list[Checked]:
+        entries = self._entries
+        listed = await entries.listed() if listed is None else listed
+        key, now = trust.signing_key(), entries.clock()
+        found = [await verification.check(entries.store, spot, "*", key, now) for spot, meta in listed if meta is None]
+        return [one for one in found if one is not None and one.verdict != "good"]
+
     async def _counts(self) -> Counts:
         listed = await self._entries.listed()
         metas = [meta for _, meta in listed if meta is not None]
+        headless = await self._headless(listed)
         return Counts(
             entries=len(listed),
             size_bytes=sum(spot.size_bytes or (0 if meta is None else meta.size_bytes) for spot, meta in listed),
             failed=sum(meta.outcome == "error" and meta.trusted for meta in metas),
             untrusted=sum(not meta.trusted for meta in metas),
-            unreadable=len(listed) - len(metas),
+            corrupt=sum(one.verdict == "corrupt" for one in headless),
+            unreadable=sum(one.verdict == "unreadable" for one in headless),
         )
 
     async def _collect(self, unused_s: float | None, dry_run: bool) -> Collected:

@@ -192,12 +192,14 @@ def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
         parts.append(f"{counts.failed:,} failed")
     if counts.untrusted:
         parts.append(f"{counts.untrusted:,} untrusted")
+    if counts.corrupt:
+        parts.append(f"{counts.corrupt:,} corrupt")
     if counts.unreadable:
         parts.append(f"{counts.unreadable:,} unreadable")
     facts: list[Fact] = [("entries", ", ".join(parts))]
     if counts.untrusted:
         facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
-    if counts.unreadable:
+    if counts.corrupt or counts.unreadable:
         facts.append(_fix(f"their steps run again and replace them; which and why: {screen.command} verify"))
     return facts
 

@@ -66,7 +66,9 @@ Shows the entries and asks; accepting lets them run code as you, once a step ask
   {nbstep} trust shared/.nbstep --key-file team.key
 """,
     "verify": """\
-Reads everything and loads nothing. The exit code adds 1 where an entry is corrupt, 2 untrusted, 4 unreadable.
+Reads everything and loads nothing. The exit code adds 1 where an entry is corrupt (bytes changed or lost), 2 untrusted
+(somebody else signed it), 4 unreadable here (no permission, another version). `ls` and `doctor` count by the headers alone,
+in the same words. A step uses none of them: it runs again.
 
   {nbstep} verify 'model:*'
 """,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ from nbstep.commands.listing import (
     list_rows,
     matches,
     parse_query,
+    settled,
     totals_of,
     totals_text,
     usage_of,
@@ -152,12 +154,20 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     exit_code = 1 if query and not found else 0
     if arguments.as_json:
         return CommandOutcome(json.dumps([_row_json(row) for row in found], indent=1), exit_code)
+    hidden = await _hidden(cache, screen)
     if not rows:
-        return CommandOutcome(f"{NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
+        return CommandOutcome(f"{hidden.strip(' ·') or NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
     if not found:
         return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
     head = totals_text(await totals_of(cache, found), len(rows) if query else None)
-    return CommandOutcome(f"{head}\n\n{table_text(found, screen, now)}", exit_code)
+    return CommandOutcome(f"{head}{hidden}\n\n{table_text(found, screen, now)}", exit_code)
+
+
+async def _hidden(cache: Cache, screen: Screen) -> str:
+    """What the head line adds for entries that no row shows: " · 3 corrupt: nbstep verify"."""
+    verdicts = Counter(one.verdict for one in await settled(cache.headless()))
+    counted = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(verdicts.items()))
+    return f" · {counted}: {screen.command} verify" if counted else ""
 
 
 def _row_json(row: Row) -> dict[str, Any]:
