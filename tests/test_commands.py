@@ -374,3 +374,22 @@ def test_ls_doctor_and_verify_count_damaged_entries_in_the_same_words(
     assert said in run("verify").text
     cache.delete_many(["user:999", "user:998"])
     assert run("ls").text == f"{said}: %nbstep verify\n{cache.place}"
+
+
+@pytest.mark.parametrize("command", ["undo raw", "undo"])
+@pytest.mark.parametrize("spoilt", ["header", "content"])
+def test_e6_undo_does_not_exchange_a_good_entry_for_a_damaged_one(
+    cache: Cache, run: Callable[..., CommandOutcome], command: str, spoilt: str
+) -> None:
+    path = entry_file(cache, "raw")
+    content = path.read_bytes()
+    path.write_bytes(b"garbage" if spoilt == "header" else content[:-1] + bytes([content[-1] ^ 1]))
+    create_workflow(cache=cache)(lambda step: step(lambda: "anew", key="raw"))
+    done = run(command)
+    if command == "undo" and spoilt == "header":  # nothing tells whose it was: what the run replaced comes back
+        assert run("undo").text.startswith("Restored 1 entry: raw")
+    else:
+        assert (done.exit_code, done.text) == (
+            1, "Damaged, so it stays in the trash, and what is kept now stays too: raw",
+        )  # fmt: skip
+    assert cache.get("raw") == "anew"

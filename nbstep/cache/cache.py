@@ -210,9 +210,14 @@ class Cache(Upkeep):
     def undo(self, key: str | None = None) -> Any:
         """Brings back the last batch that went to the trash, or the last entry of `key`; returns the keys restored.
 
-        What stands there now goes to the trash in exchange, so that a second `undo` swaps again.
+        What stands there now goes to the trash in exchange, so that a second `undo` swaps again. What is damaged stays in
+        the trash, with a finding.
         """
         return self._run(self._entries.undo(key))
+
+    def restore(self, key: str | None = None) -> Any:
+        """As `undo`, for who shows it: gives `Restored`, with what is damaged and stays in the trash."""
+        return self._run(self._entries.restore(key))
 
     def export(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
         """Writes the values whose keys match a glob as plain `joblib.dump` files; returns their paths.

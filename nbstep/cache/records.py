@@ -59,6 +59,14 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """What an undo brought back, and the keys of what it left in the trash because its bytes are damaged."""
+
+    keys: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorText:
     """A kept error as text: `type` is "httpx.HTTPStatusError", `message` one redacted line, `traceback` the original's text."""
 

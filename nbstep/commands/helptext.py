@@ -46,6 +46,7 @@ It does not ask. Everything waits in the trash for 24 hours: `undo` brings it ba
     "undo": """\
 Brings back all that one command deleted, or one run replaced, within 24 hours; with KEY the last entry of that key.
 What stands there now goes to the trash in exchange: a second `undo` swaps them again.
+An entry whose bytes are damaged stays in the trash.
 
   {nbstep} undo user:1
 """,

@@ -8,7 +8,7 @@ from typing import Final
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
-from nbstep.cache.records import Deleted
+from nbstep.cache.records import Deleted, Restored
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
 from nbstep.commands.tables import Screen
@@ -42,14 +42,21 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
 
 async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
     """Undoes the last deletion, or the last one of a key."""
-    keys = sorted(await settled(cache.undo(arguments.words[0] if arguments.words else None)), key=natural_order)
+    restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None))
+    keys = sorted(restored.keys, key=natural_order)
+    damaged = keys_text([shown(key) for key in restored.damaged])
+    left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
+    if not keys and left:
+        return CommandOutcome(left, exit_code=1)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
         trash: TrashTotals = await settled(cache.trash())
         lost = f" {GONE_FOR_GOOD}" if trash.lost else ""
         return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.{lost}", exit_code=1)
     counted = plural(len(keys), "entry", "entries")
-    return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
+    return CommandOutcome(
+        f"Restored {counted}: {keys_text([shown(key) for key in keys])}" + (f"\n{left}" if left else "")
+    )
 
 
 async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
