@@ -56,7 +56,7 @@ def test_n6_ls_takes_the_panels_queries(run: Callable[..., CommandOutcome]) -> N
     keys = [row["key"] for row in json.loads(run("ls error:ValueError --json").text)]
     assert keys == ["user:999"]
     assert run("ls nowhere").exit_code == 1
-    assert run("ls nowhere").text == "None of 5 entries matches nowhere"
+    assert run("ls nowhere").text == "None of 5 entries matches 'nowhere'"
 
 
 def test_a_quoted_query_reaches_ls_whole_from_a_shell_too(cache: Cache) -> None:
@@ -196,11 +196,13 @@ def test_show_as_is_refused_in_a_shell_and_for_what_is_no_name(run: Callable[...
     assert run("show user:1 --as 1u").exit_code == 2
 
 
-def test_show_as_json_carries_the_key_and_every_fact(run: Callable[..., CommandOutcome]) -> None:
+def test_show_as_json_has_the_names_of_ls_and_what_only_the_entry_says(run: Callable[..., CommandOutcome]) -> None:
+    (row,) = json.loads(run("ls --json user:999").text)
     record = json.loads(run("show user:999 --json").text)
-    assert (record["key"], record["status"], record["facts"]["from"]) == (
-        "user:999", "failed", "churn.ipynb, In [3], line 2",
-    )  # fmt: skip
+    assert {name: record[name] for name in row} == row
+    assert (record["notebook"], record["cell"], record["line"], record["trusted"]) == ("churn.ipynb", 3, 2, True)
+    assert "no such user" in record["traceback"]
+    assert "facts" not in record
 
 
 def log_run(cache: Cache, name: str, at: float, *steps: tuple[str, str]) -> None:
@@ -218,8 +220,9 @@ def test_e3_retry_deletes_the_errors_that_the_last_run_met(cache: Cache, run: Ca
     log_run(cache, "r2", 2000.0, ("user:1", "ok"), ("user:999", "error"))
     outcome = run("retry")
     assert outcome.text == (
-        "Deleted 1 kept error; it runs again when it is next asked: user:999. Undo: %nbstep undo"
-    )  # fmt: skip
+        "Deleted 1 kept error; it runs again when it is next asked: user:999. Undo: %nbstep undo\n"
+        "1 kept error of earlier runs stays. All of them: %nbstep retry '*'"
+    )
     assert run("retry").text == "The last run met no error that is still kept. 1 older one: %nbstep retry '*'"
 
 
@@ -393,3 +396,32 @@ def test_e6_undo_does_not_exchange_a_good_entry_for_a_damaged_one(
             1, "Damaged, so it stays in the trash, and what is kept now stays too: raw",
         )  # fmt: skip
     assert cache.get("raw") == "anew"
+
+
+def test_after_clear_ls_says_that_undo_brings_it_back(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    run("clear")
+    assert run("ls").text == (
+        f"Nothing kept now. 5 entries in the trash: %nbstep undo brings back what was deleted last.\n{cache.place}"
+    )
+    cache.set("one", 1)
+    assert run("clear").text == "Deleted 1 entry. Undo: %nbstep undo"
+
+
+def test_help_of_no_verb_guesses_nothing(run: Callable[..., CommandOutcome]) -> None:
+    assert run("help nope").text == "There is no verb 'nope'. See: %nbstep help"
+
+
+def test_c7_a_mode_that_no_run_takes_is_named_by_verbs_too(
+    run: Callable[..., CommandOutcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBSTEP_MODE", "foo")
+    assert run("ls") == CommandOutcome(
+        "NBSTEP_MODE='foo': use normal, refresh, offline or off", exit_code=2, wrong_usage=True
+    )
+    assert run("doctor").exit_code == run("settings").exit_code == run("help ls").exit_code == 0
+
+
+def test_ls_cuts_a_long_message_however_wide_the_screen_is(cache: Cache) -> None:
+    keep_error(cache, "long", ValueError("x" * 5000))
+    text = run_command("ls", cache=cache, screen=Screen(width=100_000)).text
+    assert max(map(len, text.splitlines())) < 200

@@ -29,7 +29,7 @@ A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
 When it was kept, where it comes from, the beginning of the value or the original traceback. Nothing is loaded.
 
   --as NAME    in a notebook: loads the value under this name
-  --json       the same as one record
+  --json       one record with the names of `ls --json`, and what only the entry itself says
 
   {nbstep} show user:1
 """,
@@ -51,9 +51,10 @@ An entry whose bytes are damaged stays in the trash.
   {nbstep} undo user:1
 """,
     "retry": """\
-The steps run again when they are next asked. Without a word: the errors that the last run met. Values are never deleted.
+The steps run again when they are next asked. Values are never deleted. A run is one cell, or one call of a workflow: without
+a word go the errors that the last of them met, which may be one cell of many; those of other cells stay.
 
-  {nbstep} retry                  the last run's
+  {nbstep} retry                  of the last run
   {nbstep} retry '*'              all
   {nbstep} retry HTTPStatusError  those of a type
 """,

@@ -155,7 +155,7 @@ def find_verb(name: str, verbs: Mapping[str, Verb], screen: Screen) -> Verb:
     """
     if verb := verbs.get(name):
         return verb
-    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.5)
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.6)
     hint = f"Did you mean {screen.command} {close[0]}?" if close else f"See: {screen.command} help"
     raise UsageError(f"There is no verb {shown(name)!r}. {hint}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from nbstep import runlog
@@ -36,7 +37,8 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     deleted: Deleted = await settled(cache.remove_all())
     if not deleted.count:
         return CommandOutcome(NOTHING_TO_CLEAR)
-    what = f"all {plural(deleted.count, 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+    counted = plural(deleted.count, "entry", "entries")
+    what = f"{counted if deleted.count == 1 else f'all {counted}'}{for_good(deleted.count, deleted.lost)}"
     return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}")
 
 
@@ -76,7 +78,11 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if not chosen:
         rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
         return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
-    return await _retry_rows(cache, chosen, screen)
+    done = await _retry_rows(cache, chosen, screen)
+    if older := len(failed) - len(chosen):
+        stays = f"{plural(older, 'kept error')} of earlier runs {'stays' if older == 1 else 'stay'}"
+        done = replace(done, text=f"{done.text}\n{stays}. All of them: {screen.command} retry '*'")
+    return done
 
 
 def nothing_called(
