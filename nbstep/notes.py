@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.durations import age_text, duration_text
 from nbstep.words import shown
 
 if TYPE_CHECKING:
     from nbstep.cache.records import Meta
+
+
+_COMMAND: Final = re.compile(r"`(nbstep [^`]*)`")
 
 
 def kept_error_note(
@@ -46,6 +50,27 @@ def kept_error_note(
     if asks > 1:
         lines.append("  A retry around a step replays the kept error; use retries= or retry inside the thunk.")
     return "\n".join(lines)
+
+
+def command_text(verb: str, key: str, *, in_notebook: bool, folder: str | None) -> str:
+    """A command on one key as it is written here; where no command finds the cache (`folder` is None), the call that does it.
+
+    >>> command_text("rm", "user 1", in_notebook=True, folder=""), command_text("rm", "a", in_notebook=True, folder=None)
+    ("%nbstep rm 'user 1'", "cache.delete('a')")
+    """
+    if folder is None:
+        return f"cache.{'delete' if verb == 'rm' else verb}({key!r})"
+    cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+    return f"{'%nbstep' if in_notebook else 'nbstep'} {verb}{cache} {argument_text(key, in_notebook=in_notebook)}"
+
+
+def spelled(text: str, *, in_notebook: bool) -> str:
+    """A text in which commands stand in backticks, with commands as they are written in a notebook or in a shell.
+
+    >>> spelled("accept it: `nbstep trust`", in_notebook=True), spelled("see `nbstep ls`", in_notebook=False)
+    ('accept it: %nbstep trust', 'see nbstep ls')
+    """
+    return _COMMAND.sub(r"%\1" if in_notebook else r"\1", text)
 
 
 def argument_text(text: str, *, in_notebook: bool) -> str:

@@ -201,7 +201,7 @@ def test_it_counts_entries_hits_misses_and_what_was_not_kept(tmp_path: Path, mon
     workflow(body)
     facts = told(cache, notebook=True)
     assert facts["entries"].endswith(
-        ", 1 failed, 1 unreadable, and 1 of other signers beside them\n"
+        ", 1 failed, 1 corrupt, and 1 of other signers beside them\n"
         "Fix: delete those of other signers, your own stay: %nbstep rm --untrusted\n"
         "Fix: their steps run again and replace them; which and why: %nbstep verify"
     )
@@ -266,7 +266,10 @@ def test_c6_a_disk_that_is_nearly_full_is_told_with_what_to_do(tmp_path: Path) -
         subprocess.run(["umount", "-l", str(disk)], check=True)
     assert lines[0].startswith("tmpfs, ")
     assert lines[0].endswith(" free of 10 MB, nothing more is kept: nbstep leaves the last 1.0 MB free")
-    assert lines[1] == "Fix: make room on the disk; what nothing used lately: nbstep gc --unused 30d"
+    assert (
+        lines[1]
+        == "Fix: make room on the disk; what is kept: nbstep ls; what nothing used lately goes: nbstep gc --unused 30d"
+    )
 
 
 def test_n7_a_hostile_run_log_stays_a_few_short_lines(tmp_path: Path) -> None:

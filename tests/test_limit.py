@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shells import open_shell
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.limit import Use, choose
 from nbstep.cache.records import Facts, Kept, Miss, NotKept
+from nbstep.commands.verbs import run_command
 from nbstep.errors import CachedError
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
 from nbstep.result import Ok
@@ -140,7 +142,8 @@ def test_c6_a_run_that_does_not_fit_keeps_what_it_used_last(tmp_path: Path, cloc
 
     assert workflow(body).value == [8 * KB] * 10
     assert sorted(cache.keys()) == ["k7", "k8", "k9"]
-    assert listener.findings() == []
+    (finding,) = listener.findings()
+    assert finding.startswith("k0, k1, k2, k3, k4 and 2 more evicted by later steps of the same run: it needs 8")
     assert {reason(cache, f"k{n}") for n in range(7)} == {"evicted"}
 
 
@@ -273,10 +276,26 @@ def test_c6_a_tenth_of_a_small_disk_stays_free_the_values_arrive_and_one_line_sa
     room = os.statvfs(small_disk)
     assert room.f_bavail * room.f_frsize >= room.f_blocks * room.f_frsize // 10
     assert 5 <= len(cache) < 10
-    (finding,) = listener.findings()
+    finding, in_all = listener.findings()
     assert "was not kept: the disk of" in finding
-    assert "`nbstep gc --unused 30d` or `nbstep rm KEY`" in finding
-    assert list((small_disk / ".nbstep" / "v1" / "tmp").iterdir()) == []
+    assert (
+        "make room with nbstep rm KEY (what is kept: nbstep ls), or let NBSTEP_DIR name a folder on a larger disk"
+        in finding
+    )
+    unkept = [f"k{n}" for n in range(10) if f"k{n}" not in cache]
+    assert in_all == f"In all, {len(unkept)} results were not kept: {', '.join(unkept)}"
+    assert f"not kept  {len(unkept)} results" in run_command("doctor", cache=cache).text
+    assert run_command("gc --unused 30d", cache=cache).text.endswith(
+        "See what is kept: nbstep ls; delete: nbstep rm KEY"
+    )
+
+
+def test_c6_a_full_disk_is_told_in_a_notebook_with_its_commands(small_disk: Path, tmp_path: Path) -> None:
+    with open_shell(tmp_path) as shell:
+        shell.good(f"from nbstep import Cache\nimport os\ncache = Cache({str(small_disk / '.nbstep')!r})")
+        ran = shell.good('%%workflow big --cache $cache\nx = step(os.urandom, 19_000_000, key="k")')
+    assert "k was not kept: the disk of" in ran.text
+    assert "make room with %nbstep rm KEY (what is kept: %nbstep ls), or let NBSTEP_DIR" in ran.text
 
 
 def test_c6_a_full_disk_empties_the_trash_first(small_disk: Path) -> None:
@@ -324,3 +343,42 @@ def test_c3_a_disk_that_fills_up_while_an_error_is_kept_raises_the_original_erro
 def test_kept_is_said_where_there_is_room(tmp_path: Path, clock: SettableClock) -> None:
     kept: Callable[..., Any] = limited(tmp_path / "c", "1 GB", clock).keep
     assert isinstance(run_now(kept("k", Ok(1), FACTS)), Kept)
+
+
+def run_of_six(cache: Cache) -> list[str]:
+    """The findings of a run whose six entries take 404 KB each."""
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+    body = lambda step: [step(lambda: os.urandom(400 * KB), key=f"k{n}") and None for n in range(1, 7)]
+    assert workflow(body).ok
+    return listener.findings()
+
+
+def test_c6_a_run_that_pushes_out_its_own_entries_says_so_in_one_line(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c", max_bytes="2 MB", previews=False)
+    for _ in range(2):
+        (finding,) = run_of_six(cache)
+        assert finding == (
+            "k1, k2 evicted by later steps of the same run: it needs 2.4 MB, max_bytes is 2.0 MB. "
+            "Raise max_bytes, or each run computes anew"
+        )
+    assert run_of_six(Cache(tmp_path / "d", max_bytes="3 MB")) == []
+
+
+def test_c6_what_another_run_left_is_evicted_without_a_word(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c", max_bytes="2 MB")
+    cache.set("old", os.urandom(900 * KB))
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+    workflow(lambda step: [step(lambda: os.urandom(900 * KB), key=f"k{n}") and None for n in range(2)])
+    workflow(lambda step: [step(lambda: os.urandom(900 * KB), key=f"k{n}") and None for n in range(2)])
+    assert (listener.findings(), sorted(cache)) == ([], ["k0", "k1"])
+
+
+def test_c6_the_limit_is_shown(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c", max_bytes="2 MB")
+    cache.set("a", 1)
+    assert repr(cache).endswith("/c', max_bytes='2.0 MB')")
+    assert " B of at most 2.0 MB · " in run_command("ls", cache=cache).text
+    assert "limit    max_bytes 2.0 MB, trash included" in run_command("doctor", cache=cache).text
+    assert "max_bytes" not in run_command("doctor", cache=Cache(tmp_path / "c")).text

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shells import open_shell
 
 from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
 from nbstep.cache.records import Miss
@@ -719,3 +720,14 @@ def test_c3_what_became_unreadable_while_a_step_waited_is_told(tmp_path: Path) -
     assert found.reason == "unreadable"
     assert run_now(cache.look_up("other", Miss("deleted"))) == Miss("deleted")
     assert run_now(cache.look_up("other", Miss("unreadable", "it was spoilt"))) == Miss("new")
+
+
+def test_d3_a_refused_old_value_names_the_command_as_it_is_written_where_it_was_asked(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    with open_shell(tmp_path) as shell:
+        shell.ip.user_ns["cache"] = cache
+        shell.good('%%workflow w --cache $cache\na = step(lambda: 1, key="a b")')
+        ran = shell.run('%%workflow w --cache $cache --on-drift error\na = step(lambda: 2, key="a b")')
+    assert str(ran.error).endswith(f"or delete it: %nbstep rm --cache {cache.place} 'a b'")
+    with pytest.raises(DriftError, match=rf"or delete it: nbstep rm --cache {cache.place} 'a b'$"):
+        create_workflow(cache=cache, on_drift="error")(lambda step: step(lambda: 3, key="a b"))

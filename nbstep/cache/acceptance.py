@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nbstep.cache import entry
-from nbstep.cache.entries import SYNC_FROM_S
-from nbstep.cache.records import Meta, Unreadable
+from nbstep.cache.records import SYNC_FROM_S, Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Document, Spot, Store
 from nbstep.stores.files import key_digest

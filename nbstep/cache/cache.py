@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from nbstep.cache.limit import Limit
 from nbstep.cache.records import CacheOptions, Facts, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
-from nbstep.durations import to_bytes
+from nbstep.durations import size_text, to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
 from nbstep.forks import ThreadLock
 from nbstep.options import misplaced as misplaced_option
-from nbstep.project import place_text
+from nbstep.project import CachePlace, place_text
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Store, run_now
+from nbstep.stores.folder import is_read_only
 from nbstep.stores.locks import KeyLocks
 
 
@@ -99,6 +101,11 @@ class Cache(Upkeep):
         return self._entries.store.directory
 
     @property
+    def read_only(self) -> bool:
+        """Whether it is a folder that can only be read: hits are used, nothing new is kept."""
+        return self.directory is not None and is_read_only(self.directory)
+
+    @property
     def locks(self) -> KeyLocks | None:
         """What lets one kernel at a time compute a key; None where nothing does."""
         return self._entries.store.locks
@@ -118,7 +125,8 @@ class Cache(Upkeep):
         return self._entries.is_news(text)
 
     def __repr__(self) -> str:
-        return f"Cache({self.place!r})"
+        most = self.options.max_bytes
+        return f"Cache({self.place!r})" if most is None else f"Cache({self.place!r}, max_bytes={size_text(most)!r})"
 
     # For steps -------------------------------------------------------------------------------------------------------
 
@@ -202,7 +210,8 @@ class Cache(Upkeep):
     def undo(self, key: str | None = None) -> Any:
         """Brings back the last batch that went to the trash, or the last entry of `key`; returns the keys restored.
 
-        What stands there now goes to the trash in exchange, so that a second `undo` swaps again.
+        What stands there now goes to the trash in exchange, so that a second `undo` swaps again. What is damaged stays in
+        the trash, with a finding.
         """
         return self._run(self._entries.undo(key))
 
@@ -225,7 +234,7 @@ class Cache(Upkeep):
         return self._run(self._entries.remove([checked_key(key) for key in keys]))
 
     def restore(self, key: str | None = None) -> Any:
-        """As `undo()`, but gives a `Restored`: whose entries came back, too."""
+        """As `undo`, for who shows it: gives `Restored`, with whose entries came back, and what is damaged and stays."""
         return self._run(self._entries.restore(key))
 
     def remove_all(self) -> Any:
@@ -289,17 +298,33 @@ def project_cache() -> Cache:
 
 def _open_project_store() -> Store:
     place = project_place()
+    store: Store | None = None
     try:
-        return open_store(place.directory)
+        store = open_store(place.directory)
+        if place.explicit or not is_read_only(place.directory):
+            return store
+        fallback = open_store(place.fallback)
     except CacheDirectoryError as error:
         if place.explicit:
             raise
-        try:
-            store = open_store(place.fallback)
-        except CacheDirectoryError:
-            raise error from None
-        shown = place_text(place.directory)
-        emit(
-            Finding(None, None, "cache-place", f"{shown} cannot be written: results are kept in {store.place} instead")
-        )
-        return store
+        fallback = store or _fallback_store(place, error)
+    if fallback is store:
+        return fallback
+    shown = place_text(place.directory)
+    text = f"{shown} cannot be written: results are kept in {fallback.place} instead"
+    if store is not None:
+        text += f". What {shown} holds is not used there; to use it too, copy it: {copy_text(place)}"
+    emit(Finding(None, None, "cache-place", text))
+    return fallback
+
+
+def _fallback_store(place: CachePlace, why: CacheDirectoryError) -> Store:
+    try:
+        return open_store(place.fallback)
+    except CacheDirectoryError:
+        raise why from None
+
+
+def copy_text(place: CachePlace) -> str:
+    """The command that takes what a project's unwritable cache holds to the one of the user's own."""
+    return f"cp -R {shlex.quote(f'{place.directory}/v1')} {shlex.quote(f'{place.fallback}/')}"

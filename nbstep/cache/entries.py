@@ -10,22 +10,34 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
-from nbstep.cache import entry, hot, trust
+from nbstep.cache import entry, hot, trust, verification
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
-from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Restored, Unreadable
+from nbstep.cache.records import (
+    SYNC_FROM_S,
+    Deleted,
+    Facts,
+    Hit,
+    Kept,
+    LookUp,
+    Meta,
+    Miss,
+    NotKept,
+    Restored,
+    Unreadable,
+)
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
-from nbstep.words import for_good
+from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
+from nbstep.words import for_good, keys_text, shown
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
-SYNC_FROM_S: Final = 10.0
+_CHECKED_BYTES_AT_MOST: Final = 256_000_000  # an undo of more is not to read all of it first
 _NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
@@ -107,17 +119,18 @@ class Entries:
             meta, content = self._keeper.prepare(key, result, facts, self.clock())
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
-            if self._limit is not None:
-                await self._make_room(self._limit, size, key)
+            evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
         except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
-            kind = "no-room" if isinstance(error, NoRoom) else "not-stored"
+            kind = (
+                "no-room" if isinstance(error, NoRoom) else "read-only" if isinstance(error, ReadOnly) else "not-stored"
+            )
             return NotKept(self._keeper.why_not(error, self.store.place), kind)
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size))
+        return Kept(entry.published(meta, signing_key.id, size), evicted)
 
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""
@@ -208,17 +221,38 @@ class Entries:
 
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
-        return list((await self.restore(key)).keys)
+        restored = await self.restore(key)
+        if restored.damaged:
+            text = f"{self.store.place}: {keys_text([shown(key) for key in restored.damaged])}"
+            emit(Finding(None, restored.damaged[0], "damaged", f"{text} in the trash is damaged and stays there"))
+        return list(restored.keys)
 
     async def restore(self, key: str | None) -> Restored:
-        """As `undo`, for who shows what came back."""
+        """As `undo`, for who shows what became of it; a damaged entry is exchanged again for what stood in its place."""
         spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
-        metas = [meta for spot in spots if (meta := await self._headers.read(spot, self.clock())) is not None]
-        keys = list(dict.fromkeys(meta.key for meta in metas))
-        if keys:
-            emit(CacheChanged(self.store.place, "restored", tuple(keys)))
+        if (
+            key is None
+            and sum(spot.size_bytes or self.store.spot(spot.address, None).size_bytes for spot in spots)
+            > _CHECKED_BYTES_AT_MOST
+        ):
+            checked = dict[str, str | None]()
+        else:
+            checked = {spot.address: await self._damaged_key(spot, key) for spot in spots}
+        damaged = tuple(dict.fromkeys(found for found in checked.values() if found is not None))
+        for one in damaged:
+            await self.store.restore(one, new_batch())
+        whole = [spot for spot in spots if checked.get(spot.address) is None]
+        metas = [meta for spot in whole if (meta := await self._headers.read(spot, self.clock())) is not None]
+        keys = tuple(dict.fromkeys(meta.key for meta in metas))
+        if keys or damaged:
+            emit(CacheChanged(self.store.place, "restored", (*keys, *damaged)))
         own = {meta.key for meta in metas if meta.trusted}
-        return Restored(tuple(keys), tuple(key for key in keys if key not in own))
+        return Restored(keys, tuple(key for key in keys if key not in own), damaged)
+
+    async def _damaged_key(self, spot: Spot, key: str | None) -> str | None:
+        """The key of an entry whose bytes are damaged, as far as it is known; None for one that is whole."""
+        checked = await verification.check(self.store, spot, "*", trust.signing_key(), self.clock())
+        return None if checked is None or checked.verdict != "corrupt" else checked.key or key
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""
@@ -239,16 +273,17 @@ class Entries:
             for spot, meta in await self.listed()
         ]
 
-    async def _make_room(self, limit: Limit, size: int, key: str) -> None:
+    async def _make_room(self, limit: Limit, size: int, key: str) -> tuple[str, ...]:
+        """Makes room for an entry; the keys of those that were evicted."""
         limit.check(size)
         if limit.surely_holds(size):
-            return
+            return ()
         if await limit.excess(self, size) <= 0:
-            return
+            return ()
         await self.store.empty_trash()
         excess = await limit.excess(self, size)
         if excess <= 0:
-            return
+            return ()
         chosen = choose(await self.uses(), excess, limit.wish(excess), key)
         if chosen is None:
             raise limit.full(size)
@@ -256,6 +291,7 @@ class Entries:
         await self.store.evict([use.spot for use in chosen], keys)
         await limit.excess(self, size)
         emit(CacheChanged(self.store.place, "deleted", keys))
+        return keys
 
     async def held_bytes(self) -> int:
         """What entries and trash take, without reading a header where the store tells sizes."""

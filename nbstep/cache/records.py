@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.events import Outcome, Place, Reason
+
+SYNC_FROM_S: Final = 10.0  # what took longer is synced to the disk where `durability` is "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,17 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back from the trash; under the keys in `of_others` nothing but what other signers wrote."""
+    """What an undo did, by key.
+
+    Attributes:
+        keys: What came back.
+        of_others: Those of them under which there is nothing but what other signers wrote.
+        damaged: What it left in the trash, as its bytes are damaged.
+    """
 
     keys: tuple[str, ...]
-    of_others: tuple[str, ...]
+    of_others: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +156,22 @@ LookUp: TypeAlias = Hit | Miss
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The entry was published."""
+    """The entry was published; `evicted` are the keys of those that made room for it."""
 
     meta: Meta
+    evicted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NotKept:
     """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected.
 
-    `kind` is "no-room" where the disk or the cache's own limit is the cause: what helps one step helps all.
+    `kind` is "no-room" where the disk or the cache's own limit is the cause, "read-only" where nothing can be written:
+    what helps one step helps all.
     """
 
     why: str
-    kind: Literal["not-stored", "no-room"] = "not-stored"
+    kind: Literal["not-stored", "no-room", "read-only"] = "not-stored"
 
 
 class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss

@@ -12,12 +12,13 @@ from nbstep import runlog
 from nbstep.cache import acceptance, trust, verification
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.entries import Entries, new_batch
-from nbstep.cache.records import Deleted
+from nbstep.cache.records import Deleted, Meta
 from nbstep.cache.trust import Rotation
+from nbstep.cache.verification import Checked
 from nbstep.durations import Duration, to_seconds
 from nbstep.errors import KeyFileError
 from nbstep.events import CacheChanged, emit
-from nbstep.stores.base import Totals, run_now
+from nbstep.stores.base import Spot, Totals, run_now
 
 T = TypeVar("T")
 
@@ -47,13 +48,14 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many entries a cache holds, one a key as lists show them.
+    """How many entries a cache holds, one a key as lists show them, in the words of `verify`.
 
     Attributes:
         entries: All of them, without those in `beside`.
         size_bytes: Of all there is.
         failed: Kept errors.
         untrusted: Those under whose key others signed and the user did not.
+        corrupt: Those whose header is damaged.
         unreadable: Those whose header cannot be read.
         beside: Of other signers, beside an entry under the same key that is shown instead.
     """
@@ -62,6 +64,7 @@ class Counts:
     size_bytes: int
     failed: int
     untrusted: int
+    corrupt: int
     unreadable: int
     beside: int = 0
 
@@ -158,16 +161,29 @@ class Upkeep:
         """How many entries there are, by what can be told from their headers, as `Counts`."""
         return self._run(self._counts())
 
+    def headless(self) -> Any:
+        """The entries that no list shows, as their headers cannot be read: a `Checked` each, as `verify` gives it."""
+        return self._run(self._headless())
+
+    async def _headless(self, listed: Sequence[tuple[Spot, Meta | None]] | None = None) -> list[Checked]:
+        entries = self._entries
+        listed = await entries.listed() if listed is None else listed
+        key, now = trust.signing_key(), entries.clock()
+        found = [await verification.check(entries.store, spot, "*", key, now) for spot, meta in listed if meta is None]
+        return [one for one in found if one is not None and one.verdict != "good"]
+
     async def _counts(self) -> Counts:
         listed = await self._entries.listed()
         metas = [meta for _, meta in listed if meta is not None]
         own, keys = {meta.key for meta in metas if meta.trusted}, {meta.key for meta in metas}
+        headless = await self._headless(listed)
         return Counts(
             entries=len(listed) - len(metas) + len(keys),
             size_bytes=sum(spot.size_bytes or (0 if meta is None else meta.size_bytes) for spot, meta in listed),
             failed=sum(meta.outcome == "error" and meta.trusted for meta in metas),
             untrusted=len(keys - own),
-            unreadable=len(listed) - len(metas),
+            corrupt=sum(one.verdict == "corrupt" for one in headless),
+            unreadable=sum(one.verdict == "unreadable" for one in headless),
             beside=len(metas) - len(keys),
         )
 

@@ -74,7 +74,7 @@ async def verify(
     for spot in spots:
         tell(read_bytes, total)
         read_bytes += spot.size_bytes
-        checked = await _check(store, spot, pattern, own, now)
+        checked = await check(store, spot, pattern, own, now)
         if checked is not None:
             found.append(checked)
     tell(total, total)
@@ -84,7 +84,7 @@ async def verify(
     return Verification(len(found), sum(one.size_bytes for one in found), tuple(marked))
 
 
-async def _check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: float) -> Checked | None:
+async def check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: float) -> Checked | None:
     """The verdict on one entry; None where it is gone meanwhile, is not asked for, or is the user's own and no entry."""
     meta: Meta | None = None
     size_bytes = spot.size_bytes

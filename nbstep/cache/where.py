@@ -37,7 +37,7 @@ _stores_lock: Final = ThreadLock()
 
 
 def open_store(where: Any) -> Store:
-    """The store that `where` means; a disk store's folder is created.
+    """The store that `where` means; a disk store's folder is created, but for a cache that can only be read.
 
     Raises:
         TypeError: It is nothing that can be a store.
@@ -102,11 +102,6 @@ def _references(store: MappingStore) -> int:
 
 
 _ALONE: Final = _references(MappingStore({}))
-
-
-def is_cache(folder: Path) -> bool:
-    """Whether something was kept in a folder, or a step made a cache of it; a look at it then writes nothing."""
-    return (folder / "v1").is_dir() or (folder / "CACHEDIR.TAG").is_file()
 
 
 def _open_url(where: str, scheme: str) -> Store:

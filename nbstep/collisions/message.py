@@ -18,7 +18,7 @@ from nbstep.collisions.words import call_in
 from nbstep.durations import date_text
 from nbstep.errors import KeyCollision
 from nbstep.events import Place
-from nbstep.notes import argument_text, one_line
+from nbstep.notes import command_text, one_line
 from nbstep.words import place_text, shown
 
 _WORK_CHARS: Final = 60
@@ -68,13 +68,7 @@ def collision_with_kept(
         [shown(at), kept_work(facts.source), shown(f"{value:<12}   {date_text(meta.created, now)}")],
         [place_text(place), work_text(look), ""],
     ]
-    if folder is None:
-        obsolete = f"cache.delete({meta.key!r})"
-    else:
-        cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
-        obsolete = (
-            f"{'%nbstep' if in_notebook else 'nbstep'} rm{cache} {argument_text(meta.key, in_notebook=in_notebook)}"
-        )
+    obsolete = command_text("rm", meta.key, in_notebook=in_notebook, folder=folder)
     head = f"{shown(repr(meta.key))} is already another step's key in this project"
     fix = f"Use another key: key={_quoted(f'{workflow}:{meta.key}')}.  If the old one is obsolete: {obsolete}   (undo for 24 h)"
     return KeyCollision("\n".join([head, *_table(("kept:", "here:"), rows), f"  {fix}"]))

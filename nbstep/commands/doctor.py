@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 import nbstep
 from nbstep import runlog
-from nbstep.cache.cache import Cache
+from nbstep.cache.cache import Cache, copy_text
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.trust import key_ring
 from nbstep.cache.upkeep import Counts
@@ -26,12 +26,12 @@ from nbstep.events import Reason
 from nbstep.notes import argument_text, one_line
 from nbstep.project import place_text
 from nbstep.runlog import LoggedRun
+from nbstep.stores.folder import is_read_only
 from nbstep.stores.health import DiskHealth, examine
 from nbstep.words import plural, shown
 
 _NOTES: Final = 5
 _NOTE_CHARS: Final = 200
-_STORE_ERRORS: Final = ("not-stored", "no-room")
 _REASONS: Final = frozenset[str](get_args(Reason))
 
 _ELSEWHERE: Final = "make it writable for you, or let NBSTEP_DIR name a folder that is"
@@ -53,6 +53,12 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         *([] if cache.directory is None else _folder_facts(cache.directory, screen)),
         *key_facts,
         *_entries_facts(counts, screen),
+        (
+            "limit",
+            ""
+            if cache.options.max_bytes is None
+            else f"max_bytes {size_text(cache.options.max_bytes)}, trash included",
+        ),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
     ]
@@ -112,7 +118,10 @@ def _why(cache: Cache) -> list[Fact]:
     if _same(cache.directory, place.directory):
         return [("", place.why)]
     if not place.explicit and _same(cache.directory, place.fallback):
-        return [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
+        facts = [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
+        if is_read_only(place.directory):
+            facts.append(("", f"What that holds is not used here; to use it too, copy it: {copy_text(place)}"))
+        return facts
     return [("", f"named by you; the project's is {_path(place.directory)}, {place.why}")]
 
 
@@ -124,6 +133,9 @@ def _folder_facts(folder: Path, screen: Screen) -> list[Fact]:
     if not folder.is_dir():
         return [("disk", "the folder was removed; the next result that is kept makes it anew")]
     health = examine(folder)
+    if is_read_only(folder):
+        access = ("access", "read-only for you: what it holds is used, nothing new is kept, nothing can be deleted")
+        return [_disk_facts(health, screen)[0], access, _fix(_ELSEWHERE)]
     return [*_disk_facts(health, screen), *_owner_facts(health, folder), *_lock_facts(health)]
 
 
@@ -137,8 +149,9 @@ def _disk_facts(health: DiskHealth, screen: Screen) -> list[Fact]:
         return [("disk", ", ".join(disk))]
     kept_free = size_text(health.room.kept_free_bytes)
     disk.append(f"nothing more is kept: nbstep leaves the last {kept_free} free")
-    unused = f"{screen.command} gc --unused 30d"
-    return [("disk", ", ".join(disk)), _fix(f"make room on the disk; what nothing used lately: {unused}")]
+    rows, unused = f"{screen.command} ls", f"{screen.command} gc --unused 30d"
+    fix = f"make room on the disk; what is kept: {rows}; what nothing used lately goes: {unused}"
+    return [("disk", ", ".join(disk)), _fix(fix)]
 
 
 def _owner_facts(health: DiskHealth, folder: Path) -> list[Fact]:
@@ -195,6 +208,8 @@ def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
         parts.append(f"{counts.failed:,} failed")
     if counts.untrusted:
         parts.append(f"{counts.untrusted:,} untrusted")
+    if counts.corrupt:
+        parts.append(f"{counts.corrupt:,} corrupt")
     if counts.unreadable:
         parts.append(f"{counts.unreadable:,} unreadable")
     if counts.beside:
@@ -207,7 +222,7 @@ def _entries_facts(counts: Counts, screen: Screen) -> list[Fact]:
             facts.append(_fix(f"see who signed them, and accept them or not: {screen.command} trust"))
         if counts.beside:
             facts.append(_fix(f"delete those of other signers, your own stay: {screen.command} rm --untrusted"))
-    if counts.unreadable:
+    if counts.corrupt or counts.unreadable:
         facts.append(_fix(f"their steps run again and replace them; which and why: {screen.command} verify"))
     return facts
 
@@ -220,12 +235,12 @@ def _run_facts(runs: Sequence[LoggedRun], now: float) -> list[Fact]:
     saved_s = sum(step.saved_s for step in hits)
     missed = [step.reason for step in steps if step.got != "hit" and step.reason]
     reasons = Counter(reason if reason in _REASONS else "for another reason" for reason in missed)
-    errors = sum(finding.kind in _STORE_ERRORS for run in runs for finding in run.findings)
+    unkept = sum(not step.kept for step in steps)
     return [
         ("runs", f"{len(runs):,} logged since {date_text(min(run.at for run in runs), now)}"),
         ("hits", f"{len(hits):,}, saved {duration_text(saved_s)}" if hits else "0"),
         ("misses", ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "0"),
-        ("not kept", plural(errors, "result") if errors else "0"),
+        ("not kept", plural(unkept, "result") if unkept else "0"),
         *_notes(runs, now),
     ]
 

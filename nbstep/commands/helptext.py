@@ -29,7 +29,7 @@ A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
 When it was kept, where it comes from, the beginning of the value or the original traceback. Nothing is loaded.
 
   --as NAME    in a notebook: loads the value under this name
-  --json       the same as one record
+  --json       one record with the names of `ls --json`, and what only the entry itself says
 
   {nbstep} show user:1
 """,
@@ -48,13 +48,15 @@ It does not ask. Everything waits in the trash for 24 hours: `undo` brings it ba
     "undo": """\
 Brings back all that one command deleted, or one run replaced, within 24 hours; with KEY the last entry of that key.
 What stands there now goes to the trash in exchange: a second `undo` swaps them again.
+An entry whose bytes are damaged stays in the trash.
 
   {nbstep} undo user:1
 """,
     "retry": """\
-The steps run again when they are next asked. Without a word: the errors that the last run met. Values are never deleted.
+The steps run again when they are next asked. Values are never deleted. A run is one cell, or one call of a workflow: without
+a word go the errors that the last of them met, which may be one cell of many; those of other cells stay.
 
-  {nbstep} retry                  the last run's
+  {nbstep} retry                  of the last run
   {nbstep} retry '*'              all
   {nbstep} retry HTTPStatusError  those of a type
 """,
@@ -69,7 +71,9 @@ There is no undo of it: `rm` deletes what was accepted.
   {nbstep} trust shared/.nbstep --key-file team.key
 """,
     "verify": """\
-Reads everything and loads nothing. The exit code adds 1 where an entry is corrupt, 2 untrusted, 4 unreadable.
+Reads everything and loads nothing. The exit code adds 1 where an entry is corrupt (bytes changed or lost), 2 untrusted
+(somebody else signed it), 4 unreadable here (no permission, another version). `ls` and `doctor` count by the headers alone,
+in the same words. A step uses none of them: it runs again.
 
   {nbstep} verify 'model:*'
 """,

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.where import cache_folder, is_cache
+from nbstep.cache.where import cache_folder
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
+from nbstep.stores.folder import is_cache
 from nbstep.words import shown
 
 
@@ -77,6 +78,7 @@ class Verb:
 
     `most` None takes any number of words; the option `instead` may stand in the place of the `least` ones. With `takes_folder`
     the first word may be the folder of a cache, as of `--cache`.
+    `changes` says that it works on no cache that can only be read.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Verb:
     options: tuple[str, ...] = ()
     takes_folder: bool = False
     instead: str = ""
+    changes: bool = False
 
     @property
     def usage(self) -> str:
@@ -179,7 +182,7 @@ def find_verb(name: str, verbs: Mapping[str, Verb], screen: Screen) -> Verb:
     """
     if verb := verbs.get(name):
         return verb
-    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.5)
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.6)
     hint = f"Did you mean {screen.command} {close[0]}?" if close else f"See: {screen.command} help"
     raise UsageError(f"There is no verb {shown(name)!r}. {hint}")
 

@@ -251,6 +251,7 @@ class Totals:
     trash_bytes: int
     saved_s: float
     old: int = 0
+    max_bytes: int | None = None
 
 
 def totals_text(totals: Totals, of: int | None = None) -> str:
@@ -265,7 +266,8 @@ def totals_text(totals: Totals, of: int | None = None) -> str:
         parts.append(f"{totals.failed:,} failed")
     if totals.old:
         parts.append(plural(totals.old, "old value"))
-    parts.append(size_text(totals.size_bytes))
+    limit = "" if totals.max_bytes is None else f" of at most {size_text(totals.max_bytes)}"
+    parts.append(f"{size_text(totals.size_bytes)}{limit}")
     if totals.trash_entries:
         parts.append(f"{size_text(totals.trash_bytes)} in trash")
     if totals.saved_s > 0:
@@ -322,6 +324,7 @@ async def _totals(cache: Cache, counted: Iterable[tuple[Status, int, float]]) ->
         trash_bytes=trash.size_bytes,
         saved_s=saved_s,
         old=statuses["old value"],
+        max_bytes=cache.options.max_bytes,
     )
 
 

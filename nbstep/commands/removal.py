@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from nbstep import runlog
@@ -39,7 +40,8 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     deleted: Deleted = await settled(cache.remove_all())
     if not deleted.count:
         return CommandOutcome(NOTHING_TO_CLEAR)
-    what = f"all {plural(deleted.count - deleted.beside, 'entry', 'entries')}"
+    counted = plural(deleted.count - deleted.beside, "entry", "entries")
+    what = counted if deleted.count == 1 else f"all {counted}"
     if deleted.beside:
         what += f", and {deleted.beside:,} of other signers beside them"
     what += for_good(deleted.count, deleted.lost)
@@ -62,6 +64,10 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
     """Undoes the last deletion, or the last one of a key."""
     restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None))
     keys = sorted(restored.keys, key=natural_order)
+    damaged = keys_text([shown(key) for key in restored.damaged])
+    left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
+    if not keys and left:
+        return CommandOutcome(left, exit_code=1)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
         trash: TrashTotals = await settled(cache.trash())
@@ -71,7 +77,8 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
     if restored.of_others:
         some = "" if len(restored.of_others) == len(keys) else f"{len(restored.of_others):,} of them "
         counted += f", {some}signed by others"
-    return CommandOutcome(f"Restored {counted}: {keys_text([shown(key) for key in keys])}")
+    text = f"Restored {counted}: {keys_text([shown(key) for key in keys])}"
+    return CommandOutcome(f"{text}\n{left}" if left else text)
 
 
 async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -91,7 +98,11 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if not chosen:
         rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
         return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
-    return await _retry_rows(cache, chosen, screen)
+    done = await _retry_rows(cache, chosen, screen)
+    if older := len(failed) - len(chosen):
+        stays = f"{plural(older, 'kept error')} of earlier runs {'stays' if older == 1 else 'stay'}"
+        done = replace(done, text=f"{done.text}\n{stays}. All of them: {screen.command} retry '*'")
+    return done
 
 
 def nothing_called(

@@ -61,6 +61,7 @@ class _Column:
     right: bool = False
     shrinks_to: int | None = None  # columns; None: never cut
     keep_end: bool = False
+    most: int | None = None  # columns, however wide the screen is
 
 
 def expiry_text(expires_at: float | None, now: float) -> str:
@@ -82,7 +83,7 @@ def took_text(row: Row) -> str:
 _COLUMNS: Final = {
     "status": _Column("", lambda row, _: f"{MARKS[row.status]} {row.status}"),
     "key": _Column("key", lambda row, _: row.label, shrinks_to=14, keep_end=True),
-    "what": _Column("type and shape", lambda row, _: row.what, shrinks_to=12),
+    "what": _Column("type and shape", lambda row, _: row.what, shrinks_to=12, most=80),
     "size": _Column("size", lambda row, _: size_text(row.size_bytes), right=True),
     "took": _Column("took", lambda row, _: took_text(row), right=True),
     "age": _Column("age", lambda row, now: age_text(max(0.0, now - row.created)), right=True),
@@ -119,6 +120,7 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
 def _settle_widths(cells: dict[str, list[str]], screen_width: int) -> dict[str, int]:
     """The columns that stay, with their widths: leave out the least needed, then cut the wide ones."""
     widths = {name: max(map(text_width, [_COLUMNS[name].head, *texts])) for name, texts in cells.items()}
+    widths = {name: min(width, _COLUMNS[name].most or width) for name, width in widths.items()}
 
     def excess(least: bool) -> int:
         taken = [min(w, _COLUMNS[name].shrinks_to or w) if least else w for name, w in widths.items()]

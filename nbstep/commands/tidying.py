@@ -31,7 +31,9 @@ async def tidy(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOut
         what = f"{_text(found.unused, 'entry', 'entries')} unused for {duration_text(unused_s or 0.0)}"
         lines.append(f"{verb}: {what}{named}.{back}")
     if not lines:
-        rest = "" if unused else f" Entries that nothing used: {screen.command} gc --unused 30d"
+        rest = f" Entries that nothing used: {screen.command} gc --unused 30d"
+        if unused:
+            rest = f" All of it was used or kept since. See what is kept: {screen.command} ls; delete: {screen.command} rm KEY"
         lines.append(f"Nothing to remove in {shown(cache.place)}.{rest}")
     trash = await settled(cache.trash())
     if trash.entries:

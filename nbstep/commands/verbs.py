@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
-from nbstep.cache.where import cache_folder, is_cache, project_place
-from nbstep.commands.details import detail_of, detail_text
+from nbstep.cache.where import cache_folder, project_place
+from nbstep.commands.details import Detail, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
 from nbstep.commands.helptext import MORE
@@ -29,6 +30,8 @@ from nbstep.commands.listing import (
     list_rows,
     matches,
     parse_query,
+    row_of,
+    settled,
     totals_of,
     totals_text,
     usage_of,
@@ -42,7 +45,9 @@ from nbstep.commands.verifying import verify
 from nbstep.errors import CacheDirectoryError, NbstepError
 from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
-from nbstep.stores.base import run_now
+from nbstep.settings import read_settings
+from nbstep.stores.base import TrashTotals, run_now
+from nbstep.stores.folder import is_cache, is_read_only
 from nbstep.words import plural, shown
 
 
@@ -64,16 +69,28 @@ def run_command(
         verb, arguments = parse_command(command, VERBS, screen)
         if verb.name == "help":
             return _help_outcome(arguments, screen)
+        if verb.name not in {"settings", "doctor"}:  # these tell what is wrong
+            _check_settings()
         if arguments.folder is not None:
             cache = Cache(_named_cache(arguments.folder))
         elif cache is None and not screen.notebook and not _project_has_cache():
             return _no_cache_here(verb, arguments, screen)
-        cache = cache or project_cache()
+        cache = cache or _archive(screen) or project_cache()
+        if verb.changes and cache.read_only and "--dry-run" not in arguments.options:
+            return CommandOutcome(f"{shown(cache.place)} is read-only for you: nothing was changed.", exit_code=1)
         return _run(verb.run(cache, arguments, screen), cache)
     except UsageError as error:
         return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
     except (NbstepError, OSError) as error:
         return CommandOutcome(shown(str(error)), exit_code=1)
+
+
+def _check_settings() -> None:
+    """A mode that no run would take is wrong here, too."""
+    try:
+        read_settings()
+    except ValueError as error:
+        raise UsageError(shown(str(error))) from None
 
 
 def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> CommandOutcome:
@@ -102,6 +119,14 @@ def _project_has_cache() -> bool:
     if place.explicit and (file := file_in_the_way(place.directory)):
         raise CacheDirectoryError(f"NBSTEP_DIR names {place_text(place.directory)}, but {place_text(file)} is a file")
     return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
+
+
+def _archive(screen: Screen) -> Cache | None:
+    """In a shell, a project's cache that can only be read, while nothing is kept in its stead."""
+    place = project_place()
+    if screen.notebook or place.explicit or is_cache(place.fallback) or not is_read_only(place.directory):
+        return None
+    return Cache(place.directory)
 
 
 def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -143,18 +168,45 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     exit_code = 1 if query and not found else 0
     if arguments.as_json:
         return CommandOutcome(json.dumps([_row_json(row) for row in found], indent=1), exit_code)
+    hidden = await _hidden(cache, screen)
     if not rows:
-        return CommandOutcome(f"{NOTHING_KEPT}\n{shown(cache.place)}", exit_code)
+        nothing = hidden.strip(" ·") or await _nothing_text(cache, screen)
+        return CommandOutcome(f"{nothing}\n{shown(cache.place)}", exit_code)
     if not found:
-        return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)}", exit_code)
+        return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)!r}", exit_code)
     head = totals_text(await totals_of(cache, found), len(rows) if query else None)
-    return CommandOutcome(f"{head}\n\n{table_text(found, screen, now)}", exit_code)
+    return CommandOutcome(f"{head}{hidden}\n\n{table_text(found, screen, now)}", exit_code)
+
+
+async def _nothing_text(cache: Cache, screen: Screen) -> str:
+    trash: TrashTotals = await settled(cache.trash())
+    if not trash.entries:
+        return NOTHING_KEPT
+    counted = plural(trash.entries, "entry", "entries")
+    return f"Nothing kept now. {counted} in the trash: {screen.command} undo brings back what was deleted last."
+
+
+async def _hidden(cache: Cache, screen: Screen) -> str:
+    """What the head line adds for entries that no row shows: " · 3 corrupt: nbstep verify"."""
+    verdicts = Counter(one.verdict for one in await settled(cache.headless()))
+    counted = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(verdicts.items()))
+    return f" · {counted}: {screen.command} verify" if counted else ""
 
 
 def _row_json(row: Row) -> dict[str, Any]:
     record = asdict(row)
     del record["label"]
     return record
+
+
+def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
+    """What `ls --json` says of an entry, and what only its header says."""
+    facts = meta.facts
+    return _row_json(row) | {
+        "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(facts.uses),
+        "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer, "trusted": meta.trusted,
+        "preview": detail.preview, "traceback": detail.traceback, "source": detail.source,
+    }  # fmt: skip
 
 
 async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -168,10 +220,10 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
             return nothing_called([name], rows, screen)
     if arguments.as_name is not None:
         return await _bind(cache, meta, arguments.as_name, screen)
-    detail = detail_of(meta, usage_of(cache).get(meta.key))
+    usage = usage_of(cache).get(meta.key)
+    detail = detail_of(meta, usage)
     if arguments.as_json:
-        record = asdict(detail) | {"key": meta.key, "facts": dict(detail.facts)}
-        return CommandOutcome(json.dumps(record, indent=1))
+        return CommandOutcome(json.dumps(_meta_json(meta, detail, row_of(meta, usage)), indent=1))
     text = detail_text(detail)
     if meta.error:
         text += f"\n\nTry again: {screen.command} retry {shlex.quote(detail.label)}"
@@ -237,10 +289,18 @@ VERBS: Final[Mapping[str, Verb]] = {
             None,
             ("--untrusted",),
             instead="--untrusted",
+            changes=True,
         ),
-        Verb("clear", "", "delete every entry", clear),
-        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1),
-        Verb("retry", "[KEY|GLOB|TYPE]", "delete the kept errors the last run met, or these", retry, most=1),
+        Verb("clear", "", "delete every entry", clear, changes=True),
+        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1, changes=True),
+        Verb(
+            "retry",
+            "[KEY|GLOB|TYPE]",
+            "delete the kept errors that the last cell or workflow met, or these",
+            retry,
+            most=1,
+            changes=True,
+        ),
         Verb(
             "trust",
             "[DIR|KEY|GLOB]",
@@ -249,6 +309,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             most=1,
             options=("--key-file FILE", "--rotate", "-y"),
             takes_folder=True,
+            changes=True,
         ),
         Verb(
             "verify",
@@ -263,6 +324,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             "remove old trash, logs, unfinished files; unused entries too",
             tidy,
             options=("--unused DURATION", "--dry-run"),
+            changes=True,
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),

@@ -19,7 +19,7 @@ _MAX_S: Final = 32_503_680_000.0  # the year 3000: what is beyond no calendar sh
 _NUMBERS: Final = (int, float)  # and no bool
 
 # The fields of a `LoggedStep`, checked.
-Row: TypeAlias = tuple[str, str, str, float, float, float, str | None, str | None, str | None]
+Row: TypeAlias = tuple[str, str, str, float, float, float, str | None, str | None, str | None, bool]
 
 
 def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
@@ -109,6 +109,7 @@ def _row(
     reason: Any,
     drift: Any = None,
     site: Any = None,
+    kept: Any = True,
     *_: Any,
 ) -> Row:
     """One step; a later version may say more, an earlier one less."""
@@ -119,6 +120,7 @@ def _row(
         reason[:_KIND_CHARS] if isinstance(reason, str) else None,
         (drift[:TEXT_CHARS] or None) if isinstance(drift, str) else None,
         site[:_KIND_CHARS] if isinstance(site, str) else None,
+        kept is not False,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class LoggedStep:
     """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
 
-    `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked.
+    `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked;
+    `kept` is False for a value that was not.
     """
 
     key: str
@@ -21,6 +22,7 @@ class LoggedStep:
     reason: str | None = None
     drift: str | None = None
     site: str | None = None
+    kept: bool = True
 
     def is_new(self) -> bool:
         """Whether it ran because its key was new."""

@@ -102,7 +102,7 @@ def _blocks(files: Iterable[LogFile]) -> list[_Block]:
 def _tally(block: _Block) -> dict[str, _Tally]:
     found: dict[str, _Tally] = {}
     for file in block:
-        for key, got, _, at, _, saved_s, reason, drift, _ in read_rows(file):
+        for key, got, _, at, _, saved_s, reason, drift, *_ in read_rows(file):
             tally = found.get(key)
             if tally is None:
                 tally = found[key] = _Tally()

@@ -37,6 +37,7 @@ class _Row:
     reason: str | None = None
     drift: str | None = None
     site: str | None = None
+    kept: bool = True
     place: Place = field(default_factory=Place)
 
     def is_new(self) -> bool:
@@ -85,6 +86,7 @@ class Recorder:
                 case StepFinished():
                     if row := self._rows.get(event.step):
                         row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
+                        row.kept = event.outcome != "ok" or event.size_bytes is not None
                 case RunStarted():
                     self._started = event
                 case RunFinished():
@@ -172,7 +174,8 @@ class Recorder:
                 "notebook": started.place.notebook,
                 "text": started.text,
                 "steps": [
-                    [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift, r.site] for r in rows
+                    [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift, r.site, r.kept]
+                    for r in rows
                 ],
                 "findings": self._findings,
             }

@@ -20,12 +20,15 @@ from nbstep.drift.explain import Change, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.forks import ThreadLock
-from nbstep.notes import error_line
+from nbstep.notes import error_line, spelled
 from nbstep.policy import Policy
+from nbstep.runs.held import Held
 from nbstep.settings import Mode
+from nbstep.words import keys_text, shown
 
 if TYPE_CHECKING:
     from nbstep.cache import Cache
+    from nbstep.cache.records import Kept
     from nbstep.runlog import Recorder
 
 _log: Final = logging.getLogger("nbstep")
@@ -96,6 +99,7 @@ class Run:
         in_project: Its cache is the project's.
         first_asks: Who asked each key first, here and in the runs around and inside it.
         text: The digest of its cell's text.
+        held: What it uses of a cache with a limit.
         expected: Keys that it asks for, as far as that is known beforehand: what is missing offline is named at once.
     """
 
@@ -122,6 +126,7 @@ class Run:
     pending: dict[int, Any] = field(default_factory=dict[int, Any])
     error_asks: dict[str, int] = field(default_factory=dict[str, int])
     first_asks: FirstAsks = field(default_factory=FirstAsks)
+    held: Held = field(default_factory=Held)
     _recorder: Recorder | None = None
     _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
     raised_count: int = 0
@@ -129,6 +134,7 @@ class Run:
     _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _alike: dict[str, dict[str, None]] = field(default_factory=dict[str, "dict[str, None]"])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -172,10 +178,16 @@ class Run:
         asks = self.error_asks[key] = self.error_asks.get(key, 0) + 1
         return asks
 
-    def note_kept(self, key: str) -> None:
+    def note_kept(self, key: str, kept: Kept) -> None:
         """Remembers that this run kept an entry, where it matters: refreshed and retried once is enough."""
+        self.note_used(key, kept.meta.size_bytes, kept.evicted)
         if self.mode == "refresh" or self.retry_errors or self.rerun_drifted:
             self.root()._kept.add((self.scope(), key))
+
+    def note_used(self, key: str, size_bytes: int, evicted: tuple[str, ...] = ()) -> None:
+        """Remembers what it uses of a cache with a limit."""
+        if self.cache is not None and self.cache.options.max_bytes is not None and not self.endless:
+            self.held.add(key, size_bytes, evicted)
 
     def has_kept(self, key: str) -> bool:
         """Whether this run, or one around or inside it, kept the entry of `key`."""
@@ -186,9 +198,12 @@ class Run:
         return next(self._numbers)
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
-        """Tells a finding, once for each kind and text; with `once` only the first of its kind."""
+        """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""
+        text = spelled(text, in_notebook=self.place.cell is not None)
         told = (kind, "" if once else text)
         with self._lock:
+            if once and key is not None and not self.endless:
+                self._alike.setdefault(kind, {})[key] = None
             if told in self._found:
                 return
             self._found.add(told)
@@ -260,6 +275,13 @@ class Run:
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
         for change, keys in self._drifted.values():
             self._tell_drift(change, list(keys))
+        limit = None if self.cache is None else self.cache.options.max_bytes
+        if limit is not None and (finding := self.held.finding(limit)):
+            self.find("evicted", next(iter(self.held.evicted)), finding)
+        for kind, keys in self._alike.items():
+            if len(keys) > 1:
+                named = keys_text([shown(key) for key in keys])
+                self.find(kind, next(iter(keys)), f"In all, {len(keys):,} results were not kept: {named}")
         self._call_out_sites()
         text = None if error is None else error_line(error)
         took_s = time.monotonic() - self._started_monotonic

@@ -13,6 +13,7 @@ from nbstep.collisions.look import look_at
 from nbstep.drift.code import Seen, look_behind
 from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled, surely_same
 from nbstep.events import Place
+from nbstep.notes import command_text
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
 from nbstep.thunks import Thunk
@@ -69,6 +70,12 @@ class Call:
     before: Inputs | None = None
     _seen_code: Seen | None = None
     _seen_thunk: Thunk | None = None
+
+    def command(self, verb: str) -> str:
+        """A command on its key, as it is written where it was called."""
+        run = self.run
+        in_notebook = run.place.cell is not None
+        return command_text(verb, self.key or "", in_notebook=in_notebook, folder=run.command_folder())
 
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""

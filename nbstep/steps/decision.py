@@ -86,10 +86,7 @@ def decide(found: LookUp, asked: Asked) -> Decision:
     if asked.rerun_drifted and not asked.kept_here:
         return Compute("drifted", drift, old=found)
     if "error" in actions:
-        raise DriftError(
-            f'{meta.key}: {drift} since its value was kept, and on_drift="error"; '
-            f"run it again with refresh=True, or delete it: nbstep rm {meta.key}"
-        )
+        raise DriftError(f'{meta.key}: {drift} since its value was kept, and on_drift="error"')
     if "rerun" in actions:
         return Compute("drifted", drift, old=found)
     return Use(found, drift, changes)

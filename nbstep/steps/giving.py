@@ -41,6 +41,7 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
             error_text, use.drift, source,
         )
     )  # fmt: skip
+    run.note_used(meta.key, meta.size_bytes)
     if meta.created < run.root().started:  # what this very run kept is from no earlier state
         for change in use.changes:
             run.note_drift(meta.key, change)

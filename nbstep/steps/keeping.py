@@ -10,7 +10,7 @@ from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
-from nbstep.notes import argument_text, error_line
+from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
@@ -61,14 +61,16 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
-        run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
+        run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None
     if isinstance(result, Err) and why.old is not None:
         age = age_text(max(0.0, run.clock() - why.old.meta.created))
         run.find(
-            "replaced", key, f"{key}: its last good value, kept {age}, is in the trash; {_undo(call)} brings it back"
+            "replaced",
+            key,
+            f"{key}: its last good value, kept {age}, is in the trash; {call.command('undo')} brings it back",
         )
-    run.note_kept(key)
+    run.note_kept(key, kept)
     return kept.meta.size_bytes
 
 
@@ -82,15 +84,6 @@ def _is_cancelled() -> bool:
     except RuntimeError:
         return False
     return task is not None and task.cancelling() > 0
-
-
-def _undo(call: Call) -> str:
-    folder, in_notebook = call.run.command_folder(), call.run.place.cell is not None
-    if folder is None:
-        return f"cache.undo({call.key!r})"
-    cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
-    command = "%nbstep" if in_notebook else "nbstep"
-    return f"{command} undo{cache} {argument_text(call.key or '', in_notebook=in_notebook)}"
 
 
 def still_kept(call: Call, error: Any) -> bool:

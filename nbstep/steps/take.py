@@ -125,7 +125,8 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         try:
             given = await _used(call, run.cache, key, awaiting, source)
         except DriftError as drifted:
-            return refuse(call, Compute("drifted"), drifted)
+            fix = f"run it again with refresh=True, or delete it: {call.command('rm')}"
+            return refuse(call, Compute("drifted"), DriftError(f"{drifted}; {fix}"))
         if not isinstance(given, Compute):
             return given
         if run.mode == "offline":
@@ -220,7 +221,7 @@ def _of_another_kind(call: Call, decision: Decision) -> KeyCollision | None:
     kept, here = ("a %%step cell", "a step(…)") if is_cell else ("what a step(…) gave", "a %%step cell")
     key = call.key
     return KeyCollision(
-        f"{key!r} keeps {kept}, and this is {here}: use another key, or delete that one: nbstep rm {key}"
+        f"{key!r} keeps {kept}, and this is {here}: use another key, or delete that one: {call.command('rm')}"
     )
 
 

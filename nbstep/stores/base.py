@@ -22,6 +22,10 @@ class NoRoom(OSError):  # noqa: N818 - the name says what happened
     """An entry does not fit: the disk, or the cache by its own limit, would be full."""
 
 
+class ReadOnly(OSError):  # noqa: N818
+    """The store can only be read."""
+
+
 class Document(Protocol):
     """One entry's bytes, open for reading: what was found stays readable even if the entry is deleted meanwhile."""
 

@@ -15,12 +15,12 @@ from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, Spot, Stamp, Traces, TrashTotals
+from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, ReadOnly, Spot, Stamp, Traces, TrashTotals
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.disktrash import DiskTrash, is_trashed
 from nbstep.stores.evictions import Evictions
 from nbstep.stores.files import key_digest
-from nbstep.stores.folder import create_folder
+from nbstep.stores.folder import create_folder, is_read_only
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
 
@@ -35,7 +35,8 @@ class DiskStore:
     """A cache directory.
 
     Args:
-        directory: The `.nbstep` folder itself; it is created, readable by its owner only.
+        directory: The `.nbstep` folder itself; it is created, readable by its owner only. A cache that can only be read
+            stays as it is, and keeps nothing.
         clock: Gives nanoseconds since the epoch.
         keep_free_bytes: What must stay free on the disk; None is 2 GB, on a small disk a tenth of it.
 
@@ -58,7 +59,9 @@ class DiskStore:
         self._collected_at: float = 0.0
         self._place: str | None = None
         self._mappable: bool | None = None
-        create_folder(directory)
+        self._read_only = is_read_only(directory)
+        if not self._read_only:
+            create_folder(directory)
         self.directory: Path = directory.resolve()
         # As texts: joining paths costs more than looking at the file.
         self._entries = str(self.directory / "v1" / "e")
@@ -126,8 +129,14 @@ class DiskStore:
 
         Raises:
             NoRoom: The disk would be full.
+            ReadOnly: The folder can only be read, as when it was opened.
             OSError: The file cannot be written.
         """
+        if self._read_only:
+            self._read_only = is_read_only(self.directory)
+        if self._read_only:
+            why = f"{self.place} is read-only for you: what it holds is used, nothing new is kept there"
+            raise ReadOnly(errno.EROFS, f"{why}. Let NBSTEP_DIR, or cache=, name a folder of your own")
         if not os.path.isdir(self._entries):
             create_folder(self.directory)  # the first entry, or somebody removed the folder under a living kernel
         self._collect()
@@ -197,7 +206,7 @@ class DiskStore:
 
     async def keep_catalog(self, group: Group, content: bytes | None) -> None:
         """Keeps a text about a shard, where there is room for it."""
-        if content is None or self._fits(len(content)):
+        if not self._read_only and (content is None or self._fits(len(content))):
             self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
 
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
@@ -315,7 +324,7 @@ class DiskStore:
             why = (
                 f"{free} this entry needs {size_text(size)}, and nbstep leaves {size_text(self.keep_free_bytes())} free"
             )
-        fix = "make room with `nbstep gc --unused 30d` or `nbstep rm KEY`"
+        fix = "make room with `nbstep rm KEY` (what is kept: `nbstep ls`), or let NBSTEP_DIR name a folder on a larger disk"
         return NoRoom(errno.ENOSPC, f"the disk of {self.place}{why}: {fix}")
 
     def _write(self, parts: Sequence[Part], size: int, folder: str, *, durable: bool) -> str:

@@ -27,6 +27,20 @@ def may_be_cache(directory: Path) -> bool:
     return directory.name == FOLDER or names <= _OWN_NAMES or _is_tagged(directory)
 
 
+def is_cache(folder: Path) -> bool:
+    """Whether something was kept in a folder, or a step made a cache of it; a look at it then writes nothing."""
+    return (folder / "v1").is_dir() or (folder / "CACHEDIR.TAG").is_file()
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder is a cache that this process may read and not write: an archive, somebody else's share."""
+    return (
+        not os.access(folder, os.W_OK | os.X_OK)
+        and is_cache(folder)
+        and os.access(folder / "v1" / "e", os.R_OK | os.X_OK)
+    )
+
+
 def _is_tagged(directory: Path) -> bool:
     try:
         fd = os.open(
@@ -60,5 +74,5 @@ def create_folder(directory: Path) -> None:
         why = error.strerror or str(error)
         raise CacheDirectoryError(
             f"the cache directory {place_text(directory)} cannot be used: {why}. "
-            f"Choose another one: cache={str(Path.home() / 'nbstep-cache')!r}, or set NBSTEP_DIR"
+            "Let NBSTEP_DIR, or cache=, name another folder"
         ) from error
