@@ -441,6 +441,41 @@ tell("got", asyncio.run(create_workflow(cache=cache, on_event=listener)(body)).v
     assert told[1:] == [["got", sum(range(300)), 300]]
 
 
+MANY = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+workflow = create_workflow(cache=Cache(sys.argv[1]), on_event=listener)
+async def one(n):
+    tell("computing", n)
+    while not heard_it.is_set():
+        await asyncio.sleep(0.05)
+    return n
+async def body(step):
+    global heard_it
+    heard_it = asyncio.Event()
+    tasks = [asyncio.ensure_future(step(one, n, key=f"k:{n}")) for n in KEYS]
+    await asyncio.get_running_loop().run_in_executor(None, heard)
+    heard_it.set()
+    return sum(await asyncio.gather(*tasks))
+tell("got", asyncio.run(workflow(body)).value)
+"""
+
+
+def test_c4_two_kernels_with_more_keys_than_files_compute_each_once(scripts: Scripts) -> None:
+    first, second = range(60), range(30, 90)
+    a = scripts.begin(MANY.replace("KEYS", repr(first)), "a.py")
+    assert sorted(a.expect("computing")[0] for _ in first) == [*first]
+    b = scripts.begin(MANY.replace("KEYS", repr(second)), "b.py")
+    while len([line for line in b.told if line[0] in {"waiting", "computing"}]) < len(second):
+        b.expect()
+    a.say()
+    b.say()
+    assert a.expect("got") == [sum(first)]
+    assert b.expect("got") == [sum(second)]
+    assert sorted(line[1] for line in b.told if line[0] == "computing") == [*range(60, 90)]
+    assert locks_of(scripts.cache) == ["many"]
+
+
 def test_c4_what_killed_holders_left_is_collected(scripts: Scripts) -> None:
     for key in "ab":
         holder = scripts.begin(f"workflow(lambda step: step(compute, 1, key={key!r}))")
