@@ -340,6 +340,60 @@ def test_c4_a_plain_step_never_waits_for_a_task_of_its_own_loop(tmp_path: Path) 
     assert calls == ["task", "plain"]
 
 
+LEFT_PENDING = """
+async def left(step):
+    return await step(acompute_for_ever, key="k")
+async def acompute_for_ever():
+    tell("computing", "left")
+    begun.set()
+    await asyncio.Event().wait()
+async def begin():
+    global begun
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(workflow(left))
+    await begun.wait()
+    return task
+loop = asyncio.new_event_loop()
+"""
+LEFT_CLOSED = "task = loop.run_until_complete(begin())\nloop.close()\n"
+LEFT_STOPPED = "task = loop.run_until_complete(begin())\n"
+CLOSED_MEANWHILE = """
+kept = []
+def turn():
+    kept.append(loop.run_until_complete(begin()))
+    tell("turned")
+    heard()
+    loop.close()
+thread = threading.Thread(target=turn)
+thread.start()
+while not kept:
+    thread.join(0.01)
+"""
+OWN = """
+def own(): return "own"
+async def aown(): return "own"
+"""
+PLAIN_OWN = "tell('got', workflow(lambda step: step(own, key='k')).value)\n"
+AWAITED_OWN = (
+    "async def body(step):\n    return await step(aown, key='k')\ntell('got', asyncio.run(workflow(body)).value)\n"
+)
+
+
+@pytest.mark.parametrize("own", [PLAIN_OWN, AWAITED_OWN], ids=["plain", "awaiting"])
+@pytest.mark.parametrize("left", [LEFT_CLOSED, LEFT_STOPPED], ids=["closed", "stopped"])
+def test_c4_who_was_left_pending_in_a_loop_that_ended_is_not_waited_for(scripts: Scripts, left: str, own: str) -> None:
+    script = scripts.begin(LEFT_PENDING + left + OWN + "nested_wait_s.set(0.2)\n" + own)
+    assert script.expect("got") == ["own"]
+
+
+@pytest.mark.parametrize("own", [PLAIN_OWN, AWAITED_OWN], ids=["plain", "awaiting"])
+def test_c4_a_loop_that_is_closed_while_others_wait_for_its_task_is_noticed(scripts: Scripts, own: str) -> None:
+    script = scripts.begin(LEFT_PENDING + CLOSED_MEANWHILE + OWN + own)
+    script.expect("waiting", "k")
+    script.say()
+    assert script.expect("got") == ["own"]
+
+
 def test_c4_ones_own_key_inside_itself_is_an_error_and_leaves_no_lock(tmp_path: Path) -> None:
     def body(step: Any) -> Any:
         return step(lambda: step(lambda: 1, key="k"), key="k")
