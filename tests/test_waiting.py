@@ -403,6 +403,103 @@ def test_c4_ones_own_key_inside_itself_is_an_error_and_leaves_no_lock(tmp_path: 
     assert locks_of(tmp_path) == []
 
 
+POOLED = """
+import concurrent.futures
+os.environ["NBSTEP_DIR"] = sys.argv[1]
+nested_wait_s.set(0.2)
+def bounded(ask, *args):
+    nested_wait_s.set(0.2)  # a pool's threads do not have it
+    return ask(*args)
+pool = concurrent.futures.ThreadPoolExecutor(8)
+"""
+POOLED_SELF = """
+asked = []
+def body():
+    def work():
+        asked.append(1)
+        return "inner" if len(asked) > 1 else pool.submit(bounded, lambda: step(work, key="k")).result()
+    return step(work, key="k")
+tell("got", body())
+"""
+AWAITED_POOLED_SELF = """
+asked = []
+async def body():
+    async def work():
+        asked.append(1)
+        if len(asked) > 1:
+            return "inner"
+        return await asyncio.get_running_loop().run_in_executor(pool, bounded, again)
+    async def one():
+        return await step(work, key="k")
+    def again():
+        return asyncio.run(one())
+    return await one()
+tell("got", asyncio.run(body()))
+"""
+POOLED_CROSS = """
+both = threading.Barrier(2)
+asked = []
+def body():
+    def work(me, other):
+        asked.append(me)
+        if len(asked) > 2:
+            return "inner"
+        both.wait(60)
+        return pool.submit(bounded, lambda: step(work, other, me, key=other)).result()
+    asks = [pool.submit(bounded, lambda a=a, b=b: step(work, a, b, key=a)) for a, b in ("xy", "yx")]
+    return {ask.result() for ask in asks}.pop()
+tell("got", body())
+"""
+
+
+@pytest.mark.parametrize(
+    "code", [POOLED_SELF, AWAITED_POOLED_SELF, POOLED_CROSS], ids=["plain", "awaiting", "each other's"]
+)
+def test_c4_a_key_asked_inside_itself_through_a_pool_does_not_wait_for_ever(scripts: Scripts, code: str) -> None:
+    assert scripts.begin(POOLED + code).expect("got") == ["inner"]
+
+
+def test_c4_two_kernels_that_need_each_others_keys_through_pools_do_not_wait_for_ever(scripts: Scripts) -> None:
+    code = """
+def body():
+    def through(mine, other):
+        tell("computing", mine)
+        heard()
+        return pool.submit(bounded, lambda: step(lambda: "own", key=other)).result()
+    return step(through, {mine!r}, {other!r}, key={mine!r})
+tell("got", body())
+"""
+    both = [scripts.begin(POOLED + code.format(mine=a, other=b), f"{a}.py") for a, b in ("ab", "ba")]
+    for script in both:
+        script.expect("computing")
+    for script in both:
+        script.say()
+    for script in both:
+        script.expect("got")
+
+
+def test_c4_a_pools_threads_wait_for_one_that_computes_as_long_as_it_takes(scripts: Scripts) -> None:
+    code = """
+nested_wait_s.set(0.05)
+import time
+def slow():
+    tell("computing")
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        pass
+    return "once"
+def ask():
+    nested_wait_s.set(0.05)
+    return step(slow, key="k")
+def body():
+    return [one.result() for one in [pool.submit(ask) for _ in range(4)]]
+tell("got", body())
+"""
+    told = scripts.begin(POOLED + code).finish()
+    assert told[-1] == ["got", ["once"] * 4]
+    assert told.count(["computing"]) == 1
+
+
 def test_c4_a_process_waits_for_a_time_only_for_the_one_that_started_it(scripts: Scripts) -> None:
     """A thunk that runs another script, which asks for the thunk's own key."""
     code = """

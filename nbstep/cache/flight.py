@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -11,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Final, Literal, TypeAlias
 
 # How a flight ended: the entry is kept and can be read; an error that is not kept; nothing that others could use.
@@ -46,6 +48,10 @@ class Flight:
     def is_dead(self) -> bool:
         """Whether nobody will ever land it: its event loop was closed while it awaited."""
         return self.loop is not None and self.loop.is_closed() and not self.landing.done()
+
+    def awaits(self) -> bool:
+        """Whether it awaits in an event loop, so that nothing tells what it waits for."""
+        return self.loop is not None and not self.is_dead()
 
     def would_block_itself(self, loop: asyncio.AbstractEventLoop | None = None) -> bool:
         """Whether waiting for it on this thread, awaiting in `loop` or without one, would wait for ever."""
@@ -93,10 +99,22 @@ class Flights:
                 for flight in self._flights.values()
             )
 
+    def wait_for_threads(self) -> bool:
+        """Whether a flight may be waiting for another thread, which may be the one that asks."""
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        with self._lock:
+            flights = list(self._flights.values())
+        return any(flight.awaits() or _waits_for_a_thread(frames.get(flight.thread)) for flight in flights)
+
     def forget(self) -> None:
         """Forgets all flights: in a forked child nobody is left to land them."""
         self._lock = threading.Lock()
         self._flights.clear()
+
+
+def _waits_for_a_thread(frame: FrameType | None) -> bool:
+    """Whether a thread stands in a wait of `threading`, where those for a future, a pool, a queue or a thread's end are."""
+    return frame is not None and frame.f_code.co_filename == threading.__file__
 
 
 FLIGHTS: Final = Flights()
