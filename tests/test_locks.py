@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -142,6 +144,93 @@ def test_c4_without_flock_everybody_may(tmp_path: Path) -> None:
     assert [lock.fileno() for _ in range(2) if (lock := locks.take("k")) is not None] == [-1, -1]
     locks.collect()
     assert not (tmp_path / "v1").exists()
+
+
+# More keys than a process may have files open for
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> KeyLocks:
+    return KeyLocks(tmp_path, system_flock(), open_at_most=0)
+
+
+def test_c4_past_the_open_files_a_key_is_held_all_the_same(many: KeyLocks, locks: KeyLocks, tmp_path: Path) -> None:
+    lock = many.take("k")
+    assert lock is not None
+    assert (lock.fileno(), lock.excludes(), lock.is_current()) == (-1, True, True)
+    lock.sign("churn.ipynb", 5.0)
+    lock.sign("etl.ipynb", 6.0)
+    assert many.holder("k") == Holder("etl.ipynb", os.getpid(), 6.0)
+    assert (many.take("k"), locks.take("k")) == (None, None)
+    locks.collect()
+    assert lock.is_current()
+    lock.release()
+    assert lock_files(tmp_path) == ["many"]
+    held = taken(locks)
+    assert many.take("k") is None
+    held.release()
+    again = many.take("k")
+    assert again is not None
+    assert again.excludes()
+    del again
+    taken(locks).release()
+
+
+def test_c4_a_part_is_held_against_other_processes_and_only_by_its_process(many: KeyLocks, tmp_path: Path) -> None:
+    lock = many.take("k")
+    assert lock is not None
+    ask = (
+        "import sys; from pathlib import Path; from nbstep.stores.locks import KeyLocks, system_flock\n"
+        "locks = [KeyLocks(Path(sys.argv[1]), system_flock(), open_at_most=n) for n in (0, 9)]\n"
+        "print([one.take('k') is None for one in locks], [one.take('other').excludes() for one in locks[:1]])"
+    )
+
+    def other() -> str:
+        command = [sys.executable, "-c", ask, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
+
+    assert other() == "[True, True] [True]"
+    lock.release()
+    assert other() == "[False, False] [True]"
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/etc/passwd", path)])
+def test_c4_what_is_no_file_of_parts_costs_only_the_lock(
+    make: Callable[[Path], None], many: KeyLocks, locks: KeyLocks, tmp_path: Path
+) -> None:
+    (tmp_path / "v1" / "lock").mkdir(parents=True)
+    make(tmp_path / "v1" / "lock" / "many")
+    lock = many.take("k")
+    assert lock is not None
+    assert not lock.excludes()
+    taken(locks).release()
+    assert lock_files(tmp_path) == ["many"]
+
+
+def test_c4_a_file_of_parts_that_somebody_removed_is_made_anew(many: KeyLocks, tmp_path: Path) -> None:
+    for _ in range(2):
+        lock = many.take("k")
+        assert lock is not None
+        assert many.take("k") is None
+        assert lock_files(tmp_path) == sorted([key_digest("k"), "many"])
+        lock.release()
+        shutil.rmtree(tmp_path / "v1")
+
+
+@FORKS
+def test_c4_a_forked_child_holds_no_part_and_its_end_takes_none(many: KeyLocks) -> None:
+    lock = many.take("k")
+    assert lock is not None
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        held = lock.excludes()
+        lock.release()
+        os._exit(1 if held or many.take("k") is not None else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert lock.is_current()
+    assert many.take("k") is None
+    lock.release()
 
 
 # Who holds it

@@ -340,6 +340,60 @@ def test_c4_a_plain_step_never_waits_for_a_task_of_its_own_loop(tmp_path: Path) 
     assert calls == ["task", "plain"]
 
 
+LEFT_PENDING = """
+async def left(step):
+    return await step(acompute_for_ever, key="k")
+async def acompute_for_ever():
+    tell("computing", "left")
+    begun.set()
+    await asyncio.Event().wait()
+async def begin():
+    global begun
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(workflow(left))
+    await begun.wait()
+    return task
+loop = asyncio.new_event_loop()
+"""
+LEFT_CLOSED = "task = loop.run_until_complete(begin())\nloop.close()\n"
+LEFT_STOPPED = "task = loop.run_until_complete(begin())\n"
+CLOSED_MEANWHILE = """
+kept = []
+def turn():
+    kept.append(loop.run_until_complete(begin()))
+    tell("turned")
+    heard()
+    loop.close()
+thread = threading.Thread(target=turn)
+thread.start()
+while not kept:
+    thread.join(0.01)
+"""
+OWN = """
+def own(): return "own"
+async def aown(): return "own"
+"""
+PLAIN_OWN = "tell('got', workflow(lambda step: step(own, key='k')).value)\n"
+AWAITED_OWN = (
+    "async def body(step):\n    return await step(aown, key='k')\ntell('got', asyncio.run(workflow(body)).value)\n"
+)
+
+
+@pytest.mark.parametrize("own", [PLAIN_OWN, AWAITED_OWN], ids=["plain", "awaiting"])
+@pytest.mark.parametrize("left", [LEFT_CLOSED, LEFT_STOPPED], ids=["closed", "stopped"])
+def test_c4_who_was_left_pending_in_a_loop_that_ended_is_not_waited_for(scripts: Scripts, left: str, own: str) -> None:
+    script = scripts.begin(LEFT_PENDING + left + OWN + "nested_wait_s.set(0.2)\n" + own)
+    assert script.expect("got") == ["own"]
+
+
+@pytest.mark.parametrize("own", [PLAIN_OWN, AWAITED_OWN], ids=["plain", "awaiting"])
+def test_c4_a_loop_that_is_closed_while_others_wait_for_its_task_is_noticed(scripts: Scripts, own: str) -> None:
+    script = scripts.begin(LEFT_PENDING + CLOSED_MEANWHILE + OWN + own)
+    script.expect("waiting", "k")
+    script.say()
+    assert script.expect("got") == ["own"]
+
+
 def test_c4_ones_own_key_inside_itself_is_an_error_and_leaves_no_lock(tmp_path: Path) -> None:
     def body(step: Any) -> Any:
         return step(lambda: step(lambda: 1, key="k"), key="k")
@@ -347,6 +401,103 @@ def test_c4_ones_own_key_inside_itself_is_an_error_and_leaves_no_lock(tmp_path: 
     with pytest.raises(RecursiveStep):
         create_workflow(cache=tmp_path)(body)
     assert locks_of(tmp_path) == []
+
+
+POOLED = """
+import concurrent.futures
+os.environ["NBSTEP_DIR"] = sys.argv[1]
+nested_wait_s.set(0.2)
+def bounded(ask, *args):
+    nested_wait_s.set(0.2)  # a pool's threads do not have it
+    return ask(*args)
+pool = concurrent.futures.ThreadPoolExecutor(8)
+"""
+POOLED_SELF = """
+asked = []
+def body():
+    def work():
+        asked.append(1)
+        return "inner" if len(asked) > 1 else pool.submit(bounded, lambda: step(work, key="k")).result()
+    return step(work, key="k")
+tell("got", body())
+"""
+AWAITED_POOLED_SELF = """
+asked = []
+async def body():
+    async def work():
+        asked.append(1)
+        if len(asked) > 1:
+            return "inner"
+        return await asyncio.get_running_loop().run_in_executor(pool, bounded, again)
+    async def one():
+        return await step(work, key="k")
+    def again():
+        return asyncio.run(one())
+    return await one()
+tell("got", asyncio.run(body()))
+"""
+POOLED_CROSS = """
+both = threading.Barrier(2)
+asked = []
+def body():
+    def work(me, other):
+        asked.append(me)
+        if len(asked) > 2:
+            return "inner"
+        both.wait(60)
+        return pool.submit(bounded, lambda: step(work, other, me, key=other)).result()
+    asks = [pool.submit(bounded, lambda a=a, b=b: step(work, a, b, key=a)) for a, b in ("xy", "yx")]
+    return {ask.result() for ask in asks}.pop()
+tell("got", body())
+"""
+
+
+@pytest.mark.parametrize(
+    "code", [POOLED_SELF, AWAITED_POOLED_SELF, POOLED_CROSS], ids=["plain", "awaiting", "each other's"]
+)
+def test_c4_a_key_asked_inside_itself_through_a_pool_does_not_wait_for_ever(scripts: Scripts, code: str) -> None:
+    assert scripts.begin(POOLED + code).expect("got") == ["inner"]
+
+
+def test_c4_two_kernels_that_need_each_others_keys_through_pools_do_not_wait_for_ever(scripts: Scripts) -> None:
+    code = """
+def body():
+    def through(mine, other):
+        tell("computing", mine)
+        heard()
+        return pool.submit(bounded, lambda: step(lambda: "own", key=other)).result()
+    return step(through, {mine!r}, {other!r}, key={mine!r})
+tell("got", body())
+"""
+    both = [scripts.begin(POOLED + code.format(mine=a, other=b), f"{a}.py") for a, b in ("ab", "ba")]
+    for script in both:
+        script.expect("computing")
+    for script in both:
+        script.say()
+    for script in both:
+        script.expect("got")
+
+
+def test_c4_a_pools_threads_wait_for_one_that_computes_as_long_as_it_takes(scripts: Scripts) -> None:
+    code = """
+nested_wait_s.set(0.05)
+import time
+def slow():
+    tell("computing")
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        pass
+    return "once"
+def ask():
+    nested_wait_s.set(0.05)
+    return step(slow, key="k")
+def body():
+    return [one.result() for one in [pool.submit(ask) for _ in range(4)]]
+tell("got", body())
+"""
+    told = scripts.begin(POOLED + code).finish()
+    assert told[-1] == ["got", ["once"] * 4]
+    assert told.count(["computing"]) == 1
 
 
 def test_c4_a_process_waits_for_a_time_only_for_the_one_that_started_it(scripts: Scripts) -> None:
@@ -439,6 +590,41 @@ tell("got", asyncio.run(create_workflow(cache=cache, on_event=listener)(body)).v
 """
     told = scripts.begin(code).finish()
     assert told[1:] == [["got", sum(range(300)), 300]]
+
+
+MANY = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+workflow = create_workflow(cache=Cache(sys.argv[1]), on_event=listener)
+async def one(n):
+    tell("computing", n)
+    while not heard_it.is_set():
+        await asyncio.sleep(0.05)
+    return n
+async def body(step):
+    global heard_it
+    heard_it = asyncio.Event()
+    tasks = [asyncio.ensure_future(step(one, n, key=f"k:{n}")) for n in KEYS]
+    await asyncio.get_running_loop().run_in_executor(None, heard)
+    heard_it.set()
+    return sum(await asyncio.gather(*tasks))
+tell("got", asyncio.run(workflow(body)).value)
+"""
+
+
+def test_c4_two_kernels_with_more_keys_than_files_compute_each_once(scripts: Scripts) -> None:
+    first, second = range(60), range(30, 90)
+    a = scripts.begin(MANY.replace("KEYS", repr(first)), "a.py")
+    assert sorted(a.expect("computing")[0] for _ in first) == [*first]
+    b = scripts.begin(MANY.replace("KEYS", repr(second)), "b.py")
+    while len([line for line in b.told if line[0] in {"waiting", "computing"}]) < len(second):
+        b.expect()
+    a.say()
+    b.say()
+    assert a.expect("got") == [sum(first)]
+    assert b.expect("got") == [sum(second)]
+    assert sorted(line[1] for line in b.told if line[0] == "computing") == [*range(60, 90)]
+    assert locks_of(scripts.cache) == ["many"]
 
 
 def test_c4_what_killed_holders_left_is_collected(scripts: Scripts) -> None:

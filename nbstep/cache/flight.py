@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Final, Literal, TypeAlias
 
 # How a flight ended: the entry is kept and can be read; an error that is not kept; nothing that others could use.
 Landing: TypeAlias = Literal["kept", "nothing"] | BaseException
 
-# A wait is cut into slices so that an interrupt of a plain waiting step is seen.
+# A wait is cut into slices so that an interrupt of a plain waiting step is seen, and the end of another's event loop.
 _SLICE_S: Final = 0.2
 
 # Threads that stand still until the caller is done, as the one that called `step.map` does for its workers.
@@ -25,15 +27,36 @@ blocked_threads: ContextVar[frozenset[int]] = ContextVar("nbstep_blocked_threads
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One computation under way: who computes, on which thread, `since` when (seconds since the epoch)."""
+    """One computation under way.
+
+    Attributes:
+        holder: Who computes.
+        thread: On which thread.
+        since: Since when, in seconds since the epoch.
+        loop: The event loop that it awaits in; None where it blocks its thread.
+        let_go: Gives back what it holds, should it be left as it is for ever.
+        landing: How it ends.
+    """
 
     holder: str
     thread: int
     since: float
+    loop: asyncio.AbstractEventLoop | None = None
+    let_go: Callable[[], None] | None = None
     landing: Future[Landing] = field(default_factory=Future[Landing])
 
-    def would_block_itself(self) -> bool:
-        """Whether waiting for it on this thread, without an event loop, would wait for ever."""
+    def is_dead(self) -> bool:
+        """Whether nobody will ever land it: its event loop was closed while it awaited."""
+        return self.loop is not None and self.loop.is_closed() and not self.landing.done()
+
+    def awaits(self) -> bool:
+        """Whether it awaits in an event loop, so that nothing tells what it waits for."""
+        return self.loop is not None and not self.is_dead()
+
+    def would_block_itself(self, loop: asyncio.AbstractEventLoop | None = None) -> bool:
+        """Whether waiting for it on this thread, awaiting in `loop` or without one, would wait for ever."""
+        if loop is not None and loop is self.loop:
+            return False
         return self.thread == threading.get_ident() or self.thread in blocked_threads.get()
 
 
@@ -44,17 +67,21 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[tuple[Hashable, str], Flight] = {}
 
-    def claim(self, scope: Hashable, key: str, holder: str, now: float) -> tuple[Flight, bool]:
-        """The flight for a key, and whether the caller is the one who computes and must `land` it."""
+    def claim(
+        self, scope: Hashable, key: str, holder: str, now: float, loop: asyncio.AbstractEventLoop | None = None
+    ) -> tuple[Flight, bool]:
+        """The flight for a key, and whether the caller is the one who computes, awaiting in `loop`, and must `land` it."""
         with self._lock:
-            flight = self._flights.get((scope, key))
-            if flight is not None:
-                return flight, False
-            flight = Flight(holder, threading.get_ident(), now)
+            found = self._flights.get((scope, key))
+            if found is not None and not found.is_dead():
+                return found, False
+            flight = Flight(holder, threading.get_ident(), now, loop)
             # A running future cannot be cancelled: a waiter that is cancelled must not take the flight with it.
             flight.landing.set_running_or_notify_cancel()
             self._flights[scope, key] = flight
-            return flight, True
+        if found is not None and found.let_go is not None:
+            found.let_go()
+        return flight, True
 
     def land(self, scope: Hashable, key: str, flight: Flight, landing: Landing) -> None:
         """Ends a flight and lets its waiters go on."""
@@ -67,7 +94,17 @@ class Flights:
         """Whether a flight other than `but` stands still while this thread, without its event loop, waits."""
         threads = {threading.get_ident(), *blocked_threads.get()}
         with self._lock:
-            return any(flight is not but and flight.thread in threads for flight in self._flights.values())
+            return any(
+                flight is not but and flight.thread in threads and not flight.is_dead()
+                for flight in self._flights.values()
+            )
+
+    def wait_for_threads(self) -> bool:
+        """Whether a flight may be waiting for another thread, which may be the one that asks."""
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        with self._lock:
+            flights = list(self._flights.values())
+        return any(flight.awaits() or _waits_for_a_thread(frames.get(flight.thread)) for flight in flights)
 
     def forget(self) -> None:
         """Forgets all flights: in a forked child nobody is left to land them."""
@@ -75,27 +112,50 @@ class Flights:
         self._flights.clear()
 
 
+def _waits_for_a_thread(frame: FrameType | None) -> bool:
+    """Whether a thread stands in a wait of `threading`, where those for a future, a pool, a queue or a thread's end are."""
+    return frame is not None and frame.f_code.co_filename == threading.__file__
+
+
 FLIGHTS: Final = Flights()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=FLIGHTS.forget)
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread; None where what awaits is driven by hand."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def wait_blocking(flight: Flight, timeout_s: float | None) -> Landing | None:
-    """Waits in this thread until the flight lands; None after `timeout_s`."""
+    """Waits in this thread until the flight lands, or is dead; None after `timeout_s`."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
         try:
             return flight.landing.result(timeout=max(left, 0.0))
         except WaitTimeout:
+            if flight.is_dead():
+                return "nothing"
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
 
 async def wait_awaiting(flight: Flight, timeout_s: float | None) -> Landing | None:
-    """Waits without blocking the running loop until the flight lands; None after `timeout_s`."""
+    """Waits without blocking the running loop until the flight lands, or is dead; None after `timeout_s`."""
+    landed = asyncio.wrap_future(flight.landing)
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.wrap_future(flight.landing)
+            if flight.loop not in {None, asyncio.get_running_loop()}:
+                while not landed.done():
+                    await asyncio.wait([landed], timeout=_SLICE_S)
+                    if flight.is_dead():
+                        return "nothing"
+            return await landed
     except TimeoutError:
         return None
+    finally:
+        landed.cancel()

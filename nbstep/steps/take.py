@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.flight import FLIGHTS, Flight, Landing
+from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Miss, Unreadable
 from nbstep.collisions.kept import is_other_work, is_other_workflow
@@ -134,11 +134,12 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if call.outer is not None and call.outer.computes(run.scope(), key):
             own = f"step {key!r} asks for its own key while it computes it; give the inner step another key"
             return refuse(call, given, RecursiveStep(own))
-        flight, mine = FLIGHTS.claim(run.scope(), key, name_here(call), run.clock())
+        loop = running_loop() if awaiting else None
+        flight, mine = FLIGHTS.claim(run.scope(), key, name_here(call), run.clock(), loop)
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
-        if not awaiting and flight.would_block_itself():
-            # A task of this very thread computes it and cannot go on while we block: compute as well.
+        if flight.would_block_itself(loop):
+            # A task of this very thread computes it and cannot go on while we block or another loop runs: compute as well.
             return await _compute(call, given, awaiting, prepared)
         landing = await wait_for_flight(call, flight, awaiting)
         if landing is None:
@@ -158,6 +159,7 @@ async def _fly(
     lock: KeyLock | None = None
     try:
         lock = await wait_for_lock(call, cache, key, flight, awaiting)
+        flight.let_go = lock.release
         # Somebody may have kept it between our look-up and our claim.
         given = await _used(call, cache, key, awaiting, "shared")
         if not isinstance(given, Compute):

@@ -46,11 +46,16 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
     __tracebackhide__ = True
     _tell(call, flight.holder, flight.since)
     until = _until(call, flight, awaiting)
-    timeout_s = None if until is None else max(0.0, until - time.monotonic())
     if awaiting:
-        return await wait_awaiting(flight, timeout_s)
+        while True:
+            landing = await wait_awaiting(flight, _left_s(call, until))
+            if landing is not None or _is_over(call, until):
+                return landing
     with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
-        return wait_blocking(flight, timeout_s)
+        while True:
+            landing = wait_blocking(flight, _left_s(call, until))
+            if landing is not None or _is_over(call, until):
+                return landing
 
 
 async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awaiting: bool) -> KeyLock:
@@ -83,9 +88,10 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                     _tell(call, flight.holder, flight.since)
                     if until is None and holder.pid in _ancestors():
                         until = _nested_until(call)
-                left_s = pause_s if until is None else min(pause_s, until - time.monotonic())
-                if left_s <= 0:
+                left_s = _left_s(call, until)
+                if left_s is not None and left_s <= 0 and _is_over(call, until):
                     break
+                left_s = pause_s if left_s is None else min(pause_s, left_s)
                 if awaiting:
                     await asyncio.sleep(left_s)
                 else:
@@ -107,6 +113,26 @@ def _until(call: Call, flight: Flight, awaiting: bool) -> float | None:
     if call.outer is None and (awaiting or not FLIGHTS.held_up(flight)):
         return None
     return _nested_until(call)
+
+
+def _left_s(call: Call, until: float | None) -> float | None:
+    """How long to wait before the next look whether the wait is over; None where it has no end."""
+    if until is None and _of_unknown_origin(call):
+        until = _nested_until(call)
+    return None if until is None else max(0.0, until - time.monotonic())
+
+
+def _is_over(call: Call, until: float | None) -> bool:
+    """Whether a wait whose time is up ends. In a thread of unknown origin, only where somebody may be waiting for that thread."""
+    if until is not None or FLIGHTS.wait_for_threads():
+        return True
+    call.waits_until = None  # another such time
+    return False
+
+
+def _of_unknown_origin(call: Call) -> bool:
+    """Whether nothing tells inside which step it is: a pool's threads do not know who gave them their work."""
+    return call.outer is None and threading.current_thread() is not threading.main_thread()
 
 
 def _nested_until(call: Call) -> float:

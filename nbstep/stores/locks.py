@@ -1,7 +1,8 @@
 """Locks between processes: who of several kernels computes a key (C4). One file a key, only while it is computed.
 
 The lock is the system's own (`flock`), so it ends with its holder however that ends; no file says "in progress". It saves
-work and is never needed for a right result: where it does not work, everything goes on without.
+work and is never needed for a right result: where it does not work, everything goes on without. A process that has many of
+these files open closes further ones and holds their keys as parts of a single file (`parts.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.stores import files
+from nbstep.stores.parts import Parts, parts_of
 
 # Opened for writing because NFS wants that for a lock. Not blocking, should it be a pipe.
 _OPEN: Final[int] = os.O_RDWR | files.PLAIN | getattr(os, "O_NONBLOCK", 0)
@@ -46,6 +48,7 @@ class KeyLock:
     def __init__(self, fd: int | None = None, path: str | None = None, *, created: bool = False) -> None:
         self._fd = fd
         self._path = path
+        self._parts: Parts | None = None
         self.created: bool = created
         self._signed = False
         self._status = None if fd is None else os.fstat(fd)
@@ -55,15 +58,19 @@ class KeyLock:
         return self._status is not None and stat.S_ISREG(self._status.st_mode)
 
     def fileno(self) -> int:
-        """Its open file; -1 where it keeps nobody out, because locks do not work here."""
+        """Its open file; -1 where it has none: it is held as a part, or keeps nobody out because locks do not work here."""
         return -1 if self._fd is None else self._fd
+
+    def excludes(self) -> bool:
+        """Whether it keeps others out."""
+        return self._fd is not None or self._parts is not None
 
     def is_current(self) -> bool:
         """Whether its file still stands at its path: a holder removes the file when it is done."""
-        if self._fd is None or self._path is None or self._status is None:
+        if not self.excludes() or self._path is None or self._status is None:
             return False
         try:
-            return os.path.samestat(self._status, os.lstat(self._path))  # no other file has its number while it is open
+            return os.path.samestat(self._status, os.lstat(self._path))  # no other file has its number while it stands
         except OSError:
             return False
 
@@ -72,14 +79,38 @@ class KeyLock:
 
         Only a file that this lock has made is written to: one that stood there before may be a link to something else.
         """
-        if self._fd is None or not self.created:
+        if not self.excludes() or not self.created or self._path is None:
             return
         note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}).encode()
         with suppress(OSError):
-            if self._signed:
-                os.ftruncate(self._fd, 0)
-            self._signed = True
-            os.pwrite(self._fd, note, 0)  # who reads half of it learns nothing, and looks again
+            if self._fd is not None:
+                self._note(self._fd, note)
+                return
+            fd = os.open(self._path, _OPEN)
+            try:
+                if self._status is not None and os.path.samestat(self._status, os.fstat(fd)):
+                    self._note(fd, note)
+            finally:
+                os.close(fd)
+
+    def _note(self, fd: int, note: bytes) -> None:
+        if self._signed:
+            os.ftruncate(fd, 0)
+        self._signed = True
+        os.pwrite(fd, note, 0)  # who reads half of it learns nothing, and looks again
+
+    def become_part(self, parts: Parts) -> None:
+        """Holds its key as a part of a file, and closes its own, which stays.
+
+        Raises:
+            OSError: The system cannot lock parts of this file.
+        """
+        if self._path is None or not parts.lock(os.path.basename(self._path)):
+            return  # it holds its file, as before
+        with _changing:
+            self._close()
+            self._parts = parts
+            _parts_held.add(self)
 
     def release(self) -> None:
         """Lets the next one go on; removes the lock's file, which is safe only while it is held. Twice is once."""
@@ -92,10 +123,17 @@ class KeyLock:
     def abandon(self) -> None:
         """Closes it and leaves its file, as a forked child must: the lock is its parent's."""
         with _changing:
-            fd, self._fd = self._fd, None
-            if fd is not None:
-                with suppress(OSError):
-                    os.close(fd)
+            self._close()
+            parts, self._parts = self._parts, None
+        if parts is not None and self._path is not None:
+            parts.unlock(os.path.basename(self._path))
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            _open_locks.discard(self)
+            with suppress(OSError):
+                os.close(fd)
 
     def __del__(self) -> None:
         self.abandon()
@@ -107,26 +145,34 @@ class KeyLocks:
     Args:
         directory: The `.nbstep` folder.
         flock: The system's call; None where it has none.
+        open_at_most: So many files of locks are open in the process; None is an eighth of what it may open.
     """
 
-    def __init__(self, directory: Path, flock: Flock | None) -> None:
+    def __init__(self, directory: Path, flock: Flock | None, open_at_most: int | None = None) -> None:
         self._directory = directory
         self._folder = str(directory / "v1" / "lock")
         self._flock = flock
-        self._at_most = _open_files_allowed() // 8
+        self._parts = parts_of(f"{self._folder}/many")
+        self._at_most = _open_files_allowed() // 8 if open_at_most is None else open_at_most
 
     def take(self, key: str) -> KeyLock | None:
         """The right to compute `key`; None while another process has it. Never raises `OSError`.
 
         Where locks do not work the right is given to everybody: two computations are better than none.
         """
-        if self._flock is None or len(_open_locks) >= self._at_most:
+        if self._flock is None:
             return KeyLock()
         try:
             files.make_own_folder(self._folder, self._directory)
-            return self._take(self._path(key), self._flock)
+            lock = self._take(self._path(key), self._flock)
         except OSError:
             return KeyLock()
+        if lock is not None and len(_open_locks) > self._at_most:
+            try:
+                lock.become_part(self._parts)
+            except OSError:
+                lock.release()
+        return lock
 
     def holder(self, key: str) -> Holder:
         """Who has the right to compute `key`, as far as they say."""
@@ -166,6 +212,9 @@ class KeyLocks:
                 if lock.created:
                     files.remove(path)
                 raise
+            if self._parts.is_locked(os.path.basename(path)):
+                lock.abandon()
+                return None
             if lock.created and lock.is_current():
                 return lock
             # A dead holder's, which goes: ours is a file that we made. Or one that its holder removed before we had it: then the
@@ -231,6 +280,7 @@ def _read_note(path: str) -> Holder:
 
 _changing = threading.RLock()
 _open_locks: Final[weakref.WeakSet[KeyLock]] = weakref.WeakSet()
+_parts_held: Final[weakref.WeakSet[KeyLock]] = weakref.WeakSet()
 
 
 def _before_fork() -> None:
@@ -245,7 +295,7 @@ def _after_fork_in_child() -> None:
     """A lock lives as long as any copy of its open file: a child must not keep what its parent held when it is killed."""
     global _changing
     _changing = threading.RLock()
-    for lock in list(_open_locks):
+    for lock in [*_open_locks, *_parts_held]:
         lock.abandon()
 
 
