@@ -185,6 +185,9 @@ SAME = {
 }  # fmt: skip
 
 
+OTHER_INPUTS = {SAME[name] for name in ("a frame made anew", "a frame passed anew", "a client made meanwhile")}
+
+
 @pytest.mark.parametrize("source", SAME.values(), ids=SAME)
 def test_k8_one_step_asked_twice_is_a_plain_hit(source: str) -> None:
     told = RecordingListener()
@@ -195,7 +198,8 @@ def test_k8_one_step_asked_twice_is_a_plain_hit(source: str) -> None:
     }  # fmt: skip
     code = compile(textwrap.dedent(source), "<cell>", "exec")
     workflow(lambda _: exec(code, names))
-    assert told.of(Finding) == []
+    said = [finding.kind for finding in told.of(Finding)]
+    assert said == (["mixed-inputs"] if source in OTHER_INPUTS else [])  # no collision, yet one key for two inputs (D3)
 
 
 def test_k8_call_counting_runs_once_in_ten_runs_and_says_nothing() -> None:

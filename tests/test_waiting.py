@@ -20,9 +20,9 @@ from nbstep.testing import MemoryStore, RecordingListener
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="without flock it holds within a kernel")
 
 HOLDER = "tell('got', workflow(lambda step: step(compute, 'held', key='k')).value)\n"
-WAITER = "tell('got', workflow(lambda step: step(compute, 'own', key='k')).value)\n"
+WAITER = "tell('got', workflow(lambda step: step(compute, 'own', key='k', ignore='value')).value)\n"
 ASYNC_WAITER = (
-    "async def body(step):\n    return await step(acompute, 'own', key='k')\n"
+    "async def body(step):\n    return await step(acompute, 'own', key='k', ignore='value')\n"
     "tell('got', asyncio.run(workflow(body)).value)\n"
 )
 

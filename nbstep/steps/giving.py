@@ -41,9 +41,11 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
             error_text, use.drift, source,
         )
     )  # fmt: skip
-    if meta.created < run.root().started:  # what this very run kept is from no earlier state
+    if meta.created < run.root().started:
         for change in use.changes:
             run.note_drift(meta.key, change)
+    elif use.changes:  # this run asks one key with two inputs
+        run.note_mixed(meta.key, use.changes, shared=source == "shared")
     if meta.outcome == "ok":
         return Ok(loaded) if call.options.hand_back else loaded
     error: Any = loaded.error
