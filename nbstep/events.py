@@ -139,7 +139,8 @@ class StepFinished:
     """The thunk ended after `took_s` seconds; the last event of its step.
 
     `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
-    the user stopped the step, or its task was cancelled.
+    the user stopped the step, or its task was cancelled. `refused` says that nbstep did not let it run: it says nothing of
+    what is kept under its key.
     """
 
     run: str
@@ -151,6 +152,7 @@ class StepFinished:
     size_bytes: int | None = None
     error: str | None = None
     interrupted: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,6 +499,20 @@ def test_k8_in_a_notebook_the_message_spells_the_magic(tmp_path: Path) -> None:
         shell.good('%%workflow sales\nstep(lambda: tidy(raw), key="clean")')
 
 
+def test_k8_the_row_of_the_step_that_ran_stays_as_it_was(tmp_path: Path) -> None:
+    """N3: the step that is refused has a row of its own; the first one ran, and is kept."""
+    with open_shell(tmp_path) as shell:
+        shell.good("def drop_churned(rows): return rows\ndef tidy(rows): return rows\nrows = [1]")
+        failed = shell.run(
+            "%%workflow\nstep(lambda: drop_churned(rows), key='same')\nstep(lambda: tidy(rows), key='same')"
+        )
+        assert isinstance(failed.error, KeyCollision)
+        assert re.search(r"^2 steps: 1 ran \(.+\), 1 failed$", failed.text, re.MULTILINE)
+        assert re.search(r"^  ✓ same +ran .* new$", failed.text, re.MULTILINE)
+        assert re.search(r"^  ✕ same +failed +KeyCollision: [^×]*$", failed.text, re.MULTILINE)
+        assert "not kept" not in failed.text
+
+
 def test_k8_a_cell_run_again_with_an_edit_is_a_new_run(tmp_path: Path) -> None:
     with open_shell(tmp_path) as shell:
         shell.good('%%workflow\nuid = 1\nstep(lambda: uid * 2, key="k")')

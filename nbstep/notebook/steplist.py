@@ -47,6 +47,7 @@ class Call:
         created: When the entry that was used was kept.
         late: The call ended after its cell had.
         interrupted: The user stopped it, or its task was cancelled.
+        refused: nbstep did not let it run.
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
     """
@@ -72,6 +73,7 @@ class Call:
     expected_s: float | None = None
     late: bool = False
     interrupted: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +171,6 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 size_bytes=event.size_bytes,
                 error=event.error,
                 interrupted=event.interrupted,
+                refused=event.refused,
                 late=late,
             )

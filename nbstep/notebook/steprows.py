@@ -118,11 +118,13 @@ def rows_of(state: StepList, now: float) -> list[Row]:
     """One row for every key and for every line that calls a step without key, in the order they were first asked.
 
     Of several calls under one key the one still under way stands for the row, else the last that ran its thunk, else
-    the last: so a value computed in this run never counts as saved by it.
+    the last: so a value computed in this run never counts as saved by it. A call that was refused has a row of its own,
+    beside that of the calls which were not.
     """
     groups: dict[tuple[str, object], list[Call]] = {}
     for call in state.calls.values():
-        identity = ("key", call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
+        kind = "refused" if call.refused else "key"
+        identity = (kind, call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
         groups.setdefault(identity, []).append(call)
     rows = [_row(calls, state, now) for calls in groups.values()]
     return _with_parents_first(rows, state)
@@ -200,6 +202,8 @@ def words_of(row: Row, now: float, until: float | None = None) -> Words:
         time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
     elif planned:
         time = f"about {duration_text(row.spent_s)}" if row.spent_s else ""
+    elif call.refused:
+        time = ""
     elif row.spent_s or state in ("ran", "no key", "failed", "interrupted", "ended later"):
         time = duration_text(row.spent_s)
     else:
@@ -249,6 +253,8 @@ def _age(row: Row, now: float) -> str:
         return age_range(now - row.youngest, now - row.oldest) if row.folded else age_text(max(0.0, now - row.oldest))
     if row.folded:
         return "new" if row.state == "ran" else ""
+    if row.call.refused:
+        return ""
     if row.state == "failed" and row.call.key and row.size_bytes is None:
         return "not kept"
     return row.call.reason or "" if row.state in _WITH_REASON and row.call.key else ""
@@ -273,7 +279,7 @@ def _hint(call: Call, row: Row) -> str:
     if row.folded:
         return ""
     parts: list[str] = []
-    if call.source == "thunk" and call.reason:
+    if call.source == "thunk" and call.reason and not call.refused:
         parts.append(f"ran: {_WHY[call.reason]}")
     elif call.reason and _would_run(call):
         parts.append(f"would run: {_WHY[call.reason]}")

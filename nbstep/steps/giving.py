@@ -70,15 +70,21 @@ def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
     raise raised
 
 
-def fail(call: Call, raised: BaseException, took_s: float, size_bytes: int | None = None) -> Any:
-    """Tells a failure and raises it."""
+def fail(
+    call: Call, raised: BaseException, took_s: float, size_bytes: int | None = None, *, refused: bool = False
+) -> Any:
+    """Tells a failure and raises it; `refused` where nbstep did not let the step run."""
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
     text = redact_text(text)  # the step list is saved with the notebook
     run = call.run
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
-    run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted))
+    run.tell(
+        StepFinished(
+            run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted, refused
+        )
+    )  # fmt: skip
     if call.key is not None and size_bytes is not None:
         run.count_kept_error(call.key)
     return _raise_out(call, error, raised)
@@ -88,7 +94,7 @@ def refuse(call: Call, why: Compute, error: Exception) -> Any:
     """Fails without having run the thunk."""
     __tracebackhide__ = True
     call.run.tell(StepMissed(call.run.id, call.step, call.key, why.reason, why.detail))
-    return fail(call, error, 0.0)
+    return fail(call, error, 0.0, refused=True)
 
 
 def offline_miss(call: Call, why: Compute) -> OfflineMiss:

@@ -113,7 +113,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             try:
                 run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template)
             except KeyCollision as collision:
-                return fail(call, collision, 0.0)
+                return fail(call, collision, 0.0, refused=True)
     if key is None or run.cache is None:
         why = Compute("no-key" if key is None else "not-stored")
         if run.mode == "offline":
@@ -179,7 +179,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     if not isinstance(decision, Compute) or decision.reason == "drifted":
         collision = _of_another_kind(call, decision) or _kept_by_other_work(call, decision)
         if collision is not None:
-            return fail(call, collision, 0.0)
+            return fail(call, collision, 0.0, refused=True)
     if isinstance(decision, Compute):
         return decision
     if isinstance(call.thunk, Inline):
