@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from typing import Any
@@ -171,6 +172,22 @@ def test_an_interrupted_step_is_no_failure() -> None:
     assert "Interrupt" not in plain_of(state, NOW)
     assert 'class="failed"' not in html_of(state, NOW)
     assert saved_of(state, NOW) == "2 steps\n  open    line 7\n  open    stopped"
+
+
+def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
+    story = Story()
+    story.hit("bad", error="ValueError: no")
+    story.hit("old", drift="tidy() was edited")
+    state = replace(story.ended().state(), raised=False, folder="")
+    page = html_of(state, NOW)
+    assert re.search(r'<tr class="failed" title="kept [^"]* · try again: %nbstep retry bad">', page)
+    assert re.search(
+        r'<tr class="old" title="[^"]* · run it again: %%workflow --rerun-drifted, or %nbstep rm old">', page
+    )
+    assert "<li>1 failure is kept. Try it again: %nbstep retry bad</li>" in page
+    assert "nbstep retry" not in saved_of(state, NOW)
+    assert "is kept. Try" not in html_of(replace(state, raised=True), NOW)
+    assert "nbstep retry" not in html_of(replace(state, folder=None), NOW)
 
 
 def test_colour_is_never_alone() -> None:

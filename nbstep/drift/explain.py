@@ -10,6 +10,7 @@ from nbstep.drift.code import CALLS
 from nbstep.drift.inputs import SIGNER, Inputs, file_of
 from nbstep.drift.values import is_digest
 from nbstep.durations import date_text, size_text
+from nbstep.notes import argument_text
 from nbstep.policy import Cause
 from nbstep.words import keys_text, plural, shown
 
@@ -38,13 +39,17 @@ def changes_between(facts: Facts, code: Mapping[str, str], inputs: Inputs | None
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
 
-def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool) -> str:
-    """The line for all entries used in spite of one change.
+def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool, folder: str | None = "") -> str:
+    """The line for all entries used in spite of one change; `folder` is where commands find the cache, None if they cannot.
 
     >>> print(old_values_text(Change("code", "", "tidy() was edited"), ["a", "b"], in_notebook=True))
-    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted
+    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted, or %nbstep rm KEY…
     """
     how = "%%workflow --rerun-drifted" if in_notebook else 'on_drift="rerun"'
+    if folder is not None:
+        cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+        names = argument_text(keys[0], in_notebook=in_notebook) if len(keys) == 1 else "KEY…"
+        how += f", or {'%nbstep' if in_notebook else 'nbstep'} rm{cache} {names}"
     counted = plural(len(keys), "old value")
     again = "them" if len(keys) > 1 else "it"
     return f"{counted} ({keys_text([shown(key) for key in keys])}): {change.text}. To run {again} again: {how}"

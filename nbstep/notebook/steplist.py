@@ -80,7 +80,8 @@ class Call:
 class StepList:
     """What is known of one run, `runs` being itself and the workflows that ran inside it.
 
-    `flags` are the options to name in the summary, such as "ttl 1 h".
+    `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
+    where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet.
     """
 
     run: str | None = None
@@ -93,6 +94,8 @@ class StepList:
     findings: tuple[Finding, ...] = ()
     ended: RunFinished | None = None
     flags: tuple[str, ...] = ()
+    raised: bool = True
+    folder: str | None = None
 
     @property
     def unfinished(self) -> bool:

@@ -300,6 +300,12 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
+def is_kept_failure(row: Row) -> bool:
+    """Whether its failure is kept, so that the next run meets it again."""
+    fresh = row.state == "failed" and row.call.key is not None and row.size_bytes is not None
+    return row.state == "failed (cached)" or fresh
+
+
 def summary_of(rows: Sequence[Row], now: float) -> str:
     """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 3 Nov), 2 ran (31 s), 1 failed (cached)`.
 

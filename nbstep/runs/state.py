@@ -222,7 +222,8 @@ class Run:
             self.find("mixed-inputs", key, text)
 
     def _tell_drift(self, change: Change, keys: list[str]) -> None:
-        self.find("drift", keys[0], old_values_text(change, keys, in_notebook=self.place.cell is not None))
+        in_notebook, folder = self.place.cell is not None, self.command_folder()
+        self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder))
 
     def _is_shown(self) -> bool:
         return self.shown or (self.parent is not None and self.parent._is_shown())
