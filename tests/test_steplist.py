@@ -174,6 +174,28 @@ def test_an_interrupted_step_is_no_failure() -> None:
     assert saved_of(state, NOW) == "2 steps\n  open    line 7\n  open    stopped"
 
 
+def test_c4_a_wait_that_was_interrupted_has_ended() -> None:
+    story = Story()
+    step = story.asked("k")
+    story.events.append(StepWaiting("r", step, "k", "b.ipynb (pid 812)", NOW - 9))
+    story.finished(step, "k", 0.0, error="KeyboardInterrupt", interrupted=True, size=None)
+    state = story.ended().state()
+    assert states(story) == {"k": "interrupted"}
+    words = words_of(rows_of(state, NOW)[0], NOW, NOW)
+    assert (words.detail, words.time) == ("stopped waiting for b.ipynb (pid 812), which goes on", "")
+
+
+@pytest.mark.parametrize(
+    ("holder", "by"),
+    [("b.ipynb (pid 812)", "b.ipynb (pid 812)"), ("another kernel", "another kernel"), ("w", "another task or thread")],
+)
+def test_c4_a_shared_row_says_who_computed(holder: str, by: str) -> None:
+    story = Story()
+    step = story.hit("k", source="shared")
+    story.events.insert(-1, StepWaiting("r", step, "k", holder, NOW - 9))
+    assert f"computed once, by {by}" in words_of(rows_of(story.state(), NOW)[0], NOW).hint
+
+
 def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
     story = Story()
     story.hit("bad", error="ValueError: no")

@@ -48,6 +48,7 @@ class Call:
         late: The call ended after its cell had.
         interrupted: The user stopped it, or its task was cancelled.
         refused: nbstep did not let it run.
+        holder: Who computes the key, or did, where the call waited for that and did not run its thunk.
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
     """
@@ -150,7 +151,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
         case StepWaiting():
             return replace(call, phase="waiting", holder=event.holder, began_at=event.since)
         case StepStarted():
-            return replace(call, phase="running", began_at=event.at, expected_s=event.expected_s)
+            return replace(call, phase="running", holder=None, began_at=event.at, expected_s=event.expected_s)
         case StepHit():
             return replace(
                 call,

@@ -202,7 +202,7 @@ def words_of(row: Row, now: float, until: float | None = None) -> Words:
         time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
     elif planned:
         time = f"about {duration_text(row.spent_s)}" if row.spent_s else ""
-    elif call.refused:
+    elif call.refused or (state == "interrupted" and call.holder):
         time = ""
     elif row.spent_s or state in ("ran", "no key", "failed", "interrupted", "ended later"):
         time = duration_text(row.spent_s)
@@ -229,6 +229,8 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return call.error or ""
         case "old value":
             return call.drift or ""
+        case "interrupted" if call.holder:
+            return f"stopped waiting for {call.holder}, which goes on"
         case "interrupted":
             return "not kept: it runs again when it is next asked" if call.key else ""
         case "waiting":
@@ -290,7 +292,8 @@ def _hint(call: Call, row: Row) -> str:
     if call.created is not None:
         parts.append(f"kept {date_text(call.created)}")
     if call.source == "shared":
-        parts.append("computed once, by another task or thread")
+        elsewhere = call.holder is not None and ("(pid " in call.holder or call.holder == "another kernel")
+        parts.append(f"computed once, by {call.holder if elsewhere else 'another task or thread'}")
     if call.place.line:
         parts.append(f"line {call.place.line}")
     return " · ".join(parts)

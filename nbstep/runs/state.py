@@ -193,7 +193,7 @@ class Run:
             if told in self._found:
                 return
             self._found.add(told)
-        if not self._is_shown():
+        if not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
 
@@ -225,8 +225,9 @@ class Run:
         in_notebook, folder = self.place.cell is not None, self.command_folder()
         self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder))
 
-    def _is_shown(self) -> bool:
-        return self.shown or (self.parent is not None and self.parent._is_shown())
+    def is_shown(self) -> bool:
+        """Whether a step list shows its findings."""
+        return self.shown or (self.parent is not None and self.parent.is_shown())
 
     def note_raised(self, error: BaseException, *, keyed: bool) -> None:
         """Remembers that a step of this run raised this very exception (W3).
