@@ -33,6 +33,7 @@ from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wai
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
+from nbstep.tracebacks import trim
 
 
 def take_step(
@@ -88,11 +89,14 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     try:
         given = await _take(call, awaiting=True, prepared=prepared)
+        if isinstance(given, Stopped):
+            raise given.error
+        return given
+    except BaseException as error:
+        trim(error, call.run.owns)
+        raise
     finally:
         discard(prepared)  # nothing, where it was awaited
-    if isinstance(given, Stopped):
-        raise given.error
-    return given
 
 
 @dataclass(frozen=True, slots=True)
