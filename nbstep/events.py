@@ -196,9 +196,9 @@ def listen(listener: Listener) -> Callable[[], None]:
 
 def emit(event: Event, listeners: Iterable[Listener] = ()) -> None:
     """Tells `listeners`, then those of the process. A finding without a run goes to logging as well."""
-    if isinstance(event, Finding) and event.run is None:
+    if type(event) is Finding and event.run is None:
         _log.warning("%s", event.text)
-    for listener in (*listeners, *_process_listeners):
+    for listener in (*listeners, *_process_listeners) if _process_listeners else listeners:
         try:
             listener(event)
         except Exception:  # noqa: BLE001 - a listener must never break a step

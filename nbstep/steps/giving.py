@@ -41,11 +41,8 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
             error_text, use.drift, source,
         )
     )  # fmt: skip
-    if meta.created < run.root().started:
-        for change in use.changes:
-            run.note_drift(meta.key, change)
-    elif use.changes:  # this run asks one key with two inputs
-        run.note_mixed(meta.key, use.changes, shared=source == "shared")
+    if use.changes:
+        _note_changes(run, use, shared=source == "shared")
     if meta.outcome == "ok":
         return Ok(loaded) if call.options.hand_back else loaded
     error: Any = loaded.error
@@ -57,6 +54,15 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
         )  # fmt: skip
         add_note(raised, note)
     return _raise_out(call, error, raised)
+
+
+def _note_changes(run: Run, use: Use, *, shared: bool) -> None:
+    meta = use.hit.meta
+    if meta.created < run.root().started:
+        for change in use.changes:
+            run.note_drift(meta.key, change)
+    else:  # this run asks one key with two inputs
+        run.note_mixed(meta.key, use.changes, shared=shared)
 
 
 def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
