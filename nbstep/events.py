@@ -139,7 +139,8 @@ class StepFinished:
     """The thunk ended after `took_s` seconds; the last event of its step.
 
     `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
-    the user stopped the step, or its task was cancelled.
+    the user stopped the step, or its task was cancelled. `refused` says that nbstep did not let it run: it says nothing of
+    what is kept under its key.
     """
 
     run: str
@@ -151,6 +152,7 @@ class StepFinished:
     size_bytes: int | None = None
     error: str | None = None
     interrupted: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +196,9 @@ def listen(listener: Listener) -> Callable[[], None]:
 
 def emit(event: Event, listeners: Iterable[Listener] = ()) -> None:
     """Tells `listeners`, then those of the process. A finding without a run goes to logging as well."""
-    if isinstance(event, Finding) and event.run is None:
+    if type(event) is Finding and event.run is None:
         _log.warning("%s", event.text)
-    for listener in (*listeners, *_process_listeners):
+    for listener in (*listeners, *_process_listeners) if _process_listeners else listeners:
         try:
             listener(event)
         except Exception:  # noqa: BLE001 - a listener must never break a step

@@ -31,6 +31,12 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
             one.with_traceback(_without_ours(one.__traceback__, isinstance(one, _ANYWHERE)))
 
 
+def without_first(error: BaseException) -> None:
+    """Takes the first frame, that of our function which lets the exception through with a bare `raise`, out of it."""
+    if error.__traceback__ is not None:
+        error.with_traceback(error.__traceback__.tb_next)
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, its causes, contexts and the members of groups, each once."""
     waiting, seen = [error], set[int]()

@@ -450,6 +450,32 @@ def test_n2_result_stores_the_step_s_error_and_goes_on(shell: Shell, heard: list
     assert runs(heard) == [("w", "error")]
 
 
+FAILS = "def bad(n): raise ValueError(n)\n"
+
+
+@pytest.mark.parametrize("_again", [1, 2], ids=["fresh", "kept"])
+def test_e5_a_failure_that_does_not_raise_says_what_to_do(shell: Shell, _again: int) -> None:
+    """Fresh and kept alike; one that raises says so in its note."""
+    for _ in range(_again):
+        one = shell.good(f"%%workflow --result r\n{FAILS}step(bad, 1, key='user:bad')")
+        two = shell.good(
+            f"%%workflow\n{FAILS}step(bad, 1, key='user:bad', on_error='keep')\nstep(bad, 2, key='b', on_error='keep')"
+        )
+        raised = shell.run(f"%%workflow\n{FAILS}step(bad, 1, key='user:bad')")
+    assert "  ! 1 failure is kept. Try it again: %nbstep retry user:bad\n" in one.text
+    assert "  ! 2 failures are kept. Try them again: %nbstep retry; only one: %nbstep retry user:bad\n" in two.text
+    assert isinstance(raised.error, ValueError)
+    assert "kept. Try" not in raised.text
+
+
+def test_e5_what_to_do_names_the_cache_that_the_cell_uses(shell: Shell) -> None:
+    ran = shell.good(f"%%workflow --cache ./other\n{FAILS}step(bad, 1, key='x', on_error='keep')")
+    assert re.search(r"Try it again: %nbstep retry --cache \S+other x", ran.text), ran.text
+    shell.good("mine = {}")
+    ran = shell.good(f"%%workflow --cache $mine\n{FAILS}step(bad, 1, key='k', on_error='keep')")
+    assert "Try it again" not in ran.text  # no command finds a cache in a variable
+
+
 def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:
     shell.good("from nbstep import Err, Ok")
     shell.good("%%workflow --result r\nstep(lambda: Err('NOT_FOUND'), key='k')")

@@ -234,9 +234,9 @@ def test_d3_one_line_for_a_cause_however_many_steps(cache: Cache) -> None:
     told = run(2.5, 2)
     assert told.findings() == [
         "10 old values (price:0, price:1, price:2, price:3, price:4 and 5 more): `rate` was 1.5, is now 2.5: put it in the key. "
-        'To run them again: on_drift="rerun"',
+        f'To run them again: on_drift="rerun", or nbstep rm --cache {cache.place} KEY…',
         "9 old values (price:0, price:1, price:2, price:3, price:4 and 4 more): `extra` was 1, is now 2: put it in the key. "
-        'To run them again: on_drift="rerun"',
+        f'To run them again: on_drift="rerun", or nbstep rm --cache {cache.place} KEY…',
     ]
     assert [type(event) for event in told.events[-3:]] == [Finding, Finding, RunFinished]
     assert _drift(told)[-1] == "`rate` was 1.5, is now 2.5: put it in the key"
@@ -244,7 +244,9 @@ def test_d3_one_line_for_a_cause_however_many_steps(cache: Cache) -> None:
 
 def test_d3_in_a_notebook_the_line_names_the_flag() -> None:
     text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True)
-    assert text == "1 old value (a): `n` changed. To run it again: %%workflow --rerun-drifted"
+    assert text == "1 old value (a): `n` changed. To run it again: %%workflow --rerun-drifted, or %nbstep rm a"
+    text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True, folder=None)
+    assert text.endswith("To run it again: %%workflow --rerun-drifted")
 
 
 @pytest.mark.parametrize(

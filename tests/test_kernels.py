@@ -268,7 +268,9 @@ def test_c4_another_kernel_is_shown_and_an_interrupt_ends_the_wait_only(
         waiting = kernel.start(f"%%workflow\n{waits}")
         kernel.wait_for(f"churn.ipynb (pid {holder.manager.provisioner.pid}) computes it for")  # type: ignore[union-attr]
         os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
-        assert kernel.finish(waiting, timeout=20).error["ename"] == ename
+        ended = kernel.finish(waiting, timeout=20)
+        assert ended.error["ename"] == ename
+        assert "stopped waiting for churn.ipynb (pid" in ended.lists[-1]["text/html"]
         Path(gate).write_text("held")
         assert holder.finish(holding).text == "held\n"
     assert kernel.good(f"%%workflow\nprint({waits.split(chr(10))[-1]})").text == "held\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from typing import Any
@@ -171,6 +172,44 @@ def test_an_interrupted_step_is_no_failure() -> None:
     assert "Interrupt" not in plain_of(state, NOW)
     assert 'class="failed"' not in html_of(state, NOW)
     assert saved_of(state, NOW) == "2 steps\n  open    line 7\n  open    stopped"
+
+
+def test_c4_a_wait_that_was_interrupted_has_ended() -> None:
+    story = Story()
+    step = story.asked("k")
+    story.events.append(StepWaiting("r", step, "k", "b.ipynb (pid 812)", NOW - 9))
+    story.finished(step, "k", 0.0, error="KeyboardInterrupt", interrupted=True, size=None)
+    state = story.ended().state()
+    assert states(story) == {"k": "interrupted"}
+    words = words_of(rows_of(state, NOW)[0], NOW, NOW)
+    assert (words.detail, words.time) == ("stopped waiting for b.ipynb (pid 812), which goes on", "")
+
+
+@pytest.mark.parametrize(
+    ("holder", "by"),
+    [("b.ipynb (pid 812)", "b.ipynb (pid 812)"), ("another kernel", "another kernel"), ("w", "another task or thread")],
+)
+def test_c4_a_shared_row_says_who_computed(holder: str, by: str) -> None:
+    story = Story()
+    step = story.hit("k", source="shared")
+    story.events.insert(-1, StepWaiting("r", step, "k", holder, NOW - 9))
+    assert f"computed once, by {by}" in words_of(rows_of(story.state(), NOW)[0], NOW).hint
+
+
+def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
+    story = Story()
+    story.hit("bad", error="ValueError: no")
+    story.hit("old", drift="tidy() was edited")
+    state = replace(story.ended().state(), raised=False, folder="")
+    page = html_of(state, NOW)
+    assert re.search(r'<tr class="failed" title="kept [^"]* · try again: %nbstep retry bad">', page)
+    assert re.search(
+        r'<tr class="old" title="[^"]* · run it again: %%workflow --rerun-drifted, or %nbstep rm old">', page
+    )
+    assert "<li>1 failure is kept. Try it again: %nbstep retry bad</li>" in page
+    assert "nbstep retry" not in saved_of(state, NOW)
+    assert "is kept. Try" not in html_of(replace(state, raised=True), NOW)
+    assert "nbstep retry" not in html_of(replace(state, folder=None), NOW)
 
 
 def test_colour_is_never_alone() -> None:

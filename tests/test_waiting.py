@@ -6,6 +6,7 @@ import asyncio
 import errno
 import functools
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,9 @@ from nbstep.testing import MemoryStore, RecordingListener
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="without flock it holds within a kernel")
 
 HOLDER = "tell('got', workflow(lambda step: step(compute, 'held', key='k')).value)\n"
-WAITER = "tell('got', workflow(lambda step: step(compute, 'own', key='k')).value)\n"
+WAITER = "tell('got', workflow(lambda step: step(compute, 'own', key='k', ignore='value')).value)\n"
 ASYNC_WAITER = (
-    "async def body(step):\n    return await step(acompute, 'own', key='k')\n"
+    "async def body(step):\n    return await step(acompute, 'own', key='k', ignore='value')\n"
     "tell('got', asyncio.run(workflow(body)).value)\n"
 )
 
@@ -210,6 +211,39 @@ def test_c4_an_interrupt_ends_the_wait_and_not_the_holder(scripts: Scripts, wait
     other.expect("interrupted")
     holder.say()
     assert holder.expect("got") == ["held"]
+
+
+@pytest.mark.parametrize("waiter", [WAITER, ASYNC_WAITER], ids=["plain", "awaiting"])
+def test_c4_an_interrupted_wait_is_told_as_ended(scripts: Scripts, waiter: str) -> None:
+    """Else the step list shows it as waiting for ever."""
+    holder = scripts.begin(HOLDER, "holder.py")
+    holder.expect("computing")
+    indented = "".join(f"    {line}\n" for line in waiter.splitlines())
+    telling = """
+from nbstep.events import StepFinished
+def told(event):
+    listener(event)
+    if isinstance(event, StepFinished):
+        tell("ended", event.outcome, event.interrupted)
+workflow = create_workflow(cache=cache, on_event=told)
+"""
+    other = scripts.begin(f"{telling}try:\n{indented}except KeyboardInterrupt:\n    tell('over')\n", "other.py")
+    other.expect("waiting")
+    other.interrupt()
+    assert other.expect("ended") == ["error", True]
+    other.expect("over")
+    holder.say()
+
+
+@pytest.mark.parametrize("waiter", [WAITER, ASYNC_WAITER], ids=["plain", "awaiting"])
+def test_c4_a_script_that_waits_says_so_after_a_moment_and_once(scripts: Scripts, waiter: str) -> None:
+    holder = scripts.begin(HOLDER, "etl.py")
+    holder.expect("computing")
+    other = scripts.begin(waiter, "report.py")
+    (said,) = other.expect("finding")
+    assert re.fullmatch(rf"k: etl\.py \(pid {holder.pid}\) computes it for \d\.\d s; Ctrl-C ends the wait", said)
+    holder.say()
+    assert [line[0] for line in other.finish()].count("finding") == 1
 
 
 def test_c4_an_awaitable_step_waits_without_blocking_its_loop(scripts: Scripts) -> None:

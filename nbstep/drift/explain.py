@@ -10,6 +10,7 @@ from nbstep.drift.code import CALLS
 from nbstep.drift.inputs import SIGNER, Inputs, file_of
 from nbstep.drift.values import is_digest
 from nbstep.durations import date_text, size_text
+from nbstep.notes import argument_text
 from nbstep.policy import Cause
 from nbstep.words import keys_text, plural, shown
 
@@ -22,11 +23,13 @@ class Change:
         cause: Whether it is code or an input.
         what: What changed, the same for all steps that it concerns.
         text: How, for people: "tidy() was edited".
+        then: Of an input, what it was, "`uid` was 1"; empty where it is equal, as 1 and 1.0 are.
     """
 
     cause: Cause
     what: str
     text: str
+    then: str = ""
 
 
 def changes_between(facts: Facts, code: Mapping[str, str], inputs: Inputs | None, at: float) -> tuple[Change, ...]:
@@ -36,16 +39,38 @@ def changes_between(facts: Facts, code: Mapping[str, str], inputs: Inputs | None
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
 
-def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool) -> str:
-    """The line for all entries used in spite of one change.
+def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool, folder: str | None = "") -> str:
+    """The line for all entries used in spite of one change; `folder` is where commands find the cache, None if they cannot.
 
     >>> print(old_values_text(Change("code", "", "tidy() was edited"), ["a", "b"], in_notebook=True))
-    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted
+    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted, or %nbstep rm KEY…
     """
     how = "%%workflow --rerun-drifted" if in_notebook else 'on_drift="rerun"'
+    if folder is not None:
+        cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+        names = argument_text(keys[0], in_notebook=in_notebook) if len(keys) == 1 else "KEY…"
+        how += f", or {'%nbstep' if in_notebook else 'nbstep'} rm{cache} {names}"
     counted = plural(len(keys), "old value")
     again = "them" if len(keys) > 1 else "it"
     return f"{counted} ({keys_text([shown(key) for key in keys])}): {change.text}. To run {again} again: {how}"
+
+
+def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str | None:
+    """The line for a key that is asked with other inputs than it was kept with moments ago; None where none is another value.
+
+    Args:
+        key: The key.
+        changes: What changed.
+        shared: Another task, thread or kernel computed it while the step waited; else this run kept it before.
+
+    >>> print(mixed_inputs_text("frames", [Change("inputs", "p", "`p` changed", "`p` was another value")], shared=False))
+    frames: `p` was another value when it was kept, in this run: put what differs into the key
+    """
+    then = [change.then for change in changes if change.then]
+    if not then:
+        return None
+    when = "in the call that computed it" if shared else "when it was kept, in this run"
+    return f"{shown(key)}: {' and '.join(then)} {when}: put what differs into the key"
 
 
 def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -96,12 +121,25 @@ def input_changes(kept: Mapping[str, str], now: Inputs, at: float) -> list[Chang
             continue
         if name.startswith("@"):
             if one_key and name in now.paths:
-                found.append(Change("inputs", name, _file_text(now.paths[name], then, text, at)))
+                path = now.paths[name]
+                found.append(Change("inputs", name, _file_text(path, then, text, at), f"{path} was another file"))
         elif not is_digest(then) and not is_digest(text):
-            found.append(Change("inputs", name, f"`{name}` was {then}, is now {text}: put it in the key"))
+            was = f"`{name}` was {then}"
+            found.append(
+                Change(
+                    "inputs", name, f"{was}, is now {text}: put it in the key", "" if _are_equal(then, text) else was
+                )
+            )
         elif one_key or is_digest(then) != is_digest(text):
-            found.append(Change("inputs", name, f"`{name}` changed"))
+            found.append(Change("inputs", name, f"`{name}` changed", f"`{name}` was another value"))
     return found
+
+
+def _are_equal(then: str, now: str) -> bool:
+    try:
+        return float(then) == float(now)
+    except ValueError:
+        return False
 
 
 def _file_text(path: str, then: str, now: str, at: float) -> str:

@@ -127,7 +127,7 @@ class CellRunner:
         if active_run.get() is run:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
-        view.end()
+        view.end(raised=error is not None, folder=run.command_folder())
 
     # runs
 

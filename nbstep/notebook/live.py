@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from nbstep.events import Event, StepAsked
@@ -75,13 +76,15 @@ class StepListView:
         if self._thread is None and (self._finished or isinstance(event, StepAsked)):
             self._start()
 
-    def end(self) -> None:
+    def end(self, *, raised: bool = True, folder: str | None = None) -> None:
         """Shows the finished list.
 
-        Nothing is shown for a cell that called no step and has no findings.
+        Nothing is shown for a cell that called no step and has no findings. An exception `raised` in the cell says itself what
+        to do about it; `folder` is where commands find the cache.
         """
         with self._lock:
             self._catch_up()
+            self._state = replace(self._state, raised=raised, folder=folder)
             self._finished = True
             self._ended.set()
             self._foot = self._foot_of()

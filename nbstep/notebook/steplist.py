@@ -47,6 +47,8 @@ class Call:
         created: When the entry that was used was kept.
         late: The call ended after its cell had.
         interrupted: The user stopped it, or its task was cancelled.
+        refused: nbstep did not let it run.
+        holder: Who computes the key, or did, where the call waited for that and did not run its thunk.
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
     """
@@ -72,13 +74,15 @@ class Call:
     expected_s: float | None = None
     late: bool = False
     interrupted: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StepList:
     """What is known of one run, `runs` being itself and the workflows that ran inside it.
 
-    `flags` are the options to name in the summary, such as "ttl 1 h".
+    `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
+    where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet.
     """
 
     run: str | None = None
@@ -91,6 +95,8 @@ class StepList:
     findings: tuple[Finding, ...] = ()
     ended: RunFinished | None = None
     flags: tuple[str, ...] = ()
+    raised: bool = True
+    folder: str | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -145,7 +151,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
         case StepWaiting():
             return replace(call, phase="waiting", holder=event.holder, began_at=event.since)
         case StepStarted():
-            return replace(call, phase="running", began_at=event.at, expected_s=event.expected_s)
+            return replace(call, phase="running", holder=None, began_at=event.at, expected_s=event.expected_s)
         case StepHit():
             return replace(
                 call,
@@ -169,5 +175,6 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 size_bytes=event.size_bytes,
                 error=event.error,
                 interrupted=event.interrupted,
+                refused=event.refused,
                 late=late,
             )

@@ -20,6 +20,7 @@ from nbstep.notebook.steprows import (
     words_of,
 )
 from nbstep.notebook.stepstyle import STYLE
+from nbstep.notebook.waysout import failures_line, row_hint
 from nbstep.words import fit, natural_order, plural, shown, text_width
 
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
@@ -53,8 +54,8 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     summary = html.escape(summary_of(rows, now))
     name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
-    body = _table(visible, now, until) if visible else ""
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in findings_of(state))
+    body = _table(visible, now, until, state.folder) if visible else ""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in _lines(rows, state))
     found = f"<ul>{lines}</ul>" if lines else ""
     said = "".join(f'<div class="p">{html.escape(shown(note))}</div>' for note in notes)
     end = f'<div class="o">{html.escape(foot.text())}</div>' if foot else ""
@@ -64,12 +65,18 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     )
 
 
-def _table(rows: Sequence[Row], now: float, until: float | None) -> str:
+def _lines(rows: Sequence[Row], state: StepList) -> list[str]:
+    """What stands under the table: findings, then what to do about failures."""
+    failures = failures_line(rows, state)
+    return [*findings_of(state), *([failures] if failures else [])]
+
+
+def _table(rows: Sequence[Row], now: float, until: float | None, folder: str | None) -> str:
     seconds = [_share_s(row) for row in rows]
     whole, longest = sum(s for s, row in zip(seconds, rows, strict=True) if not row.depth), max(seconds)
     details = any(words_of(row, now, until).detail for row in rows)
     lines = [
-        _tr(words_of(row, now, until), row, _bar(s, whole, longest), details)
+        _tr(words_of(row, now, until), row, _bar(s, whole, longest), details, row_hint(row, folder))
         for row, s in zip(rows, seconds, strict=True)
     ]
     return f"<table><tbody>{''.join(lines)}</tbody></table>"
@@ -86,12 +93,13 @@ def _bar(seconds: float, whole: float, longest: float) -> str:
     return f'<span style="width:{width}%" title="{min(100, round(100 * seconds / whole))} % of the time"></span>'
 
 
-def _tr(words: Words, row: Row, bar: str, details: bool) -> str:
+def _tr(words: Words, row: Row, bar: str, details: bool, way_out: str) -> str:
     escape = html.escape
     indent = f' style="padding-left:{18 * row.depth}px"' if row.depth else ""
     count = f" <small>{escape(words.count)}</small>" if words.count else ""
     whole = f' title="{escape(words.label)}"' if len(words.label) > 24 else ""
-    hint = f' title="{escape(words.hint)}"' if words.hint else ""
+    said = " · ".join(filter(None, (words.hint, way_out)))
+    hint = f' title="{escape(said)}"' if said else ""
     detail = f'<td class="d">{escape(words.detail)}</td>' if details else ""
     return (
         f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}{whole}>{escape(words.label)}{count}</td>'
@@ -110,7 +118,7 @@ def plain_of(
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     lines = [f"{name}{summary_of(rows, now)}{flags}", *_plain_rows(fold(rows), now, until, width)]
     lines += [f"  {shown(note)}" for note in notes]
-    lines += [f"  ! {line}" for line in findings_of(state)]
+    lines += [f"  ! {line}" for line in _lines(rows, state)]
     if foot:
         lines.append(foot.text())
     return "\n".join(line.rstrip() for line in lines)

@@ -118,11 +118,13 @@ def rows_of(state: StepList, now: float) -> list[Row]:
     """One row for every key and for every line that calls a step without key, in the order they were first asked.
 
     Of several calls under one key the one still under way stands for the row, else the last that ran its thunk, else
-    the last: so a value computed in this run never counts as saved by it.
+    the last: so a value computed in this run never counts as saved by it. A call that was refused has a row of its own,
+    beside that of the calls which were not.
     """
     groups: dict[tuple[str, object], list[Call]] = {}
     for call in state.calls.values():
-        identity = ("key", call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
+        kind = "refused" if call.refused else "key"
+        identity = (kind, call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
         groups.setdefault(identity, []).append(call)
     rows = [_row(calls, state, now) for calls in groups.values()]
     return _with_parents_first(rows, state)
@@ -200,6 +202,8 @@ def words_of(row: Row, now: float, until: float | None = None) -> Words:
         time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
     elif planned:
         time = f"about {duration_text(row.spent_s)}" if row.spent_s else ""
+    elif call.refused or (state == "interrupted" and call.holder):
+        time = ""
     elif row.spent_s or state in ("ran", "no key", "failed", "interrupted", "ended later"):
         time = duration_text(row.spent_s)
     else:
@@ -225,6 +229,8 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return call.error or ""
         case "old value":
             return call.drift or ""
+        case "interrupted" if call.holder:
+            return f"stopped waiting for {call.holder}, which goes on"
         case "interrupted":
             return "not kept: it runs again when it is next asked" if call.key else ""
         case "waiting":
@@ -249,6 +255,8 @@ def _age(row: Row, now: float) -> str:
         return age_range(now - row.youngest, now - row.oldest) if row.folded else age_text(max(0.0, now - row.oldest))
     if row.folded:
         return "new" if row.state == "ran" else ""
+    if row.call.refused:
+        return ""
     if row.state == "failed" and row.call.key and row.size_bytes is None:
         return "not kept"
     return row.call.reason or "" if row.state in _WITH_REASON and row.call.key else ""
@@ -273,7 +281,7 @@ def _hint(call: Call, row: Row) -> str:
     if row.folded:
         return ""
     parts: list[str] = []
-    if call.source == "thunk" and call.reason:
+    if call.source == "thunk" and call.reason and not call.refused:
         parts.append(f"ran: {_WHY[call.reason]}")
     elif call.reason and _would_run(call):
         parts.append(f"would run: {_WHY[call.reason]}")
@@ -284,7 +292,8 @@ def _hint(call: Call, row: Row) -> str:
     if call.created is not None:
         parts.append(f"kept {date_text(call.created)}")
     if call.source == "shared":
-        parts.append("computed once, by another task or thread")
+        elsewhere = call.holder is not None and ("(pid " in call.holder or call.holder == "another kernel")
+        parts.append(f"computed once, by {call.holder if elsewhere else 'another task or thread'}")
     if call.place.line:
         parts.append(f"line {call.place.line}")
     return " · ".join(parts)
@@ -292,6 +301,12 @@ def _hint(call: Call, row: Row) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def is_kept_failure(row: Row) -> bool:
+    """Whether its failure is kept, so that the next run meets it again."""
+    fresh = row.state == "failed" and row.call.key is not None and row.size_bytes is not None
+    return row.state == "failed (cached)" or fresh
 
 
 def summary_of(rows: Sequence[Row], now: float) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.collisions.firstasks import FirstAsks
-from nbstep.drift.explain import Change, old_values_text
+from nbstep.drift.explain import Change, mixed_inputs_text, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.forks import ThreadLock
@@ -133,6 +133,7 @@ class Run:
     _raised_ids: deque[int] = field(default_factory=deque[int])
     _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
+    _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _alike: dict[str, dict[str, None]] = field(default_factory=dict[str, "dict[str, None]"])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -207,7 +208,7 @@ class Run:
             if told in self._found:
                 return
             self._found.add(told)
-        if not self._is_shown():
+        if not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
 
@@ -223,11 +224,25 @@ class Run:
         if at_once and not told:
             self._tell_drift(change, [key])
 
-    def _tell_drift(self, change: Change, keys: list[str]) -> None:
-        self.find("drift", keys[0], old_values_text(change, keys, in_notebook=self.place.cell is not None))
+    def note_mixed(self, key: str, changes: tuple[Change, ...], *, shared: bool) -> None:
+        """Tells, once a key, that it was kept moments ago with other inputs than it is asked with now (D3)."""
+        text = mixed_inputs_text(key, changes, shared)
+        if text is None:
+            return
+        top = self.root()
+        with top._lock:
+            told = (self.scope(), key) in top._mixed
+            top._mixed.add((self.scope(), key))
+        if not told:
+            self.find("mixed-inputs", key, text)
 
-    def _is_shown(self) -> bool:
-        return self.shown or (self.parent is not None and self.parent._is_shown())
+    def _tell_drift(self, change: Change, keys: list[str]) -> None:
+        in_notebook, folder = self.place.cell is not None, self.command_folder()
+        self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder))
+
+    def is_shown(self) -> bool:
+        """Whether a step list shows its findings."""
+        return self.shown or (self.parent is not None and self.parent.is_shown())
 
     def note_raised(self, error: BaseException, *, keyed: bool) -> None:
         """Remembers that a step of this run raised this very exception (W3).

@@ -24,7 +24,10 @@ from nbstep.steps.calls import Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk
+from nbstep.tracebacks import trim, without_first
 from nbstep.words import spot_text
+
+__all__ = ["ask", "ask_all", "ask_cached", "call_out", "without_first"]
 
 
 def ask(
@@ -56,7 +59,11 @@ def ask(
         site_id = site.id
         if site.finding is not None or "\n" in key or " at 0x" in key:
             call_out(run, site, key, place)
-    return take_step(run, key, thunk, args, checked, place, site_id)
+    try:
+        return take_step(run, key, thunk, args, checked, place, site_id)
+    except BaseException as error:
+        trim(error, run.owns)
+        raise
 
 
 def call_out(run: Run, site: Site, key: str, place: Place) -> None:
@@ -83,7 +90,11 @@ def ask_cached(
     own = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
     policy = {name: value for name, value in options.items() if name in POLICY_OPTIONS}
     checked = _checked(run, policy, **{"on_error": "raise", **own})
-    return take_step(run, key, thunk, args, checked, _place_of(caller, run), template=template)
+    try:
+        return take_step(run, key, thunk, args, checked, _place_of(caller, run), template=template)
+    except BaseException as error:
+        trim(error, run.owns)
+        raise
 
 
 def _checked(
@@ -154,8 +165,12 @@ def ask_all(
             if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
                 call_out(run, site, item_key, place)
 
-    results = map_steps(one, items, key, n_jobs, check_keys)
-    return results if on_error == "keep" else [result.unwrap() for result in results]
+    try:
+        results = map_steps(one, items, key, n_jobs, check_keys)
+        return results if on_error == "keep" else [result.unwrap() for result in results]
+    except BaseException as error:
+        trim(error, run.owns)
+        raise
 
 
 def _place_of(caller: FrameType, run: Run) -> Place:

@@ -134,7 +134,10 @@ async def _attempt(
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise StepTimeout(f"the step took longer than timeout={timeout_s:g} s") from error
+        # Where the thunk was just then is all that the time-out's causes say.
+        stopped = error.__cause__ or error
+        late = StepTimeout(f"the step took longer than timeout={timeout_s:g} s")
+        raise late.with_traceback(stopped.__traceback__) from None
 
 
 @types.coroutine

@@ -79,12 +79,29 @@ def decide(found: LookUp, asked: Asked) -> Decision:
     if ttl_s is not None and age_s >= ttl_s:
         return Compute("expired", old=found)
     changes = _changes(found, asked)
+    if changes and asked.rerun_drifted and not asked.kept_here:
+        return Compute("drifted", _joined(changes), old=found)
+    return _in_spite_of(changes, found, asked)
+
+
+def decide_shared(found: Hit, asked: Asked) -> Decision:
+    """Whether to use what somebody kept while the step waited: it is as fresh as can be, but may be of other inputs.
+
+    Raises:
+        DriftError: As for `decide`.
+    """
+    changes = _changes(found, asked)
+    if found.meta.outcome == "error":
+        return Use(found, _joined(changes) or None, changes)
+    return _in_spite_of(changes, found, asked)
+
+
+def _in_spite_of(changes: tuple[Change, ...], found: Hit, asked: Asked) -> Decision:
+    """What the policy says to do with a value when something changed since it was kept."""
     if not changes:
         return Use(found)
-    drift = _joined(changes)
+    drift, meta = _joined(changes), found.meta
     actions = {asked.policy.on(change.cause) for change in changes}
-    if asked.rerun_drifted and not asked.kept_here:
-        return Compute("drifted", drift, old=found)
     if "error" in actions:
         raise DriftError(f'{meta.key}: {drift} since its value was kept, and on_drift="error"')
     if "rerun" in actions:

@@ -82,10 +82,14 @@ class Step:
         if thunk is _MISSING:
             raise TypeError("step needs the function to run: step(lambda: …, key=…), or step(fn, argument, key=…)")
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        return _asking().ask(
-            caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error,
-            ignore=ignore, files=files,
-        )  # fmt: skip
+        try:
+            return _asking().ask(
+                caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error,
+                ignore=ignore, files=files,
+            )  # fmt: skip
+        except BaseException as error:
+            _asking().without_first(error)
+            raise
 
     def map(
         self,
@@ -120,7 +124,11 @@ class Step:
         """
         __tracebackhide__ = True
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
+        try:
+            return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
+        except BaseException as error:
+            _asking().without_first(error)
+            raise
 
     @overload
     def cached(self, template: Callable[P, T], /) -> Callable[P, T]: ...

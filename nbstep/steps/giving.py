@@ -42,9 +42,8 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
         )
     )  # fmt: skip
     run.note_used(meta.key, meta.size_bytes)
-    if meta.created < run.root().started:  # what this very run kept is from no earlier state
-        for change in use.changes:
-            run.note_drift(meta.key, change)
+    if use.changes:
+        _note_changes(run, use, shared=source == "shared")
     if meta.outcome == "ok":
         return Ok(loaded) if call.options.hand_back else loaded
     error: Any = loaded.error
@@ -58,6 +57,15 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     return _raise_out(call, error, raised)
 
 
+def _note_changes(run: Run, use: Use, *, shared: bool) -> None:
+    meta = use.hit.meta
+    if meta.created < run.root().started:
+        for change in use.changes:
+            run.note_drift(meta.key, change)
+    else:  # this run asks one key with two inputs
+        run.note_mixed(meta.key, use.changes, shared=shared)
+
+
 def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
     """Raises a step's failure, or hands it back where that was asked for."""
     __tracebackhide__ = True
@@ -69,15 +77,21 @@ def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
     raise raised
 
 
-def fail(call: Call, raised: BaseException, took_s: float, size_bytes: int | None = None) -> Any:
-    """Tells a failure and raises it."""
+def fail(
+    call: Call, raised: BaseException, took_s: float, size_bytes: int | None = None, *, refused: bool = False
+) -> Any:
+    """Tells a failure and raises it; `refused` where nbstep did not let the step run."""
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
     text = redact_text(text)  # the step list is saved with the notebook
     run = call.run
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
-    run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted))
+    run.tell(
+        StepFinished(
+            run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted, refused
+        )
+    )  # fmt: skip
     if call.key is not None and size_bytes is not None:
         run.count_kept_error(call.key)
     return _raise_out(call, error, raised)
@@ -87,7 +101,7 @@ def refuse(call: Call, why: Compute, error: Exception) -> Any:
     """Fails without having run the thunk."""
     __tracebackhide__ = True
     call.run.tell(StepMissed(call.run.id, call.step, call.key, why.reason, why.detail))
-    return fail(call, error, 0.0)
+    return fail(call, error, 0.0, refused=True)
 
 
 def offline_miss(call: Call, why: Compute) -> OfflineMiss:

@@ -25,7 +25,7 @@ from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
-from nbstep.steps.decision import Asked, Compute, Decision, Use, decide
+from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared
 from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause
 from nbstep.steps.keeping import Ran, keep_result, still_kept
@@ -33,6 +33,7 @@ from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wai
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
+from nbstep.tracebacks import trim
 
 
 def take_step(
@@ -88,11 +89,14 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     try:
         given = await _take(call, awaiting=True, prepared=prepared)
+        if isinstance(given, Stopped):
+            raise given.error
+        return given
+    except BaseException as error:
+        trim(error, call.run.owns)
+        raise
     finally:
         discard(prepared)  # nothing, where it was awaited
-    if isinstance(given, Stopped):
-        raise given.error
-    return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             try:
                 run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template)
             except KeyCollision as collision:
-                return fail(call, collision, 0.0)
+                return fail(call, collision, 0.0, refused=True)
     if key is None or run.cache is None:
         why = Compute("no-key" if key is None else "not-stored")
         if run.mode == "offline":
@@ -122,11 +126,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         return await _compute(call, why, awaiting, prepared)
     source: Source = "cache"
     while True:
-        try:
-            given = await _used(call, run.cache, key, awaiting, source)
-        except DriftError as drifted:
-            fix = f"run it again with refresh=True, or delete it: {call.command('rm')}"
-            return refuse(call, Compute("drifted"), DriftError(f"{drifted}; {fix}"))
+        given = await _used(call, run.cache, key, awaiting, source)
         if not isinstance(given, Compute):
             return given
         if run.mode == "offline":
@@ -178,11 +178,15 @@ async def _fly(
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:
     """What the cache has for the step, handed out; or the `Compute` that says why not."""
     __tracebackhide__ = True
-    decision = await _decided(call, cache, key, source)
+    try:
+        decision = await _decided(call, cache, key, source)
+    except DriftError as drifted:
+        fix = f"run it again with refresh=True, or delete it: {call.command('rm')}"
+        return refuse(call, Compute("drifted"), DriftError(f"{drifted}; {fix}"))
     if not isinstance(decision, Compute) or decision.reason == "drifted":
         collision = _of_another_kind(call, decision) or _kept_by_other_work(call, decision)
         if collision is not None:
-            return fail(call, collision, 0.0)
+            return fail(call, collision, 0.0, refused=True)
     if isinstance(decision, Compute):
         return decision
     if isinstance(call.thunk, Inline):
@@ -240,8 +244,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
     mark = found.mark if isinstance(found, Hit) else None
-    if source == "shared" and isinstance(found, Hit) and mark != call.seen and not call.blind:
-        return Use(found)  # kept since we first looked: as fresh as can be
+    kept_meanwhile = source == "shared" and mark != call.seen and not call.blind
     call.missed = found if isinstance(found, Miss) else None
     call.seen, call.blind = mark, call.missed is not None and call.missed.reason == "unreadable"
     asked = Asked(
@@ -249,7 +252,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
         inputs=call.inputs, surely_same=call.surely_same,
     )  # fmt: skip
-    return decide(found, asked)
+    return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)
 
 
 async def _compute(

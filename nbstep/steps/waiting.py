@@ -7,17 +7,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
-from nbstep.events import StepWaiting
+from nbstep.durations import duration_text
+from nbstep.events import StepFinished, StepWaiting
 from nbstep.freezing import freeze
-from nbstep.notes import one_line
+from nbstep.notes import error_line, one_line
 from nbstep.runs.hooks import thunk_guard
 from nbstep.steps.calls import Call
 from nbstep.stores.locks import Holder, KeyLock
@@ -28,6 +29,7 @@ nested_wait_s: ContextVar[float] = ContextVar("nbstep_nested_wait_s", default=30
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.25
 _ANCESTORS_AT_MOST: Final = 32
+_SILENT_S: Final = 2.0
 
 
 def name_here(call: Call) -> str:
@@ -46,16 +48,17 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
     __tracebackhide__ = True
     _tell(call, flight.holder, flight.since)
     until = _until(call, flight, awaiting)
-    if awaiting:
-        while True:
-            landing = await wait_awaiting(flight, _left_s(call, until))
-            if landing is not None or _is_over(call, until):
-                return landing
-    with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
-        while True:
-            landing = wait_blocking(flight, _left_s(call, until))
-            if landing is not None or _is_over(call, until):
-                return landing
+    with _telling_a_stop(call):
+        if awaiting:
+            while True:
+                landing = await wait_awaiting(flight, _left_s(call, until))
+                if landing is not None or _is_over(call, until):
+                    return landing
+        with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
+            while True:
+                landing = wait_blocking(flight, _left_s(call, until))
+                if landing is not None or _is_over(call, until):
+                    return landing
 
 
 async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awaiting: bool) -> KeyLock:
@@ -78,8 +81,9 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
     own = flight.holder
     until = _until(call, flight, awaiting)
     told: Holder | None = None
+    silent_until: float | None = time.monotonic() + _SILENT_S
     try:
-        with nullcontext() if awaiting else thunk_guard():
+        with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():
             for pause_s in _pauses():
                 holder = cache.locks.holder(key)
                 if told is None or holder not in (told, Holder()):
@@ -88,6 +92,9 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                     _tell(call, flight.holder, flight.since)
                     if until is None and holder.pid in _ancestors():
                         until = _nested_until(call)
+                if silent_until is not None and time.monotonic() >= silent_until:
+                    silent_until = None
+                    _say(call, flight)
                 left_s = _left_s(call, until)
                 if left_s is not None and left_s <= 0 and _is_over(call, until):
                     break
@@ -102,6 +109,28 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
         return KeyLock()
     finally:
         flight.holder, flight.since = own, now()
+
+
+@contextmanager
+def _telling_a_stop(call: Call) -> Generator[None]:
+    """Tells of an interrupt, or of a cancelled task, that it ended the wait."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        run, text = call.run, error_line(error)
+        run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), 0.0, error=text, interrupted=True))
+        run.note_raised(error, keyed=True)
+        raise
+
+
+def _say(call: Call, flight: Flight) -> None:
+    """Outside notebooks, where no list shows it, one line says what a step waits for."""
+    if not call.run.is_shown():
+        waited = duration_text(max(0.0, call.run.clock() - flight.since))
+        call.run.find(
+            "waiting", call.key, f"{call.key}: {flight.holder} computes it for {waited}; Ctrl-C ends the wait"
+        )
 
 
 def _until(call: Call, flight: Flight, awaiting: bool) -> float | None:

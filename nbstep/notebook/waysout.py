@@ -1,0 +1,42 @@
+"""What to type about a kept failure or an old value: at its row, and under the list for all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nbstep.notebook.steplist import StepList
+from nbstep.notebook.steprows import Row, is_kept_failure
+from nbstep.notes import argument_text
+from nbstep.words import plural
+
+
+def row_hint(row: Row, folder: str | None) -> str:
+    """What to type about one row, for hovering; empty where nothing is to be done, or no command finds the cache."""
+    key = row.call.key
+    if folder is None or key is None or row.folded:
+        return ""
+    if is_kept_failure(row):
+        return f"try again: {_command('retry', folder, key)}"
+    if row.state == "old value":
+        return f"run it again: %%workflow --rerun-drifted, or {_command('rm', folder, key)}"
+    return ""
+
+
+def failures_line(rows: Sequence[Row], state: StepList) -> str:
+    """The line for all kept failures, given all rows, of a cell that went on past them.
+
+    What a cell raised says itself what to do (N9).
+    """
+    failed = [row for row in rows if is_kept_failure(row)]
+    if not failed or state.raised or state.folder is None:
+        return ""
+    one = _command("retry", state.folder, failed[0].call.key or "")
+    if len(failed) == 1:
+        return f"1 failure is kept. Try it again: {one}"
+    counted = plural(len(failed), "failure")
+    return f"{counted} are kept. Try them again: {_command('retry', state.folder)}; only one: {one}"
+
+
+def _command(verb: str, folder: str, key: str = "") -> str:
+    cache = f" --cache {argument_text(folder, in_notebook=True)}" if folder else ""
+    return f"%nbstep {verb}{cache} {argument_text(key, in_notebook=True) if key else ''}".rstrip()
