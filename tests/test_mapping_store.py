@@ -427,3 +427,50 @@ def test_c1_entries_in_redis_survive_the_client(redis_url: str) -> None:
         assert cache.get("kept") == 5
     with redis.Redis.from_url(redis_url) as client:
         assert isinstance(asyncio.run(Cache(RedisStore(client)).look_up("kept")), Hit)
+
+
+class Failing(Plain):
+    """A store whose connection breaks: `set` raises from the n-th call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sets_left: int | None = None
+
+    def set(self, key: str, value: Any) -> None:
+        if self.sets_left is not None:
+            if self.sets_left == 0:
+                raise ConnectionError("down")
+            self.sets_left -= 1
+        super().set(key, value)
+
+    def keys(self) -> list[str]:
+        return list(self.entries)
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["batch", "key"])
+def test_c2_an_undo_that_the_store_breaks_off_loses_nothing(one: bool) -> None:
+    target = Failing()
+    cache = Cache(target)
+    for n in range(4):
+        cache.set(f"k{n}", n)
+    cache.clear()
+    target.sets_left = 0 if one else 1
+    with pytest.raises(ConnectionError):
+        cache.undo("k0" if one else None)
+    assert len(cache.keys()) + cache.trash().entries == 4
+    target.sets_left = None
+    cache.undo()
+    assert sorted(cache.keys()) == ["k0", "k1", "k2", "k3"]
+    assert [cache.get(f"k{n}") for n in range(4)] == [0, 1, 2, 3]
+    assert cache.trash().entries == 0
+
+
+def test_e6_a_replacement_that_the_store_refuses_leaves_the_old_value_and_no_copy() -> None:
+    target = Failing()
+    cache = Cache(target)
+    cache.set("k", "old")
+    target.sets_left = 0
+    with pytest.raises(ValueError, match="down"):
+        cache.set("k", "new")
+    assert cache.get("k") == "old"
+    assert cache.trash().entries == 0

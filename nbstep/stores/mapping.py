@@ -25,7 +25,7 @@ from nbstep.stores.base import (
     Traces,
     TrashTotals,
 )
-from nbstep.stores.memorytrash import MemoryTrash
+from nbstep.stores.memorytrash import MemoryTrash, Removed
 
 if TYPE_CHECKING:
     from nbstep.stores.locks import KeyLocks
@@ -140,11 +140,7 @@ class MappingStore:
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:  # noqa: ARG002
         """Hands the whole entry to the user's `set`; what stood there goes to the trash, for good without a batch."""
-        content = b"".join(parts)
-        if batch is not None:
-            await self._save_copy(key, batch)
-        await self._set(key, content)
-        self._seen[key] = None
+        await self._replace(key, b"".join(parts), batch)
         self._evicted.discard(key)
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
@@ -227,11 +223,15 @@ class MappingStore:
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
         """Brings back the trash's last batch, or the last entry of `key`."""
         restored: list[Spot] = []
-        for item in self._trash.take_back(key):
-            await self._save_copy(item.key, batch)
-            await self._set(item.key, item.content)
-            self._seen[item.key] = None
-            restored.append(Spot(item.key))
+        waiting = self._trash.take_back(key)
+        try:
+            while waiting:
+                item = waiting[0]
+                await self._replace(item.key, item.content, batch)
+                restored.append(Spot(item.key))
+                del waiting[0]
+        finally:
+            self._trash.put_back(waiting)  # the store failed: what it did not take can be brought back later
         return restored
 
     async def trash(self) -> TrashTotals:
@@ -309,15 +309,31 @@ class MappingStore:
             await self._call("delete", key)
         self._seen.pop(key, None)
 
-    async def _save_copy(self, key: str, batch: str) -> bool:
+    async def _replace(self, key: str, content: bytes, batch: str | None) -> None:
+        """Puts an entry under `key`; what stood there goes to the trash, or stays where it is if that fails."""
+        saved = await self._save_copy(key, batch)
+        try:
+            await self._set(key, content)
+        except Exception:
+            if saved is not None and await self._still_holds(saved):
+                self._trash.drop(saved)
+            raise
+        self._seen[key] = None
+
+    async def _still_holds(self, saved: Removed) -> bool:
+        try:
+            return await self._get(saved.key) == saved.content
+        except Exception:  # noqa: BLE001 - a store that fails may have lost it
+            return False
+
+    async def _save_copy(self, key: str, batch: str | None) -> Removed | None:
         try:
             content = await self._get(key)
         except ForeignValue:
-            return False
-        if content is None or not content.startswith(FAMILY):
-            return False
-        self._trash.add(key, content, batch)
-        return True
+            return None
+        if batch is None or content is None or not content.startswith(FAMILY):
+            return None
+        return self._trash.add(key, content, batch)
 
 
 def _check_methods(target: Any) -> None:
