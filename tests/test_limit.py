@@ -324,3 +324,13 @@ def test_c3_a_disk_that_fills_up_while_an_error_is_kept_raises_the_original_erro
 def test_kept_is_said_where_there_is_room(tmp_path: Path, clock: SettableClock) -> None:
     kept: Callable[..., Any] = limited(tmp_path / "c", "1 GB", clock).keep
     assert isinstance(run_now(kept("k", Ok(1), FACTS)), Kept)
+
+
+def test_c6_the_limit_holds_for_all_processes_that_have_it(tmp_path: Path, clock: SettableClock) -> None:
+    """Each cache here counts for itself, as one of another process does."""
+    caches = [limited(tmp_path / "c", 200 * KB, clock) for _ in range(4)]
+    for n in range(30):
+        for i, cache in enumerate(caches):
+            run_now(cache.keep(f"{i}:{n}", Ok(os.urandom(5 * KB)), FACTS))
+        held = sum(path.lstat().st_size for path in (tmp_path / "c" / "v1" / "e").rglob("*") if path.is_file())
+        assert held <= 200 * KB
