@@ -570,3 +570,83 @@ def test_a_pipe_in_an_entry_s_place_is_a_miss_and_holds_nobody_up(tmp_path: Path
     os.mkfifo(file)
     assert cache.get("a", "miss") == "miss"
     assert cache.entries() == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nbstep.stores import replacing
+from nbstep.stores.base import run_now
+from nbstep.stores.disk import DiskStore
+replacing._WAIT_AT_MOST_S = 120.0
+run_now(DiskStore(Path(sys.argv[1])).publish("k", "0" * 8, [b"third"], durable=False, batch="third"))
+"""
+
+
+def kept_files(store: DiskStore) -> list[Path]:
+    return [path for path in (store.directory / "v1" / "e").rglob("*") if path.is_file()]
+
+
+@needs_posix
+def test_e6_a_process_saves_what_another_one_put_there_while_it_waited_for_its_turn(store: DiskStore) -> None:
+    import fcntl
+
+    put(store, "k", b"first")
+    entry, temps, lock = entry_path(store, "k"), store.directory / "v1" / "tmp", store.directory / "v1" / "lock"
+    lock.mkdir(exist_ok=True)
+    with open(lock / "turn", "wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(store.directory)])
+        until = time.monotonic() + 60
+        while writer.poll() is None and not any(temps.iterdir()) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert got(store, "k") == b"first"
+        os.link(entry, f"{entry}.{time.time_ns():016x}.{'a' * 16}")
+        (temps / "second").write_bytes(b"second")
+        os.replace(temps / "second", entry)
+    assert writer.wait(60) == 0
+    assert got(store, "k") == b"third"
+    assert sorted(path.read_bytes() for path in kept_files(store)) == [b"first", b"second", b"third"]
+
+
+def test_e6_threads_that_replace_delete_and_undo_the_same_key_lose_no_value(store: DiskStore) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    stores = [DiskStore(store.directory) for _ in range(4)]
+
+    def work(me: int) -> None:
+        for n in range(100):
+            put(stores[me], "k", f"NBSTEP-{me}-{n}".encode(), batch=f"{me}-{n}")
+            run_now(stores[me].restore("k", f"{me}-{n}-back"))
+            if n % 5 == 0:
+                run_now(stores[me].remove(["k"], f"{me}-{n}-gone"))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    contents = sorted(path.read_bytes() for path in kept_files(store))
+    assert contents == sorted(f"NBSTEP-{me}-{n}".encode() for me in range(4) for n in range(100))
+
+
+@needs_posix
+def test_c3_who_has_the_turn_and_is_stopped_holds_nobody_up_for_long(store: DiskStore) -> None:
+    import fcntl
+
+    put(store, "k", b"old")
+    (store.directory / "v1" / "lock").mkdir(exist_ok=True)
+    with open(store.directory / "v1" / "lock" / "turn", "wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        put(store, "k", b"new")
+    assert got(store, "k") == b"new"
+    assert run_now(store.trash()).entries == 1
+
+
+@needs_posix
+def test_a_turn_leaves_no_file_open(store: DiskStore) -> None:
+    put(store, "k", b"0")
+    put(store, "k", b"1")
+    before = len(os.listdir("/dev/fd"))
+    for n in range(50):
+        put(store, "k", str(n).encode())
+    run_now(store.remove(["k"], "gone"))
+    assert run_now(store.restore(None, "back")) != []
+    assert len(os.listdir("/dev/fd")) == before

@@ -382,3 +382,13 @@ def test_c6_the_limit_is_shown(tmp_path: Path) -> None:
     assert " B of at most 2.0 MB · " in run_command("ls", cache=cache).text
     assert "limit    max_bytes 2.0 MB, trash included" in run_command("doctor", cache=cache).text
     assert "max_bytes" not in run_command("doctor", cache=Cache(tmp_path / "c")).text
+
+
+def test_c6_the_limit_holds_for_all_processes_that_have_it(tmp_path: Path, clock: SettableClock) -> None:
+    """Each cache here counts for itself, as one of another process does."""
+    caches = [limited(tmp_path / "c", 200 * KB, clock) for _ in range(4)]
+    for n in range(30):
+        for i, cache in enumerate(caches):
+            run_now(cache.keep(f"{i}:{n}", Ok(os.urandom(5 * KB)), FACTS))
+        held = sum(path.lstat().st_size for path in (tmp_path / "c" / "v1" / "e").rglob("*") if path.is_file())
+        assert held <= 200 * KB

@@ -16,8 +16,10 @@ import pytest
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Hit, Miss
+from nbstep.events import Finding
 from nbstep.result import Err, Ok
 from nbstep.stores.mapping import MappingStore
+from nbstep.workflows import create_workflow
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -425,5 +427,107 @@ def test_c1_entries_in_redis_survive_the_client(redis_url: str) -> None:
         assert "cannot decode" in (miss.detail or "")
         cache.set("kept", 5)
         assert cache.get("kept") == 5
+        assert cache.trash().entries == 1
     with redis.Redis.from_url(redis_url) as client:
         assert isinstance(asyncio.run(Cache(RedisStore(client)).look_up("kept")), Hit)
+
+
+class Failing(Plain):
+    """A store whose connection breaks: `set` raises from the n-th call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sets_left: int | None = None
+
+    def set(self, key: str, value: Any) -> None:
+        if self.sets_left is not None:
+            if self.sets_left == 0:
+                raise ConnectionError("down")
+            self.sets_left -= 1
+        super().set(key, value)
+
+    def keys(self) -> list[str]:
+        return list(self.entries)
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["batch", "key"])
+def test_c2_an_undo_that_the_store_breaks_off_loses_nothing(one: bool) -> None:
+    target = Failing()
+    cache = Cache(target)
+    for n in range(4):
+        cache.set(f"k{n}", n)
+    cache.clear()
+    target.sets_left = 0 if one else 1
+    with pytest.raises(ConnectionError):
+        cache.undo("k0" if one else None)
+    assert len(cache.keys()) + cache.trash().entries == 4
+    target.sets_left = None
+    cache.undo()
+    assert sorted(cache.keys()) == ["k0", "k1", "k2", "k3"]
+    assert [cache.get(f"k{n}") for n in range(4)] == [0, 1, 2, 3]
+    assert cache.trash().entries == 0
+
+
+def test_e6_a_replacement_that_the_store_refuses_leaves_the_old_value_and_no_copy() -> None:
+    target = Failing()
+    cache = Cache(target)
+    cache.set("k", "old")
+    target.sets_left = 0
+    with pytest.raises(ValueError, match="down"):
+        cache.set("k", "new")
+    assert cache.get("k") == "old"
+    assert cache.trash().entries == 0
+
+
+@pytest.mark.parametrize("theirs", [{"a": 1}, 5, "text", b"bytes", b""], ids=repr)
+def test_c2_what_is_no_entry_is_never_deleted_replaced_or_evicted(theirs: Any) -> None:
+    mapping: dict[str, Any] = {}
+    cache = Cache(mapping)
+    cache.set("mine", 1)
+    assert cache.delete("mine")
+    mapping["mine"] = theirs
+    assert cache.delete("mine") is False
+    with pytest.raises(ValueError, match=r"not kept: dict holds a .* that is not nbstep's"):
+        cache.set("mine", 2)
+    with pytest.raises(ValueError, match="that is not nbstep's"):
+        cache.undo()
+    assert cache.trash().entries == 1
+    assert cache.gc(unused="1s").unused_keys == ()
+    del mapping["mine"]
+    assert cache.undo("mine") == ["mine"]
+    assert cache.get("mine") == 1
+    mapping["mine"] = theirs
+    limited = Cache(mapping, max_bytes=3000)
+    for n in range(6):
+        limited.set(f"k{n}", "x" * 200)
+    assert len(limited.keys()) < 6
+    assert mapping["mine"] is theirs
+
+
+def test_c3_a_step_whose_key_holds_something_else_gives_its_value_and_one_finding() -> None:
+    mapping: dict[str, Any] = {"mine": {"a": 1}}
+    found: list[str] = []
+    workflow = create_workflow(
+        cache=Cache(mapping), on_event=lambda event: found.append(event.text) if isinstance(event, Finding) else None
+    )
+    assert workflow(lambda step: step(lambda: 1, key="mine")) == Ok(1)
+    assert found == ["mine: dict holds a dict under this key that is not nbstep's, so nothing is kept there"]
+    assert mapping == {"mine": {"a": 1}}
+
+
+def test_c2_clear_leaves_what_is_no_entry_where_the_store_has_a_clear_of_its_own() -> None:
+    class Clearing(Plain):
+        def clear(self) -> None:
+            self.entries.clear()
+
+        def keys(self) -> list[Any]:
+            return list(self.entries)
+
+    target = Clearing()
+    cache = Cache(target)
+    for theirs in ("theirs", 5):
+        target.entries = {theirs: b"xyz"}
+        cache.set("a", 1)
+        assert cache.clear() == 1
+        assert target.entries == {theirs: b"xyz"}
+    assert cache.undo() == ["a"]

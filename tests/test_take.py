@@ -399,7 +399,7 @@ def test_c3_a_finding_is_told_once_and_logged_where_no_list_shows_it(caplog: pyt
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.WARNING, told.findings()[0])]
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage", b"NBSTEP1\n", b"NBSTEP9\nxx", "text"])
+@pytest.mark.parametrize("damage", [b"NBSTEP1\n", b"NBSTEP9\nxx", b"NBSTEP garbage", "nbstep-base64:x"])
 def test_c3_what_cannot_be_read_is_a_miss_that_says_why_and_is_replaced(damage: Any) -> None:
     store: dict[str, Any] = {}
     told = RecordingListener()

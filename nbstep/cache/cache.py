@@ -36,7 +36,8 @@ class Cache(Upkeep):
         where: A path, a URL (`"memory:"`), a `MutableMapping`, an object with get, set, has and delete, or another
             `Cache`. Left out: the project's cache.
         max_bytes: How much it may take, trash included, as bytes or as text like `"2 GB"`; to make room, the trash is
-            emptied, then the least recently used entries go. None is no limit.
+            emptied, then the least recently used entries go. None is no limit. It holds for all processes that set it, but for
+            the entries they are writing in that moment; what others write counts within a minute.
         durability: `"auto"` makes an entry survive a power failure where its thunk ran longer than ten seconds.
         previews: Whether the beginning of each value is kept as text, for the panel.
         redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
@@ -77,7 +78,7 @@ class Cache(Upkeep):
         else:
             store = open_store(where)
         most = None if max_bytes is None else to_bytes(max_bytes, "max_bytes")
-        limit = None if most is None else Limit(most)
+        limit = None if most is None else Limit(most, store.directory)
         self.options = CacheOptions(most, durability, previews, redact)
         self._entries = Entries(store, durability, previews, redact, limit)
 

@@ -332,6 +332,8 @@ def _untrusted(signer: str) -> Miss:
 
 def _reason(place: str, verb: str, error: Exception) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
+    if type(error).__name__ == "ForeignValue":  # says all; its module is imported only with a store of the user's own
+        return text
     return f"{place} could not {verb} it: {type(error).__name__}: {text}"
 
 

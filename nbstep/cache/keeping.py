@@ -72,7 +72,7 @@ class Keeper:
     def why_not(self, error: Exception, place: str) -> str:
         """One line for `NotKept`."""
         text = " ".join(str(getattr(error, "strerror", None) or error).split())
-        if type(error).__name__ in {"NotSerializable", "NoRoom", "ReadOnly", "TooMuchText"}:
+        if type(error).__name__ in {"NotSerializable", "NoRoom", "ReadOnly", "TooMuchText", "ForeignValue"}:
             return self._shown(text)
         return self._shown(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 

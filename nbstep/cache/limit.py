@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from nbstep.cache.records import Meta
 from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.stores.base import NoRoom, Spot
+from nbstep.stores.written import Written
 
 _AHEAD_S: Final = 3600.0  # clocks of two machines differ by less
 _DOWN_TO: Final = 0.9
@@ -79,13 +81,24 @@ class Counted(Protocol):
 
 
 class Limit:
-    """How much a cache holds, as far as is known without looking, and how much it may."""
+    """How much a cache holds, as far as is known without looking, and how much it may.
 
-    def __init__(self, max_bytes: int) -> None:
+    It holds for all processes that have a limit on one cache directory: each knows what the others wrote since it counted. For
+    a moment there may be more by the entries that others are writing just then. What processes without a limit write is found
+    when this one counts anew, after a minute at most while entries are not very many.
+
+    Args:
+        max_bytes: What entries and trash may take.
+        directory: The `.nbstep` folder; None for a store that is no folder, where only this process's entries are known.
+    """
+
+    def __init__(self, max_bytes: int, directory: Path | None = None) -> None:
         self.max_bytes = max_bytes
+        self._written = None if directory is None else Written(directory)
         self.uses: dict[str, float] = {}
         self._lock = ThreadLock()
         self._held = 0
+        self._blind = False
         self._counted_at: float | None = None
         self._counting_took_s = 0.0
 
@@ -101,11 +114,14 @@ class Limit:
     def surely_holds(self, size: int) -> bool:
         """Whether one entry more fits, by a count that is recent enough."""
         with self._lock:
-            if self._counted_at is None:
+            others = 0 if self._written is None else self._written.note(size)
+            if self._counted_at is None or (others is None and not self._blind):
+                self._blind = others is None  # if it stays unknown after counting, there is nothing to know here
                 return False
+            self._blind = others is None
             recount_after_s = max(_RECOUNT_AFTER_S, self._counting_took_s / _RECOUNT_SHARE)
             recent = time.monotonic() - self._counted_at < recount_after_s
-            return recent and self._held + size <= self.max_bytes
+            return recent and self._held + (others or 0) + size <= self.max_bytes
 
     def add(self, size: int) -> None:
         """An entry was published."""
@@ -115,6 +131,9 @@ class Limit:
     async def excess(self, counted: Counted, size: int) -> int:
         """Counts anew; how many bytes must go before `size` more fit, 0 or less where they do."""
         began = time.monotonic()
+        with self._lock:
+            if self._written is not None:
+                self._written.mark()  # before looking: what comes meanwhile counts twice rather than never
         held = await counted.held_bytes()
         with self._lock:
             self._held = held

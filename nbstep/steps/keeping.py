@@ -61,6 +61,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
+        if why.detail == kept.why:
+            return None  # it was told before the work began
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None
     if isinstance(result, Err) and why.old is not None:

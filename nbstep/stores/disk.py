@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
@@ -23,8 +23,7 @@ from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder, is_read_only
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
-
-T = TypeVar("T")
+from nbstep.stores.replacing import Replacing
 
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
@@ -69,7 +68,9 @@ class DiskStore:
         self._catalog = DiskCatalog(self.directory / "v1" / "catalog", self.directory)
         self._trash = DiskTrash(self.directory / "v1" / "e", self.directory, clock)
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
-        self.locks = KeyLocks(self.directory, system_flock())
+        flock = system_flock()
+        self._replacing = Replacing(self.directory, self._trash, flock)
+        self.locks = KeyLocks(self.directory, flock)
 
     @property
     def place(self) -> str:
@@ -146,7 +147,7 @@ class DiskStore:
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         temp = self._write(parts, size, shard, durable=durable)
         try:
-            self._trash.in_room(lambda: self._replace(target, batch, lambda: files.move(temp, target)), batch)
+            self._trash.in_room(lambda: self._replacing.put(temp, target, batch), batch)
         except BaseException as error:
             files.remove(temp)
             if isinstance(error, OSError) and error.errno in files.FULL:
@@ -163,18 +164,19 @@ class DiskStore:
         for shard in sorted({digest[:2] for digest in by_digest}):
             for name in self._listed(shard):
                 key = by_digest.get(name[:64])
-                if key is not None and _ENTRY.fullmatch(name) and self._trash.take(self._path(name), batch):
+                if key is not None and _ENTRY.fullmatch(name) and self._replacing.take([self._path(name)], batch):
                     removed[key] = None
         return [key for key in keys if key in removed]
 
     async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
         """Moves the entries that stand at `spots` to the trash; returns where there was one."""
-        return [spot for spot in spots if (path := self._own(spot)) is not None and self._trash.take(path, batch)]
+        paths = {path: spot for spot in spots if (path := self._own(spot)) is not None}
+        return [paths[path] for path in self._replacing.take(list(paths), batch)]
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         self._catalog.clear()
-        return sum(self._trash.take(self._path(name), batch) for name in self._all())
+        return len(self._replacing.take([self._path(name) for name in self._all()], batch))
 
     def lost(self, batch: str) -> int:
         """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""
@@ -225,11 +227,10 @@ class DiskStore:
                 names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key))
                 for name, trashed in names:
                     target = self._path(name)
-                    if self._trash.drop_twin(trashed, target):
-                        dropped = True
-                        continue
                     files.make_own_folder(os.path.dirname(target), self.directory)
-                    if self._bring_back(trashed, target, batch):
+                    moved = self._bring_back(trashed, target, batch)
+                    dropped = dropped or moved is None
+                    if moved:
                         restored.append(Spot(name, signer=name[65:]))
             return restored
 
@@ -250,23 +251,13 @@ class DiskStore:
         unfinished = collect_temps(Path(self._temps), self.directory, now_s, dry_run=dry_run)
         return Litter(unfinished, self._trash.collect(dry_run=dry_run))
 
-    def _bring_back(self, trashed: str, target: str, batch: str) -> bool:
+    def _bring_back(self, trashed: str, target: str, batch: str) -> bool | None:
         try:
-            return self._replace(target, batch, lambda: self._trash.bring_back(trashed, target))
+            return self._replacing.bring_back(trashed, target, batch)
         except OSError as error:
             if error.errno not in files.FULL:
                 raise
             raise self._no_room(1) from error
-
-    def _replace(self, target: str, batch: str | None, put: Callable[[], T]) -> T:
-        """Puts something in the place of an entry, which goes to the trash; where that fails it stays where it is."""
-        saved = None if batch is None else self._trash.save_copy(target, batch)
-        try:
-            return put()
-        except BaseException:
-            if saved is not None:
-                self._trash.put_back(saved, target)
-            raise
 
     def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name}"

@@ -200,7 +200,7 @@ class KeyLocks:
 
     def _take(self, path: str, flock: Flock) -> KeyLock | None:
         for _ in range(_OPEN_ATTEMPTS):
-            lock = _open(path)
+            lock = open_lock(path)
             if lock is None:
                 continue  # removed by its holder before we opened it
             try:
@@ -245,7 +245,7 @@ def _open_files_allowed() -> int:
     return 1 << 20 if allowed == RLIM_INFINITY else allowed
 
 
-def _open(path: str) -> KeyLock | None:
+def open_lock(path: str) -> KeyLock | None:
     """A lock's file, open but not locked; None where it vanished meanwhile."""
     created = True
     with _changing:

@@ -25,13 +25,14 @@ from nbstep.stores.base import (
     Traces,
     TrashTotals,
 )
-from nbstep.stores.memorytrash import MemoryTrash
+from nbstep.stores.memorytrash import MemoryTrash, Removed
 
 if TYPE_CHECKING:
     from nbstep.stores.locks import KeyLocks
 
 METHODS: Final = ("get", "set", "has", "delete")
 _TEXT_MARK: Final = "nbstep-base64:"
+_BEGINNINGS: Final = (FAMILY, _TEXT_MARK.encode("ascii"))  # the second of an entry whose text is damaged
 
 
 class MappingMethods:
@@ -68,7 +69,15 @@ class MappingMethods:
 
 
 class ForeignValue(ValueError):  # noqa: N818 - says what was found
-    """Something under a key that is no entry of nbstep."""
+    """Something under a key that is no entry of nbstep, or that the store cannot hand back.
+
+    Attributes:
+        entry: The entry, where it is one after all: the store cannot decode the bytes that another client put there.
+    """
+
+    def __init__(self, text: str, entry: bytes | None = None) -> None:
+        super().__init__(f"{text}, so nothing is kept there" if entry is None else text)
+        self.entry = entry
 
 
 class MappingStore:
@@ -140,22 +149,16 @@ class MappingStore:
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:  # noqa: ARG002
         """Hands the whole entry to the user's `set`; what stood there goes to the trash, for good without a batch."""
-        content = b"".join(parts)
-        if batch is not None:
-            await self._save_copy(key, batch)
-        await self._set(key, content)
-        self._seen[key] = None
+        await self._replace(key, b"".join(parts), batch)
         self._evicted.discard(key)
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
         """Moves the entries under `keys` to the trash; returns the keys that had one."""
         removed: list[str] = []
         for key in keys:
-            if not await self._call("has", key):
-                continue
-            await self._save_copy(key, batch)
-            await self._delete(key)
-            removed.append(key)
+            if await self._call("has", key) and await self._saved(key, batch):
+                await self._delete(key)
+                removed.append(key)
         return removed
 
     async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
@@ -164,20 +167,20 @@ class MappingStore:
         return [spot for spot in spots if spot.address in removed]
 
     async def remove_all(self, batch: str) -> int:
-        """Moves every entry to the trash; then calls the user's `clear`, where there is one. Returns how many there were."""
-        keys = [spot.address for spot in await self.spots()]
-        removed = 0
+        """Moves every entry to the trash; returns how many there were.
+
+        The user's `clear` is called only where `keys` names nothing but entries, since it would take all else as well.
+        """
+        names = await self._names()
+        saved = [key for key in await self._keys() if await self._saved(key, batch)]
         clear = getattr(self._target, "clear", None)
-        for key in keys:
-            if not await self._save_copy(key, batch):
-                continue
-            removed += 1
-            if not callable(clear):
-                await self._delete(key)
-        if callable(clear):
+        if callable(clear) and names and {_as_key(name) for name in names} <= set(saved):
             await self._call("clear")
             self._seen.clear()
-        return removed
+        else:
+            for key in saved:
+                await self._delete(key)
+        return len(saved)
 
     def lost(self, batch: str) -> int:  # noqa: ARG002 - the trash is in memory
         """None."""
@@ -203,35 +206,52 @@ class MappingStore:
         return await self._keys()
 
     async def _keys(self) -> list[str]:
-        keys: dict[str, None] = {}
-        if callable(getattr(self._target, "keys", None)):
-            found: Any = self._target.keys()
-            if inspect.isawaitable(found):
-                found = await found
-            if isinstance(found, AsyncIterable):
-                found = [key async for key in cast("AsyncIterable[Any]", found)]
-            for key in cast("Iterable[Any]", found):
-                text = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
-                if isinstance(text, str):
-                    keys[text] = None
-        keys.update(dict(self._seen))
-        return list(keys)
+        keys = {key: None for name in await self._names() if (key := _as_key(name)) is not None}
+        return list(keys | self._seen)
+
+    async def _names(self) -> list[Any]:
+        """What the user's `keys` gives, whatever it is; nothing where there is none."""
+        if not callable(getattr(self._target, "keys", None)):
+            return []
+        found: Any = self._target.keys()
+        if inspect.isawaitable(found):
+            found = await found
+        if isinstance(found, AsyncIterable):
+            return [name async for name in cast("AsyncIterable[Any]", found)]
+        return list(cast("Iterable[Any]", found))
 
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Deletes the entries that stand at `spots` for good; remembers `keys` as long as this object lives."""
+        evicted = 0
         for spot in spots:
-            await self._delete(spot.address)
+            if await self._is_entry(spot.address):
+                await self._delete(spot.address)
+                evicted += 1
         self._evicted.update(keys)
-        return len(spots)
+        return evicted
 
     async def restore(self, key: str | None, batch: str) -> list[Spot]:
-        """Brings back the trash's last batch, or the last entry of `key`."""
+        """Brings back the trash's last batch, or the last entry of `key`.
+
+        Raises:
+            ForeignValue: Something of the user's stands in the place of each of them. They stay in the trash.
+        """
         restored: list[Spot] = []
-        for item in self._trash.take_back(key):
-            await self._save_copy(item.key, batch)
-            await self._set(item.key, item.content)
-            self._seen[item.key] = None
-            restored.append(Spot(item.key))
+        refused: dict[str, ForeignValue] = {}
+        waiting = self._trash.take_back(key)
+        try:
+            for item in list(waiting):
+                try:
+                    await self._replace(item.key, item.content, batch)
+                except ForeignValue as foreign:
+                    refused[item.key] = foreign
+                    continue
+                waiting.remove(item)
+                restored.append(Spot(item.key))
+        finally:
+            self._trash.put_back(waiting)  # what the store did not take can be brought back later
+        if refused and not restored:
+            raise next(iter(refused.values()))
         return restored
 
     async def trash(self) -> TrashTotals:
@@ -264,14 +284,15 @@ class MappingStore:
             found = await self._call("get", key)
         except KeyError:
             found = None
-        except UnicodeDecodeError:
-            raise ForeignValue(f"{self._name}.get cannot decode what stands under this key") from None
+        except UnicodeDecodeError as error:
+            entry = bytes(error.object) if bytes(error.object).startswith(FAMILY) else None
+            raise ForeignValue(f"{self._name}.get cannot decode what stands under this key", entry) from None
         if found is None:
             self._seen.pop(key, None)
             return None
         content = _as_bytes(found)
-        if content is None:
-            raise ForeignValue(f"{self._name} holds a {type(found).__name__} under this key, no entry of nbstep")
+        if content is None or not content.startswith(_BEGINNINGS):
+            raise ForeignValue(f"{self._name} holds a {type(found).__name__} under this key that is not nbstep's")
         self._seen[key] = None
         return content
 
@@ -309,15 +330,57 @@ class MappingStore:
             await self._call("delete", key)
         self._seen.pop(key, None)
 
-    async def _save_copy(self, key: str, batch: str) -> bool:
+    async def _replace(self, key: str, content: bytes, batch: str | None) -> None:
+        """Puts an entry under `key`; what stood there goes to the trash, or stays where it is if that fails."""
+        saved = await self._save_copy(key, batch)
         try:
-            content = await self._get(key)
+            await self._set(key, content)
+        except Exception:
+            if saved is not None and await self._still_holds(saved):
+                self._trash.drop(saved)
+            raise
+        self._seen[key] = None
+
+    async def _still_holds(self, saved: Removed) -> bool:
+        try:
+            return await self._get(saved.key) == saved.content
+        except Exception:  # noqa: BLE001 - a store that fails may have lost it
+            return False
+
+    async def _save_copy(self, key: str, batch: str | None) -> Removed | None:
+        """Puts a copy of the entry under `key` into the trash; None where nothing stands there, or without a batch.
+
+        Raises:
+            ForeignValue: Something else stands there, which must be neither replaced nor deleted.
+        """
+        content = await self._entry(key)
+        return None if content is None or batch is None else self._trash.add(key, content, batch)
+
+    async def _entry(self, key: str) -> bytes | None:
+        try:
+            return await self._get(key)
+        except ForeignValue as foreign:
+            if foreign.entry is None:
+                raise
+            return foreign.entry
+
+    async def _saved(self, key: str, batch: str) -> bool:
+        try:
+            return await self._save_copy(key, batch) is not None
         except ForeignValue:
             return False
-        if content is None or not content.startswith(FAMILY):
+
+    async def _is_entry(self, key: str) -> bool:
+        try:
+            return await self._entry(key) is not None
+        except ForeignValue:
             return False
-        self._trash.add(key, content, batch)
-        return True
+
+
+def _as_key(name: Any) -> str | None:
+    """What the user's `keys` gives, as a key; None where it cannot be one of ours."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return text if isinstance(text, str) else None
 
 
 def _check_methods(target: Any) -> None:
@@ -368,5 +431,5 @@ def _as_bytes(found: Any) -> bytes | None:
         try:
             return base64.b64decode(content[len(mark) :], validate=True)
         except binascii.Error:
-            return None
+            return content
     return None if isinstance(found, str) else content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,14 +32,16 @@ class MemoryTrash:
         self._lock = ThreadLock()
         self._items: list[Removed] = []
 
-    def add(self, key: str, content: bytes, batch: str) -> None:
+    def add(self, key: str, content: bytes, batch: str) -> Removed:
         """Takes an entry in."""
         with self._lock:
-            self._items.append(Removed(key, content, batch, self._clock()))
+            added = Removed(key, content, batch, self._clock())
+            self._items.append(added)
             before = self._clock() - KEPT_FOR_NS
             held = sum(len(item.content) for item in self._items)
             while self._items and (self._items[0].at_ns < before or held > HELD_BYTES_AT_MOST):
                 held -= len(self._items.pop(0).content)
+            return added
 
     def take_back(self, key: str | None) -> list[Removed]:
         """Hands out the last batch, or the last entry of `key`.
@@ -61,6 +63,16 @@ class MemoryTrash:
             taken = {id(item) for item in chosen}
             self._items = [item for item in self._items if id(item) not in taken]
             return chosen
+
+    def put_back(self, items: Sequence[Removed]) -> None:
+        """Takes in again what was handed out and did not come to its place; each keeps its time, and so its turn."""
+        with self._lock:
+            self._items = sorted([*items, *self._items], key=lambda item: item.at_ns)
+
+    def drop(self, item: Removed) -> None:
+        """Removes one entry for good: what it is a copy of still stands in its place."""
+        with self._lock:
+            self._items = [one for one in self._items if one is not item]
 
     def holds(self, key: str) -> bool:
         """Whether an entry of `key` is here."""
