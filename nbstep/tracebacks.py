@@ -11,6 +11,8 @@ from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
 
+from nbstep.foreign import members, own
+
 OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
@@ -26,9 +28,10 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
         owned: Whether a step raised this very exception (a kept one is raised from within nbstep).
     """
     for one in _chain(error):
-        if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
+        first: TracebackType | None = own(one, "__traceback__")
+        if first is not None and (owned(one) or not _is_our_bug(one, first)):
             # Not by assignment: some exceptions are frozen dataclasses.
-            one.with_traceback(_without_ours(one.__traceback__, isinstance(one, _ANYWHERE)))
+            BaseException.with_traceback(one, _without_ours(first, issubclass(type(one), _ANYWHERE)))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -40,17 +43,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(one))
         yield one
-        waiting += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        waiting += [
+            linked for linked in (own(one, "__cause__"), own(one, "__context__"), *members(one)) if linked is not None
+        ]
 
 
-def _is_our_bug(error: BaseException) -> bool:
+def _is_our_bug(error: BaseException, last: TracebackType) -> bool:
     """It began in nbstep's own code, and not at a `raise`: then its frames are what a report needs."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
+    while last.tb_next is not None:
         last = last.tb_next
-    if last is None or not _is_ours(last.tb_frame.f_code) or isinstance(error, _ANYWHERE):
+    if not _is_ours(last.tb_frame.f_code) or issubclass(type(error), _ANYWHERE):
         return False
     return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
 

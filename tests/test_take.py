@@ -19,7 +19,7 @@ import pytest
 
 from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
 from nbstep.cache.records import Miss
-from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
+from nbstep.events import Event, Finding, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
 from nbstep.steps.waiting import nested_wait_s
 from nbstep.stores.base import Traces, run_now
 from nbstep.stores.disk import DiskStore
@@ -719,3 +719,43 @@ def test_c3_what_became_unreadable_while_a_step_waited_is_told(tmp_path: Path) -
     assert found.reason == "unreadable"
     assert run_now(cache.look_up("other", Miss("deleted"))) == Miss("deleted")
     assert run_now(cache.look_up("other", Miss("unreadable", "it was spoilt"))) == Miss("new")
+
+
+# What the user's own error does when it is looked at
+
+
+def _deep(levels: int) -> Exception:
+    error: Exception = ValueError("at the bottom")
+    for level in range(levels):
+        error = ExceptionGroup(f"level {level}", [error])
+    return error
+
+
+class _Guarded(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"args", "__dict__", "__cause__", "__context__", "__traceback__", "__notes__"}:
+            raise RuntimeError(f"no {name}")
+        return super().__getattribute__(name)
+
+
+class _Homeless(Exception):
+    pass
+
+
+_Homeless.__module__ = None  # type: ignore[assignment]  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "error", [_deep(800), _Guarded("x"), _Homeless("x")], ids=["deep groups", "guarded", "no module"]
+)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_c3_an_error_that_cannot_be_looked_at_reaches_the_user_itself(error: Exception, retries: int) -> None:
+    def fail() -> None:
+        raise error
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    assert workflow(lambda step: step(fail, key="k", retries=retries)).error is error
+    assert [event.outcome for event in told.of(StepFinished)] == ["error"]
+    assert len(told.of(Finding)) <= 1
+    assert all(finding.text.startswith("k was not kept: ") for finding in told.of(Finding))

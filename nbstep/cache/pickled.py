@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from nbstep.cache.classes import class_fingerprint, live_class
-from nbstep.cache.failures.bare import own, put
+from nbstep.cache.failures.bare import put
 from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
+from nbstep.foreign import own
 
 ANY_VERSION: Final = "*"
 

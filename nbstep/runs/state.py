@@ -19,6 +19,7 @@ from nbstep.collisions.firstasks import FirstAsks
 from nbstep.drift.explain import Change, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.foreign import leaves, within
 from nbstep.forks import ThreadLock
 from nbstep.notes import error_line
 from nbstep.policy import Policy
@@ -235,18 +236,15 @@ class Run:
 
     def owns(self, error: BaseException) -> bool:
         """Whether a step of this run, or of a run inside it, raised this very exception, or it is a group of only such (W3)."""
-        if id(error) in self._raised:
-            return True
-        return isinstance(error, BaseExceptionGroup) and all(self.owns(leaf) for leaf in error.exceptions)
+        return all(self._has_raised(leaf) for leaf in leaves(error, self._has_raised))
+
+    def _has_raised(self, error: BaseException) -> bool:
+        return id(error) in self._raised
 
     def came_from_keyed_step(self, error: BaseException, since: int) -> bool:
         """Whether a keyed step raised it since the run had seen so many failures: that key owns it, no step around it (E2)."""
-        raised = self._raised.get(id(error))
-        if raised is not None and raised.last_keyed > since:
-            return True
-        return isinstance(error, BaseExceptionGroup) and any(
-            self.came_from_keyed_step(e, since) for e in error.exceptions
-        )
+        known = (self._raised.get(id(one)) for one in within(error))
+        return any(raised is not None and raised.last_keyed > since for raised in known)
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends the run: names the steps that were never awaited, tells how it ended, writes the run log. Twice is once."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.errors import NbstepError, StepTimeout
+from nbstep.foreign import own
 from nbstep.freezing import as_it_was
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 from nbstep.steps.inline import Inline, pause
@@ -83,11 +84,11 @@ async def attempt_thunk(
                 try:
                     return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
                 except BaseException as error:
-                    failed = error, error.__traceback__
+                    failed = error, own(error, "__traceback__")
                     raise
     except BaseException as error:
         if failed is not None and failed[0] is error:
-            error.with_traceback(failed[1])  # without the frames of whoever raised it again
+            BaseException.with_traceback(error, failed[1])  # without the frames of whoever raised it again
         raise
     raise AssertionError("unreachable: tenacity raises the last failure")
 

@@ -37,23 +37,11 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     run, key = call.run, call.key
     if key is None or run.cache is None:
         return None
-    ttl_s = call.options.policy.ttl_s
-    error: Any = result.error
-    if isinstance(result, Err):
-        if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result), ran.raised_before):
-            return None
-        if not still_kept(call, error):
-            return None
-        if call.options.policy.stale_if_error and why.old is not None:
-            return None
-        ttl_s = _error_ttl_s(call, error)
+    kept: Kept | NotKept
     try:
-        facts = Facts(
-            took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=run.name,
-            place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
-            names=call.names(),
-        )  # fmt: skip
-        kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
+        if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
+            return None
+        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id)
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
@@ -70,6 +58,23 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         )
     run.note_kept(key)
     return kept.meta.size_bytes
+
+
+def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:
+    """Whether this failure is kept under this key (E2, E3, E6)."""
+    error: Any = result.error
+    if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result), ran.raised_before):
+        return False
+    return still_kept(call, error) and not (call.options.policy.stale_if_error and why.old is not None)
+
+
+def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
+    ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
+    return Facts(
+        took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
+        place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
+        names=call.names(),
+    )  # fmt: skip
 
 
 def _source(call: Call) -> str | None:

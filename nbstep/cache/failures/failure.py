@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.cache import pickled
-from nbstep.cache.failures.bare import attributes, own, slots
+from nbstep.cache.failures.bare import attributes, slots
 from nbstep.cache.failures.reduction import PartPickler, Record, pickle_part
 from nbstep.cache.failures.web import BODY_BYTES_AT_MOST
 from nbstep.cache.pickled import BUILTIN_SLOTS
@@ -26,6 +26,7 @@ from nbstep.cache.secrets.headers import harmless_headers
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
+from nbstep.foreign import members, own
 from nbstep.tracebacks import OWN_FOLDER
 from nbstep.transience import transient
 
@@ -129,12 +130,11 @@ class _Recorder:
                 "cause": self._linked(own(error, "__cause__"), depth),
                 "context": self._linked(own(error, "__context__"), depth),
             }
-            if isinstance(error, BaseExceptionGroup):
-                members = error.exceptions[:_MEMBERS_AT_MOST]
-                record["group"] = [
-                    self._record(member, depth + 1) for member in members if id(member) not in self._open
-                ]
-                record["args"] = [self._part(error.message)]
+            inside = members(error)
+            if inside:
+                kept = inside[:_MEMBERS_AT_MOST]
+                record["group"] = [self._record(one, depth + 1) for one in kept if id(one) not in self._open]
+                record["args"] = [self._part(own(error, "args")[0])]
             if _is_urllib_error(error):
                 record |= self._urllib_error(error)
             return record
@@ -261,9 +261,7 @@ def _everything_in(error: BaseException) -> list[BaseException]:
             continue
         found[id(one)] = one
         values = (value for _, value in attributes(one))
-        linked: list[Any] = [own(one, "__cause__"), own(one, "__context__"), *own(one, "args"), *values]
-        if isinstance(one, BaseExceptionGroup):
-            linked += one.exceptions
+        linked: list[Any] = [own(one, "__cause__"), own(one, "__context__"), *own(one, "args"), *values, *members(one)]
         waiting += [other for other in linked if isinstance(other, BaseException)]
     return list(found.values())
 

@@ -11,11 +11,12 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from nbstep.cache.failures.bare import attributes, own
+from nbstep.cache.failures.bare import attributes
 from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistakable
 from nbstep.cache.secrets.redaction import literal_headers
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
+from nbstep.foreign import own
 from nbstep.tracebacks import OWN_FOLDER
 
 _OBJECTS_AT_MOST: Final = 5000
