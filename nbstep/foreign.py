@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias, cast
 
 # These stop the program, whoever's code they come out of. Any other `BaseException` there (Rust extensions raise one when they
 # panic) is a failure of that code like any `Exception`.
 INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+Parts: TypeAlias = Callable[[BaseException], Sequence[BaseException]]
+
+
+def is_a(value: object, *classes: type) -> bool:
+    """As `isinstance`, without asking the value for its `__class__`, which may be a property of its own."""
+    return issubclass(type(value), classes)
+
+
+def is_awaitable(value: object) -> bool:
+    """Whether it can be awaited; what raises when it is asked cannot."""
+    try:
+        return inspect.isawaitable(value)
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - it looks at `__class__`, which may be a property of the value's own
+        return False
 
 
 def own(error: BaseException, name: str) -> Any:
@@ -27,12 +44,12 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
     return cast("tuple[BaseException, ...]", vars(BaseExceptionGroup)["exceptions"].__get__(error))
 
 
-def within(error: BaseException, whole: Callable[[BaseException], bool] | None = None) -> Iterator[BaseException]:
-    """The error and, however deep, those in it if it is a group, each once.
+def within(error: BaseException, parts: Parts = members) -> Iterator[BaseException]:
+    """The error and all that hang on it, however deep, each once.
 
     Args:
         error: Where to begin.
-        whole: Says of a group that its members are not wanted.
+        parts: What hangs on one error; the members of a group, where nothing is said.
     """
     waiting, seen = [error], set[int]()
     while waiting:
@@ -41,16 +58,13 @@ def within(error: BaseException, whole: Callable[[BaseException], bool] | None =
             continue
         seen.add(id(one))
         yield one
-        if whole is None or not whole(one):
-            waiting += reversed(members(one))
+        waiting += reversed(parts(one))
 
 
-def leaves(error: BaseException, whole: Callable[[BaseException], bool] | None = None) -> Iterator[BaseException]:
-    """The errors in a group, and in the groups in it; an error alone, or one that is `whole`, is its own leaf.
+def leaves(error: BaseException, parts: Parts = members) -> Iterator[BaseException]:
+    """The errors in a group, and in the groups in it; an error alone, or one without `parts`, is its own leaf.
 
     >>> list(leaves(ExceptionGroup("all", [ExceptionGroup("two", [ValueError(1), KeyError(2)]), OSError(3)])))
     [ValueError(1), KeyError(2), OSError(3)]
     """
-    for one in within(error, whole):
-        if not members(one) or (whole is not None and whole(one)):
-            yield one
+    return (one for one in within(error, parts) if not parts(one))

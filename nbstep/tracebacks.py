@@ -6,12 +6,12 @@ import asyncio
 import dis
 import os
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
 
-from nbstep.foreign import members, own
+from nbstep.foreign import members, own, within
 
 OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
@@ -27,25 +27,16 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
         error: The exception about to be shown.
         owned: Whether a step raised this very exception (a kept one is raised from within nbstep).
     """
-    for one in _chain(error):
+    for one in within(error, _linked):
         first: TracebackType | None = own(one, "__traceback__")
         if first is not None and (owned(one) or not _is_our_bug(one, first)):
             # Not by assignment: some exceptions are frozen dataclasses.
             BaseException.with_traceback(one, _without_ours(first, issubclass(type(one), _ANYWHERE)))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, its causes, contexts and the members of groups, each once."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [
-            linked for linked in (own(one, "__cause__"), own(one, "__context__"), *members(one)) if linked is not None
-        ]
+def _linked(one: BaseException) -> list[BaseException]:
+    """Its cause, its context and the members of a group."""
+    return [linked for linked in (own(one, "__cause__"), own(one, "__context__"), *members(one)) if linked is not None]
 
 
 def _is_our_bug(error: BaseException, last: TracebackType) -> bool:

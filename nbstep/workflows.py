@@ -12,6 +12,7 @@ from nbstep.deps import Deps
 from nbstep.durations import Duration
 from nbstep.errors import StepFailed
 from nbstep.events import Listener
+from nbstep.foreign import is_a, is_awaitable
 from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, Cause, OnDrift, policy_changes
@@ -87,7 +88,7 @@ class Workflow:
             return _failed(run, error)
         finally:
             active_run.reset(token)
-        if isinstance(value, Awaitable):
+        if is_awaitable(value):
             return _finish(run, cast("Awaitable[Any]", value))
         return _succeeded(run, value)
 
@@ -106,12 +107,12 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
 
 
 def _succeeded(run: Run, value: Any) -> Ok[Any] | Err[Any]:
-    if isinstance(value, Err):
+    if is_a(value, Err):
         error: Any = value.error
         run.close(error if isinstance(error, BaseException) else StepFailed(None, error))
         return unseen(cast("Err[Any]", value), _label(run))
     run.close()
-    return cast("Ok[Any]", value) if isinstance(value, Ok) else Ok(value)
+    return cast("Ok[Any]", value) if is_a(value, Ok) else Ok(value)
 
 
 def _failed(run: Run, error: BaseException) -> Err[Any]:

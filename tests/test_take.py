@@ -759,3 +759,58 @@ def test_c3_an_error_that_cannot_be_looked_at_reaches_the_user_itself(error: Exc
     assert [event.outcome for event in told.of(StepFinished)] == ["error"]
     assert len(told.of(Finding)) <= 1
     assert all(finding.text.startswith("k was not kept: ") for finding in told.of(Finding))
+
+
+class _Panic(BaseException):
+    """As Rust extensions raise it: not an `Exception`, and no interrupt either."""
+
+
+def _panics(*args: Any) -> Any:
+    raise _Panic("out of bounds")
+
+
+class _Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        return _panics() if name == "__qualname__" else super().__getattribute__(name)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        type("Reduces", (), {"__reduce__": _panics}),
+        type("Reprs", (), {"__repr__": _panics}),
+        type("Sized", (list,), {"__len__": _panics}),
+        type("Shaped", (), {"shape": property(_panics)}),
+        type("Classed", (), {"__class__": property(_panics)}),
+        _Meta("Meta", (), {}),
+    ],
+    ids=["__reduce__", "__repr__", "__len__", "shape", "__class__", "metaclass"],
+)
+def test_c3_a_value_whose_code_panics_reaches_the_user(make: Any) -> None:
+    value = make()
+    told = RecordingListener()
+    result = create_workflow(cache={}, on_event=told)(lambda step: step(lambda: value, key="k"))
+    assert type(result) is Ok
+    assert result.value is value
+    assert all(finding.text.startswith("k was not kept: ") for finding in told.of(Finding))
+
+
+@pytest.mark.parametrize("name", ["__str__", "__repr__", "__reduce__", "response", "__notes__"])
+def test_c3_an_error_whose_code_panics_reaches_the_user(name: str) -> None:
+    panics = property(_panics) if name in {"response", "__notes__"} else _panics
+    error = type("Odd", (Exception,), {name: panics})("x")
+
+    def fail() -> None:
+        raise error
+
+    assert create_workflow(cache={})(lambda step: step(fail, key="k")).error is error
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_c3_an_interrupt_while_a_value_is_kept_stops_the_program(stop: type[BaseException]) -> None:
+    def reduce(self: Any) -> Any:
+        raise stop
+
+    value = type("Slow", (), {"__reduce__": reduce})()
+    with pytest.raises(stop):
+        create_workflow(cache={})(lambda step: step(lambda: value, key="k"))

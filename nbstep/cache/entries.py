@@ -18,6 +18,7 @@ from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, 
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
+from nbstep.foreign import INTERRUPTS
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, Spot, Store, TrashTotals
@@ -69,7 +70,9 @@ class Entries:
             _check_usable(head, key)
         except Unreadable as problem:
             return Miss(problem.reason, problem.detail)
-        except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's own store may raise anything
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
@@ -79,7 +82,9 @@ class Entries:
         """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
         try:
             return await self.store.open(key, trust.signing_key().id) is None
-        except Exception:  # noqa: BLE001 - something stands there, a look-up tells what
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - something stands there, a look-up tells what
             return False
 
     def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
@@ -111,7 +116,9 @@ class Entries:
                 await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
-        except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
             kind = "no-room" if isinstance(error, NoRoom) else "not-stored"
             return NotKept(self._keeper.why_not(error, self.store.place), kind)
         if self._limit is not None:
@@ -294,7 +301,7 @@ def _untrusted(signer: str) -> Miss:
     return Miss("untrusted", why)
 
 
-def _reason(place: str, verb: str, error: Exception) -> str:
+def _reason(place: str, verb: str, error: BaseException) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
     return f"{place} could not {verb} it: {type(error).__name__}: {text}"
 

@@ -12,6 +12,7 @@ from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
+from nbstep.foreign import INTERRUPTS
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
 
@@ -65,11 +66,13 @@ class Keeper:
             return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
         try:
             value = pickle.loads(stream, buffers=buffers)
-        except Exception as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             raise _unloadable(head.meta, error) from error
         return value if head.payload == "value" else Err(value)
 
-    def why_not(self, error: Exception, place: str) -> str:
+    def why_not(self, error: BaseException, place: str) -> str:
         """One line for `NotKept`."""
         text = " ".join(str(getattr(error, "strerror", None) or error).split())
         if type(error).__name__ in {"NotSerializable", "NoRoom", "TooMuchText"}:
@@ -107,7 +110,7 @@ def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
     return ErrorText(type_text(error), " ".join(text.split())[:500], "")
 
 
-def _unloadable(meta: Meta, error: Exception) -> Unreadable:
+def _unloadable(meta: Meta, error: BaseException) -> Unreadable:
     """Why verified bytes did not become a value: most often another version of a package."""
     from nbstep.cache import serializer  # as in unpack()
 

@@ -19,7 +19,7 @@ from nbstep.collisions.firstasks import FirstAsks
 from nbstep.drift.explain import Change, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
-from nbstep.foreign import leaves, within
+from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
 from nbstep.notes import error_line
 from nbstep.policy import Policy
@@ -236,10 +236,10 @@ class Run:
 
     def owns(self, error: BaseException) -> bool:
         """Whether a step of this run, or of a run inside it, raised this very exception, or it is a group of only such (W3)."""
-        return all(self._has_raised(leaf) for leaf in leaves(error, self._has_raised))
-
-    def _has_raised(self, error: BaseException) -> bool:
-        return id(error) in self._raised
+        return all(
+            id(leaf) in self._raised
+            for leaf in leaves(error, lambda one: () if id(one) in self._raised else members(one))
+        )
 
     def came_from_keyed_step(self, error: BaseException, since: int) -> bool:
         """Whether a keyed step raised it since the run had seen so many failures: that key owns it, no step around it (E2)."""

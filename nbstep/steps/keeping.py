@@ -10,6 +10,7 @@ from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
+from nbstep.foreign import INTERRUPTS
 from nbstep.notes import argument_text, error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
@@ -46,7 +47,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         if _is_cancelled():
             raise
         kept = NotKept(error_line(error))  # the store's own, not meant for us
-    except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
     if isinstance(kept, NotKept):
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
@@ -109,7 +112,9 @@ def still_kept(call: Call, error: Any) -> bool:
                 and bool(policy.cache_errors(error))
             )
         return policy.keeps(error)
-    except Exception as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
+    except INTERRUPTS:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
         call.run.find(
             "cache-errors", call.key, f"{call.key}: cache_errors= failed with {broken!r}; the error was not kept"
         )

@@ -18,6 +18,7 @@ from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
 from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
+from nbstep.foreign import INTERRUPTS, is_a
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
@@ -60,15 +61,15 @@ def take_step(
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting)
     given = run_now(_take(call, awaiting=False, prepared=None))
-    if isinstance(given, Stopped):
+    if is_a(given, Stopped):
         raise given.error
-    if isinstance(given, _Later) and options.plain:
+    if is_a(given, _Later) and options.plain:
         discard(given.prepared)
         raise TypeError(
             "step.map takes a plain function, and this one gave an awaitable; "
             "for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
         )
-    if isinstance(given, _Later):
+    if is_a(given, _Later):
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting, given.prepared)
     return given
@@ -90,7 +91,7 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
         given = await _take(call, awaiting=True, prepared=prepared)
     finally:
         discard(prepared)  # nothing, where it was awaited
-    if isinstance(given, Stopped):
+    if is_a(given, Stopped):
         raise given.error
     return given
 
@@ -126,7 +127,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             given = await _used(call, run.cache, key, awaiting, source)
         except DriftError as drifted:
             return refuse(call, Compute("drifted"), drifted)
-        if not isinstance(given, Compute):
+        if not is_a(given, Compute):
             return given
         if run.mode == "offline":
             return refuse(call, given, offline_miss(call, given))
@@ -159,7 +160,7 @@ async def _fly(
         lock = await wait_for_lock(call, cache, key, flight, awaiting)
         # Somebody may have kept it between our look-up and our claim.
         given = await _used(call, cache, key, awaiting, "shared")
-        if not isinstance(given, Compute):
+        if not is_a(given, Compute):
             shared.append("kept")
             return given
         lock.sign(name_elsewhere(call), flight.since)
@@ -234,7 +235,9 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     run = call.run
     try:
         found = await cache.look_up(key, call.missed)
-    except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
     mark = found.mark if isinstance(found, Hit) else None
     if source == "shared" and isinstance(found, Hit) and mark != call.seen and not call.blind:
@@ -271,8 +274,8 @@ async def _compute(
     else:
         if given.later is not None:
             return _Later(given.later)
-        awaitable, returned = given.awaitable, isinstance(given.value, Err)
-        result = given.value if isinstance(given.value, Ok | Err) else Ok(given.value)
+        awaitable, returned = given.awaitable, is_a(given.value, Err)
+        result = given.value if is_a(given.value, Ok, Err) else Ok(given.value)
         if given.stopped is not None:
             result = Err(given.stopped)
     finally:

@@ -26,7 +26,7 @@ from nbstep.cache.secrets.headers import harmless_headers
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
-from nbstep.foreign import members, own
+from nbstep.foreign import INTERRUPTS, members, own
 from nbstep.tracebacks import OWN_FOLDER
 from nbstep.transience import transient
 
@@ -86,7 +86,9 @@ def rebuild(stream: bytes, text: ErrorText) -> BaseException:
         record = pickle.loads(stream)
         if record is not None:
             return pickled.rebuilt_error(record)
-    except Exception as error:  # noqa: BLE001 - a class of another version may do anything
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a class of another version may do anything
         stand_in = CachedError(text.type, text.message, text.traceback)
         stand_in.add_note(f"its class could not be rebuilt: {type(error).__name__}: {error}")
         return stand_in
@@ -97,7 +99,9 @@ def _one_line(error: BaseException, shown: Shown) -> str:
     """The message of an error in one line, which it becomes last: a header ends with its line."""
     try:
         text = str(error)[:_MESSAGE_CHARS_READ]
-    except Exception:  # noqa: BLE001 - the user's own __str__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__
         text = "<its text could not be made>"
     text = " ".join(shown(text).split())
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
@@ -186,7 +190,9 @@ def _by_itself(error: BaseException, record: Record, shown: Shown) -> Record:
     try:
         func, args, *rest = error.__reduce_ex__(5)
         pickler.dump((func, cleaner.clean(tuple(args)), cleaner.clean(rest[0]) if rest else None))
-    except Exception:  # noqa: BLE001 - then it becomes a CachedError
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - then it becomes a CachedError
         return record
     return {**record, "own": stream.getvalue()}
 
@@ -203,7 +209,9 @@ def _speaks(error: BaseException, how: Callable[[BaseException], str]) -> bool:
     """Whether its text can be made; a part of it may be missing."""
     try:
         how(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__ or __repr__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__ or __repr__
         return False
     return True
 
@@ -218,7 +226,9 @@ def _error_text(error: BaseException, shown: Shown) -> ErrorText:
 def _is_transient(error: BaseException) -> bool:
     try:
         return transient(error)
-    except Exception:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
         return False
 
 
@@ -228,7 +238,9 @@ def traceback_text(error: BaseException) -> str:
         summary = traceback.TracebackException.from_exception(error, compact=True)
         _drop_own_frames(summary, 0)
         return "".join(summary.format())
-    except Exception as problem:  # noqa: BLE001 - formatting calls the user's own code
+    except INTERRUPTS:
+        raise
+    except BaseException as problem:  # noqa: BLE001 - formatting calls the user's own code
         return f"{type(error).__name__}: <no traceback: {type(problem).__name__}>\n"
 
 
@@ -280,7 +292,9 @@ def _slots(error: BaseException) -> dict[str, Any]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__
         return ""
 
 
