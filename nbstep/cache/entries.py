@@ -124,7 +124,7 @@ class Entries:
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size))
+        return Kept(entry.published(meta, signing_key.id, size), content.left_out)
 
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""

@@ -98,7 +98,7 @@ class Keeper:
         meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
         if meta.facts.source is not None:
             meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
-        return meta, entry.Content("failure", taken.stream, (), by_value=False)
+        return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
 
     def _shown(self, text: str) -> str:
         text = redact_text(text)

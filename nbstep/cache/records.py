@@ -147,9 +147,10 @@ LookUp: TypeAlias = Hit | Miss
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The entry was published."""
+    """The entry was published; `left_out` says what of the result it does not hold, "" if it is whole."""
 
     meta: Meta
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

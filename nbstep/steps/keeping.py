@@ -54,6 +54,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     if isinstance(kept, NotKept):
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
         return None
+    if kept.left_out:
+        run.find("shortened", key, f"{key} was not kept whole: {kept.left_out}")
     if isinstance(result, Err) and why.old is not None:
         age = age_text(max(0.0, run.clock() - why.old.meta.created))
         run.find(

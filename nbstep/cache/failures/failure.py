@@ -34,7 +34,8 @@ TRACEBACK_BYTES_AT_MOST: Final = 64 * 1024
 _MESSAGE_CHARS: Final = 500
 _MESSAGE_CHARS_READ: Final = 64 * 1024
 _DEPTH_AT_MOST: Final = 8
-_MEMBERS_AT_MOST: Final = 100
+_MEMBERS_AT_MOST: Final = 10_000
+_GROUP_BYTES_AT_MOST: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ class Failure:
         text: The error as text.
         modules: Modules whose classes the record names.
         shown: Takes everything secret out of a text that is written beside it.
+        left_out: What of it is not kept, for people; "" if it is whole.
     """
 
     stream: bytes
     text: ErrorText
     modules: frozenset[str]
     shown: Callable[[str], str]
+    left_out: str = ""
 
 
 def take_apart(error: BaseException, redact: Callable[[str], str] | None = None) -> Failure:
@@ -69,7 +72,8 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None)
         return text if redact is None else str(redact(text))
 
     text = _error_text(error, shown)
-    record = _Recorder(shown).record(error)
+    recorder = _Recorder(shown)
+    record = recorder.record(error)
     stream = pickle.dumps(record, protocol=5)
     if not _comes_back(stream, text, error):
         record = _by_itself(error, record, shown)
@@ -77,7 +81,7 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None)
         if not _comes_back(stream, text, error):
             stream = pickle.dumps(None, protocol=5)
     modules = frozenset(module for one in chain if isinstance(module := type(one).__module__, str))
-    return Failure(stream, text, modules, shown)
+    return Failure(stream, text, modules, shown, "; ".join(recorder.left_out[:3]))
 
 
 def rebuild(stream: bytes, text: ErrorText) -> BaseException:
@@ -108,12 +112,18 @@ def _one_line(error: BaseException, shown: Shown) -> str:
 
 
 class _Recorder:
-    """Takes exceptions apart, each one once."""
+    """Takes exceptions apart, each one once.
+
+    Attributes:
+        left_out: Says of each group that was cut how much of it was kept.
+    """
 
     def __init__(self, shown: Shown) -> None:
         self._cleaner = Cleaner(shown)
         self._shown = shown
         self._open: set[int] = set()
+        self._members = self._bytes = 0
+        self.left_out: list[str] = []
 
     def record(self, error: BaseException) -> Record:
         return self._record(error, 0)
@@ -122,10 +132,11 @@ class _Recorder:
         self._open.add(id(error))
         try:
             state = dict(own(error, "__dict__"))
-            notes = state.pop("__notes__", ())
+            notes, inside = state.pop("__notes__", ()), members(error)
+            args = (vars(BaseExceptionGroup)["message"].__get__(error),) if inside else tuple(own(error, "args"))
             record: Record = {
                 "class": pickled.class_spec(type(error)),
-                "args": [self._part(argument) for argument in self._cleaner.clean(tuple(own(error, "args")))],
+                "args": [self._part(argument) for argument in self._cleaner.clean(args)],
                 "state": self._named(state),
                 "slots": self._named(_slots(error)),
                 "notes": [self._shown(note) for note in notes if isinstance(note, str)],
@@ -134,19 +145,32 @@ class _Recorder:
                 "cause": self._linked(own(error, "__cause__"), depth),
                 "context": self._linked(own(error, "__context__"), depth),
             }
-            inside = members(error)
             if inside:
-                kept = inside[:_MEMBERS_AT_MOST]
-                record["group"] = [self._record(one, depth + 1) for one in kept if id(one) not in self._open]
-                record["args"] = [self._part(own(error, "args")[0])]
+                record["group"] = kept = self._group(inside, depth)
+                if len(kept) < len(inside):
+                    self.left_out.append(f"{len(kept):,} of {len(inside):,} members were kept")
+                    record["notes"].append(f"  From the cache: {self.left_out[-1]}.")
             if _is_urllib_error(error):
                 record |= self._urllib_error(error)
             return record
         finally:
             self._open.discard(id(error))
 
+    def _group(self, inside: tuple[BaseException, ...], depth: int) -> list[Record]:
+        """The records of a group's members, as many as there is room for; at least one, a group cannot be empty."""
+        records: list[Record] = []
+        for one in inside:
+            if records and (self._members >= _MEMBERS_AT_MOST or self._bytes >= _GROUP_BYTES_AT_MOST):
+                break
+            if id(one) not in self._open:
+                self._members += 1
+                records.append(self._record(one, depth + 1))
+        return records
+
     def _part(self, value: Any) -> bytes:
-        return pickle_part(value, self._inside, self._shown)
+        part = pickle_part(value, self._inside, self._shown)
+        self._bytes += len(part)
+        return part
 
     def _inside(self, error: BaseException) -> Record:
         if id(error) in self._open or len(self._open) > _DEPTH_AT_MOST:
@@ -267,7 +291,7 @@ def _everything_in(error: BaseException) -> list[BaseException]:
     """The error and all that hang on it: causes, contexts, members of groups, arguments."""
     found: dict[int, BaseException] = {}
     waiting = [error]
-    while waiting and len(found) < 1000:
+    while waiting and len(found) < _MEMBERS_AT_MOST:
         one = waiting.pop()
         if id(one) in found:
             continue
