@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import gc
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -359,7 +361,7 @@ def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
 
     workflow = create_workflow(cache={}, on_event=told, cache_errors=predicate)
     assert isinstance(workflow(lambda step: step(lambda: 1 / 0, key="k")).error, ZeroDivisionError)
-    assert told.findings() == ["k: cache_errors= failed with KeyError('predicate'); the error was not kept"]
+    assert told.findings() == ["k: cache_errors= failed with KeyError: 'predicate'; the error was not kept"]
 
 
 # A cache or listener that fails
@@ -719,6 +721,50 @@ def test_c3_what_became_unreadable_while_a_step_waited_is_told(tmp_path: Path) -
     assert found.reason == "unreadable"
     assert run_now(cache.look_up("other", Miss("deleted"))) == Miss("deleted")
     assert run_now(cache.look_up("other", Miss("unreadable", "it was spoilt"))) == Miss("new")
+
+
+# Secrets in what is told
+
+
+_LEAKY = "GET https://ada:hunter2@api.x.com/v1?api_key=abc123 failed, Authorization: Bearer tok-5f1d0c77-header"
+
+
+class _LeakyStore:
+    """A store that fails with its own address in the message."""
+
+    def get(self, key: str) -> None:
+        raise OSError(_LEAKY)
+
+    set = has = delete = get
+
+
+def _fails() -> None:
+    raise ValueError(_LEAKY)
+
+
+def _broken_predicate(error: BaseException) -> bool:
+    raise ValueError(_LEAKY)
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_errors": _broken_predicate}, {"stale_if_error": True}])
+@pytest.mark.parametrize("store", [dict, _LeakyStore])
+def test_t10_what_is_told_of_an_error_shows_no_secret(options: Any, store: Any, caplog: Any) -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache=store(), on_event=told)
+    workflow(lambda step: step(lambda: 1, key="k"))
+    workflow(lambda step: step(_fails, key="k", refresh=True, **options))
+    gc.collect()
+    assert told.of(StepFinished)
+    texts = [repr(told.events), *(record.getMessage() for record in caplog.records)]
+    assert [text for text in texts if re.search("hunter2|abc123|tok-5f", text)] == []
+
+
+def test_t10_a_result_nobody_looked_at_is_logged_without_its_secrets(caplog: Any) -> None:
+    create_workflow(cache={})(lambda step: step(_fails, key="k"))
+    gc.collect()
+    (line,) = [record.getMessage() for record in caplog.records if "never looked at" in record.getMessage()]
+    assert "https://<redacted>@api.x.com" in line
+    assert not re.search("hunter2|abc123|tok-5f", line)
 
 
 # What the user's own error does when it is looked at

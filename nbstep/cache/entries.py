@@ -15,6 +15,7 @@ from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.records import Deleted, Facts, Hit, Kept, LookUp, Meta, Miss, NotKept, Restored, Unreadable
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
@@ -303,7 +304,7 @@ def _untrusted(signer: str) -> Miss:
 
 def _reason(place: str, verb: str, error: BaseException) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
-    return f"{place} could not {verb} it: {type(error).__name__}: {text}"
+    return redact_text(f"{place} could not {verb} it: {type(error).__name__}: {text}")
 
 
 def new_batch() -> str:

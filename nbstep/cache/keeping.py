@@ -122,7 +122,7 @@ def _unloadable(meta: Meta, error: BaseException) -> Unreadable:
     ]
     if meta.python != entry.PYTHON:
         changed.append(f"Python {meta.python} then, {entry.PYTHON} now")
-    problem = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+    problem = redact_text(re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300])
     if changed:
         return Unreadable("incompatible", f"{'; '.join(changed)}: {problem}")
     return Unreadable("unreadable", f"it cannot be loaded: {problem}")

@@ -140,8 +140,7 @@ class Run:
         self.first_asks = self.root().first_asks if self.parent is not None else FirstAsks(self.endless)
         if self.cache is not None and self.cache.directory is not None:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
-            redaction = importlib.import_module("nbstep.cache.secrets.redaction")
-            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), redaction.redact_text)
+            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), _redaction().redact_text)
         cache_place = None if self.cache is None else self.cache.place
         root = self.root().id
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text))
@@ -259,7 +258,7 @@ class Run:
         for change, keys in self._drifted.values():
             self._tell_drift(change, list(keys))
         self._call_out_sites()
-        text = None if error is None else error_line(error)
+        text = None if error is None else _redaction().redact_text(error_line(error))
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
@@ -277,6 +276,10 @@ class Run:
             return []
         held = _held_by_tasks({step.loop for step in list(self.pending.values())})
         return [step for step in list(self.pending.values()) if id(step) not in held]
+
+
+def _redaction() -> Any:
+    return importlib.import_module("nbstep.cache.secrets.redaction")  # when first needed, not with `import nbstep`
 
 
 def _held_by_tasks(loops: Iterable[asyncio.AbstractEventLoop | None]) -> set[int]:

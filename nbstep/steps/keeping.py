@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
@@ -46,11 +47,11 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        kept = NotKept(error_line(error))  # the store's own, not meant for us
+        kept = NotKept(redact_text(error_line(error)))  # the store's own, not meant for us
     except INTERRUPTS:
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
-        kept = NotKept(error_line(error))
+        kept = NotKept(redact_text(error_line(error)))
     if isinstance(kept, NotKept):
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
         return None
@@ -118,7 +119,9 @@ def still_kept(call: Call, error: Any) -> bool:
         raise
     except BaseException as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
         call.run.find(
-            "cache-errors", call.key, f"{call.key}: cache_errors= failed with {broken!r}; the error was not kept"
+            "cache-errors",
+            call.key,
+            f"{call.key}: cache_errors= failed with {redact_text(error_line(broken))}; the error was not kept",
         )
         return False
 

@@ -13,6 +13,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Miss, Unreadable
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
@@ -238,7 +239,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     except INTERRUPTS:
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
-        found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
+        found = Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))
     mark = found.mark if isinstance(found, Hit) else None
     if source == "shared" and isinstance(found, Hit) and mark != call.seen and not call.blind:
         return Use(found)  # kept since we first looked: as fresh as can be
@@ -328,6 +329,6 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
         value = old.load()
     except Unreadable:
         return None
-    text = error_line(error)
+    text = redact_text(error_line(error))
     call.run.find("stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used")
     return (hand_out(call, Use(old, f"refetch failed: {text}"), value, "cache"),)
