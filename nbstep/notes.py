@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.durations import age_text, duration_text
+from nbstep.foreign import INTERRUPTS
 from nbstep.words import shown
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def error_line(error: BaseException) -> str:
     """An error's class and message on one line."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__ must not hide the error
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__ must not hide the error
         text = ""
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from nbstep.durations import Duration, to_seconds
 from nbstep.errors import NbstepError
-from nbstep.transience import leaves, transient
+from nbstep.foreign import leaves
+from nbstep.transience import transient
 
 OnDrift: TypeAlias = Literal["warn", "rerun", "error", "ignore"]
 Cause: TypeAlias = Literal["code", "inputs"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 from nbstep.errors import StepFailed
+from nbstep.foreign import INTERRUPTS
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -56,7 +58,7 @@ class Err(Generic[E]):
     """
 
     __match_args__ = ("error",)
-    __slots__ = ("__weakref__", "_error", "_raised", "_unseen_of")
+    __slots__ = ("__weakref__", "_describe", "_error", "_raised", "_unseen_of")
 
     value: Final = None
 
@@ -64,6 +66,7 @@ class Err(Generic[E]):
         self._error = error
         self._raised: BaseException | None = None
         self._unseen_of: str | None = None
+        self._describe: Callable[[Any], str] | None = None
 
     @property
     def ok(self) -> Literal[False]:
@@ -99,7 +102,15 @@ class Err(Generic[E]):
 
     def __del__(self) -> None:
         if getattr(self, "_unseen_of", None):
-            _log.error("the result of %s was never looked at: it failed with %r", self._unseen_of, self._error)
+            _log.error("the result of %s was never looked at: it failed with %s", self._unseen_of, self._shown())
+
+    def _shown(self) -> str:
+        try:
+            return type(self._error).__name__ if self._describe is None else self._describe(self._error)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - the user's own __repr__; or Python ends, and nothing can be imported any more
+            return type(self._error).__name__
 
 
 Result: TypeAlias = Ok[T] | Err[E]
@@ -117,7 +128,8 @@ def raised_by(result: Err[Any]) -> Any:
     return result._raised or result._error  # pyright: ignore[reportPrivateUsage]
 
 
-def unseen(result: Err[Any], of: str) -> Err[Any]:
-    """Marks a fresh `Err` as the result of the run `of`, to be logged if nobody looks at it."""
+def unseen(result: Err[Any], of: str, describe: Callable[[Any], str]) -> Err[Any]:
+    """Marks a fresh `Err` as the result of the run `of`, to be logged if nobody looks at it; `describe` tells its error."""
     result._unseen_of = of  # pyright: ignore[reportPrivateUsage]
+    result._describe = describe  # pyright: ignore[reportPrivateUsage]
     return result

@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from nbstep.foreign import INTERRUPTS
+
 Thunk: TypeAlias = Callable[..., Any]
 
 # Set on a function of ours that gives something to await without being an `async def`.
@@ -67,7 +69,9 @@ def called_object(thunk: Thunk) -> bool:
     try:
         # what wraps or stands for a function (lru_cache, a ufunc) carries a name; a model or a client does not
         return not hasattr(thunk, "__name__")
-    except Exception:  # noqa: BLE001 - the user's own __getattr__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __getattr__
         return True
 
 
@@ -81,7 +85,9 @@ def surely_awaitable(thunk: Thunk) -> bool:
     try:
         if _is_coroutine_function(thunk):
             return True
-    except Exception:  # noqa: BLE001 - it looks for attributes, and the user's own __getattr__ may raise anything
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - it looks for attributes, and the user's own __getattr__ may raise anything
         return False
     if isinstance(thunk, types.FunctionType) and GIVES_AWAITABLE in thunk.__dict__:
         return True

@@ -6,10 +6,12 @@ import asyncio
 import dis
 import os
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import zip_longest
 from types import CodeType, TracebackType
 from typing import Final
+
+from nbstep.foreign import members, own, within
 
 OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
@@ -25,38 +27,30 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
         error: The exception about to be shown.
         owned: Whether a step raised this very exception (a kept one is raised from within nbstep).
     """
-    for one in _chain(error):
-        if one.__traceback__ is not None and (owned(one) or not _is_our_bug(one)):
+    for one in within(error, _linked):
+        first: TracebackType | None = own(one, "__traceback__")
+        if first is not None and (owned(one) or not _is_our_bug(one, first)):
             # Not by assignment: some exceptions are frozen dataclasses.
-            one.with_traceback(_without_ours(one.__traceback__, isinstance(one, _ANYWHERE)))
+            BaseException.with_traceback(one, _without_ours(first, issubclass(type(one), _ANYWHERE)))
 
 
 def without_first(error: BaseException) -> None:
     """Takes the first frame, that of our function which lets the exception through with a bare `raise`, out of it."""
-    if error.__traceback__ is not None:
-        error.with_traceback(error.__traceback__.tb_next)
+    first: TracebackType | None = own(error, "__traceback__")
+    if first is not None:
+        BaseException.with_traceback(error, first.tb_next)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, its causes, contexts and the members of groups, each once."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+def _linked(one: BaseException) -> list[BaseException]:
+    """Its cause, its context and the members of a group."""
+    return [linked for linked in (own(one, "__cause__"), own(one, "__context__"), *members(one)) if linked is not None]
 
 
-def _is_our_bug(error: BaseException) -> bool:
+def _is_our_bug(error: BaseException, last: TracebackType) -> bool:
     """It began in nbstep's own code, and not at a `raise`: then its frames are what a report needs."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
+    while last.tb_next is not None:
         last = last.tb_next
-    if last is None or not _is_ours(last.tb_frame.f_code) or isinstance(error, _ANYWHERE):
+    if not _is_ours(last.tb_frame.f_code) or issubclass(type(error), _ANYWHERE):
         return False
     return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
 

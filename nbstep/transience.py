@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from typing import Any, Final, cast
 
+from nbstep.foreign import INTERRUPTS, leaves
+
 # Named, not imported: none of these libraries is a dependency. Matched against every class in the error's MRO.
 _PASSING_CLASSES: Final = frozenset(
     {
@@ -102,13 +104,6 @@ def _is_unreachable(error: BaseException, names: set[str]) -> bool:
     return "sqlalchemy.exc.OperationalError" in names and _attribute(error, "statement") is None and not a_file
 
 
-def leaves(error: BaseException) -> list[BaseException]:
-    """The errors in a group, and in the groups in it; an error alone is its own leaf."""
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [leaf for member in cast("BaseExceptionGroup[BaseException]", error).exceptions for leaf in leaves(member)]
-
-
 def http_status(error: BaseException) -> int | None:
     """The HTTP status an error stands for, or None.
 
@@ -116,7 +111,7 @@ def http_status(error: BaseException) -> int | None:
     botocore has in `error.response`.
     """
     candidates = [_attribute(_attribute(error, "response"), "status_code"), _attribute(error, "status_code")]
-    root = type(error).__module__.partition(".")[0]
+    root = str(type(error).__module__).partition(".")[0]
     if root == "botocore":
         candidates.append(_aws_part(error, "ResponseMetadata", "HTTPStatusCode"))
     if root in {"aiohttp", "urllib"}:
@@ -138,5 +133,7 @@ def _aws_part(error: BaseException, section: str, name: str) -> Any:
 def _attribute(obj: Any, name: str) -> Any:
     try:
         return getattr(obj, name, None)
-    except Exception:  # noqa: BLE001 - a property of the user's own error must not hide the error
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - a property of the user's own error must not hide the error
         return None

@@ -8,10 +8,12 @@ from contextlib import suppress
 from typing import Any, cast, get_args
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.deps import Deps
 from nbstep.durations import Duration
 from nbstep.errors import StepFailed
 from nbstep.events import Listener
+from nbstep.foreign import is_a, is_awaitable
 from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, Cause, OnDrift, policy_changes
@@ -87,7 +89,7 @@ class Workflow:
             return _failed(run, error)
         finally:
             active_run.reset(token)
-        if isinstance(value, Awaitable):
+        if is_awaitable(value):
             return _finish(run, cast("Awaitable[Any]", value))
         return _succeeded(run, value)
 
@@ -106,12 +108,12 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
 
 
 def _succeeded(run: Run, value: Any) -> Ok[Any] | Err[Any]:
-    if isinstance(value, Err):
+    if is_a(value, Err):
         error: Any = value.error
         run.close(error if isinstance(error, BaseException) else StepFailed(None, error))
-        return unseen(cast("Err[Any]", value), _label(run))
+        return unseen(cast("Err[Any]", value), _label(run), _described)
     run.close()
-    return cast("Ok[Any]", value) if isinstance(value, Ok) else Ok(value)
+    return cast("Ok[Any]", value) if is_a(value, Ok) else Ok(value)
 
 
 def _failed(run: Run, error: BaseException) -> Err[Any]:
@@ -126,7 +128,12 @@ def _failed(run: Run, error: BaseException) -> Err[Any]:
     if not owned or not isinstance(error, Exception):
         raise error
     # `unwrap` raises this very exception again: a run around this one knows it as its own.
-    return unseen(handed_back(error.error if isinstance(error, StepFailed) else error, error), _label(run))
+    return unseen(handed_back(error.error if isinstance(error, StepFailed) else error, error), _label(run), _described)
+
+
+def _described(error: Any) -> str:
+    """An error as a line of the log shows it: logs are kept and sent around."""
+    return redact_text(repr(error))
 
 
 def _label(run: Run) -> str:

@@ -21,12 +21,15 @@ import pytest
 import requests
 from web_server import COOKIE_SECRET, serving
 
+from nbstep import create_workflow
 from nbstep.cache.cache import Cache
 from nbstep.cache.failures import failure
 from nbstep.cache.records import Facts, Kept
 from nbstep.errors import CachedError
+from nbstep.events import Finding
 from nbstep.result import Err
 from nbstep.stores.base import run_now
+from nbstep.testing import RecordingListener
 
 SECRETS = {
     "Authorization": "Bearer bearer-secret-0815",
@@ -181,6 +184,32 @@ def test_e4_groups_come_back_and_match_except_star(cache: Cache) -> None:
         caught.append("ValueError")
     assert caught == ["TwoArguments", "ValueError"]
     assert str(back) == "two (2 sub-exceptions)"
+
+
+def test_e4_a_group_of_thousands_comes_back_whole(cache: Cache) -> None:
+    back = kept_and_back(cache, ExceptionGroup("many", [ValueError(number) for number in range(2000)]))
+    assert [member.args for member in back.exceptions] == [(number,) for number in range(2000)]
+    assert not hasattr(back, "__notes__")
+
+
+def test_e4_a_group_that_is_too_large_says_what_of_it_was_kept(cache: Cache) -> None:
+    large = ExceptionGroup("inside", [ValueError(number) for number in range(10_050)])
+    told = RecordingListener()
+
+    def fail() -> None:
+        raise ExceptionGroup("outside", [large, KeyError(1), KeyError(2)])
+
+    assert not create_workflow(cache=cache, on_event=told)(lambda step: step(fail, key="k")).ok
+    with pytest.raises(ExceptionGroup) as caught:
+        cache.get("k")
+    outside = caught.value
+    inside: Any = outside.exceptions[0]
+    assert [member.args for member in inside.exceptions] == [(number,) for number in range(9999)]
+    assert inside.__notes__ == ["  From the cache: 9,999 of 10,050 members were kept."]
+    assert outside.__notes__ == ["  From the cache: 1 of 3 members were kept."]
+    assert [finding.text for finding in told.of(Finding)] == [
+        "k was not kept whole: 9,999 of 10,050 members were kept; 1 of 3 members were kept"
+    ]
 
 
 def test_e4_an_attribute_that_cannot_be_pickled_does_not_cost_the_error(cache: Cache) -> None:

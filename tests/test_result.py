@@ -22,7 +22,7 @@ def _said(result: Ok[int] | Err[str]) -> str:
 
 
 def test_w3_a_copy_of_an_err_is_nobody_s_result(caplog: pytest.LogCaptureFixture) -> None:
-    result = unseen(Err(ValueError("x")), "a workflow")
+    result = unseen(Err(ValueError("x")), "a workflow", repr)
     copy.copy(result), pickle.loads(pickle.dumps(result))
     gc.collect()
     assert caplog.records == []
@@ -77,7 +77,7 @@ def test_results_survive_pickling() -> None:
 
 
 def test_w3_an_err_nobody_looked_at_is_logged_when_collected(caplog: pytest.LogCaptureFixture) -> None:
-    unseen(Err(KeyError("k")), "workflow 'sales'")
+    unseen(Err(KeyError("k")), "workflow 'sales'", repr)
     gc.collect()
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
         (logging.ERROR, "the result of workflow 'sales' was never looked at: it failed with KeyError('k')")
@@ -92,7 +92,7 @@ def test_w3_an_err_nobody_looked_at_is_logged_when_collected(caplog: pytest.LogC
     ids=["error", "ok", "repr", "==", "match"],
 )  # fmt: skip
 def test_w3_one_that_was_looked_at_is_not(look: object, caplog: pytest.LogCaptureFixture) -> None:
-    result = unseen(Err("E"), "a workflow")
+    result = unseen(Err("E"), "a workflow", repr)
     look(result)  # type: ignore[operator]
     del result
     gc.collect()

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import gc
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +22,7 @@ from shells import open_shell
 
 from nbstep import Cache, DriftError, Err, OfflineMiss, Ok, RecursiveStep, create_workflow, step
 from nbstep.cache.records import Miss
-from nbstep.events import Event, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
+from nbstep.events import Event, Finding, StepAsked, StepFinished, StepHit, StepMissed, StepStarted, StepWaiting
 from nbstep.steps.waiting import nested_wait_s
 from nbstep.stores.base import Traces, run_now
 from nbstep.stores.disk import DiskStore
@@ -360,7 +362,7 @@ def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
 
     workflow = create_workflow(cache={}, on_event=told, cache_errors=predicate)
     assert isinstance(workflow(lambda step: step(lambda: 1 / 0, key="k")).error, ZeroDivisionError)
-    assert told.findings() == ["k: cache_errors= failed with KeyError('predicate'); the error was not kept"]
+    assert told.findings() == ["k: cache_errors= failed with KeyError: 'predicate'; the error was not kept"]
 
 
 # A cache or listener that fails
@@ -731,3 +733,142 @@ def test_d3_a_refused_old_value_names_the_command_as_it_is_written_where_it_was_
     assert str(ran.error).endswith(f"or delete it: %nbstep rm --cache {cache.place} 'a b'")
     with pytest.raises(DriftError, match=rf"or delete it: nbstep rm --cache {cache.place} 'a b'$"):
         create_workflow(cache=cache, on_drift="error")(lambda step: step(lambda: 3, key="a b"))
+
+
+# Secrets in what is told
+
+
+_LEAKY = "GET https://ada:hunter2@api.x.com/v1?api_key=abc123 failed, Authorization: Bearer tok-5f1d0c77-header"
+
+
+class _LeakyStore:
+    """A store that fails with its own address in the message."""
+
+    def get(self, key: str) -> None:
+        raise OSError(_LEAKY)
+
+    set = has = delete = get
+
+
+def _fails() -> None:
+    raise ValueError(_LEAKY)
+
+
+def _broken_predicate(error: BaseException) -> bool:
+    raise ValueError(_LEAKY)
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_errors": _broken_predicate}, {"stale_if_error": True}])
+@pytest.mark.parametrize("store", [dict, _LeakyStore])
+def test_t10_what_is_told_of_an_error_shows_no_secret(options: Any, store: Any, caplog: Any) -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache=store(), on_event=told)
+    workflow(lambda step: step(lambda: 1, key="k"))
+    workflow(lambda step: step(_fails, key="k", refresh=True, **options))
+    gc.collect()
+    assert told.of(StepFinished)
+    texts = [repr(told.events), *(record.getMessage() for record in caplog.records)]
+    assert [text for text in texts if re.search("hunter2|abc123|tok-5f", text)] == []
+
+
+def test_t10_a_result_nobody_looked_at_is_logged_without_its_secrets(caplog: Any) -> None:
+    create_workflow(cache={})(lambda step: step(_fails, key="k"))
+    gc.collect()
+    (line,) = [record.getMessage() for record in caplog.records if "never looked at" in record.getMessage()]
+    assert "https://<redacted>@api.x.com" in line
+    assert not re.search("hunter2|abc123|tok-5f", line)
+
+
+# What the user's own error does when it is looked at
+
+
+def _deep(levels: int) -> Exception:
+    error: Exception = ValueError("at the bottom")
+    for level in range(levels):
+        error = ExceptionGroup(f"level {level}", [error])
+    return error
+
+
+class _Guarded(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"args", "__dict__", "__cause__", "__context__", "__traceback__", "__notes__"}:
+            raise RuntimeError(f"no {name}")
+        return super().__getattribute__(name)
+
+
+class _Homeless(Exception):
+    pass
+
+
+_Homeless.__module__ = None  # type: ignore[assignment]  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "error", [_deep(800), _Guarded("x"), _Homeless("x")], ids=["deep groups", "guarded", "no module"]
+)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_c3_an_error_that_cannot_be_looked_at_reaches_the_user_itself(error: Exception, retries: int) -> None:
+    def fail() -> None:
+        raise error
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    assert workflow(lambda step: step(fail, key="k", retries=retries)).error is error
+    assert [event.outcome for event in told.of(StepFinished)] == ["error"]
+    assert len(told.of(Finding)) <= 1
+    assert all(finding.text.startswith("k was not kept: ") for finding in told.of(Finding))
+
+
+class _Panic(BaseException):
+    """As Rust extensions raise it: not an `Exception`, and no interrupt either."""
+
+
+def _panics(*args: Any) -> Any:
+    raise _Panic("out of bounds")
+
+
+class _Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        return _panics() if name == "__qualname__" else super().__getattribute__(name)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        type("Reduces", (), {"__reduce__": _panics}),
+        type("Reprs", (), {"__repr__": _panics}),
+        type("Sized", (list,), {"__len__": _panics}),
+        type("Shaped", (), {"shape": property(_panics)}),
+        type("Classed", (), {"__class__": property(_panics)}),
+        _Meta("Meta", (), {}),
+    ],
+    ids=["__reduce__", "__repr__", "__len__", "shape", "__class__", "metaclass"],
+)
+def test_c3_a_value_whose_code_panics_reaches_the_user(make: Any) -> None:
+    value = make()
+    told = RecordingListener()
+    result = create_workflow(cache={}, on_event=told)(lambda step: step(lambda: value, key="k"))
+    assert type(result) is Ok
+    assert result.value is value
+    assert all(finding.text.startswith("k was not kept: ") for finding in told.of(Finding))
+
+
+@pytest.mark.parametrize("name", ["__str__", "__repr__", "__reduce__", "response", "__notes__"])
+def test_c3_an_error_whose_code_panics_reaches_the_user(name: str) -> None:
+    panics = property(_panics) if name in {"response", "__notes__"} else _panics
+    error = type("Odd", (Exception,), {name: panics})("x")
+
+    def fail() -> None:
+        raise error
+
+    assert create_workflow(cache={})(lambda step: step(fail, key="k")).error is error
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_c3_an_interrupt_while_a_value_is_kept_stops_the_program(stop: type[BaseException]) -> None:
+    def reduce(self: Any) -> Any:
+        raise stop
+
+    value = type("Slow", (), {"__reduce__": reduce})()
+    with pytest.raises(stop):
+        create_workflow(cache={})(lambda step: step(lambda: value, key="k"))

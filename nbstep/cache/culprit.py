@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from nbstep.cache.keptcell import KeptCell
+from nbstep.foreign import INTERRUPTS
 
 _PROBES_AT_MOST: Final = 500
 _SECONDS_AT_MOST: Final = 2.0
@@ -40,7 +41,7 @@ _ADVICE: Final = {
 _CELL_ADVICE: Final = "delete it in the cell, or name with --out what to keep"
 
 
-def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | None]) -> str:
+def explain(value: Any, error: BaseException, probe: Callable[[Any], BaseException | None]) -> str:
     """One line that names the innermost part of `value` that cannot be pickled, and why.
 
     Args:
@@ -71,7 +72,7 @@ def explain(value: Any, error: Exception, probe: Callable[[Any], Exception | Non
     return _sentence(path, part, error, _CELL_ADVICE if isinstance(value, KeptCell) else None)
 
 
-def _sentence(path: str, part: Any, error: Exception, advice: str | None = None) -> str:
+def _sentence(path: str, part: Any, error: BaseException, advice: str | None = None) -> str:
     name = _name(part)
     article = "an" if name.lstrip("_")[:1].lower() in set("aeiou") else "a"
     if isinstance(error, RecursionError) or "recursion" in str(error):
@@ -144,6 +145,8 @@ def _captured(part: Any) -> Iterator[tuple[str, Any]]:
 def _short(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:  # noqa: BLE001 - the user's own __repr__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __repr__
         text = "…"
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -27,9 +27,11 @@ from nbstep.cache.records import (
     Restored,
     Unreadable,
 )
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
+from nbstep.foreign import INTERRUPTS
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
@@ -81,7 +83,9 @@ class Entries:
             _check_usable(head, key)
         except Unreadable as problem:
             return Miss(problem.reason, problem.detail)
-        except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's own store may raise anything
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
@@ -91,7 +95,9 @@ class Entries:
         """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
         try:
             return await self.store.open(key, trust.signing_key().id) is None
-        except Exception:  # noqa: BLE001 - something stands there, a look-up tells what
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - something stands there, a look-up tells what
             return False
 
     def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
@@ -122,7 +128,9 @@ class Entries:
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
-        except Exception as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
             kind = (
                 "no-room" if isinstance(error, NoRoom) else "read-only" if isinstance(error, ReadOnly) else "not-stored"
             )
@@ -130,7 +138,7 @@ class Entries:
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size), evicted)
+        return Kept(entry.published(meta, signing_key.id, size), evicted, content.left_out)
 
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""
@@ -330,11 +338,11 @@ def _untrusted(signer: str) -> Miss:
     return Miss("untrusted", why)
 
 
-def _reason(place: str, verb: str, error: Exception) -> str:
+def _reason(place: str, verb: str, error: BaseException) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
     if type(error).__name__ == "ForeignValue":  # says all; its module is imported only with a store of the user's own
         return text
-    return f"{place} could not {verb} it: {type(error).__name__}: {text}"
+    return redact_text(f"{place} could not {verb} it: {type(error).__name__}: {text}")
 
 
 def new_batch() -> str:

@@ -59,12 +59,14 @@ class Content:
         stream: The pickle stream.
         buffers: Its out-of-band buffers.
         by_value: The stream holds the code of functions or classes, which only this Python version can read.
+        left_out: What of the result is not in it, for people; it is not written.
     """
 
     payload: Payload
     stream: Part
     buffers: Sequence[Part]
     by_value: bool
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 from nbstep.cache import culprit
 from nbstep.cache.entries import Entries
 from nbstep.cache.records import Miss, Unreadable
+from nbstep.foreign import INTERRUPTS
 from nbstep.project import file_in_the_way, place_text
 from nbstep.stores import files
 from nbstep.words import plural
@@ -64,7 +65,9 @@ async def export_values(entries: Entries, pattern: str, folder: Path) -> Exporte
             skipped.append(f"{key}: {problem.detail}")
         except _NotPlain as problem:
             skipped.append(f"{key}: {problem}")
-        except Exception as error:  # noqa: BLE001 - the value's own code, or the disk: the others are written all the same
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the value's own code, or the disk: the others are written all the same
             skipped.append(f"{key}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
         else:
             paths.append(path)
@@ -118,10 +121,12 @@ class _Nowhere:
     write: Callable[[Any], int] = field(default=len)
 
 
-def _probe(value: Any, names: dict[str, None] | None = None) -> Exception | None:
+def _probe(value: Any, names: dict[str, None] | None = None) -> BaseException | None:
     try:
         _PlainPickler({} if names is None else names).dump(value)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return error
     return None
 

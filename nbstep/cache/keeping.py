@@ -12,6 +12,7 @@ from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
+from nbstep.foreign import INTERRUPTS
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
 
@@ -65,11 +66,13 @@ class Keeper:
             return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
         try:
             value = pickle.loads(stream, buffers=buffers)
-        except Exception as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             raise _unloadable(head.meta, error) from error
         return value if head.payload == "value" else Err(value)
 
-    def why_not(self, error: Exception, place: str) -> str:
+    def why_not(self, error: BaseException, place: str) -> str:
         """One line for `NotKept`."""
         text = " ".join(str(getattr(error, "strerror", None) or error).split())
         if type(error).__name__ in {"NotSerializable", "NoRoom", "ReadOnly", "TooMuchText", "ForeignValue"}:
@@ -95,7 +98,7 @@ class Keeper:
         meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
         if meta.facts.source is not None:
             meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
-        return meta, entry.Content("failure", taken.stream, (), by_value=False)
+        return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
 
     def _shown(self, text: str) -> str:
         text = redact_text(text)
@@ -107,7 +110,7 @@ def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
     return ErrorText(type_text(error), " ".join(text.split())[:500], "")
 
 
-def _unloadable(meta: Meta, error: Exception) -> Unreadable:
+def _unloadable(meta: Meta, error: BaseException) -> Unreadable:
     """Why verified bytes did not become a value: most often another version of a package."""
     from nbstep.cache import serializer  # as in unpack()
 
@@ -119,7 +122,7 @@ def _unloadable(meta: Meta, error: Exception) -> Unreadable:
     ]
     if meta.python != entry.PYTHON:
         changed.append(f"Python {meta.python} then, {entry.PYTHON} now")
-    problem = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+    problem = redact_text(re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300])
     if changed:
         return Unreadable("incompatible", f"{'; '.join(changed)}: {problem}")
     return Unreadable("unreadable", f"it cannot be loaded: {problem}")

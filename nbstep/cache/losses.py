@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 from nbstep.cache import pickled
-from nbstep.cache.failures.bare import own
+from nbstep.foreign import own
 
 _Cached: Final = type(functools.lru_cache(lambda: None))
 # What NumPy's own pickles hold of a masked array, or make anew.

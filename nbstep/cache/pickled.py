@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from nbstep.cache.classes import class_fingerprint, live_class
-from nbstep.cache.failures.bare import own, put
+from nbstep.cache.failures.bare import put
 from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
+from nbstep.foreign import INTERRUPTS, own
 
 ANY_VERSION: Final = "*"
 
@@ -157,7 +158,9 @@ def _filled(record: dict[str, Any]) -> BaseException:
 def _part(part: bytes) -> Any:
     try:
         return pickle.loads(part)
-    except Exception as error:  # noqa: BLE001 - one part of another version must not cost the whole error
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - one part of another version must not cost the whole error
         return f"<not loaded: {type(error).__name__}: {error}>"
 
 

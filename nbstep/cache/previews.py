@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sized
 from itertools import islice
 from typing import Any, Final, cast
 
+from nbstep.foreign import INTERRUPTS
+
 PREVIEW_CHARS: Final = 1000
 _NAME_CHARS: Final = 200
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
@@ -55,7 +57,9 @@ def shape_text(value: Any) -> str:
         if isinstance(value, type) or not isinstance(value, Sized):
             return ""
         count = len(value)
-    except Exception:  # noqa: BLE001 - the user's own __len__ or shape
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __len__ or shape
         return ""
     if isinstance(value, str):
         return f"{count:,} character" + ("" if count == 1 else "s")
@@ -74,7 +78,9 @@ def preview_text(value: Any) -> str:
         text = _frame_text(value)
         if text is None:
             text = _short.repr(value)
-    except Exception as error:  # noqa: BLE001 - the user's own __repr__
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's own __repr__
         return f"<no preview: {type(error).__name__}>"
     return text if len(text) <= PREVIEW_CHARS else text[: PREVIEW_CHARS - 1] + "…"
 
@@ -127,7 +133,9 @@ def _may_be_huge(value: Any) -> bool:
         return False  # arrays and frames shorten themselves
     try:
         return isinstance(value, Mapping | list | tuple | set | frozenset | str | bytes) and len(value) > 100
-    except Exception:  # noqa: BLE001 - the user's own __len__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __len__
         return True
 
 

@@ -156,10 +156,17 @@ LookUp: TypeAlias = Hit | Miss
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The entry was published; `evicted` are the keys of those that made room for it."""
+    """The entry was published.
+
+    Attributes:
+        meta: As it is listed.
+        evicted: The keys of those that made room for it.
+        left_out: What of the result it does not hold, "" if it is whole.
+    """
 
     meta: Meta
     evicted: tuple[str, ...] = ()
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

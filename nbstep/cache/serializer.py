@@ -15,6 +15,7 @@ import cloudpickle
 
 from nbstep.cache import culprit, losses, pickled
 from nbstep.cache.classes import class_fingerprint
+from nbstep.foreign import INTERRUPTS
 from nbstep.stores.base import Part
 
 BUFFER_FROM_BYTES: Final = 64 * 1024
@@ -64,7 +65,9 @@ def serialize(value: Any) -> Serialized:
     pickler = ValuePickler(stream, in_band)
     try:
         pickler.dump(value)
-    except Exception as error:
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
         raise NotSerializable(culprit.explain(value, error, _probe)) from error
     return Serialized(stream.getvalue(), buffers, package_versions(pickler.modules), pickler.by_value)
 
@@ -161,10 +164,12 @@ class _Nowhere(io.RawIOBase):
         return len(part)
 
 
-def _probe(value: Any) -> Exception | None:
+def _probe(value: Any) -> BaseException | None:
     """The error that pickling `value` raises; buffers are left out, so that large arrays cost nothing."""
     try:
         ValuePickler(_Nowhere(), _leave_out).dump(value)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return error
     return None

@@ -10,6 +10,7 @@ from nbstep.collisions.compare import difference
 from nbstep.collisions.look import Look, look_at
 from nbstep.collisions.message import collision_in_run
 from nbstep.events import Place
+from nbstep.foreign import INTERRUPTS
 from nbstep.thunks import Thunk
 
 # An endless run forgets who asked first, sooner or later.
@@ -55,7 +56,9 @@ class FirstAsks:
             ):  # fmt: skip
                 return
             found = difference(first, look, self._states.get(at, frozenset()))
-        except Exception:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
             return
         if found is None:
             return
@@ -76,7 +79,9 @@ class FirstAsks:
                 rows = zip(now.labels, now.sights, first.sights, strict=True)
                 changed = {label for label, after, before in rows if after != before}
                 self._states[at] = self._states.get(at, frozenset()) | changed
-        except Exception:  # noqa: BLE001 - as above
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - as above
             return
 
 

@@ -22,6 +22,7 @@ from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import Texts
 from nbstep.drift.watch import is_plain
+from nbstep.foreign import INTERRUPTS
 
 SIGNER: Final = ""
 _BUDGET_S: Final = 0.001
@@ -207,7 +208,9 @@ def _add_large(
             break
         try:
             found[name] = make.of(value, paths)
-        except Exception:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
             continue
         if is_table(value):
             tables.append(name)

@@ -9,6 +9,7 @@ import types
 from dataclasses import dataclass
 from typing import Final
 
+from nbstep.foreign import INTERRUPTS
 from nbstep.keyfindings.changing import Kind, lookup_in
 from nbstep.keyfindings.expression import Reader
 from nbstep.keyfindings.source import call_text
@@ -56,7 +57,9 @@ def site_of(frame: types.FrameType) -> Site:
     if site is None:
         try:
             site = _read(frame)
-        except Exception:  # noqa: BLE001 - odd names and sources must not cost the value (C3)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - odd names and sources must not cost the value (C3)
             site = Site()
         known[1][frame.f_lasti] = site
     return site

@@ -19,6 +19,7 @@ from nbstep.collisions.firstasks import FirstAsks
 from nbstep.drift.explain import Change, mixed_inputs_text, old_values_text
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
 from nbstep.notes import error_line, spelled
 from nbstep.policy import Policy
@@ -146,8 +147,7 @@ class Run:
         self.first_asks = self.root().first_asks if self.parent is not None else FirstAsks(self.endless)
         if self.cache is not None and self.cache.directory is not None:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
-            redaction = importlib.import_module("nbstep.cache.secrets.redaction")
-            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), redaction.redact_text)
+            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), _redaction().redact_text)
         cache_place = None if self.cache is None else self.cache.place
         root = self.root().id
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text))
@@ -265,18 +265,15 @@ class Run:
 
     def owns(self, error: BaseException) -> bool:
         """Whether a step of this run, or of a run inside it, raised this very exception, or it is a group of only such (W3)."""
-        if id(error) in self._raised:
-            return True
-        return isinstance(error, BaseExceptionGroup) and all(self.owns(leaf) for leaf in error.exceptions)
+        return all(
+            id(leaf) in self._raised
+            for leaf in leaves(error, lambda one: () if id(one) in self._raised else members(one))
+        )
 
     def came_from_keyed_step(self, error: BaseException, since: int) -> bool:
         """Whether a keyed step raised it since the run had seen so many failures: that key owns it, no step around it (E2)."""
-        raised = self._raised.get(id(error))
-        if raised is not None and raised.last_keyed > since:
-            return True
-        return isinstance(error, BaseExceptionGroup) and any(
-            self.came_from_keyed_step(e, since) for e in error.exceptions
-        )
+        known = (self._raised.get(id(one)) for one in within(error))
+        return any(raised is not None and raised.last_keyed > since for raised in known)
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends the run: names the steps that were never awaited, tells how it ended, writes the run log. Twice is once."""
@@ -298,7 +295,7 @@ class Run:
                 named = keys_text([shown(key) for key in keys])
                 self.find(kind, next(iter(keys)), f"In all, {len(keys):,} results were not kept: {named}")
         self._call_out_sites()
-        text = None if error is None else error_line(error)
+        text = None if error is None else _redaction().redact_text(error_line(error))
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data
@@ -316,6 +313,10 @@ class Run:
             return []
         held = _held_by_tasks({step.loop for step in list(self.pending.values())})
         return [step for step in list(self.pending.values()) if id(step) not in held]
+
+
+def _redaction() -> Any:
+    return importlib.import_module("nbstep.cache.secrets.redaction")  # when first needed, not with `import nbstep`
 
 
 def _held_by_tasks(loops: Iterable[asyncio.AbstractEventLoop | None]) -> set[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import time
 import types
 from collections.abc import Awaitable, Callable, Generator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.errors import NbstepError, StepTimeout
+from nbstep.foreign import is_awaitable, own
 from nbstep.freezing import as_it_was
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 from nbstep.steps.inline import Inline, pause
@@ -83,11 +83,11 @@ async def attempt_thunk(
                 try:
                     return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
                 except BaseException as error:
-                    failed = error, error.__traceback__
+                    failed = error, own(error, "__traceback__")
                     raise
     except BaseException as error:
         if failed is not None and failed[0] is error:
-            error.with_traceback(failed[1])  # without the frames of whoever raised it again
+            BaseException.with_traceback(error, failed[1])  # without the frames of whoever raised it again
         raise
     raise AssertionError("unreachable: tenacity raises the last failure")
 
@@ -121,7 +121,7 @@ async def _attempt(
                 given = thunk(*args)
         except StopIteration as stopped:
             return Given(stopped=stopped)
-    if not inspect.isawaitable(given):
+    if not is_awaitable(given):
         return Given(given)
     if not awaiting:
         return Given(later=given)

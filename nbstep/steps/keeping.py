@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
+from nbstep.foreign import INTERRUPTS
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
@@ -37,34 +39,26 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     run, key = call.run, call.key
     if key is None or run.cache is None:
         return None
-    ttl_s = call.options.policy.ttl_s
-    error: Any = result.error
-    if isinstance(result, Err):
-        if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result), ran.raised_before):
-            return None
-        if not still_kept(call, error):
-            return None
-        if call.options.policy.stale_if_error and why.old is not None:
-            return None
-        ttl_s = _error_ttl_s(call, error)
+    kept: Kept | NotKept
     try:
-        facts = Facts(
-            took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=run.name,
-            place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
-            names=call.names(),
-        )  # fmt: skip
-        kept: Kept | NotKept = await run.cache.keep(key, result, facts, batch=run.id)
+        if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
+            return None
+        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id)
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        kept = NotKept(error_line(error))  # the store's own, not meant for us
-    except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
-        kept = NotKept(error_line(error))
+        kept = NotKept(redact_text(error_line(error)))  # the store's own, not meant for us
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
+        kept = NotKept(redact_text(error_line(error)))
     if isinstance(kept, NotKept):
         if why.detail == kept.why:
             return None  # it was told before the work began
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None
+    if kept.left_out:
+        run.find("shortened", key, f"{key} was not kept whole: {kept.left_out}")
     if isinstance(result, Err) and why.old is not None:
         age = age_text(max(0.0, run.clock() - why.old.meta.created))
         run.find(
@@ -74,6 +68,23 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         )
     run.note_kept(key, kept)
     return kept.meta.size_bytes
+
+
+def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:
+    """Whether this failure is kept under this key (E2, E3, E6)."""
+    error: Any = result.error
+    if isinstance(error, NbstepError) or call.run.came_from_keyed_step(raised_by(result), ran.raised_before):
+        return False
+    return still_kept(call, error) and not (call.options.policy.stale_if_error and why.old is not None)
+
+
+def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
+    ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
+    return Facts(
+        took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
+        place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
+        names=call.names(),
+    )  # fmt: skip
 
 
 def _source(call: Call) -> str | None:
@@ -99,9 +110,13 @@ def still_kept(call: Call, error: Any) -> bool:
                 and bool(policy.cache_errors(error))
             )
         return policy.keeps(error)
-    except Exception as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
+    except INTERRUPTS:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
         call.run.find(
-            "cache-errors", call.key, f"{call.key}: cache_errors= failed with {broken!r}; the error was not kept"
+            "cache-errors",
+            call.key,
+            f"{call.key}: cache_errors= failed with {redact_text(error_line(broken))}; the error was not kept",
         )
         return False
 

@@ -13,11 +13,13 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Miss, Unreadable
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
 from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
+from nbstep.foreign import INTERRUPTS, is_a
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
@@ -61,15 +63,15 @@ def take_step(
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting)
     given = run_now(_take(call, awaiting=False, prepared=None))
-    if isinstance(given, Stopped):
+    if is_a(given, Stopped):
         raise given.error
-    if isinstance(given, _Later) and options.plain:
+    if is_a(given, _Later) and options.plain:
         discard(given.prepared)
         raise TypeError(
             "step.map takes a plain function, and this one gave an awaitable; "
             "for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
         )
-    if isinstance(given, _Later):
+    if is_a(given, _Later):
         call.thunk = freeze(thunk)
         return AwaitableStep(call, _take_awaiting, given.prepared)
     return given
@@ -89,7 +91,7 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     try:
         given = await _take(call, awaiting=True, prepared=prepared)
-        if isinstance(given, Stopped):
+        if is_a(given, Stopped):
             raise given.error
         return given
     except BaseException as error:
@@ -127,7 +129,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     source: Source = "cache"
     while True:
         given = await _used(call, run.cache, key, awaiting, source)
-        if not isinstance(given, Compute):
+        if not is_a(given, Compute):
             return given
         if run.mode == "offline":
             return refuse(call, given, offline_miss(call, given))
@@ -162,7 +164,7 @@ async def _fly(
         flight.let_go = lock.release
         # Somebody may have kept it between our look-up and our claim.
         given = await _used(call, cache, key, awaiting, "shared")
-        if not isinstance(given, Compute):
+        if not is_a(given, Compute):
             shared.append("kept")
             return given
         lock.sign(name_elsewhere(call), flight.since)
@@ -241,8 +243,10 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     run = call.run
     try:
         found = await cache.look_up(key, call.missed)
-    except Exception as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
-        found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error)}"))
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
+        found = Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))
     mark = found.mark if isinstance(found, Hit) else None
     kept_meanwhile = source == "shared" and mark != call.seen and not call.blind
     call.missed = found if isinstance(found, Miss) else None
@@ -277,8 +281,8 @@ async def _compute(
     else:
         if given.later is not None:
             return _Later(given.later)
-        awaitable, returned = given.awaitable, isinstance(given.value, Err)
-        result = given.value if isinstance(given.value, Ok | Err) else Ok(given.value)
+        awaitable, returned = given.awaitable, is_a(given.value, Err)
+        result = given.value if is_a(given.value, Ok, Err) else Ok(given.value)
         if given.stopped is not None:
             result = Err(given.stopped)
     finally:
@@ -331,6 +335,6 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
         value = old.load()
     except Unreadable:
         return None
-    text = error_line(error)
+    text = redact_text(error_line(error))
     call.run.find("stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used")
     return (hand_out(call, Use(old, f"refetch failed: {text}"), value, "cache"),)

@@ -7,11 +7,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 
-def own(error: BaseException, name: str) -> Any:
-    """`args`, `__cause__`, `__dict__` and the like, where a property or `__getattr__` of the class may stand before them."""
-    return vars(BaseException)[name].__get__(error)
-
-
 def put(error: BaseException, name: str, value: Any) -> None:
     """Sets what Python or a slot holds: frozen dataclasses refuse to be set in the usual way.
 

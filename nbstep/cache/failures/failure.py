@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.cache import pickled
-from nbstep.cache.failures.bare import attributes, own, slots
+from nbstep.cache.failures.bare import attributes, slots
 from nbstep.cache.failures.reduction import PartPickler, Record, pickle_part
 from nbstep.cache.failures.web import BODY_BYTES_AT_MOST
 from nbstep.cache.pickled import BUILTIN_SLOTS
@@ -26,6 +26,7 @@ from nbstep.cache.secrets.headers import harmless_headers
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
+from nbstep.foreign import INTERRUPTS, members, own
 from nbstep.tracebacks import OWN_FOLDER
 from nbstep.transience import transient
 
@@ -33,7 +34,8 @@ TRACEBACK_BYTES_AT_MOST: Final = 64 * 1024
 _MESSAGE_CHARS: Final = 500
 _MESSAGE_CHARS_READ: Final = 64 * 1024
 _DEPTH_AT_MOST: Final = 8
-_MEMBERS_AT_MOST: Final = 100
+_MEMBERS_AT_MOST: Final = 10_000
+_GROUP_BYTES_AT_MOST: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,14 @@ class Failure:
         text: The error as text.
         modules: Modules whose classes the record names.
         shown: Takes everything secret out of a text that is written beside it.
+        left_out: What of it is not kept, for people; "" if it is whole.
     """
 
     stream: bytes
     text: ErrorText
     modules: frozenset[str]
     shown: Callable[[str], str]
+    left_out: str = ""
 
 
 def take_apart(error: BaseException, redact: Callable[[str], str] | None = None) -> Failure:
@@ -68,7 +72,8 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None)
         return text if redact is None else str(redact(text))
 
     text = _error_text(error, shown)
-    record = _Recorder(shown).record(error)
+    recorder = _Recorder(shown)
+    record = recorder.record(error)
     stream = pickle.dumps(record, protocol=5)
     if not _comes_back(stream, text, error):
         record = _by_itself(error, record, shown)
@@ -76,7 +81,7 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None)
         if not _comes_back(stream, text, error):
             stream = pickle.dumps(None, protocol=5)
     modules = frozenset(module for one in chain if isinstance(module := type(one).__module__, str))
-    return Failure(stream, text, modules, shown)
+    return Failure(stream, text, modules, shown, "; ".join(recorder.left_out[:3]))
 
 
 def rebuild(stream: bytes, text: ErrorText) -> BaseException:
@@ -85,7 +90,9 @@ def rebuild(stream: bytes, text: ErrorText) -> BaseException:
         record = pickle.loads(stream)
         if record is not None:
             return pickled.rebuilt_error(record)
-    except Exception as error:  # noqa: BLE001 - a class of another version may do anything
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a class of another version may do anything
         stand_in = CachedError(text.type, text.message, text.traceback)
         stand_in.add_note(f"its class could not be rebuilt: {type(error).__name__}: {error}")
         return stand_in
@@ -96,19 +103,27 @@ def _one_line(error: BaseException, shown: Shown) -> str:
     """The message of an error in one line, which it becomes last: a header ends with its line."""
     try:
         text = str(error)[:_MESSAGE_CHARS_READ]
-    except Exception:  # noqa: BLE001 - the user's own __str__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__
         text = "<its text could not be made>"
     text = " ".join(shown(text).split())
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
 
 
 class _Recorder:
-    """Takes exceptions apart, each one once."""
+    """Takes exceptions apart, each one once.
+
+    Attributes:
+        left_out: Says of each group that was cut how much of it was kept.
+    """
 
     def __init__(self, shown: Shown) -> None:
         self._cleaner = Cleaner(shown)
         self._shown = shown
         self._open: set[int] = set()
+        self._members = self._bytes = 0
+        self.left_out: list[str] = []
 
     def record(self, error: BaseException) -> Record:
         return self._record(error, 0)
@@ -117,10 +132,11 @@ class _Recorder:
         self._open.add(id(error))
         try:
             state = dict(own(error, "__dict__"))
-            notes = state.pop("__notes__", ())
+            notes, inside = state.pop("__notes__", ()), members(error)
+            args = (vars(BaseExceptionGroup)["message"].__get__(error),) if inside else tuple(own(error, "args"))
             record: Record = {
                 "class": pickled.class_spec(type(error)),
-                "args": [self._part(argument) for argument in self._cleaner.clean(tuple(own(error, "args")))],
+                "args": [self._part(argument) for argument in self._cleaner.clean(args)],
                 "state": self._named(state),
                 "slots": self._named(_slots(error)),
                 "notes": [self._shown(note) for note in notes if isinstance(note, str)],
@@ -129,20 +145,32 @@ class _Recorder:
                 "cause": self._linked(own(error, "__cause__"), depth),
                 "context": self._linked(own(error, "__context__"), depth),
             }
-            if isinstance(error, BaseExceptionGroup):
-                members = error.exceptions[:_MEMBERS_AT_MOST]
-                record["group"] = [
-                    self._record(member, depth + 1) for member in members if id(member) not in self._open
-                ]
-                record["args"] = [self._part(error.message)]
+            if inside:
+                record["group"] = kept = self._group(inside, depth)
+                if len(kept) < len(inside):
+                    self.left_out.append(f"{len(kept):,} of {len(inside):,} members were kept")
+                    record["notes"].append(f"  From the cache: {self.left_out[-1]}.")
             if _is_urllib_error(error):
                 record |= self._urllib_error(error)
             return record
         finally:
             self._open.discard(id(error))
 
+    def _group(self, inside: tuple[BaseException, ...], depth: int) -> list[Record]:
+        """The records of a group's members, as many as there is room for; at least one, a group cannot be empty."""
+        records: list[Record] = []
+        for one in inside:
+            if records and (self._members >= _MEMBERS_AT_MOST or self._bytes >= _GROUP_BYTES_AT_MOST):
+                break
+            if id(one) not in self._open:
+                self._members += 1
+                records.append(self._record(one, depth + 1))
+        return records
+
     def _part(self, value: Any) -> bytes:
-        return pickle_part(value, self._inside, self._shown)
+        part = pickle_part(value, self._inside, self._shown)
+        self._bytes += len(part)
+        return part
 
     def _inside(self, error: BaseException) -> Record:
         if id(error) in self._open or len(self._open) > _DEPTH_AT_MOST:
@@ -186,7 +214,9 @@ def _by_itself(error: BaseException, record: Record, shown: Shown) -> Record:
     try:
         func, args, *rest = error.__reduce_ex__(5)
         pickler.dump((func, cleaner.clean(tuple(args)), cleaner.clean(rest[0]) if rest else None))
-    except Exception:  # noqa: BLE001 - then it becomes a CachedError
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - then it becomes a CachedError
         return record
     return {**record, "own": stream.getvalue()}
 
@@ -203,7 +233,9 @@ def _speaks(error: BaseException, how: Callable[[BaseException], str]) -> bool:
     """Whether its text can be made; a part of it may be missing."""
     try:
         how(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__ or __repr__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__ or __repr__
         return False
     return True
 
@@ -218,7 +250,9 @@ def _error_text(error: BaseException, shown: Shown) -> ErrorText:
 def _is_transient(error: BaseException) -> bool:
     try:
         return transient(error)
-    except Exception:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
         return False
 
 
@@ -228,7 +262,9 @@ def traceback_text(error: BaseException) -> str:
         summary = traceback.TracebackException.from_exception(error, compact=True)
         _drop_own_frames(summary, 0)
         return "".join(summary.format())
-    except Exception as problem:  # noqa: BLE001 - formatting calls the user's own code
+    except INTERRUPTS:
+        raise
+    except BaseException as problem:  # noqa: BLE001 - formatting calls the user's own code
         return f"{type(error).__name__}: <no traceback: {type(problem).__name__}>\n"
 
 
@@ -255,15 +291,13 @@ def _everything_in(error: BaseException) -> list[BaseException]:
     """The error and all that hang on it: causes, contexts, members of groups, arguments."""
     found: dict[int, BaseException] = {}
     waiting = [error]
-    while waiting and len(found) < 1000:
+    while waiting and len(found) < _MEMBERS_AT_MOST:
         one = waiting.pop()
         if id(one) in found:
             continue
         found[id(one)] = one
         values = (value for _, value in attributes(one))
-        linked: list[Any] = [own(one, "__cause__"), own(one, "__context__"), *own(one, "args"), *values]
-        if isinstance(one, BaseExceptionGroup):
-            linked += one.exceptions
+        linked: list[Any] = [own(one, "__cause__"), own(one, "__context__"), *own(one, "args"), *values, *members(one)]
         waiting += [other for other in linked if isinstance(other, BaseException)]
     return list(found.values())
 
@@ -282,7 +316,9 @@ def _slots(error: BaseException) -> dict[str, Any]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's own __str__
         return ""
 
 

@@ -11,11 +11,12 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from nbstep.cache.failures.bare import attributes, own
+from nbstep.cache.failures.bare import attributes
 from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistakable
 from nbstep.cache.secrets.redaction import literal_headers
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
+from nbstep.foreign import INTERRUPTS, own
 from nbstep.tracebacks import OWN_FOLDER
 
 _OBJECTS_AT_MOST: Final = 5000
@@ -99,7 +100,9 @@ class _Walk:
         self._seen[id(value)] = value  # kept alive, or its id may be another's
         try:
             self._object(name, value, depth, sent)
-        except Exception:  # noqa: BLE001 - a container of another library may do anything
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - a container of another library may do anything
             return
 
     def _object(self, name: str, value: Any, depth: int, sent: bool) -> None:
