@@ -156,11 +156,12 @@ class Kept:
 class NotKept:
     """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected.
 
-    `kind` is "no-room" where the disk or the cache's own limit is the cause: what helps one step helps all.
+    `kind` is "no-room" where the disk or the cache's own limit is the cause: what helps one step helps all;
+    "unreachable" where a store did not answer, now or a moment ago.
     """
 
     why: str
-    kind: Literal["not-stored", "no-room"] = "not-stored"
+    kind: Literal["not-stored", "no-room", "unreachable"] = "not-stored"
 
 
 class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss

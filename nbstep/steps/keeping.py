@@ -60,6 +60,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         kept = NotKept(error_line(error))  # the store's own, not meant for us
     except Exception as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(error_line(error))
+    if isinstance(kept, NotKept) and kept.kind == "unreachable":
+        run.find_unreachable(kept.why)
+        return None
     if isinstance(kept, NotKept):
         run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind == "no-room")
         return None
