@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import configparser
 import json
+import posixpath
 import shelve
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 import pytest
 
@@ -144,22 +148,6 @@ class Lossy(MemoryStore):
         return None if found is None else found[:100]
 
 
-class SafeNames(MemoryStore):
-    """As a store that makes file names of keys: two keys become one."""
-
-    def get(self, key: str) -> Any:
-        return super().get(key.replace(":", "_"))
-
-    def set(self, key: str, value: Any) -> None:
-        super().set(key.replace(":", "_"), value)
-
-    def has(self, key: str) -> bool:
-        return super().has(key.replace(":", "_"))
-
-    def delete(self, key: str) -> bool:
-        return super().delete(key.replace(":", "_"))
-
-
 class Forgetful(MemoryStore):
     def delete(self, key: str) -> bool:
         return self.has(key)
@@ -178,6 +166,15 @@ class Greedy(MemoryStore):
         return gone
 
 
+class ClearsAtBlank(MemoryStore):
+    """Takes a key that is blank when trimmed for no key: everything goes."""
+
+    def delete(self, key: str) -> bool:
+        if not key.strip():
+            self._entries.clear()
+        return super().delete(key)
+
+
 class Boastful(MemoryStore):
     def has(self, key: str) -> bool:
         return True
@@ -188,35 +185,24 @@ class HidesKeys(MemoryStore):
         return []
 
 
-class Short(MemoryStore):
-    """Takes at most a megabyte, and cuts the rest off."""
+class OnePage(MemoryStore):
+    def keys(self) -> list[str]:
+        return super().keys()[:100]
+
+
+class Lru(MemoryStore):
+    def set(self, key: str, value: Any) -> None:
+        super().set(key, value)
+        for old in self.keys()[:-200]:
+            self.delete(old)
+
+
+class Full(MemoryStore):
+    """Says nothing when it takes no more."""
 
     def set(self, key: str, value: Any) -> None:
-        super().set(key, value[: 1 << 20])
-
-
-class Composed(MemoryStore):
-    """As a file system that takes two spellings of one text for one name."""
-
-    def get(self, key: str) -> Any:
-        return super().get(unicodedata.normalize("NFC", key))
-
-    def set(self, key: str, value: Any) -> None:
-        super().set(unicodedata.normalize("NFC", key), value)
-
-
-class AnyCase(MemoryStore):
-    def get(self, key: str) -> Any:
-        return super().get(key.lower())
-
-    def set(self, key: str, value: Any) -> None:
-        super().set(key.lower(), value)
-
-    def has(self, key: str) -> bool:
-        return super().has(key.lower())
-
-    def delete(self, key: str) -> bool:
-        return super().delete(key.lower())
+        if self.has(key) or len(self.keys()) < 21:
+            super().set(key, value)
 
 
 class HalfCleared(MemoryStore):
@@ -237,34 +223,157 @@ class NamesDeleted(MemoryStore):
         return list(self._ever)
 
 
-class CStrings(MemoryStore):
-    """Ends a key at its first NUL."""
-
-    def get(self, key: str) -> Any:
-        return super().get(key.partition("\x00")[0])
-
-    def set(self, key: str, value: Any) -> None:
-        super().set(key.partition("\x00")[0], value)
-
-
 class EmptyIsFalse(MemoryStore):
     def get(self, key: str) -> Any:
         return super().get(key) or False
 
 
+class CachedReads(MemoryStore):
+    """A cache of what was read in front, which `set` does not clear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        if self._read.get(key) is None:
+            self._read[key] = super().get(key)
+        return self._read[key]
+
+    def delete(self, key: str) -> bool:
+        self._read.pop(key, None)
+        return super().delete(key)
+
+
+class OneHand(MemoryStore):
+    """Remembers between two lines which key it is at: two threads mix their values up."""
+
+    _at = ""
+
+    def set(self, key: str, value: Any) -> None:
+        self._at = key
+        time.sleep(0.001)
+        super().set(self._at, value)
+
+
+class AsyncOneHand(AsyncMemoryStore):
+    _at = ""
+
+    async def set(self, key: str, value: Any) -> None:
+        self._at = key
+        await asyncio.sleep(0.001)
+        await super().set(self._at, value)
+
+
+class PickyDelete(MemoryStore):
+    def delete(self, key: str) -> bool:
+        if not super().delete(key):
+            raise ValueError("no such key")
+        return True
+
+
+class NoKeys(MemoryStore):
+    def keys(self) -> list[str]:
+        raise NotImplementedError
+
+
+class HalfAsync(MemoryStore):
+    def get(self, key: str) -> Any:
+        async def found() -> Any:
+            return self._entries.get(key)
+
+        return found()
+
+
+class AwaitedKeys(MemoryStore):
+    async def keys(self) -> list[str]:  # type: ignore[override]
+        return super().keys()
+
+
+class Down(MemoryStore):
+    def has(self, key: str) -> bool:
+        raise ConnectionError("connection refused")
+
+
 @pytest.mark.parametrize(
     ("store", "said"),
     [
-        (Lossy(), "hands back"), (SafeNames(), "gives what was set last"), (Forgetful(), "after delete"),
-        (FirstWins(), "set last"), (Greedy(), "one key only"), (Boastful(), "has is false"), (HidesKeys(), "lists every key"),
-        (EmptyIsFalse(), "gives None"), (Short(), "hands back"), (Composed(), "set last|is true"), (AnyCase(), "set last"),
-        (HalfCleared(), "all is gone"), (NamesDeleted(), "no key that was deleted"), (CStrings(), "is true|every key"),
+        (Lossy(), "hands back"), (Forgetful(), "after delete"), (FirstWins(), "hands back"), (Greedy(), "one key only"),
+        (ClearsAtBlank(), r"get\('user:1'\): .*delete\(' '\) removes one key only"), (Boastful(), "has is false"),
+        (HidesKeys(), "lists every key"), (OnePage(), "lists every key; it left out 200"), (Lru(), "holds 300 small entries"),
+        (Full(), "gives what was set last"), (EmptyIsFalse(), "gives None"), (HalfCleared(), "all is gone"),
+        (NamesDeleted(), "no key that was deleted"), (CachedReads(), r"CachedReads.get\('user:1'\): CachedReads.get hands back"),
+        (OneHand(), r"OneHand.get\('worker:\d'\): OneHand serves 8 threads at once"),
+        (PickyDelete(), r"PickyDelete.delete\('user:1'\): .*raises KeyError; it raised ValueError: no such key"),
+        (NoKeys(), r"NoKeys.keys\(\): NoKeys.keys lists every key; it raised NotImplementedError"),
+        (HalfAsync(), r"HalfAsync.get\('user:1'\): .*gave an awaitable; write all as `async def`"),
+        (AwaitedKeys(), r"AwaitedKeys.keys\(\): .*gave an awaitable; write all as `async def`"),
+        (Down(), r"Down.has\('user:1'\): .* it raised ConnectionError: connection refused"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_the_contract_finds_a_broken_store(store: Any, said: str) -> None:
+def test_c1_the_contract_finds_a_broken_store(store: Any, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         check_store(store)
+
+
+def test_c1_the_contract_finds_an_async_store_that_mixes_up_two_tasks() -> None:
+    with pytest.raises(AssertionError, match="AsyncOneHand serves 8 tasks at once"):
+        asyncio.run(check_store(AsyncOneHand()))
+
+
+class Rewritten(MemoryStore):
+    """Keeps under a key, or as a value, not quite what it was given."""
+
+    def __init__(self, key: Callable[[str], str] = str, value: Callable[[bytes], bytes] = bytes) -> None:
+        super().__init__()
+        self._key, self._value = key, value
+
+    def get(self, key: str) -> Any:
+        return super().get(self._key(key))
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(self._key(key), self._value(value))
+
+    def has(self, key: str) -> bool:
+        return super().has(self._key(key))
+
+    def delete(self, key: str) -> bool:
+        return super().delete(self._key(key))
+
+    keys = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda key: key.replace(":", "_"), str.lower, str.casefold, str.strip, lambda key: key.rstrip("\n"), unquote, unquote_plus,
+        lambda key: key[:255], lambda key: key[:4095], lambda key: key.partition("\x00")[0], posixpath.normpath,
+        lambda key: key.replace("\\", "/"), partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD"),
+        partial(unicodedata.normalize, "NFKC"),
+    ],
+    ids=["safe_names", "any_case", "casefold", "trimmed", "no_newline", "unquoted", "plus", "255", "4095", "c_string", "path",
+         "slashes", "nfc", "nfd", "nfkc"],
+)  # fmt: skip
+def test_c1_the_contract_finds_a_store_that_takes_two_keys_for_one(key: Callable[[str], str]) -> None:
+    with pytest.raises(
+        AssertionError, match=r"Rewritten.get\(.*: Rewritten.get gives what was set last under this very key"
+    ):
+        check_store(Rewritten(key=key))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda value: value.rstrip(b"\x00"), bytes.rstrip, bytes.lstrip, lambda value: value.replace(b"\r\n", b"\n"),
+        lambda value: value.replace(b"\r", b"\n"), lambda value: value.replace(b"\n", b"\r\n"), lambda value: value[: 16 << 20],
+        lambda value: value.removeprefix(b"\xef\xbb\xbf"),
+    ],
+    ids=["nul", "rstrip", "lstrip", "crlf_to_lf", "cr_to_lf", "lf_to_crlf", "16_mib", "bom"],
+)  # fmt: skip
+def test_c1_the_contract_finds_a_store_that_alters_values(value: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(AssertionError, match=r"Rewritten.get\('user:1'\): Rewritten.get hands back"):
+        check_store(Rewritten(value=value))
 
 
 def test_a_store_that_lacks_a_method_is_a_type_error() -> None:

@@ -131,12 +131,17 @@ class Cache(Upkeep):
 
     # For steps -------------------------------------------------------------------------------------------------------
 
-    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+    async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = False) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
-        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands. Without `insist` a store
+        that did not answer a moment ago is not asked.
         """
-        return await self._entries.look_up(key, missed)
+        return await self._entries.look_up(key, missed, insist=insist)
+
+    def why_resting(self) -> str | None:
+        """One line where a user's own store did not answer a moment ago, and steps leave it alone; else None."""
+        return self._entries.why_resting()
 
     async def is_gone(self, key: str) -> bool:
         """Whether no entry of one's own stands under `key`: less work than a look-up, which finds out why."""
@@ -145,7 +150,7 @@ class Cache(Upkeep):
     async def keep(
         self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None
     ) -> Kept | NotKept:
-        """Keeps a value or an error under `key`; what stood there goes to the trash.
+        """Keeps a value or an error under `key`; what stood there goes to the trash. A store that rests is not asked.
 
         Never raises `Exception`: whatever goes wrong is told by `NotKept`.
 
@@ -155,7 +160,7 @@ class Cache(Upkeep):
             facts: What the step knows of it.
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
         """
-        return await self._entries.keep(key, result, facts, batch=batch)
+        return await self._entries.keep(key, result, facts, batch=batch, insist=False)
 
     # For people ------------------------------------------------------------------------------------------------------
 

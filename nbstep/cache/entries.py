@@ -35,6 +35,7 @@ from nbstep.foreign import INTERRUPTS
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
+from nbstep.stores.breaker import did_not_answer
 from nbstep.words import for_good, keys_text, shown
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
@@ -62,11 +63,14 @@ class Entries:
         self._limit = limit
         self._headers = Headers(store)
 
-    async def look_up(self, key: str, missed: Miss | None = None) -> LookUp:
+    async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = True) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
-        `missed` is what a look-up just before gave: where there is still nothing, its reason stands.
+        `missed` is what a look-up just before gave: where there is still nothing, its reason stands. Without `insist` a store
+        that did not answer a moment ago is not asked.
         """
+        if not insist and (resting := self.why_resting()) is not None:
+            return Miss("unreadable", resting)
         signing_key = trust.signing_key()
         found = self._hot.find(key, signing_key.id)
         if found is not None:
@@ -86,10 +90,22 @@ class Entries:
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's own store may raise anything
+            if not insist and (resting := self.why_resting()) is not None:
+                return Miss("unreadable", resting)
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
         return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head), head.mark)
+
+    def why_resting(self) -> str | None:
+        """One line where the store did not answer a moment ago, and is left alone; else None."""
+        line = None if self.store.breaker is None else self.store.breaker.why_resting()
+        if line is None:
+            return None
+        try:
+            return self._keeper.redacted(line)
+        except Exception:  # noqa: BLE001 - the user's `redact=` failed: then nothing of the error's text is shown
+            return f"{self.store.place} did not answer; asked again soon"
 
     async def is_gone(self, key: str) -> bool:
         """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
@@ -108,7 +124,7 @@ class Entries:
         return self._keeper.unpack(head, stream, buffers)
 
     async def keep(
-        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None
+        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None, insist: bool = True
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash.
 
@@ -119,7 +135,10 @@ class Entries:
             result: What the thunk gave, or its error.
             facts: What the step knows of it.
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
+            insist: Asks the store even if it did not answer a moment ago.
         """
+        if not insist and (resting := self.why_resting()) is not None:
+            return NotKept(resting, "unreachable")
         try:
             signing_key = trust.signing_key()
             meta, content = self._keeper.prepare(key, result, facts, self.clock())
@@ -131,6 +150,8 @@ class Entries:
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
+            if not insist and did_not_answer(error) and (resting := self.why_resting()) is not None:
+                return NotKept(resting, "unreachable")
             kind = (
                 "no-room" if isinstance(error, NoRoom) else "read-only" if isinstance(error, ReadOnly) else "not-stored"
             )

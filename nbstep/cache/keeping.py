@@ -37,7 +37,7 @@ class Keeper:
         Raises:
             Exception: The result cannot be kept; `why_not` says why.
         """
-        facts = replace(facts, source=None if facts.source is None else self._shown(facts.source)[:_SOURCE_CHARS])
+        facts = replace(facts, source=None if facts.source is None else self.redacted(facts.source)[:_SOURCE_CHARS])
         meta = Meta(
             key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
             signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,
@@ -47,7 +47,7 @@ class Keeper:
         error = result.error
         if not isinstance(error, BaseException):
             return self._value(
-                replace(meta, outcome="error", error=_returned_text(error, self._shown)), error, "returned"
+                replace(meta, outcome="error", error=_returned_text(error, self.redacted)), error, "returned"
             )
         if not isinstance(error, Exception):
             raise TypeError(f"a {type(error).__name__} is never kept")
@@ -76,14 +76,14 @@ class Keeper:
         """One line for `NotKept`."""
         text = " ".join(str(getattr(error, "strerror", None) or error).split())
         if type(error).__name__ in {"NotSerializable", "NoRoom", "ReadOnly", "TooMuchText", "ForeignValue"}:
-            return self._shown(text)
-        return self._shown(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
+            return self.redacted(text)
+        return self.redacted(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
     def _value(self, meta: Meta, value: Any, payload: entry.Payload) -> tuple[Meta, entry.Content]:
         from nbstep.cache import serializer  # as in unpack()
 
         serialized = serializer.serialize(value)
-        preview = self._shown(preview_text(value)) if self.previews else ""
+        preview = self.redacted(preview_text(value)) if self.previews else ""
         described = replace(
             meta, type=type_text(value), shape=shape_text(value), preview=preview, packages=serialized.packages
         )
@@ -100,7 +100,8 @@ class Keeper:
             meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
         return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
 
-    def _shown(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
+        """Text without secrets, by the built-in rules and the user's own."""
         text = redact_text(text)
         return text if self.redact is None else str(self.redact(text))
 

@@ -174,11 +174,11 @@ class NotKept:
     """Keeping failed; `why` is one line naming the cause and the culprit. The value is not affected.
 
     `kind` is "no-room" where the disk or the cache's own limit is the cause, "read-only" where nothing can be written:
-    what helps one step helps all.
+    what helps one step helps all; "unreachable" where a store did not answer, now or a moment ago.
     """
 
     why: str
-    kind: Literal["not-stored", "no-room", "read-only"] = "not-stored"
+    kind: Literal["not-stored", "no-room", "read-only", "unreachable"] = "not-stored"
 
 
 class Unreadable(Exception):  # noqa: N818 - never leaves nbstep; it turns into a Miss

@@ -330,7 +330,7 @@ async def _totals(cache: Cache, counted: Iterable[tuple[Status, int, float]]) ->
 
 async def find_meta(cache: Cache, key: str) -> Meta | None:
     """The metadata of one entry, also of one that a step would not use, or None."""
-    found = await cache.look_up(key)
+    found = await cache.look_up(key, insist=True)
     if isinstance(found, Hit):
         return found.meta
     return next((meta for meta in await settled(cache.entries()) if meta.key == key), None)

@@ -235,7 +235,7 @@ async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandO
     if meta.error:
         again = f"{screen.command} show {shlex.quote(label)}"
         return CommandOutcome(f"{label} is a kept error, there is no value to load. See: {again}", exit_code=1)
-    found = await cache.look_up(meta.key)
+    found = await cache.look_up(meta.key, insist=True)
     if not isinstance(found, Hit):
         return CommandOutcome(f"{label} cannot be loaded ({found.reason}): {shown(found.detail or '')}", exit_code=1)
     try:

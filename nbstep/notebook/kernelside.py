@@ -136,7 +136,7 @@ class KernelSide:
             if deleted and await self._cache.is_gone(key):  # why it is gone would take long to find out
                 metas.pop(entry_id(key), None)
                 continue
-            found = await self._cache.look_up(key)
+            found = await self._cache.look_up(key, insist=True)
             if isinstance(found, Hit):
                 metas[entry_id(key)] = found.meta
             elif found.reason in {"new", "deleted"}:

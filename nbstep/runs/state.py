@@ -212,6 +212,10 @@ class Run:
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
 
+    def find_unreachable(self, why: str) -> None:
+        """Tells once that the cache does not answer, whichever step asks."""
+        self.find("unreachable", None, f"{why}; until then steps compute, and nothing is kept", once=True)
+
     def note_drift(self, key: str, change: Change) -> None:
         """Remembers that an old value was used; told when the run ends, all of one cause in one line (D3)."""
         top = self.root()

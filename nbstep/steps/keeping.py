@@ -52,6 +52,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(redact_text(error_line(error)))
+    if isinstance(kept, NotKept) and kept.kind == "unreachable":
+        run.find_unreachable(kept.why)
+        return None
     if isinstance(kept, NotKept):
         if why.detail == kept.why:
             return None  # it was told before the work began

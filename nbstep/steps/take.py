@@ -242,7 +242,7 @@ def _may_replay(call: Call, error: Any) -> bool:
 async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decision:
     run = call.run
     try:
-        found = await cache.look_up(key, call.missed)
+        found = await cache.look_up(key, call.missed, insist=run.mode == "offline")
     except INTERRUPTS:
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
@@ -313,7 +313,10 @@ async def _compute(
 def _tell_start(call: Call, why: Compute) -> None:
     run, key = call.run, call.key
     run.tell(StepMissed(run.id, call.step, key, why.reason, why.detail))
-    if why.reason in {"unreadable", "incompatible"} and why.detail:
+    resting = None if why.reason != "unreadable" or run.cache is None else run.cache.why_resting()
+    if resting is not None:
+        run.find_unreachable(resting)
+    elif why.reason in {"unreadable", "incompatible"} and why.detail:
         run.find(why.reason, key, f"{key}: {why.detail}")
     elif why.reason == "untrusted" and why.detail and run.cache is not None and run.cache.is_news(why.detail):
         run.find(why.reason, key, why.detail)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from nbstep.stores.breaker import Breaker
     from nbstep.stores.locks import KeyLocks
 
 T = TypeVar("T")
@@ -151,6 +152,11 @@ class Store(Protocol):
     @property
     def locks(self) -> KeyLocks | None:
         """What lets one kernel at a time compute a key; None where nothing does."""
+        ...
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """What remembers that it did not answer; None where it always does."""
         ...
 
     async def open(self, key: str, signer: str) -> Document | None:

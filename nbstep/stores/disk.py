@@ -16,6 +16,7 @@ from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import files
 from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, ReadOnly, Spot, Stamp, Traces, TrashTotals
+from nbstep.stores.breaker import Breaker
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.disktrash import DiskTrash, is_trashed
 from nbstep.stores.evictions import Evictions
@@ -44,6 +45,7 @@ class DiskStore:
     """
 
     is_async: bool = False
+    breaker: Breaker | None = None
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from nbstep.stores.base import (
     Traces,
     TrashTotals,
 )
+from nbstep.stores.breaker import Breaker
 from nbstep.stores.memorytrash import MemoryTrash, Removed
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class MappingStore:
             _check_methods(target)
             self._target = target
         self.place = place or type(target).__name__
+        self.breaker = Breaker(self.place)
         self._name = type(target).__name__
         self.is_async = _is_async(self._target)
         self._mode: str | None = None
@@ -267,11 +269,16 @@ class MappingStore:
         return Litter(Totals(0, 0), self._trash.collect(dry_run=dry_run))
 
     async def _call(self, method: str, *args: Any) -> Any:
-        result = getattr(self._target, method)(*args)
-        if not inspect.isawaitable(result):
+        try:
+            result = getattr(self._target, method)(*args)
+            if self.is_async and inspect.isawaitable(result):
+                result = await result
+        except Exception as error:
+            self.breaker.failed(error)
+            raise
+        self.breaker.answered()
+        if self.is_async or not inspect.isawaitable(result):
             return result
-        if self.is_async:
-            return await result
         if inspect.iscoroutine(result):
             result.close()
         raise TypeError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,8 @@ import pytest
 
 from nbstep import Cache, create_workflow
 from nbstep.errors import CacheDirectoryError
-from nbstep.events import Finding, StepHit, listen
-from nbstep.testing import RecordingListener
+from nbstep.events import Finding, StepHit, StepMissed, listen
+from nbstep.testing import AsyncMemoryStore, RecordingListener, SettableClock
 
 KEY: Final = "user:1"
 LARGE: Final = b"large" * 600_000
@@ -213,24 +213,59 @@ def client_of(url: str) -> Any:
 
 
 @pytest.mark.redis
-def test_c3_a_frozen_redis_costs_time_only_and_serves_again_when_it_is_back(redis_url: str) -> None:
+def test_c3_a_frozen_redis_is_waited_for_once_and_asked_again_after_a_while(redis_url: str) -> None:
     with client_of(redis_url) as client:
         client.flushdb()
         server = client.info()["process_id"]
-        cache = Cache(RedisStore(client))
+        store = RedisStore(client)
+        cache = Cache(store)
+        breaker = cache._entries.store.breaker
+        assert breaker is not None
         assert asked(cache, "before", "before")[1].findings() == []
+        calls: list[str] = []
+        count_calls(store, calls)
+        breaker.clock = clock = SettableClock(100.0)
         os.kill(server, signal.SIGSTOP)
         try:
-            began = time.monotonic()
-            given, listener = asked(cache, "computed", "before")
-            took_s = time.monotonic() - began
+            listener = RecordingListener()
+            workflow = create_workflow(cache=cache, on_event=listener)
+            given = workflow(lambda step: [step(lambda n=n: n, key=f"{n}") for n in (*range(10), "before")]).unwrap()
+            assert given == [*range(10), "before"]
+            assert calls == ["get"], "one call waits for the server, the steps after it do not"
+            assert {reason for n in given for reason in listener.reasons(f"{n}")} == {"unreadable"}
+            (finding,) = listener.of(Finding)
+            assert (finding.key, finding.kind) == (None, "unreachable")
+            assert finding.text.startswith("RedisStore did not answer just now (TimeoutError: Timeout reading from")
+            assert finding.text.endswith("; asked again in 30 s; until then steps compute, and nothing is kept")
+            clock.advance(4)
+            (missed,) = asked(cache, "computed", "before")[1].of(StepMissed)
+            assert "RedisStore did not answer 4 s ago (TimeoutError" in str(missed.detail)
+            assert str(missed.detail).endswith("; asked again in 26 s")
+            assert calls == ["get"]
+            assert cache.get("before", "default") == "default"
+            assert calls == ["get", "get"], "who asks for it outside of a step is heard"
         finally:
             os.kill(server, signal.SIGCONT)
-        assert (given, listener.reasons("before")) == ("computed", ["unreadable"])
-        assert took_s < 30, "each of the few calls may wait for a third of a second"
-        assert {finding.key for finding in listener.of(Finding)} == {"before"}
         client.connection_pool.disconnect()
+        assert asked(cache, "computed", "before")[0] == "computed", "it rests still"
+        clock.advance(31)
         assert asked(cache, "computed", "before")[0] == "before"
+        assert asked(cache, "kept", "new")[1].findings() == []
+        assert cache.get("new") == "kept"
+
+
+def count_calls(store: RedisStore, calls: list[str]) -> None:
+    """Notes the name of each call that the store gets from now on."""
+
+    def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            calls.append(name)
+            return method(*args)
+
+        return call
+
+    for name in ("get", "set", "has", "delete"):
+        setattr(store, name, counted(name, getattr(store, name)))
 
 
 @pytest.mark.redis
@@ -239,7 +274,130 @@ def test_c3_a_redis_that_is_not_there_costs_no_value_and_no_error(redis_url: str
         cache = Cache(RedisStore(client))
         given, listener = asked(cache, "computed")
         assert given == "computed"
-        assert {finding.kind for finding in listener.of(Finding)} == {"unreadable", "not-stored"}
-        assert all(KEY in text and "refused" in text for text in listener.findings()), listener.findings()
+        assert [finding.kind for finding in listener.of(Finding)] == ["unreachable"]
+        assert all("RedisStore did not answer" in text and "refused" in text for text in listener.findings())
         result = create_workflow(cache=cache)(lambda step: step(lambda: [][0], key="bad"))
         assert type(result.error) is IndexError
+
+
+class Failing(dict[str, Any]):
+    """A mapping that raises what it is told to, in the methods that it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+        self.calls: list[str] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.calls.append("get")
+        if self.error is not None:
+            raise self.error
+        return super().get(key, default)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.calls.append("set")
+        if self.error is not None:
+            raise self.error
+        super().__setitem__(key, value)
+
+
+class DriverError(Exception):
+    """As drivers raise it: a class of their own, that came of a time-out."""
+
+
+def of_a_timeout() -> Exception:
+    error = DriverError("read failed")
+    error.__cause__ = TimeoutError("timed out")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("reset"), TimeoutError(), of_a_timeout()], ids=["reset", "timeout", "driver"]
+)
+def test_c3_a_store_that_does_not_answer_is_left_alone_by_steps_until_it_does(error: Exception) -> None:
+    store = Failing()
+    cache = Cache(store)
+    cache.set(KEY, "before")
+    store.error = error
+    store.calls.clear()
+    assert [asked(cache, "computed")[0] for _ in range(3)] == ["computed"] * 3
+    assert store.calls == ["get"]
+    with pytest.raises(ValueError, match="was not kept"):
+        cache.set(KEY, "after")
+    store.error = None
+    assert asked(cache, "computed")[0] == "computed"
+    assert cache.get(KEY) == "before"
+    assert asked(cache, "computed")[0] == "before", "an answer ends the rest"
+
+
+def test_c3_a_store_that_dies_while_a_step_computes_is_told_once_and_the_next_steps_do_not_wait() -> None:
+    store, listener = Failing(), RecordingListener()
+
+    def thunk() -> str:
+        store.error = TimeoutError("timed out")
+        store.calls.clear()
+        return "computed"
+
+    workflow = create_workflow(cache=store, on_event=listener)
+    given = workflow(
+        lambda step: [step(thunk, key="a"), step(lambda: "b", key="b"), step(lambda: "c", key="c")]
+    ).unwrap()
+    assert (given, store.calls) == (["computed", "b", "c"], ["get"])
+    assert [finding.kind for finding in listener.of(Finding)] == ["unreachable"]
+
+
+def test_c3_a_store_that_refuses_one_entry_is_asked_for_the_others() -> None:
+    store = Failing()
+    cache = Cache(store)
+    cache.set(KEY, "before")
+    store.error = MemoryError("used memory > maxmemory")
+    _, listener = asked(cache, "computed", "another")
+    assert {finding.kind for finding in listener.of(Finding)} == {"unreadable", "not-stored"}
+    store.error = None
+    assert asked(cache, "computed")[0] == "before"
+
+
+def test_c3_offline_asks_a_store_that_did_not_answer_a_moment_ago() -> None:
+    store = Failing()
+    cache = Cache(store)
+    cache.set(KEY, "before")
+    store.error = TimeoutError()
+    asked(cache, "computed")
+    store.error = None
+    assert (
+        create_workflow(cache=cache, mode="offline")(lambda step: step(lambda: "computed", key=KEY)).unwrap()
+        == "before"
+    )
+
+
+def test_c3_an_async_store_that_does_not_answer_is_left_alone_too() -> None:
+    class Lost(AsyncMemoryStore):
+        calls = 0
+
+        async def get(self, key: str) -> bytes | None:
+            self.calls += 1
+            raise TimeoutError("timed out")
+
+    async def run() -> tuple[Any, int, list[str]]:
+        store, listener = Lost(), RecordingListener()
+
+        async def steps(step: Any) -> list[Any]:
+            return [await step(lambda n=n: n, key=f"{n}") for n in range(4)]
+
+        given = await create_workflow(cache=store, on_event=listener)(steps)
+        return given.unwrap(), store.calls, [finding.kind for finding in listener.of(Finding)]
+
+    assert asyncio.run(run()) == ([0, 1, 2, 3], 1, ["unreachable"])
+
+
+@pytest.mark.parametrize(
+    "redact", [lambda text: text.replace("blue-9", "…"), lambda text: 1 / 0], ids=["works", "fails"]
+)
+def test_c3_what_is_said_of_a_store_that_does_not_answer_holds_no_secret(redact: Any) -> None:
+    store = Failing()
+    store.error = ConnectionError("no way to redis://me:hunter22@host:1/0 for blue-9")
+    _, listener = asked(Cache(store, redact=redact), "computed")
+    (text,) = listener.findings()
+    assert text.startswith("Failing did not answer")
+    assert "hunter22" not in text
+    assert "blue-9" not in text
