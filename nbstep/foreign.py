@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 # These stop the program, whoever's code they come out of. Any other `BaseException` there (Rust extensions raise one when they
 # panic) is a failure of that code like any `Exception`.
-INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 Parts: TypeAlias = Callable[[BaseException], Sequence[BaseException]]
+
+
+def interrupts() -> tuple[type[BaseException], ...]:
+    """The classes of those; asyncio's is one of them where anybody imported it, which takes long."""
+    asyncio = sys.modules.get("asyncio")
+    cancelled: type[BaseException] | None = getattr(asyncio, "CancelledError", None)
+    return _INTERRUPTS if cancelled is None else (*_INTERRUPTS, cancelled)
 
 
 def is_a(value: object, *classes: type) -> bool:
@@ -22,7 +29,7 @@ def is_awaitable(value: object) -> bool:
     """Whether it can be awaited; what raises when it is asked cannot."""
     try:
         return inspect.isawaitable(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - it looks at `__class__`, which may be a property of the value's own
         return False

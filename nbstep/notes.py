@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.durations import age_text, duration_text
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.words import shown
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def error_line(error: BaseException) -> str:
     """An error's class and message on one line."""
     try:
         text = str(error)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__ must not hide the error
         text = ""

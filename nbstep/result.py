@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 from nbstep.errors import StepFailed
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -107,7 +107,7 @@ class Err(Generic[E]):
     def _shown(self) -> str:
         try:
             return type(self._error).__name__ if self._describe is None else self._describe(self._error)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - the user's own __repr__; or Python ends, and nothing can be imported any more
             return type(self._error).__name__

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 Thunk: TypeAlias = Callable[..., Any]
 
@@ -69,7 +69,7 @@ def called_object(thunk: Thunk) -> bool:
     try:
         # what wraps or stands for a function (lru_cache, a ufunc) carries a name; a model or a client does not
         return not hasattr(thunk, "__name__")
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __getattr__
         return True
@@ -85,7 +85,7 @@ def surely_awaitable(thunk: Thunk) -> bool:
     try:
         if _is_coroutine_function(thunk):
             return True
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - it looks for attributes, and the user's own __getattr__ may raise anything
         return False

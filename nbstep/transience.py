@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, Final, cast
 
-from nbstep.foreign import INTERRUPTS, leaves
+from nbstep.foreign import interrupts, leaves
 
 # Named, not imported: none of these libraries is a dependency. Matched against every class in the error's MRO.
 _PASSING_CLASSES: Final = frozenset(
@@ -133,7 +133,7 @@ def _aws_part(error: BaseException, section: str, name: str) -> Any:
 def _attribute(obj: Any, name: str) -> Any:
     try:
         return getattr(obj, name, None)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - a property of the user's own error must not hide the error
         return None

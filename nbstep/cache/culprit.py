@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from nbstep.cache.keptcell import KeptCell
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 _PROBES_AT_MOST: Final = 500
 _SECONDS_AT_MOST: Final = 2.0
@@ -145,7 +145,7 @@ def _captured(part: Any) -> Iterator[tuple[str, Any]]:
 def _short(key: Any) -> str:
     try:
         text = repr(key)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __repr__
         text = "…"

@@ -31,7 +31,7 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
@@ -87,7 +87,7 @@ class Entries:
             _check_usable(head, key)
         except Unreadable as problem:
             return Miss(problem.reason, problem.detail)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the user's own store may raise anything
             if not insist and (resting := self.why_resting()) is not None:
@@ -111,7 +111,7 @@ class Entries:
         """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
         try:
             return await self.store.open(key, trust.signing_key().id) is None
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - something stands there, a look-up tells what
             return False
@@ -147,7 +147,7 @@ class Entries:
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
             if not insist and did_not_answer(error) and (resting := self.why_resting()) is not None:

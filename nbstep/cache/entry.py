@@ -222,7 +222,7 @@ def read_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview
     try:
         return _checked_payload(document, head)
     except (OSError, EOFError) as error:
-        raise Unreadable("unreadable", f"it cannot be read ({error})") from None
+        raise Unreadable("unreadable", f"it cannot be read ({error})") from error
 
 
 def _checked_payload(document: Document, head: Head) -> tuple[bytes, list[memoryview]]:

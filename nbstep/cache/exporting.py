@@ -16,7 +16,7 @@ from typing import Any
 from nbstep.cache import culprit
 from nbstep.cache.entries import Entries
 from nbstep.cache.records import Miss, Unreadable
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.project import file_in_the_way, place_text
 from nbstep.stores import files
 from nbstep.words import plural
@@ -65,7 +65,7 @@ async def export_values(entries: Entries, pattern: str, folder: Path) -> Exporte
             skipped.append(f"{key}: {problem.detail}")
         except _NotPlain as problem:
             skipped.append(f"{key}: {problem}")
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the value's own code, or the disk: the others are written all the same
             skipped.append(f"{key}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
@@ -124,7 +124,7 @@ class _Nowhere:
 def _probe(value: Any, names: dict[str, None] | None = None) -> BaseException | None:
     try:
         _PlainPickler({} if names is None else names).dump(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return error

@@ -12,7 +12,7 @@ from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
 
@@ -66,7 +66,7 @@ class Keeper:
             return Err(failure.rebuild(stream, error or ErrorText(head.meta.type, "", "")))
         try:
             value = pickle.loads(stream, buffers=buffers)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException as error:
             raise _unloadable(head.meta, error) from error

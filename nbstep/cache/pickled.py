@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from nbstep.cache.classes import class_fingerprint, live_class
 from nbstep.cache.failures.bare import put
 from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
-from nbstep.foreign import INTERRUPTS, own
+from nbstep.foreign import interrupts, own
 
 ANY_VERSION: Final = "*"
 
@@ -158,7 +158,7 @@ def _filled(record: dict[str, Any]) -> BaseException:
 def _part(part: bytes) -> Any:
     try:
         return pickle.loads(part)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - one part of another version must not cost the whole error
         return f"<not loaded: {type(error).__name__}: {error}>"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sized
 from itertools import islice
 from typing import Any, Final, cast
 
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 PREVIEW_CHARS: Final = 1000
 _NAME_CHARS: Final = 200
@@ -57,7 +57,7 @@ def shape_text(value: Any) -> str:
         if isinstance(value, type) or not isinstance(value, Sized):
             return ""
         count = len(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __len__ or shape
         return ""
@@ -78,7 +78,7 @@ def preview_text(value: Any) -> str:
         text = _frame_text(value)
         if text is None:
             text = _short.repr(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - the user's own __repr__
         return f"<no preview: {type(error).__name__}>"
@@ -133,7 +133,7 @@ def _may_be_huge(value: Any) -> bool:
         return False  # arrays and frames shorten themselves
     try:
         return isinstance(value, Mapping | list | tuple | set | frozenset | str | bytes) and len(value) > 100
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __len__
         return True

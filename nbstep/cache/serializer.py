@@ -15,7 +15,7 @@ import cloudpickle
 
 from nbstep.cache import culprit, losses, pickled
 from nbstep.cache.classes import class_fingerprint
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.stores.base import Part
 
 BUFFER_FROM_BYTES: Final = 64 * 1024
@@ -65,7 +65,7 @@ def serialize(value: Any) -> Serialized:
     pickler = ValuePickler(stream, in_band)
     try:
         pickler.dump(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:
         raise NotSerializable(culprit.explain(value, error, _probe)) from error
@@ -168,7 +168,7 @@ def _probe(value: Any) -> BaseException | None:
     """The error that pickling `value` raises; buffers are left out, so that large arrays cost nothing."""
     try:
         ValuePickler(_Nowhere(), _leave_out).dump(value)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return error

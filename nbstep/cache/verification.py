@@ -100,7 +100,8 @@ async def check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: fl
         check_binding(spot, meta)
         entry.read_payload(document, head)
     except Unreadable as problem:
-        verdict: Verdict = "unreadable" if problem.reason == "incompatible" else "corrupt"
+        cannot_say = problem.reason == "incompatible" or isinstance(problem.__cause__, OSError)
+        verdict: Verdict = "unreadable" if cannot_say else "corrupt"
         why = problem.detail
     except (OSError, ValueError) as problem:
         if isinstance(problem, ValueError) and spot.signer is None:

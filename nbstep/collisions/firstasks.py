@@ -10,7 +10,7 @@ from nbstep.collisions.compare import difference
 from nbstep.collisions.look import Look, look_at
 from nbstep.collisions.message import collision_in_run
 from nbstep.events import Place
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.thunks import Thunk
 
 # An endless run forgets who asked first, sooner or later.
@@ -56,7 +56,7 @@ class FirstAsks:
             ):  # fmt: skip
                 return
             found = difference(first, look, self._states.get(at, frozenset()))
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
             return
@@ -79,7 +79,7 @@ class FirstAsks:
                 rows = zip(now.labels, now.sights, first.sights, strict=True)
                 changed = {label for label, after, before in rows if after != before}
                 self._states[at] = self._states.get(at, frozenset()) | changed
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
             return

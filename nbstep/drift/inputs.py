@@ -22,7 +22,7 @@ from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import Texts
 from nbstep.drift.watch import is_plain
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 SIGNER: Final = ""
 _BUDGET_S: Final = 0.001
@@ -208,7 +208,7 @@ def _add_large(
             break
         try:
             found[name] = make.of(value, paths)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
             continue

@@ -9,7 +9,7 @@ import types
 from dataclasses import dataclass
 from typing import Final
 
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.keyfindings.changing import Kind, lookup_in
 from nbstep.keyfindings.expression import Reader
 from nbstep.keyfindings.source import call_text
@@ -57,7 +57,7 @@ def site_of(frame: types.FrameType) -> Site:
     if site is None:
         try:
             site = _read(frame)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd names and sources must not cost the value (C3)
             site = Site()

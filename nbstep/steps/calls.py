@@ -13,7 +13,7 @@ from nbstep.collisions.look import look_at
 from nbstep.drift.code import Seen, look_behind
 from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled, surely_same
 from nbstep.events import Place
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.notes import command_text
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
@@ -86,7 +86,7 @@ class Call:
         """The inputs as they are now; none where they cannot be read."""
         try:
             return read_inputs(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as for the code
             return Inputs()
@@ -97,7 +97,7 @@ class Call:
             return False
         try:
             return surely_same(kept, self.thunk, self.args, self._behind(), signing_key())
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
             return False
@@ -125,7 +125,7 @@ class Call:
             self._seen_thunk = self.thunk
             try:
                 self._seen_code = look_behind(self.thunk)
-            except INTERRUPTS:
+            except interrupts():
                 raise
             except BaseException:  # noqa: BLE001 - odd callables must not cost the value (C3)
                 self._seen_code = Seen({}, type(self.thunk))
@@ -135,7 +135,7 @@ class Call:
         """The functions and attributes that its work names; None where they cannot be told."""
         try:
             return names_of(look_at(self.thunk, self.args), self.code())
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
             return None

@@ -11,7 +11,7 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
@@ -48,7 +48,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         if _is_cancelled():
             raise
         kept = NotKept(redact_text(error_line(error)))  # the store's own, not meant for us
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(redact_text(error_line(error)))
@@ -113,7 +113,7 @@ def still_kept(call: Call, error: Any) -> bool:
                 and bool(policy.cache_errors(error))
             )
         return policy.keeps(error)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as broken:  # noqa: BLE001 - the user's predicate failed: the original error matters more
         call.run.find(

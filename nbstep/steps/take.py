@@ -19,7 +19,7 @@ from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
 from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
-from nbstep.foreign import INTERRUPTS, is_a
+from nbstep.foreign import interrupts, is_a
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
@@ -243,7 +243,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
     run = call.run
     try:
         found = await cache.look_up(key, call.missed, insist=run.mode == "offline")
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
         found = Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))

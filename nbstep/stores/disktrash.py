@@ -120,6 +120,13 @@ class DiskTrash:
         self._forget(trashed)
         return True
 
+    def bring_back_first(self, trashed: str, target: str) -> bool | None:
+        """As `bring_back`, to a place where nothing stands; see `files.move_first`."""
+        moved = files.move_first(trashed, target)
+        if moved:
+            self._forget(trashed)
+        return moved
+
     def last_batch(self) -> list[tuple[str, str]]:
         """The entries of the batch that was added to last; of two with one name the older, which was there before it."""
         items = list(self._items())

@@ -311,6 +311,22 @@ def move(source: str | Path, target: str | Path) -> None:
             return
 
 
+def move_first(source: str, target: str) -> bool | None:
+    """Moves a file to a place where nothing stands; False where something does, None where that cannot be done so.
+
+    Unlike a rename, this cannot take the place of what another writer puts there in the same moment; not every file system has
+    the links it needs.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except (OSError, NotImplementedError):
+        return None
+    remove(source)
+    return True
+
+
 def remove(path: str | Path) -> bool:
     """Removes a file for good; False where it is gone already, or is in use on Windows."""
     try:

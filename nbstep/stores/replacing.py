@@ -22,6 +22,7 @@ _FILE: Final = "turn"  # beside the locks of keys; no key's digest, so that nobo
 _WAIT_AT_MOST_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.0005
 _AT_ONCE: Final = 100
+_AT_MOST: Final = 100
 
 _threads: Final = ThreadLock()  # of all stores: two of one process may have the same folder
 
@@ -47,16 +48,27 @@ class Replacing:
         Raises:
             OSError: It did not work.
         """
-        if _put_first(source, target):
+        if files.move_first(source, target):
             return
         with self._turn():
-            saved = None if batch is None else self._trash.save_copy(target, batch)
+            self._put(source, target, batch)
+
+    def _put(self, source: str, target: str, batch: str | None) -> None:
+        """Once more where nothing stands any more: somebody who needs no turn for that may come between."""
+        for _ in range(_AT_MOST if batch is not None else 0):
+            saved = self._trash.save_copy(target, batch or "")
+            if saved is None and (first := files.move_first(source, target)) is not None:
+                if first:
+                    return
+                continue
             try:
                 files.move(source, target)
             except BaseException:
                 if saved is not None:
                     self._trash.put_back(saved, target)
                 raise
+            return
+        files.move(source, target)
 
     def bring_back(self, trashed: str, target: str, batch: str) -> bool | None:
         """Moves an entry of the trash back to its place, as `put` does; False where it is gone already.
@@ -69,9 +81,19 @@ class Replacing:
         with self._turn():
             if self._trash.drop_twin(trashed, target):
                 return None
-            if not os.path.lexists(trashed):
+            try:
+                os.lstat(trashed)  # not os.path.lexists, for which what cannot be looked at is gone
+            except FileNotFoundError:
                 return False
+            return self._bring_back(trashed, target, batch)
+
+    def _bring_back(self, trashed: str, target: str, batch: str) -> bool:
+        for _ in range(_AT_MOST):
             saved = self._trash.save_copy(target, batch)
+            if saved is None and (first := self._trash.bring_back_first(trashed, target)) is not None:
+                if first:
+                    return True
+                continue
             moved = False
             try:
                 moved = self._trash.bring_back(trashed, target)
@@ -79,6 +101,7 @@ class Replacing:
                 if saved is not None and not moved:
                     self._trash.put_back(saved, target)
             return moved
+        return self._trash.bring_back(trashed, target)
 
     def take(self, entries: Sequence[str], batch: str) -> list[str]:
         """Moves entries to the trash; returns those that were there."""
@@ -122,16 +145,3 @@ class Replacing:
             lock.abandon()
             return None
         return None
-
-
-def _put_first(source: str, target: str) -> bool:
-    """Moves a file to a place where nothing stands; False where something does, or this file system has no links.
-
-    Unlike a rename, this cannot take the place of what another writer puts there in the same moment.
-    """
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except (OSError, NotImplementedError):
-        return False
-    files.remove(source)
-    return True

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from faults import LONG
+from faults import LONG, locks_in
 from faults.failing import CALLS, DyingAt
 from nbstep import Cache, create_workflow
 from nbstep.cache import entry, trust
@@ -51,7 +51,7 @@ def contents(home: Path) -> set[tuple[str, Any]]:
 def litter_of(home: Path) -> list[Path]:
     """What nobody wants of a process that is gone."""
     cache, keys = home / "cache" / "v1", home / "data" / "nbstep"
-    return [*cache.glob("tmp/*"), *cache.glob("lock/*"), *keys.glob(".*")]
+    return [*cache.glob("tmp/*"), *locks_in(cache / "lock"), *keys.glob(".*")]
 
 
 def check_what_is_left(home: Path, ever: set[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from faults import LONG
+from faults import LONG, locks_in
 from nbstep import Cache
 
 SECONDS: Final = 30 if LONG else 2
@@ -122,9 +122,7 @@ def test_processes_that_store_read_delete_and_undo_the_same_keys(tmp_path: Path,
         expected = {key: n for _, kept in told for key, n in kept.items()}
         own: Any = {key: cache.get(key)["n"] for key in cache if key.startswith("own:")}  # type: ignore[index]
         assert own == expected
-    for name in ("tmp", "lock"):
-        left = folder / "v1" / name
-        assert not left.exists() or list(left.iterdir()) == []
+    assert [*(folder / "v1" / "tmp").glob("*"), *locks_in(folder / "v1" / "lock")] == []
 
 
 # What one does; what another kernel does in the moment before the first rename or link of it; what the first is told, what is

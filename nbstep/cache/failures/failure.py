@@ -26,7 +26,7 @@ from nbstep.cache.secrets.headers import harmless_headers
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.surroundings import telling_of
 from nbstep.errors import CachedError
-from nbstep.foreign import INTERRUPTS, members, own
+from nbstep.foreign import interrupts, members, own
 from nbstep.tracebacks import OWN_FOLDER
 from nbstep.transience import transient
 
@@ -90,7 +90,7 @@ def rebuild(stream: bytes, text: ErrorText) -> BaseException:
         record = pickle.loads(stream)
         if record is not None:
             return pickled.rebuilt_error(record)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a class of another version may do anything
         stand_in = CachedError(text.type, text.message, text.traceback)
@@ -103,7 +103,7 @@ def _one_line(error: BaseException, shown: Shown) -> str:
     """The message of an error in one line, which it becomes last: a header ends with its line."""
     try:
         text = str(error)[:_MESSAGE_CHARS_READ]
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__
         text = "<its text could not be made>"
@@ -214,7 +214,7 @@ def _by_itself(error: BaseException, record: Record, shown: Shown) -> Record:
     try:
         func, args, *rest = error.__reduce_ex__(5)
         pickler.dump((func, cleaner.clean(tuple(args)), cleaner.clean(rest[0]) if rest else None))
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - then it becomes a CachedError
         return record
@@ -233,7 +233,7 @@ def _speaks(error: BaseException, how: Callable[[BaseException], str]) -> bool:
     """Whether its text can be made; a part of it may be missing."""
     try:
         how(error)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__ or __repr__
         return False
@@ -250,7 +250,7 @@ def _error_text(error: BaseException, shown: Shown) -> ErrorText:
 def _is_transient(error: BaseException) -> bool:
     try:
         return transient(error)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - it reads attributes, which may be the user's own properties
         return False
@@ -262,7 +262,7 @@ def traceback_text(error: BaseException) -> str:
         summary = traceback.TracebackException.from_exception(error, compact=True)
         _drop_own_frames(summary, 0)
         return "".join(summary.format())
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException as problem:  # noqa: BLE001 - formatting calls the user's own code
         return f"{type(error).__name__}: <no traceback: {type(problem).__name__}>\n"
@@ -316,7 +316,7 @@ def _slots(error: BaseException) -> dict[str, Any]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__
         return ""

@@ -16,7 +16,7 @@ from nbstep.cache import pickled
 from nbstep.cache.failures import web
 from nbstep.cache.previews import class_text
 from nbstep.cache.secrets.cleaning import Cleaner, Shown
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 PART_BYTES_AT_MOST: Final = 8 * 1024 * 1024
 # Connections, clients, loggers and the like: live machinery that would drag requests and credentials along.
@@ -126,7 +126,7 @@ def pickle_part(value: Any, record: Callable[[BaseException], Record], shown: Sh
     pickler = PartPickler(stream, record, shown)
     try:
         pickler.dump(Cleaner(shown).clean(value))
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
         return pickle.dumps(not_stored(value), protocol=5)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nbstep.cache import pickled
 from nbstep.cache.secrets.headers import harmless_headers
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 BODY_BYTES_AT_MOST: Final = 256 * 1024
 Clean = Callable[[Any], Any]
@@ -32,7 +32,7 @@ def _reducer(cls: type) -> Callable[[Any, Clean], Any] | None:
 def _attribute(obj: Any, name: str) -> Any:
     try:
         return getattr(obj, name, None)
-    except INTERRUPTS:
+    except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - httpx raises where an error has no request
         return None

@@ -17,7 +17,7 @@ from nbstep.cache.secrets.headers import (
 )
 from nbstep.cache.secrets.redaction import REDACTED
 from nbstep.cache.secrets.suspicion import is_secret_name, is_sure_name, is_word, looks_secret
-from nbstep.foreign import INTERRUPTS
+from nbstep.foreign import interrupts
 
 _TEXT_CHARS_AT_MOST: Final = 256 * 1024
 _DEPTH_AT_MOST: Final = 30
@@ -94,7 +94,7 @@ class Cleaner:
             return value
         try:
             pairs = header_pairs(value)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - some other thing of that name
             pairs = None

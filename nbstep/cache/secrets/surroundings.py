@@ -16,7 +16,7 @@ from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistak
 from nbstep.cache.secrets.redaction import literal_headers
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
-from nbstep.foreign import INTERRUPTS, own
+from nbstep.foreign import interrupts, own
 from nbstep.tracebacks import OWN_FOLDER
 
 _OBJECTS_AT_MOST: Final = 5000
@@ -100,7 +100,7 @@ class _Walk:
         self._seen[id(value)] = value  # kept alive, or its id may be another's
         try:
             self._object(name, value, depth, sent)
-        except INTERRUPTS:
+        except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - a container of another library may do anything
             return
