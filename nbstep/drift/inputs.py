@@ -94,30 +94,35 @@ def read_inputs(
 
 
 def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
-    """Whether all inputs that an entry knows are plain and as they were: most look-ups, in a third of the time.
+    """Whether all inputs that an entry knows are as they were: most look-ups, in a third of the time.
 
-    False says nothing. What the entry does not know does not count, so no file is looked up where it names none.
+    False says nothing. What the entry does not know does not count: neither state is read, nor is a file looked up where it
+    names none.
     """
     if type(thunk) is not types.FunctionType or kept.get(SIGNER) != key.id:
         return False
-    code, make, same = thunk.__code__, _texts_of(key.secret), 1
-    if args:
-        if len(args) > code.co_argcount:
-            return False
-        for name, value in zip(code.co_varnames, args, strict=False):
-            text = kept.get(name)
-            if text is not None:
-                if _plain_text(value, make) != text:
-                    return False
-                same += 1
+    code, make, same, large = thunk.__code__, _texts_of(key.secret), 1, list[tuple[Any, str]]()
+    if len(args) > code.co_argcount:
+        return False
+    found = [(name, value) for name, value in zip(code.co_varnames, args, strict=False) if name in kept]
     first = cast("Any", seen.first)
-    for source in seen.sources.inputs:
-        text = kept.get(source.label)
-        if text is not None:
-            if _plain_text(read_source(source, first), make) != text:
-                return False
-            same += 1
-    return same == len(kept)
+    found += [(one.label, read_source(one, first)) for one in seen.sources.inputs if one.label in kept]
+    for name, value in found:
+        text = _plain_text(value, make)
+        if text is None:
+            large.append((value, kept[name]))
+        elif text != kept[name]:
+            return False
+        same += 1
+    return same == len(kept) and (not large or _same_large(large, make))
+
+
+def _same_large(values: list[tuple[Any, str]], make: Texts) -> bool:
+    ends_ns = time.thread_time_ns() + int(_BUDGET_S * 1e9)
+    return all(
+        (not at or time.thread_time_ns() <= ends_ns) and make.of(value) == text
+        for at, (value, text) in enumerate(values)
+    )
 
 
 def _plain_text(value: Any, make: Texts) -> str | None:
