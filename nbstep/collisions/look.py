@@ -35,6 +35,7 @@ _DATED: Final = (
     PurePath,
 )
 _BUILTINS: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 _SHORT: Final = 200
 _SMALL_BITS: Final = 512
 _SCALAR_TAGS: Final = frozenset({"text", "member"})
@@ -139,6 +140,8 @@ def sight(value: Any) -> Sight:
 
 
 def _rarer(value: Any, kind: type) -> Sight:
+    if kind in _CONTAINERS:
+        return ("other", kind)
     if isinstance(value, types.MethodType):
         function: Any = value.__func__
         if isinstance(function, types.FunctionType):

@@ -104,23 +104,41 @@ def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen
     code, make, same, large = thunk.__code__, _texts_of(key.secret), 1, list[tuple[Any, str]]()
     if len(args) > code.co_argcount:
         return False
-    found = [(name, value) for name, value in zip(code.co_varnames, args, strict=False) if name in kept]
-    first = cast("Any", seen.first)
-    found += [(one.label, read_source(one, first)) for one in seen.sources.inputs if one.label in kept]
-    for name, value in found:
-        text = _plain_text(value, make)
-        if text is None:
-            large.append((value, kept[name]))
-        elif text != kept[name]:
-            return False
+    for name, value in zip(code.co_varnames, args, strict=False):
+        kept_text = kept.get(name)
+        if kept_text is not None:
+            same += 1
+            text = _plain_text(value, make)
+            if text is None:
+                large.append((value, kept_text))
+            elif text != kept_text:
+                return False
+    sources, first = seen.sources, cast("Any", seen.first)
+    texts = sources.texts
+    for source in sources.inputs:
+        kept_text = kept.get(source.label)
+        if kept_text is None:
+            continue
         same += 1
+        value = read_source(source, first)
+        known = texts.get(source.label)
+        if known is not None and known[0] is value and known[1] == key.id:
+            text = known[2]
+        else:
+            text = _plain_text(value, make)
+            if text is None:
+                large.append((value, kept_text))
+                continue
+            texts[source.label] = value, key.id, text
+        if text != kept_text:
+            return False
     return same == len(kept) and (not large or _same_large(large, make))
 
 
 def _same_large(values: list[tuple[Any, str]], make: Texts) -> bool:
     ends_ns = time.thread_time_ns() + int(_BUDGET_S * 1e9)
     return all(
-        (not at or time.thread_time_ns() <= ends_ns) and make.of(value) == text
+        (not at or time.thread_time_ns() <= ends_ns) and (make.of_flat(value) or make.of(value)) == text
         for at, (value, text) in enumerate(values)
     )
 

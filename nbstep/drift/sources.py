@@ -42,10 +42,17 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What a thunk's code leads to: `inputs`, and texts in the code that may name a file."""
+    """What a thunk's code leads to.
+
+    Attributes:
+        inputs: Where its inputs are found.
+        paths: Texts in the code that may name a file.
+        texts: By label a plain value that was met there, the id of a key, and the text made with it: mostly it is still there.
+    """
 
     inputs: tuple[Source, ...] = ()
     paths: tuple[str, ...] = ()
+    texts: dict[str, tuple[object, str, str]] = {}  # noqa: RUF012 - that of no inputs stays empty
 
 
 class _Unbound:
@@ -79,15 +86,15 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
             if label not in labels:
                 labels.add(label)
                 found.append(Source(label, reference, cell, taken))
-    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS])
+    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], {})
 
 
 def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
     """What a source holds now; `UNBOUND` where it holds nothing."""
-    function: Any = thunk if source.function is None else source.function()
+    _, reference, cell, path = source
+    function: Any = thunk if reference is None else reference()
     if function is None:
         return UNBOUND
-    cell, path = source.cell, source.path
     if cell >= 0:
         try:
             value = function.__closure__[cell].cell_contents

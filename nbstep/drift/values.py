@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from typing import Any, Final, cast
 
 from nbstep.drift.encoding import MAX_ITEMS, Encoding
 from nbstep.drift.scalars import SCALARS, scalar_of
+
+_COMPARED: Final = frozenset({str, int, bool, type(None)})
+_FEW: Final = 32
+_SHORT: Final = 255
 
 
 class Texts:
@@ -30,6 +35,7 @@ class Texts:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self.of_short = functools.lru_cache(maxsize=2048)(self._of_short)
+        self._of_items = functools.lru_cache(maxsize=512)(self._of_items_anew)
 
     def of(self, value: object, paths: list[str] | None = None) -> str:
         """The text of a value; `paths` is given what in it may name a file."""
@@ -37,9 +43,25 @@ class Texts:
         text = scalar(value) if scalar is not None else None
         return text if text is not None else self.digest(Encoding(paths).of(value, MAX_ITEMS, 0))
 
+    def of_flat(self, value: object) -> str | None:
+        """The same of a small list, tuple or dict of short texts, whole numbers and the like, mostly remembered; else None."""
+        kind, given = type(value), cast("Any", value)
+        if kind not in (list, tuple, dict) or len(given) > _FEW:
+            return None
+        items = (*given, *given.values()) if kind is dict else tuple(given)
+        kinds = (*map(type, items),)
+        # Of floats some are equal that are not the same, such as 0.0 and -0.0.
+        if not _COMPARED.issuperset(kinds) or any(len(item) > _SHORT for item in items if type(item) is str):
+            return None
+        return self._of_items(kind, kinds, items)
+
     def digest(self, content: bytes) -> str:
         """A keyed digest of bytes."""
         return "#" + hashlib.blake2b(content, key=self._key, digest_size=12).hexdigest()
+
+    def _of_items_anew(self, kind: type, _kinds: tuple[type, ...], items: tuple[Any, ...]) -> str:
+        half = len(items) // 2
+        return self.of(dict(zip(items[:half], items[half:], strict=True)) if kind is dict else kind(items))
 
     def _of_short(self, text: str) -> str:
         return self.digest(b"s" + text.encode("utf-8", "surrogatepass"))

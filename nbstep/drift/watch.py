@@ -204,6 +204,8 @@ def is_namespace(value: object) -> bool:
 
 def content_of(space: object) -> Mapping[str, Any]:
     """What the names of a namespace mean."""
+    if type(space) is types.ModuleType:  # most are
+        return space.__dict__
     if isinstance(space, Deps):
         return given(space)
     return vars(space) if isinstance(space, _NAMESPACES) else {}

@@ -11,9 +11,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nbstep.events import Event, Finding, Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.events import (
+    Event,
+    Finding,
+    Place,
+    Reason,
+    RunFinished,
+    RunStarted,
+    StepAsked,
+    StepFinished,
+    StepHit,
+    StepMissed,
+)
 from nbstep.forks import ThreadLock
 from nbstep.runlog.folder import MAX_FILE_BYTES, file_name, publish
 from nbstep.runlog.reading import MAX_FINDINGS, TEXT_CHARS
@@ -24,24 +35,6 @@ _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
 _MAX_STEPS: Final = 100_000
-
-
-@dataclass(slots=True)
-class _Row:
-    key: str
-    at: float
-    got: str = "asked"
-    outcome: str = ""
-    took_s: float = 0.0
-    saved_s: float = 0.0
-    reason: str | None = None
-    drift: str | None = None
-    site: str | None = None
-    kept: bool = True
-    place: Place = field(default_factory=Place)
-
-    def is_new(self) -> bool:
-        return self.got == "ran" and self.reason == "new"
 
 
 @dataclass(slots=True)
@@ -61,7 +54,10 @@ class Recorder:
     _finished: bool = False
     _write_took_s: float = 0.0
     _timer: threading.Timer | None = None
-    _rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
+    _asked: dict[int, StepAsked] = field(default_factory=dict[int, StepAsked])
+    _ended: dict[int, StepHit | StepFinished] = field(default_factory=dict[int, StepHit | StepFinished])
+    _missed: dict[int, Reason] = field(default_factory=dict[int, Reason])
+    _drift: dict[int, str] = field(default_factory=dict[int, str])
     _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
     _pid: int = field(default_factory=os.getpid)
@@ -72,46 +68,42 @@ class Recorder:
         with self._lock:
             if self._pid != os.getpid():
                 self._begin_in_child()
-            match event:
-                case StepHit():
-                    if row := self._rows.get(event.step):
-                        row.got, row.outcome, row.saved_s, row.at = "hit", event.outcome, event.saved_s, event.at
-                        row.drift = None if event.drift is None else self._written(event.drift)
-                case StepAsked():
-                    if event.key is not None and len(self._rows) < _MAX_STEPS:
-                        self._rows[event.step] = _Row(event.key, event.at, site=event.site, place=event.place)
-                case StepMissed():
-                    if row := self._rows.get(event.step):
-                        row.reason = event.reason
-                case StepFinished():
-                    if row := self._rows.get(event.step):
-                        row.got, row.outcome, row.took_s, row.at = "ran", event.outcome, event.took_s, event.at
-                        row.kept = event.outcome != "ok" or event.size_bytes is not None
-                case RunStarted():
-                    self._started = event
-                case RunFinished():
-                    self._finished = True
-                case Finding() if len(self._findings) < MAX_FINDINGS:
-                    self._findings.append((event.kind, self._written(event.text)))
-                case _:
-                    pass
+            ended = isinstance(event, (StepHit, StepFinished))
+            if isinstance(event, StepAsked):
+                if event.key is not None and len(self._asked) < _MAX_STEPS:
+                    self._asked[event.step] = event
+            elif ended:
+                if event.step in self._asked:
+                    self._ended[event.step] = event
+                    if isinstance(event, StepHit) and event.drift is not None:
+                        self._drift[event.step] = self._written(event.drift)
+            elif isinstance(event, StepMissed):
+                self._missed[event.step] = event.reason
+            elif isinstance(event, RunStarted):
+                self._started = event
+            elif isinstance(event, RunFinished):
+                self._finished = True
+            elif isinstance(event, Finding) and len(self._findings) < MAX_FINDINGS:
+                self._findings.append((event.kind, self._written(event.text)))
             due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
-            late = isinstance(event, RunFinished) or (
-                self._finished and isinstance(event, StepHit | StepFinished) and self._is_time()
-            )
-            if self._rows and (due or late):
+            late = self._finished and (isinstance(event, RunFinished) or (ended and self._is_time()))
+            if self._asked and (due or late):
                 self._write()
 
     def only_new(self) -> dict[str, tuple[Place, list[str]]]:
         """The call sites of which every step ran because its key was new, each with its place and keys."""
         with self._lock:
-            rows = [row for row in self._rows.values() if row.site is not None]
-        found_again = {row.site for row in rows if not row.is_new()}
+            asked = [event for event in self._asked.values() if event.site is not None]
+            new = {event.step for event in asked if self._is_new(event.step)}
+        found_again = {event.site for event in asked if event.step not in new}
         sites: dict[str, tuple[Place, list[str]]] = {}
-        for row in rows:
-            if row.site is not None and row.site not in found_again:
-                sites.setdefault(row.site, (row.place, []))[1].append(row.key)
+        for event in asked:
+            if event.site is not None and event.key is not None and event.site not in found_again:
+                sites.setdefault(event.site, (event.place, []))[1].append(event.key)
         return sites
+
+    def _is_new(self, step: int) -> bool:
+        return type(self._ended.get(step)) is StepFinished and self._missed.get(step) == "new"
 
     def _written(self, text: str) -> str:
         return self.redact(text)[:TEXT_CHARS]
@@ -121,7 +113,8 @@ class Recorder:
         if self._started is not None:
             run, root = self._started.run, self._started.root
             self._started = replace(self._started, run=f"{run}-{self._pid:x}", root=root or run)
-        self._rows, self._findings, self._timer = {}, [], None
+        self._asked, self._ended, self._missed, self._drift = {}, {}, {}, {}
+        self._findings, self._timer = [], None
 
     def _is_time(self) -> bool:
         """Whether a step that ended after its run is written now; else it is in a moment, together with those that follow.
@@ -164,7 +157,7 @@ class Recorder:
 
     def _text(self, started: RunStarted) -> str:
         """The run as text that is read again: where it would be too long, without its first steps."""
-        rows = list(self._rows.values())
+        rows = [self._row(event) for event in self._asked.values()]
         while True:
             record = {
                 "run": started.run,
@@ -173,13 +166,21 @@ class Recorder:
                 "name": started.name,
                 "notebook": started.place.notebook,
                 "text": started.text,
-                "steps": [
-                    [r.key, r.got, r.outcome, r.at, r.took_s, r.saved_s, r.reason, r.drift, r.site, r.kept]
-                    for r in rows
-                ],
+                "steps": rows,
                 "findings": self._findings,
             }
             text = json.dumps(record)
             if len(text) <= MAX_FILE_BYTES or not rows:
                 return text
             rows = rows[len(rows) // 2 + 1 :]
+
+    def _row(self, asked: StepAsked) -> list[Any]:
+        step, ended = asked.step, self._ended.get(asked.step)
+        got, outcome, at, took_s, saved_s, kept = "asked", "", asked.at, 0.0, 0.0, True
+        if isinstance(ended, StepHit):
+            got, outcome, at, saved_s = "hit", ended.outcome, ended.at, ended.saved_s
+        elif ended is not None:
+            got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
+            kept = ended.outcome != "ok" or ended.size_bytes is not None
+        drift = self._drift.get(step)
+        return [asked.key, got, outcome, at, took_s, saved_s, self._missed.get(step), drift, asked.site, kept]

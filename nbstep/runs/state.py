@@ -129,6 +129,7 @@ class Run:
     first_asks: FirstAsks = field(default_factory=FirstAsks)
     held: Held = field(default_factory=Held)
     _recorder: Recorder | None = None
+    _told: tuple[Listener, ...] = ()  # the listeners and the run log
     _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
     raised_count: int = 0
     _raised_ids: deque[int] = field(default_factory=deque[int])
@@ -147,7 +148,8 @@ class Run:
         self.first_asks = self.root().first_asks if self.parent is not None else FirstAsks(self.endless)
         if self.cache is not None and self.cache.directory is not None:
             runlog = importlib.import_module("nbstep.runlog")  # with the first run, not with `import nbstep`
-            self._recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), _redaction().redact_text)
+            recorder = runlog.Recorder(runlog.runs_directory(self.cache.directory), _redaction().redact_text)
+            self._recorder, self._told = recorder, (*self.listeners, recorder)
         cache_place = None if self.cache is None else self.cache.place
         root = self.root().id
         self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text))
@@ -162,7 +164,7 @@ class Run:
 
     def tell(self, event: Event) -> None:
         """Tells the run's listeners."""
-        emit(event, self.listeners if self._recorder is None else (*self.listeners, self._recorder))
+        emit(event, self._told or self.listeners)
 
     def scope(self) -> Hashable:
         """What single flight counts as the same cache."""
@@ -192,7 +194,8 @@ class Run:
 
     def has_kept(self, key: str) -> bool:
         """Whether this run, or one around or inside it, kept the entry of `key`."""
-        return (self.scope(), key) in self.root()._kept
+        kept = self.root()._kept
+        return bool(kept) and (self.scope(), key) in kept
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""
