@@ -18,8 +18,9 @@ from nbstep.cache import entry
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.explain import Change, input_changes, old_values_text
-from nbstep.drift.inputs import SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled
+from nbstep.drift.inputs import SIGNER, Inputs, changed_in_place, read_inputs, settled
 from nbstep.drift.values import Texts
+from nbstep.drift.wanted import Wanted
 from nbstep.errors import DriftError
 from nbstep.events import Finding, RunFinished, StepHit
 from nbstep.freezing import freeze

@@ -12,11 +12,12 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from nbstep.drift.bytecode import code_digest, constant_text, only_call
-from nbstep.drift.parts import is_users, methods_in, named_parts, part_of
+from nbstep.drift.parts import is_users, label_of, methods_in, named_parts, part_of
 from nbstep.drift.sources import Sources, sources_of
 from nbstep.drift.watch import Part, Watch, content_of, is_namespace, is_plain, member_value
 from nbstep.forks import ThreadLock
@@ -27,6 +28,7 @@ _MAX_PARTS: Final = 200
 CALLS: Final = ">"
 
 _MAX_KNOWN: Final = 1024
+_MAX_KNOWN_PARTS: Final = 4096
 _MAX_WATCHES: Final = 4
 _MAX_DEFAULTS: Final = 256
 
@@ -58,6 +60,17 @@ class _Known:
         return whole
 
 
+class _Part(NamedTuple):
+    """What was found in one function or class, good as long as its watch holds; `named` are the parts that it names."""
+
+    itself: Callable[[], object]
+    watch: Watch
+    named: tuple[tuple[str, Callable[[], Part | None]], ...]
+    digest: bytes
+
+
+# By the id of a function or class. Read without a lock.
+_parts: dict[int, _Part] = {}
 # By the code of the thunk, or the id of a class. Read without a lock.
 _known: dict[object, tuple[_Known, ...]] = {}
 _writing: Final = ThreadLock()
@@ -107,6 +120,7 @@ def look_behind(thunk: object) -> Seen:
 
 def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
     """The code fingerprint made anew, whatever is known."""
+    _parts.clear()
     owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
     first = part_of(thunk)
     return _read(first, owner).fingerprint(first) if is_users(first) else _fingerprint_of_name(_full_name(thunk, first))
@@ -119,16 +133,34 @@ def _read(first: Part, owner: type | None) -> _Known:
         waiting.append((owner.__qualname__, owner))
     digests: dict[str, list[bytes]] = {}
     seen: set[Part] = {first}
-    while waiting and len(seen) < _MAX_PARTS:
-        name, part = waiting.pop(0)
+    for name, part in waiting:  # it grows
         watch.met_again |= part is first
-        if part not in seen:
+        if part not in seen and len(seen) < _MAX_PARTS:
             seen.add(part)
-            waiting += named_parts(part, watch)  # read before it is digested: a change in between is noticed later
-            digests.setdefault(name, []).append(_digest(part))
+            found, named = _read_part(part)
+            watch.include(found.watch)
+            waiting += named
+            digests.setdefault(label_of(name, part), []).append(found.digest)
     others = {name: _text(found) for name, found in digests.items()}
     called = _only_called(first)
     return _Known(watch, others, sources_of(watch.functions(first)), _text([_digest(called)]) if called else "")
+
+
+def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
+    """What is in a part, and the parts that it names: what was found before, where it still holds."""
+    known = _parts.get(id(part))
+    if known is not None and known.itself() is part and known.watch.holds():
+        alive = [(name, named) for name, reference in known.named if (named := reference()) is not None]
+        if len(alive) == len(known.named):
+            return known, alive
+    watch = Watch()
+    named = [*named_parts(part, watch)]
+    digest = _digest(part)  # after it was read: what changes in between is noticed later
+    found = _Part(weakref.ref(part), watch, tuple([(name, weakref.ref(other)) for name, other in named]), digest)
+    if len(_parts) >= _MAX_KNOWN_PARTS:
+        _parts.clear()
+    _parts[id(part)] = found
+    return found, named
 
 
 def _only_called(first: Part) -> Part | None:

@@ -12,7 +12,6 @@ import stat
 import time
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.cache.trust import SigningKey
@@ -21,6 +20,7 @@ from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import Texts
+from nbstep.drift.wanted import ALL, Wanted
 from nbstep.drift.watch import is_plain
 from nbstep.foreign import interrupts
 
@@ -46,17 +46,6 @@ class Inputs(NamedTuple):
     texts: Mapping[str, str] = _NONE
     paths: Mapping[str, str] = _NONE
     tables: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which inputs count: all but those of the names in `ignore`; files as well, where `files` names some or is None."""
-
-    ignore: frozenset[str] = frozenset()
-    files: tuple[str, ...] | None = None
-
-
-ALL: Final = Wanted()
 
 
 def read_inputs(
@@ -298,43 +287,3 @@ def _stamp(path: str, explicit: bool) -> str | None:
     if not explicit and not stat.S_ISREG(found.st_mode):
         return None
     return f"{found.st_size} {found.st_mtime_ns}"
-
-
-def checked_names(names: object) -> frozenset[str]:
-    """The names that `ignore=` gives: one, or several.
-
-    Raises:
-        TypeError: They are no names.
-    """
-    given = _several(names, str)
-    if given is None:
-        raise TypeError(f'ignore= takes the name of an input, or several: ignore=("session", "log"); got {names!r:.80}')
-    return frozenset(given)
-
-
-def checked_files(files: object) -> tuple[str, ...] | None:
-    """The paths that `files=` gives: one, several, none, or None for those that are found.
-
-    Raises:
-        TypeError: They are no paths.
-    """
-    if files is None:
-        return None
-    given = _several(files, (str, os.PathLike))
-    paths = None if given is None else [os.fspath(path) for path in given]
-    if paths is None or not all(isinstance(path, str) for path in paths):
-        raise TypeError(
-            f'files= takes a path, or several: files=("a.csv", "b.csv"); files=() looks at none; got {files!r:.80}'
-        )
-    return tuple(paths)
-
-
-def _several(given: Any, kind: Any) -> list[Any] | None:
-    items = (
-        [given]
-        if isinstance(given, kind)
-        else list(given)
-        if isinstance(given, list | tuple | set | frozenset)
-        else None
-    )
-    return items if items is not None and all(isinstance(item, kind) for item in items) else None

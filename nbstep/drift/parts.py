@@ -59,17 +59,22 @@ def _inner(value: object) -> object:
 
 
 def named_parts(part: Part, watch: Watch) -> Iterator[tuple[str, Part]]:
-    """The functions and classes of the user's that a part names, each with the name people know it by."""
+    """The functions and classes of the user's that a part names, each with the name it is called by there."""
     methods = methods_in(watch.variables(part), watch.read).values() if isinstance(part, type) else [part]
     for function in methods:
         for name, value in _named_objects(function, watch):
             found = part_of(value, watch.read) if callable(value) else type(value)
             if is_users(found):
-                own = found.__qualname__.rpartition("<locals>.")[2]
-                yield name if "<" in own or not own else own, found
+                yield name, found
     for base in part.__bases__ if isinstance(part, type) else ():
         if is_users(base):
             yield base.__qualname__, base
+
+
+def label_of(name: str, part: Part) -> str:
+    """The name people know a part by that is called `name` where it is named."""
+    own = part.__qualname__.rpartition("<locals>.")[2]
+    return name if "<" in own or not own else own
 
 
 def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.FunctionType]:

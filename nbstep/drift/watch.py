@@ -62,8 +62,11 @@ class Watch:
 
     __slots__ = ("_attributes", "_classes", "_first", "_functions", "_owner", "_reads", "_scopes", "met_again")
 
-    def __init__(self, first: Part, owner: type | None) -> None:
-        """Of a thunk that `first` stands for, which is read first; `owner` is the class of its `self`, where it has one."""
+    def __init__(self, first: Part | None = None, owner: type | None = None) -> None:
+        """Of a thunk that `first` stands for, which is read first; `owner` is the class of its `self`, where it has one.
+
+        Without a thunk it is of a part alone, to be included in others.
+        """
         self.met_again = isinstance(first, type)
         self._first = _reference(first)
         self._owner = _reference(owner)
@@ -80,7 +83,6 @@ class Watch:
         scope, cells = function.__globals__, [*map(_content, function.__closure__ or ())]
         values = {name: scope.get(name, _UNBOUND) for name in global_names(code)}
         is_first = function is self._first() and not self._functions
-        self.met_again |= function is self._first() and not is_first
         watched = _scope(values, _leads_on)
         if id(scope) not in self._scopes:
             watched += _scope({"__name__": scope.get("__name__", _UNBOUND)}, _counts)  # it says whose the function is
@@ -118,6 +120,15 @@ class Watch:
         self._reads.append((how, _reference(value), (_sight(found, by_itself=True),)))
         return found
 
+    def include(self, other: Watch) -> None:
+        """Watches what the watch of a part does as well."""
+        first = self._first()
+        self.met_again |= any(read.function is not None and read.function() is first for read in other._functions)
+        self._functions += other._functions
+        self._classes += other._classes
+        self._attributes += other._attributes
+        self._reads += other._reads
+
     def functions(self, first: Part) -> Iterator[tuple[_Reference | None, types.FunctionType]]:
         """The functions that were read, the thunk's own first, each with what gives it later; None for the thunk's own."""
         for read in self._functions:
@@ -125,12 +136,15 @@ class Watch:
             if isinstance(function, types.FunctionType):
                 yield read.function, function
 
-    def holds(self, first: Part, owner: type | None) -> bool:
-        """Whether the same would be read again of a thunk that `first` stands for, given that it has the code of the watch's."""
+    def holds(self, first: Part | None = None, owner: type | None = None) -> bool:
+        """Whether the same would be read again of a thunk that `first` stands for, given that it has the code of the watch's.
+
+        Of a watch without a thunk: of its part.
+        """
         if self._owner() is not owner or (self.met_again and self._first() is not first):
             return False
         for reference, code, qualname, defaults, named_defaults, names, cells in self._functions:
-            function = first if reference is None else reference()
+            function: Any = first if reference is None else reference()
             if reference is not None:
                 if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
                     return False

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from nbstep.batch import check_map, map_steps
-from nbstep.drift.inputs import ALL, Wanted, checked_files, checked_names
+from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place
 from nbstep.keyfindings.sites import Site, site_of, text_finding

@@ -11,7 +11,8 @@ from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
 from nbstep.drift.code import Seen, look_behind
-from nbstep.drift.inputs import ALL, SIGNER, Inputs, Wanted, changed_in_place, read_inputs, settled, surely_same
+from nbstep.drift.inputs import SIGNER, Inputs, changed_in_place, read_inputs, settled, surely_same
+from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
 from nbstep.foreign import interrupts
 from nbstep.notes import command_text
