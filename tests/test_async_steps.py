@@ -304,3 +304,63 @@ def test_e2_a_timeout_that_nbstep_imposes_is_never_kept() -> None:
 def test_timeout_on_a_plain_step_is_refused() -> None:
     with pytest.raises(TypeError, match="timeout= needs an async thunk"):
         create_workflow(cache={})(lambda step: step(lambda: 1, key="k", timeout=1))
+
+
+PAGES = """
+log = []
+def note(page): log.append(page)
+async def api(): note(page); return page
+async def total(rows): return sum(rows)
+async def body(step):
+    global page
+    waiting = []
+    for page in range(3):
+        waiting.append(step(lambda: api(), key=f"page:{page}"))
+    return await asyncio.gather(*waiting)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_k10_what_read_a_newer_value_than_its_call_is_not_kept(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache(MemoryStore() if kind == "sync" else AsyncMemoryStore())
+    scope: dict[str, Any] = {"__name__": "__main__", "asyncio": asyncio}
+    exec(PAGES, scope)
+    result = asyncio.run(create_workflow(cache=cache)(scope["body"]))
+    assert result.unwrap() == [2, 2, 2]  # of what is asked inside a function, the newest
+    kept = cache.keys() if kind == "sync" else asyncio.run(cache.keys())
+    assert kept == ["page:2"]
+    assert (
+        "page:0 was not kept: `page` changed between its call and its await, and it read the newer one" in caplog.text
+    )
+    assert "step(fetch, page, key=…)" in caplog.text
+
+
+def test_k10_of_an_argument_that_changed_since_one_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    cache, rows = Cache("memory:"), list[int]()
+    scope: dict[str, Any] = {"__name__": "__main__", "asyncio": asyncio}
+    exec(PAGES, scope)
+
+    async def body(step: Any) -> list[Any]:
+        waiting: list[Any] = []
+        for n in range(3):
+            rows.append(n)
+            waiting.append(step(scope["total"], rows, key=f"rows:{n}"))
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(create_workflow(cache=cache)(body)).unwrap() == [3, 3, 3]
+    assert "rows:0: `rows` was changed between its call and its await, and it gets the newer one" in caplog.text
+    assert "call it with a copy" in caplog.text
+    assert "rows:2" not in caplog.text
+
+
+def test_k10_what_changes_by_the_work_itself_is_no_reason(caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache("memory:")
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("count, log = 0, []\nasync def fetch(n):\n    global count\n    count += 1; log.append(n); return n", scope)
+
+    async def body(step: Any) -> list[Any]:
+        return await asyncio.gather(*[step(scope["fetch"], n, key=f"n:{n}") for n in range(5)])
+
+    assert asyncio.run(create_workflow(cache=cache)(body)).unwrap() == [0, 1, 2, 3, 4]
+    assert len(cache.keys()) == 5
+    assert "not kept" not in caplog.text

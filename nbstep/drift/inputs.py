@@ -82,6 +82,47 @@ def read_inputs(
     return _with_rest(found, rest, _texts_of(key.secret), wanted, sources.paths, budget_s)
 
 
+class Fixed(NamedTuple):
+    """What a step that runs later should find as it was when it was called (K10).
+
+    Attributes:
+        named: Texts of plain values that names mean, but for names that its code writes: the name came to mean something else.
+        arguments: Texts of arguments that can change in place, which the step itself may do, or another task of it.
+    """
+
+    named: Mapping[str, str] = _NONE
+    arguments: Mapping[str, str] = _NONE
+
+
+def read_fixed(thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, wanted: Wanted = ALL) -> Fixed:
+    """What is fixed, as it is now."""
+    found: list[tuple[str, Any]] = []
+    named: dict[str, str] = {}
+    arguments: dict[str, str] = {}
+    make, sources, first = _texts_of(key.secret), seen.sources, cast("Any", seen.first)
+    for name, value in _arguments(thunk, args):
+        if not counts_for_nothing(name) and not is_code(value) and _plain_text(value, make) is None:
+            found.append((name, value))
+    for source in sources.inputs:
+        if source.path[0] not in sources.written:
+            text = _plain_text(read_source(source, first), make)
+            if text is not None:
+                named[source.label] = text
+    if found:
+        _add_large(found, make, arguments, [], _BUDGET_S)
+    if wanted.ignore:
+        named, arguments = (
+            {name: text for name, text in texts.items() if not _is_ignored(name, wanted.ignore)}
+            for texts in (named, arguments)
+        )
+    return Fixed(named, arguments)
+
+
+def moved(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of what is not what it was."""
+    return tuple(name for name, text in before.items() if now.get(name, text) != text)
+
+
 def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
     """Whether all inputs that an entry knows are as they were: most look-ups, in a third of the time.
 

@@ -18,6 +18,7 @@ from nbstep.drift.encoding import record_fields
 from nbstep.drift.parts import dotted_names, is_users_module
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.watch import content_of
+from nbstep.freezing import written_cells, written_globals
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
@@ -47,11 +48,13 @@ class Sources(NamedTuple):
     Attributes:
         inputs: Where its inputs are found.
         paths: Texts in the code that may name a file.
+        written: The names that the code writes: what they hold is state.
         texts: By label a plain value that was met there, the id of a key, and the text made with it: mostly it is still there.
     """
 
     inputs: tuple[Source, ...] = ()
     paths: tuple[str, ...] = ()
+    written: frozenset[str] = frozenset()
     texts: dict[str, tuple[object, str, str]] = {}  # noqa: RUF012 - that of no inputs stays empty
 
 
@@ -68,9 +71,11 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
     paths: dict[str, None] = {}
     known: dict[tuple[object, ...], None] = {}
     labels: set[str] = set()
+    written = frozenset[str]()
     for reference, function in functions:
         code, scope = function.__code__, function.__globals__
         paths.update(dict.fromkeys(named_files(code)))
+        written |= written_globals(code) | written_cells(code)
         for path in dotted_names(code):
             cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else -1
             place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), *path)
@@ -86,7 +91,7 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
             if label not in labels:
                 labels.add(label)
                 found.append(Source(label, reference, cell, taken))
-    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], {})
+    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], written, {})
 
 
 def read_source(source: Source, thunk: types.FunctionType | None) -> Any:

@@ -11,7 +11,17 @@ from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
 from nbstep.drift.code import Seen, look_behind
-from nbstep.drift.inputs import SIGNER, Inputs, changed_in_place, read_inputs, settled, surely_same
+from nbstep.drift.inputs import (
+    SIGNER,
+    Fixed,
+    Inputs,
+    changed_in_place,
+    moved,
+    read_fixed,
+    read_inputs,
+    settled,
+    surely_same,
+)
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
 from nbstep.foreign import interrupts
@@ -51,6 +61,8 @@ class Call:
         seen: Marks the entry that its last look-up found.
         blind: Its last look-up could not read what is there.
         before: Its inputs before the thunk ran.
+        fixed: What should not change until it runs, as it was when the step was called; None where it runs at once.
+        moved: The names that meant something else when it ran.
     """
 
     run: Run
@@ -70,6 +82,8 @@ class Call:
     seen: bytes | None = None
     blind: bool = False
     before: Inputs | None = None
+    fixed: Fixed | None = None
+    moved: tuple[str, ...] = ()
     _seen_code: Seen | None = None
     _seen_thunk: Thunk | None = None
 
@@ -103,10 +117,28 @@ class Call:
         except BaseException:  # noqa: BLE001 - as above
             return False
 
+    def note_fixed(self) -> None:
+        """Remembers, of a step that is to run later, what should be the same then (K10)."""
+        if self.key is not None and self.run.cache is not None:
+            self.fixed = self._read_fixed()
+
     def note_inputs(self) -> None:
         """Remembers the inputs before the thunk runs, where what it gives may be kept."""
         if self.before is None and self.key is not None and self.run.cache is not None:
             self.before = self.inputs()
+
+    def note_moved(self) -> None:
+        """Remembers what names mean something else, now that the thunk runs; tells of arguments that were changed in place."""
+        if self.fixed is None:
+            return
+        now = self._read_fixed()
+        self.moved = moved(self.fixed.named, now.named)
+        for name in moved(self.fixed.arguments, now.arguments):
+            self.run.find(
+                "moved", self.key,
+                f"{self.key}: `{name}` was changed between its call and its await, and it gets the newer one; unless the step "
+                f"itself does that, call it with a copy, and delete what is kept: {self.command('rm')}",
+            )  # fmt: skip
 
     def settled_inputs(self) -> Mapping[str, str]:
         """The inputs that the thunk, which has run, left as they were; tells which arrays and frames it did not."""
@@ -120,6 +152,14 @@ class Call:
             )  # fmt: skip
         same = settled(self.before, after)
         return same if same.keys() - {SIGNER} else {}
+
+    def _read_fixed(self) -> Fixed:
+        try:
+            return read_fixed(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - as for the code
+            return Fixed()
 
     def _behind(self) -> Seen:
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since

@@ -39,6 +39,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     run, key = call.run, call.key
     if key is None or run.cache is None:
         return None
+    if call.moved:
+        run.find("not-fixed", key, _moved_text(call), once=True)
+        return None
     kept: Kept | NotKept
     try:
         if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
@@ -71,6 +74,15 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         )
     run.note_kept(key, kept)
     return kept.meta.size_bytes
+
+
+def _moved_text(call: Call) -> str:
+    names = ", ".join(f"`{name}`" for name in call.moved[:3])
+    argument = call.moved[0].partition(" in ")[0].partition(".")[0]
+    return (
+        f"{call.key} was not kept: {names} changed between its call and its await, and it read the newer one; "
+        f"hand it over when you call it: step(fetch, {argument}, key=…)"
+    )
 
 
 def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:

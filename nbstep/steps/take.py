@@ -61,6 +61,7 @@ def take_step(
         raise timeout_needs_async()
     if certain or (key is not None and run.cache is not None and run.cache.is_async):
         call.thunk = freeze(thunk)
+        call.note_fixed()
         return AwaitableStep(call, _take_awaiting)
     given = run_now(_take(call, awaiting=False, prepared=None))
     if is_a(given, Stopped):
@@ -73,6 +74,7 @@ def take_step(
         )
     if is_a(given, _Later):
         call.thunk = freeze(thunk)
+        call.note_fixed()
         return AwaitableStep(call, _take_awaiting, given.prepared)
     return given
 
@@ -268,6 +270,7 @@ async def _compute(
     if prepared is None:
         _tell_start(call, why)
         call.note_inputs()
+    call.note_moved()
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()
