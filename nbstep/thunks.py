@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import dis
 import functools
 import inspect
@@ -48,9 +49,12 @@ def check_thunk(thunk: object, key: str | None, args: tuple[Any, ...] = ()) -> T
         raise TypeError(
             f"step got a coroutine, already made; pass the call unmade: await step(lambda: {name}(…){where})"
         )
-    if isinstance(thunk, asyncio.Future):
+    if isinstance(thunk, (asyncio.Future, concurrent.futures.Future)):
         kind = "Task" if isinstance(thunk, asyncio.Task) else "Future"
-        raise TypeError(f"step got a {kind} that is already under way; pass a function that starts it: await {write}")
+        awaited = "await " if isinstance(thunk, asyncio.Future) else ""
+        raise TypeError(
+            f"step got a {kind} that is already under way; pass a function that does the work: {awaited}{write}"
+        )
     if inspect.isawaitable(thunk):
         raise TypeError(f"step got an awaitable, already made; pass the call unmade: await {write}")
     raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import types
 from collections.abc import Callable, Iterator
@@ -89,6 +90,13 @@ def test_k5_a_task_and_a_future_are_told_apart() -> None:
         return texts
 
     assert asyncio.run(main()) == ["step got a Task", "step got a Future"]
+
+
+def test_k5_so_is_a_future_of_a_pool() -> None:
+    with pytest.raises(
+        TypeError, match="step got a Future that is already under way; pass a function that does the work"
+    ):
+        check_thunk(concurrent.futures.Future[int](), "k")
 
 
 def test_k5_any_other_awaitable_is_one_too() -> None:

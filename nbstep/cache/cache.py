@@ -18,6 +18,7 @@ from nbstep.durations import size_text, to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
 from nbstep.forks import ThreadLock
+from nbstep.keys import check_key
 from nbstep.options import misplaced as misplaced_option
 from nbstep.project import CachePlace, place_text
 from nbstep.result import Err, Ok
@@ -263,7 +264,11 @@ class Cache(Upkeep):
 
     def __contains__(self, key: object) -> bool:
         self._only_sync("in")
-        return isinstance(key, str) and run_now(self._entries.has(key))
+        try:
+            checked = check_key(key)
+        except (TypeError, ValueError):
+            return False
+        return run_now(self._entries.has(checked))
 
     def __len__(self) -> int:
         self._only_sync("len()")

@@ -167,7 +167,7 @@ class Entries:
 
     async def get(self, key: str, default: Any) -> Any:
         """What is kept under `key`; a kept error raises."""
-        found = await self.look_up(checked_key(key))
+        found = await self.look_up(check_key(key))
         if isinstance(found, Miss):
             if found.reason == "untrusted" and found.detail and self.is_news(found.detail):
                 emit(Finding(None, key, "untrusted", found.detail))
@@ -189,11 +189,11 @@ class Entries:
 
     async def has(self, key: str) -> bool:
         """Whether a look-up would be a hit."""
-        return isinstance(await self.look_up(checked_key(key)), Hit)
+        return isinstance(await self.look_up(check_key(key)), Hit)
 
     async def delete(self, key: str) -> bool:
         """Moves one key's entries to the trash."""
-        return await self.delete_many([checked_key(key)]) > 0
+        return await self.delete_many([check_key(key)]) > 0
 
     async def delete_many(self, keys: list[str]) -> int:
         """Moves the entries of these keys to the trash, as one batch."""
@@ -258,7 +258,7 @@ class Entries:
 
     async def restore(self, key: str | None) -> Restored:
         """As `undo`, for who shows what became of it; a damaged entry is exchanged again for what stood in its place."""
-        spots = await self.store.restore(key if key is None else checked_key(key), new_batch())
+        spots = await self.store.restore(key if key is None else check_key(key), new_batch())
         if (
             key is None
             and sum(spot.size_bytes or self.store.spot(spot.address, None).size_bytes for spot in spots)
@@ -372,11 +372,9 @@ def new_batch() -> str:
 
 
 def checked_key(key: Any) -> str:
-    """The key, if it is one.
+    """The key, if it is text: of what is listed to be deleted, any.
 
     Raises:
         TypeError: It is no text.
     """
-    if not isinstance(key, str):
-        raise TypeError(f"a key is a str, got {key!r:.80}")
-    return key
+    return key if isinstance(key, str) else check_key(key)
