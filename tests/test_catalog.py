@@ -131,7 +131,8 @@ def test_c5_a_time_in_the_future_counts_as_now_in_a_text_too(cache: Cache) -> No
     fresh = again(cache)
     fresh.clock = lambda: 2e9
     assert opened_by(fresh) == 0
-    assert {meta.key: meta.created for meta in fresh.entries()}["future"] == 2e9
+    found = {meta.key: (meta.created, meta.ahead_s) for meta in fresh.entries()}
+    assert found["future"] == (2e9, 7e9)
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", b"NBSTEPC1\n" + b"x" * 40])

@@ -70,6 +70,29 @@ def test_c5_age_is_compared_with_the_ttl_of_who_asks(ttl_s: float | None, used: 
     assert decide(hit, _asked(ttl_s=ttl_s)) == (Use(hit) if used else Compute("expired", old=hit))
 
 
+@pytest.mark.parametrize(
+    ("ahead_s", "ttl_s", "used"),
+    [
+        (18_000.0, None, True),  # without a ttl its age does not matter
+        (18_000.0, 900.0, False),
+        (61.0, 86_400.0, False),
+        (60.0, 86_400.0, True),  # clocks of two machines differ
+        (6.0, 60.0, True),
+        (6.1, 60.0, False),  # it would live a tenth longer than it may
+    ],
+)
+@pytest.mark.parametrize("read_before_the_clock_was_set_back", [True, False])
+def test_c5_what_a_clock_far_ahead_kept_has_no_age_and_is_over_for_who_has_a_ttl(
+    ahead_s: float, ttl_s: float | None, used: bool, read_before_the_clock_was_set_back: bool
+) -> None:
+    now = KEPT + 10
+    stamp = {"created": now + ahead_s} if read_before_the_clock_was_set_back else {"created": now, "ahead_s": ahead_s}
+    hit, error = _hit(**stamp), replace(LASTING, meta=replace(LASTING.meta, **stamp))
+    why = "its time is in the future, so its age is not known"
+    assert decide(hit, _asked(ttl_s=ttl_s)) == (Use(hit) if used else Compute("expired", why, old=hit))
+    assert decide(error, _asked(error_ttl_s=ttl_s)) == (Use(error) if used else Compute("expired", why))
+
+
 @pytest.mark.parametrize(("ttl_s", "used"), [("auto", True), (None, True), (11.0, True), (10.0, False)])
 def test_e3_a_lasting_error_lives_by_error_ttl_alone(ttl_s: Any, used: bool) -> None:
     assert decide(LASTING, _asked(error_ttl_s=ttl_s, ttl_s=1.0)) == (Use(LASTING) if used else Compute("expired"))

@@ -413,11 +413,47 @@ def test_c3_what_cannot_be_read_is_a_miss_that_says_why_and_is_replaced(damage: 
     assert len(told.findings()) == 1
 
 
-def test_c5_an_entry_from_the_future_counts_as_new() -> None:
-    clock, calls = SettableClock(at=10_000.0), []
+@pytest.mark.parametrize("value", [b"small", b"large" * 100_000])
+@pytest.mark.parametrize("read_before", [True, False])
+@pytest.mark.parametrize("kind", ["disk", "mapping"])
+def test_c5_a_ttl_ends_though_the_clock_was_hours_ahead_when_the_entry_was_kept(
+    tmp_path: Path, kind: str, read_before: bool, value: bytes
+) -> None:
+    right, calls, store = 1_700_000_000.0, list[float](), tmp_path if kind == "disk" else dict[str, Any]()
+    clock = SettableClock(at=right + 18_000)
+
+    def fetch() -> bytes:
+        calls.append(clock.at)
+        return value
+
+    def run(**options: Any) -> None:
+        cache = clock.drive(Cache(store))  # as in another kernel: nothing is known of what was read before
+        for _ in range(3):
+            assert create_workflow(cache=cache, **options)(lambda step: step(fetch, key="k")) == Ok(value)
+
+    run(ttl="15m")
+    kernel = create_workflow(cache=clock.drive(Cache(store)), ttl="15m")
+    if read_before:
+        kernel(lambda step: step(fetch, key="k"))
+    clock.at = right
+    run()
+    assert calls == [right + 18_000]  # without a ttl it is used as it is
+    kernel(lambda step: step(fetch, key="k"))
+    run(ttl="15m")
+    assert calls == [right + 18_000, right]
+    clock.advance("14m")
+    run(ttl="15m")
+    assert len(calls) == 2
+    clock.advance("1m")
+    run(ttl="15m")
+    assert calls == [right + 18_000, right, right + 900]
+
+
+def test_c5_an_entry_of_a_machine_whose_clock_is_seconds_ahead_is_used() -> None:
+    clock, calls = SettableClock(), []
     workflow = create_workflow(cache=clock.drive(Cache({})), ttl="1m")
     workflow(lambda step: step(lambda: calls.append(1), key="k"))
-    clock.at = 5_000.0
+    clock.at -= 5
     workflow(lambda step: step(lambda: calls.append(1), key="k"))
     assert calls == [1]
 

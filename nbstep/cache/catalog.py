@@ -91,7 +91,7 @@ def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float)
             facts = Facts(took_s, *further, inputs=inputs)
         found[address] = (time_ns, size, inode), Meta(
             key, outcome, created if created < now else now, size, type_, shape, preview, error, signer, trusted, python,
-            packages, facts,
+            packages, facts, created - now if created > now else 0.0,
         )  # fmt: skip
     return found
 

@@ -271,10 +271,10 @@ def _read_fields(header: SignedHeader, trusted: bool, size_bytes: int, now: floa
     outcome: Outcome = _one_of(fields["outcome"], ("ok", "error"))
     error = fields["error"]
     key, type_, shape, preview, signer, python = _all_texts(_TEXTS(fields))
-    created, packages, facts = min(_number(fields["created"]), now), _texts(fields["packages"]), _facts(fields["facts"])
+    created, packages, facts = _number(fields["created"]), _texts(fields["packages"]), _facts(fields["facts"])
     meta = Meta(
-        key, outcome, created, size_bytes, type_, shape, preview, None if error is None else _error_text(error), signer,
-        trusted, python, packages, facts,
+        key, outcome, min(created, now), size_bytes, type_, shape, preview, None if error is None else _error_text(error), signer,
+        trusted, python, packages, facts, max(0.0, created - now),
     )  # fmt: skip
     sections = _sections([fields["stream"], *fields["buffers"]], len(header.signed) + len(header.mac))
     payload: Payload = _one_of(fields["payload"], ("value", "returned", "failure"))

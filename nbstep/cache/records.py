@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, TypeAlias
 from nbstep.events import Outcome, Place, Reason
 
 SYNC_FROM_S: Final = 10.0  # what took longer is synced to the disk where `durability` is "auto"
+_SKEW_AT_MOST_S: Final = 60.0  # by so much clocks of machines that share a cache may differ, if a ttl is long enough
+_SKEW_OF_TTL: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Meta:
         python: "3.11".
         packages: Versions of the packages the pickle names.
         facts: What the step said of it.
+        ahead_s: By how much its stamp was in the future when it was read.
     """
 
     key: str
@@ -127,6 +130,16 @@ class Meta:
     python: str
     packages: Mapping[str, str]
     facts: Facts
+    ahead_s: float = 0.0
+
+    def ends_at(self, ttl_s: float, now: float) -> float:
+        """When it has lived for `ttl_s` (C5); `now` where nobody can tell its age.
+
+        A clock that was far ahead stamped it then: it may have been kept at any time, and by its stamp it would count as new
+        until the clock has come so far. Clocks of several machines may differ a little.
+        """
+        ahead_s = max(self.ahead_s, self.created - now)  # read lately, it may still be of before the clock was set back
+        return now if ahead_s > min(_SKEW_AT_MOST_S, ttl_s * _SKEW_OF_TTL) else self.created + ttl_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
         meta.size_bytes,
         facts.took_s,
         meta.created,
-        None if facts.ttl_s is None else meta.created + facts.ttl_s,
+        None if facts.ttl_s is None else meta.ends_at(facts.ttl_s, meta.created),
         usage.hits,
         usage.last_used or None,
         usage.saved_s,

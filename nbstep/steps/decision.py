@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from nbstep.cache.records import Hit, LookUp, Miss
+from nbstep.cache.records import Hit, LookUp, Meta, Miss
 from nbstep.drift.explain import Change, changes_between
 from nbstep.drift.inputs import Inputs
 from nbstep.errors import DriftError
@@ -75,9 +75,9 @@ def decide(found: LookUp, asked: Asked) -> Decision:
         return Compute("refreshed", old=_good(found))
     if meta.outcome == "error":
         return _decide_error(found, asked)
-    age_s, ttl_s = asked.now - meta.created, asked.policy.ttl_s
-    if ttl_s is not None and age_s >= ttl_s:
-        return Compute("expired", old=found)
+    ttl_s = asked.policy.ttl_s
+    if ttl_s is not None and asked.now >= meta.ends_at(ttl_s, asked.now):
+        return Compute("expired", _why_ended(meta, ttl_s, asked.now), old=found)
     changes = _changes(found, asked)
     if changes and asked.rerun_drifted and not asked.kept_here:
         return Compute("drifted", _joined(changes), old=found)
@@ -117,8 +117,8 @@ def _decide_error(found: Hit, asked: Asked) -> Decision:
     if asked.policy.cache_errors is False:
         return Compute("error-retried", "cache_errors=False")
     ttl_s = asked.policy.error_ttl(error is not None and error.transient)
-    if ttl_s is not None and asked.now - meta.created >= ttl_s:
-        return Compute("expired")
+    if ttl_s is not None and asked.now >= meta.ends_at(ttl_s, asked.now):
+        return Compute("expired", _why_ended(meta, ttl_s, asked.now))
     changes = _changes(found, asked)
     if any(change.cause == "code" for change in changes):
         return Compute("error-retried", _joined(changes))
@@ -128,6 +128,11 @@ def _decide_error(found: Hit, asked: Asked) -> Decision:
     if asked.policy.on("inputs") == "rerun" or (asked.rerun_drifted and not asked.kept_here):
         return Compute("drifted", _joined(changes))
     return Use(found, _joined(changes), changes)
+
+
+def _why_ended(meta: Meta, ttl_s: float, now: float) -> str | None:
+    """What an entry that looks new has against it."""
+    return None if now >= meta.created + ttl_s else "its time is in the future, so its age is not known"
 
 
 def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
