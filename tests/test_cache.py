@@ -22,6 +22,7 @@ from nbstep.errors import CacheDirectoryError, StepFailed
 from nbstep.events import CacheChanged, Place
 from nbstep.result import Err, Ok
 from nbstep.stores.base import run_now
+from nbstep.stores.files import key_digest
 
 FACTS = Facts(
     took_s=1.5,
@@ -160,6 +161,45 @@ def test_e6_after_a_run_that_replaced_a_key_twice_undo_goes_back_before_it_and_u
         assert cache.get("k") == ("before" if whole else "once")
         assert (cache.undo("k"), cache.get("k")) == (["k"], "twice")
         assert cache.trash().entries == 2
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "large"),
+    [("header", False), ("content", False), ("header", True)],  # of so much only headers are read
+)
+@pytest.mark.parametrize("kind", ["disk", "dict"])
+def test_e6_undo_of_a_run_brings_back_what_is_whole_and_loses_nothing_good_for_what_is_damaged(
+    kind: str,
+    spoilt: str,
+    large: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if large:
+        monkeypatch.setattr("nbstep.cache.restoring._READ_BYTES_AT_MOST", 10)
+    store: dict[str, bytes] = {}
+    cache = Cache(tmp_path if kind == "disk" else store)
+    for key in ("a", "b"):
+        keep(cache, key, Ok(f"{key}-old"), batch="run0")
+    path = (
+        next((one for one in files_of(cache) if one.name.startswith(key_digest("b"))), None) if kind == "disk" else None
+    )
+    content = bytearray(store["b"] if path is None else path.read_bytes())
+    content[20 if spoilt == "header" else -1] ^= 1
+    if path is None:
+        store["b"] = bytes(content)
+    else:
+        path.write_bytes(content)
+    for key in ("a", "b"):
+        keep(cache, key, Ok(f"{key}-new"), batch="run1")
+    assert cache.undo() == ["a"]
+    assert (cache.get("a"), cache.get("b")) == ("a-old", "b-new")
+    assert cache.undo() == ["a"]  # and back again
+    assert (cache.get("a"), cache.get("b")) == ("a-new", "b-new")
+    assert cache.undo("b") == []
+    assert (cache.get("b"), cache.trash().entries) == ("b-new", 2)
+    assert caplog.messages == [f"{cache.place}: b in the trash is damaged and stays there"] * 3
 
 
 def test_c2_undo_of_a_key_swaps_and_loses_neither(cache: Cache) -> None:

@@ -389,13 +389,24 @@ def test_e6_undo_does_not_exchange_a_good_entry_for_a_damaged_one(
     path.write_bytes(b"garbage" if spoilt == "header" else content[:-1] + bytes([content[-1] ^ 1]))
     create_workflow(cache=cache)(lambda step: step(lambda: "anew", key="raw"))
     done = run(command)
-    if command == "undo" and spoilt == "header":  # nothing tells whose it was: what the run replaced comes back
-        assert run("undo").text.startswith("Restored 1 entry: raw")
-    else:
-        assert (done.exit_code, done.text) == (
-            1, "Damaged, so it stays in the trash, and what is kept now stays too: raw",
-        )  # fmt: skip
+    assert (done.exit_code, done.text) == (
+        1, "Damaged, so it stays in the trash, and what is kept now stays too: raw",
+    )  # fmt: skip
     assert cache.get("raw") == "anew"
+
+
+def test_e6_undo_of_a_deleted_entry_that_tells_no_key_says_that_it_is_damaged(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    path = entry_file(cache, "raw")
+    path.write_bytes(b"garbage")
+    assert cache.delete("raw")
+    assert run("undo") == CommandOutcome(
+        "Damaged, so it stays in the trash, and what is kept now stays too: 1 entry whose key cannot be read",
+        exit_code=1,
+    )
+    assert not path.exists()
+    assert cache.trash().entries == 1
 
 
 def test_after_clear_ls_says_that_undo_brings_it_back(cache: Cache, run: Callable[..., CommandOutcome]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
-from nbstep.cache import entry, hot, trust, verification
+from nbstep.cache import entry, hot, trust
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
@@ -27,6 +27,7 @@ from nbstep.cache.records import (
     Restored,
     Unreadable,
 )
+from nbstep.cache.restoring import restore
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
@@ -36,11 +37,10 @@ from nbstep.keys import check_key
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
 from nbstep.stores.breaker import did_not_answer
-from nbstep.words import for_good, keys_text, shown
+from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
-_CHECKED_BYTES_AT_MOST: Final = 256_000_000  # an undo of more is not to read all of it first
 _NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
@@ -251,37 +251,19 @@ class Entries:
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
         restored = await self.restore(key)
-        if restored.damaged:
-            text = f"{self.store.place}: {keys_text([shown(key) for key in restored.damaged])}"
-            emit(Finding(None, restored.damaged[0], "damaged", f"{text} in the trash is damaged and stays there"))
+        left = restored.damaged_text()
+        if left:
+            text = f"{self.store.place}: {left} in the trash is damaged and stays there"
+            emit(Finding(None, next(iter(restored.damaged), None), "damaged", text))
         return list(restored.keys)
 
     async def restore(self, key: str | None) -> Restored:
-        """As `undo`, for who shows what became of it; a damaged entry is exchanged again for what stood in its place."""
-        spots = await self.store.restore(key if key is None else check_key(key), new_batch())
-        if (
-            key is None
-            and sum(spot.size_bytes or self.store.spot(spot.address, None).size_bytes for spot in spots)
-            > _CHECKED_BYTES_AT_MOST
-        ):
-            checked = dict[str, str | None]()
-        else:
-            checked = {spot.address: await self._damaged_key(spot, key) for spot in spots}
-        damaged = tuple(dict.fromkeys(found for found in checked.values() if found is not None))
-        for one in damaged:
-            await self.store.restore(one, new_batch())
-        whole = [spot for spot in spots if checked.get(spot.address) is None]
-        metas = [meta for spot in whole if (meta := await self._headers.read(spot, self.clock())) is not None]
-        keys = tuple(dict.fromkeys(meta.key for meta in metas))
-        if keys or damaged:
-            emit(CacheChanged(self.store.place, "restored", (*keys, *damaged)))
-        own = {meta.key for meta in metas if meta.trusted}
-        return Restored(keys, tuple(key for key in keys if key not in own), damaged)
-
-    async def _damaged_key(self, spot: Spot, key: str | None) -> str | None:
-        """The key of an entry whose bytes are damaged, as far as it is known; None for one that is whole."""
-        checked = await verification.check(self.store, spot, "*", trust.signing_key(), self.clock())
-        return None if checked is None or checked.verdict != "corrupt" else checked.key or key
+        """As `undo`, for who shows what became of it."""
+        wanted = key if key is None else check_key(key)
+        restored = await restore(self.store, self._headers, wanted, new_batch(), self.clock())
+        if restored.keys or restored.damaged:
+            emit(CacheChanged(self.store.place, "restored", (*restored.keys, *restored.damaged)))
+        return restored
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""

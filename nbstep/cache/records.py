@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.events import Outcome, Place, Reason
+from nbstep.words import keys_text, plural, shown
 
 SYNC_FROM_S: Final = 10.0  # what took longer is synced to the disk where `durability` is "auto"
 _SKEW_AT_MOST_S: Final = 60.0  # by so much clocks of machines that share a cache may differ, if a ttl is long enough
@@ -79,11 +80,19 @@ class Restored:
         keys: What came back.
         of_others: Those of them under which there is nothing but what other signers wrote.
         damaged: What it left in the trash, as its bytes are damaged.
+        nameless: How many more it left there, of which nothing tells the key.
     """
 
     keys: tuple[str, ...]
     of_others: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    nameless: int = 0
+
+    def damaged_text(self) -> str:
+        """What it left in the trash, as people name it; "" for nothing."""
+        named = keys_text([shown(key) for key in self.damaged])
+        counted = plural(self.nameless, "entry whose key cannot be read", "entries whose key cannot be read")
+        return " and ".join(filter(None, (named, counted if self.nameless else "")))
 
 
 @dataclass(frozen=True, slots=True)

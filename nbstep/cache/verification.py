@@ -84,8 +84,13 @@ async def verify(
     return Verification(len(found), sum(one.size_bytes for one in found), tuple(marked))
 
 
-async def check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: float) -> Checked | None:
-    """The verdict on one entry; None where it is gone meanwhile, is not asked for, or is the user's own and no entry."""
+async def check(
+    store: Store, spot: Spot, pattern: str, own: SigningKey, now: float, *, content: bool = True
+) -> Checked | None:
+    """The verdict on one entry, without its content on its header alone.
+
+    None where it is gone meanwhile, is not asked for, or is the user's own and no entry.
+    """
     meta: Meta | None = None
     size_bytes = spot.size_bytes
     try:
@@ -98,7 +103,8 @@ async def check(store: Store, spot: Spot, pattern: str, own: SigningKey, now: fl
         if not names(pattern, meta.key):
             return None
         check_binding(spot, meta)
-        entry.read_payload(document, head)
+        if content:
+            entry.read_payload(document, head)
     except Unreadable as problem:
         cannot_say = problem.reason == "incompatible" or isinstance(problem.__cause__, OSError)
         verdict: Verdict = "unreadable" if cannot_say else "corrupt"

@@ -64,7 +64,7 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
     """Undoes the last deletion, or the last one of a key."""
     restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None))
     keys = sorted(restored.keys, key=natural_order)
-    damaged = keys_text([shown(key) for key in restored.damaged])
+    damaged = restored.damaged_text()
     left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
     if not keys and left:
         return CommandOutcome(left, exit_code=1)

@@ -223,6 +223,10 @@ class Store(Protocol):
         """Brings back the trash's last batch, or the last entry of `key`; what stands there now takes its place under `batch`."""
         ...
 
+    async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
+        """Undoes `restore` at `spots`: what it moved to `batch` from there stands there again, what it brought is in `batch`."""
+        ...
+
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""
         ...

@@ -236,6 +236,14 @@ class DiskStore:
                         restored.append(Spot(name, signer=name[65:]))
             return restored
 
+    async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
+        """Undoes `restore` at `spots`."""
+        with self._lock:
+            for spot in spots:
+                target, trashed = self._own(spot), self._trash.last_in(spot.address, batch)
+                if target is not None and (trashed is None or self._bring_back(trashed, target, batch) is False):
+                    self._replacing.take([target], batch)
+
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""
         return self._trash.totals()

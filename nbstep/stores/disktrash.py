@@ -150,6 +150,13 @@ class DiskTrash:
         newest = {item.name: item for item in sorted(items, key=lambda item: item.at_ns) if item.batch == batch}
         return [(item.name, item.path) for item in newest.values()]
 
+    def last_in(self, name: str, batch: str) -> str | None:
+        """Where the file of this name is that went to the trash last under a batch; None where none did."""
+        if not files.is_own_folder(self._folder, self._root):
+            return None
+        items = [item for item in self._shard(name[:2]) if (item.name, item.batch) == (name, _batch_name(batch))]
+        return max(items, key=lambda item: item.at_ns).path if items else None
+
     def totals(self) -> TrashTotals:
         """What waits there."""
         sizes = [item.size_bytes for item in self._items()]

@@ -256,6 +256,19 @@ class MappingStore:
             raise next(iter(refused.values()))
         return restored
 
+    async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
+        """Undoes `restore` at `spots`."""
+        for spot in spots:
+            taken = self._trash.take_last(spot.address, batch)
+            if taken is None:
+                await self.remove_spots([spot], batch)
+                continue
+            try:
+                await self._replace(taken.key, taken.content, batch)
+            except BaseException:
+                self._trash.put_back([taken])
+                raise
+
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""
         return self._trash.totals()

@@ -64,6 +64,13 @@ class MemoryTrash:
             self._items = [item for item in self._items if id(item) not in taken]
             return chosen
 
+    def take_last(self, key: str, batch: str) -> Removed | None:
+        """Hands out the last entry of `key` in a batch; None where there is none."""
+        with self._lock:
+            found = next((item for item in reversed(self._items) if (item.key, item.batch) == (key, batch)), None)
+            self._items = [item for item in self._items if item is not found]
+            return found
+
     def put_back(self, items: Sequence[Removed]) -> None:
         """Takes in again what was handed out and did not come to its place; each keeps its time, and so its turn."""
         with self._lock:
