@@ -29,6 +29,7 @@ from nbstep.stores.replacing import Replacing
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _COLLECT_EVERY_S: Final = 3600.0
+_ATTEMPTS: Final = 3
 
 
 class DiskStore:
@@ -140,12 +141,23 @@ class DiskStore:
         if self._read_only:
             why = f"{self.place} is read-only for you: what it holds is used, nothing new is kept there"
             raise ReadOnly(errno.EROFS, f"{why}. Let NBSTEP_DIR, or cache=, name a folder of your own")
+        self._collect()
+        digest = key_digest(key)
+        for attempt in range(_ATTEMPTS, 0, -1):
+            try:
+                self._publish(digest, signer, parts, durable=durable, batch=batch)
+            except FileNotFoundError:  # another process took a folder away in this moment
+                if attempt == 1:
+                    raise
+            else:
+                break
+        self._evictions.forget(digest)
+
+    def _publish(self, digest: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         if not os.path.isdir(self._entries):
             create_folder(self.directory)  # the first entry, or somebody removed the folder under a living kernel
-        self._collect()
         size = sum(len(part) for part in parts)
         self._make_room(size)
-        digest = key_digest(key)
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
         temp = self._write(parts, size, shard, durable=durable)
         try:
@@ -155,7 +167,6 @@ class DiskStore:
             if isinstance(error, OSError) and error.errno in files.FULL:
                 raise self._no_room(size) from error
             raise
-        self._evictions.forget(digest)
         if durable:
             files.sync_folder(shard)
 
@@ -210,8 +221,9 @@ class DiskStore:
 
     async def keep_catalog(self, group: Group, content: bytes | None) -> None:
         """Keeps a text about a shard, where there is room for it."""
-        if not self._read_only and (content is None or self._fits(len(content))):
-            self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
+        with suppress(OSError):
+            if not self._read_only and (content is None or self._fits(len(content))):
+                self._catalog.write(group, content, f"{self._temps}/{files.temp_name()}")
 
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
@@ -281,16 +293,13 @@ class DiskStore:
 
     def _listed(self, shard: str) -> list[str]:
         """What stands in a shard, whatever its name."""
-        folder = f"{self._entries}/{shard}"
-        return os.listdir(folder) if files.is_own_folder(folder, self.directory) else []
+        return files.names_in(f"{self._entries}/{shard}", self.directory)
 
     def _names(self, shard: str) -> Iterator[str]:
         return (name for name in self._listed(shard) if _ENTRY.fullmatch(name) and name[:2] == shard)
 
     def _shards(self) -> list[str]:
-        if not files.is_own_folder(self._entries, self.directory):
-            return []
-        return sorted(name for name in os.listdir(self._entries) if _SHARD.fullmatch(name))
+        return sorted(filter(_SHARD.fullmatch, files.names_in(self._entries, self.directory)))
 
     def _all(self) -> Iterator[str]:
         for shard in self._shards():

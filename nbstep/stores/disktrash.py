@@ -240,11 +240,8 @@ class DiskTrash:
 
     def _items(self) -> Iterator[_Trashed]:
         self._adopt()
-        if not files.is_own_folder(self._folder, self._root):
-            return
-        for shard in os.listdir(self._folder):
-            if _SHARD.fullmatch(shard):
-                yield from self._shard(shard)
+        for shard in filter(_SHARD.fullmatch, files.names_in(self._folder, self._root)):
+            yield from self._shard(shard)
 
     def _shard(self, shard: str) -> list[_Trashed]:
         folder = f"{self._folder}/{shard}"

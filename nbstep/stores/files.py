@@ -222,6 +222,18 @@ def is_own_folder(path: str | Path, root: Path) -> bool:
     return True
 
 
+def names_in(path: str | Path, root: Path) -> list[str]:
+    """What stands in a folder inside `root`, whatever its name; nothing where there is no such folder, or not any more.
+
+    Raises:
+        OSError: The system does not say.
+    """
+    try:
+        return os.listdir(path) if is_own_folder(path, root) else []
+    except (FileNotFoundError, NotADirectoryError):  # another process took it away in this moment
+        return []
+
+
 def make_own_folder(path: str | Path, root: Path) -> None:
     """Creates a folder inside `root`.
 
@@ -235,6 +247,7 @@ def make_own_folder(path: str | Path, root: Path) -> None:
         if folder.name:
             make_private(root / folder)
             if not is_real_folder(root / folder):  # before anything is made behind a link
+                os.lstat(root / folder)  # raises `FileNotFoundError` where another process took it away in this moment
                 raise OSError(
                     errno.ENOTDIR, f"{root / folder} is a link or a file, where nbstep needs a folder of its own"
                 )

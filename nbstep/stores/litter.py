@@ -22,21 +22,17 @@ def collect_temps(folder: Path, root: Path, now_s: float, *, dry_run: bool = Fal
     Five minutes, because processes in two containers may have one host name and cannot see each other.
     """
     removed: list[int] = []
-    if not files.is_own_folder(folder, root):
-        return Totals(0, 0)
     here = files.temp_name().rpartition(".")[2]
-    with os.scandir(folder) as found:
-        for item in found:
-            match = _TEMP_NAME.fullmatch(item.name)
-            try:
-                status = item.stat(follow_symlinks=False)
-            except OSError:
-                continue  # another kernel was faster
-            age_s = abs(now_s - status.st_mtime)
-            dead = match is not None and item.name.endswith(f".{here}") and not _lives(int(match[1]))
-            is_litter = match is not None and (age_s > 86400 or (age_s > 300 and dead))
-            if is_litter and (dry_run or files.remove(Path(item.path))):
-                removed.append(status.st_size)
+    for match in filter(None, map(_TEMP_NAME.fullmatch, files.names_in(folder, root))):
+        path = f"{folder}{os.sep}{match[0]}"
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue  # another kernel was faster
+        age_s = abs(now_s - status.st_mtime)
+        dead = match[0].endswith(f".{here}") and not _lives(int(match[1]))
+        if (age_s > 86400 or (age_s > 300 and dead)) and (dry_run or files.remove(path)):
+            removed.append(status.st_size)
     return Totals(len(removed), sum(removed))
 
 

@@ -186,7 +186,7 @@ class KeyLocks:
         if self._flock is None:
             return
         try:
-            names = os.listdir(self._folder) if files.is_own_folder(self._folder, self._directory) else []
+            names = files.names_in(self._folder, self._directory)
         except OSError:
             return
         for match in filter(None, map(_LOCK.fullmatch, names)):
