@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_rows import a_meta
 from shells import open_shell
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.limit import Use, choose
+from nbstep.cache.limit import Use, choose, use_of
 from nbstep.cache.records import Facts, Kept, Miss, NotKept
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CachedError
@@ -222,6 +223,31 @@ def test_a_cache_in_memory_may_have_a_limit_too(where: Any, clock: SettableClock
 def test_w2_a_limit_that_is_none_is_said_at_once(max_bytes: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="max_bytes="):
         Cache("memory:", max_bytes=max_bytes)
+
+
+def test_c6_a_time_far_ahead_says_nothing_of_the_use_of_an_entry() -> None:
+    now = 1e9
+    for ahead_s, used, last_used in [
+        (-9.0, (), now - 9),
+        (1800.0, (), now + 1800),  # another machine's clock
+        (3601.0, (), 0.0),
+        (3601.0, (now - 20, 0.0), now - 20),
+        (-9.0, (now + 1800,), now + 1800),
+        (-9.0, (now + 3601, now - 1), now - 1),
+    ]:
+        meta = a_meta("k", created=now + min(ahead_s, 0.0), ahead_s=max(ahead_s, 0.0))
+        assert use_of(Spot("a"), meta, now, *used).last_used == last_used, (ahead_s, used)
+
+
+def test_c6_an_entry_used_by_a_clock_far_ahead_does_not_stay_while_each_new_one_goes(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    cache = limited(tmp_path / "c", 40 * KB, clock)
+    fill(cache, clock, "a", "b", "c", "d")
+    log_hit(cache, "a", clock.at + 86_400)
+    fill(limited(tmp_path / "c", 40 * KB, clock), clock, "e")
+    assert "a" not in cache
+    assert "e" in cache
 
 
 @given(

@@ -32,17 +32,14 @@ class Use:
 
 
 def use_of(spot: Spot, meta: Meta | None, now: float, *used: float) -> Use:
-    """The use of one entry; to be kept was its first use, and a time in the future counts as now.
+    """The use of one entry; to be kept was its first use.
 
     Times that a clock far ahead wrote say nothing: an entry that has no others counts as used least recently. Else it would
     stay, and each new one go, until the clock has come so far.
     """
-    written = spot.stamp[0] / 1e9 if spot.stamp else 0.0
     if meta is None:
-        return Use(spot, None, spot.size_bytes, min(written, now), 0.0)
-    times = [min(at, now) for at in used if at <= now + _AHEAD_S]
-    if meta.created < now or written <= now + _AHEAD_S:  # `created` is clamped, the file's own time is not
-        times.append(meta.created)
+        return Use(spot, None, spot.size_bytes, spot.stamp[0] / 1e9 if spot.stamp else 0.0, 0.0)
+    times = [at for at in (meta.created + meta.ahead_s, *used) if at <= now + _AHEAD_S]
     return Use(spot, meta.key, meta.size_bytes, meta.created, max(times, default=0.0))
 
 

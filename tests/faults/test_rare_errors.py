@@ -73,16 +73,38 @@ def short_files() -> Iterator[None]:
 
 
 def test_c3_a_value_beyond_what_a_file_may_hold_arrives_and_leaves_no_part_of_it(
-    short_files: None, tmp_path: Path
+    short_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path)
     assert asked(cache, "small", "small")[1].findings() == []
-    given, listener = asked(cache, LARGE)
+    written: list[int] = []
+    write = os.write
+    with monkeypatch.context() as then:
+        then.setattr(os, "write", lambda fd, data: written.append(write(fd, data)) or written[-1])
+        given, listener = asked(cache, LARGE)
     assert given == LARGE
+    if hasattr(os, "posix_fallocate"):  # nobody else finds the disk full meanwhile, and nobody waits for what must fail
+        assert sum(written) < 100_000
     (text,) = listener.findings()
     assert text.startswith(f"{KEY} was not kept: ")
     assert os.strerror(errno.EFBIG) in text
     assert (cache.keys(), temps_of(tmp_path)) == (["small"], [])
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_c3_a_file_system_that_cannot_reserve_room_keeps_large_values_all_the_same(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[int] = []
+
+    def cannot(_fd: int, _at: int, size: int) -> None:
+        asked_for.append(size)
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot, raising=False)
+    given, listener = asked(Cache(tmp_path), LARGE)
+    assert (given == LARGE, listener.findings(), len(asked_for)) == (True, [], 1)
+    assert Cache(tmp_path).get(KEY) == LARGE
 
 
 @pytest.fixture
