@@ -140,7 +140,7 @@ class StepFinished:
 
     `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
     the user stopped the step, or its task was cancelled. `refused` says that nbstep did not let it run: it says nothing of
-    what is kept under its key.
+    what is kept under its key. `not_kept` is why keeping it failed, "" where it did not.
     """
 
     run: str
@@ -153,6 +153,7 @@ class StepFinished:
     error: str | None = None
     interrupted: bool = False
     refused: bool = False
+    not_kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

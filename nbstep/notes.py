@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _COMMAND: Final = re.compile(r"`(nbstep [^`]*)`")
+_CALLS: Final = {"nbstep rm KEY": "cache.delete(key)", "nbstep ls": "cache.keys()", "nbstep trust": "cache.trust()"}
 
 
 def kept_error_note(
@@ -72,6 +73,17 @@ def spelled(text: str, *, in_notebook: bool) -> str:
     ('accept it: %nbstep trust', 'see nbstep ls')
     """
     return _COMMAND.sub(r"%\1" if in_notebook else r"\1", text)
+
+
+def spelled_in_python(text: str) -> str:
+    """The same text for who called a method of a `Cache`: with calls in the place of commands.
+
+    >>> spelled_in_python("make room with `nbstep rm KEY`, or let NBSTEP_DIR, or cache=, name another folder")
+    'make room with cache.delete(key), or let NBSTEP_DIR, or Cache(folder), name another folder'
+    """
+    for command, call in _CALLS.items():
+        text = text.replace(f"`{command}`", call)
+    return text.replace("NBSTEP_DIR, or cache=, name", "NBSTEP_DIR, or Cache(folder), name")
 
 
 def argument_text(text: str, *, in_notebook: bool) -> str:

@@ -21,7 +21,7 @@ from nbstep.cache.limit import Use, choose, use_of
 from nbstep.cache.records import Facts, Kept, Miss, NotKept
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CachedError
-from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
+from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepFinished, StepHit
 from nbstep.result import Ok
 from nbstep.runlog import Recorder, runs_directory
 from nbstep.stores.base import Spot, run_now
@@ -305,10 +305,13 @@ def test_c6_a_tenth_of_a_small_disk_stays_free_the_values_arrive_and_one_line_sa
     finding, in_all = listener.findings()
     assert "was not kept: the disk of" in finding
     assert (
-        "make room with nbstep rm KEY (what is kept: nbstep ls), or let NBSTEP_DIR name a folder on a larger disk"
+        "make room with nbstep rm KEY (what is kept: nbstep ls), or let NBSTEP_DIR, or cache=, name a folder on a larger disk"
         in finding
     )
     unkept = [f"k{n}" for n in range(10) if f"k{n}" not in cache]
+    told = [event.not_kept for event in listener.of(StepFinished) if event.not_kept]
+    assert len(told) == len(unkept)
+    assert all(text.startswith("the disk of") and "make room with nbstep rm KEY" in text for text in told)
     assert in_all == f"In all, {len(unkept)} results were not kept: {', '.join(unkept)}"
     assert f"not kept  {len(unkept)} results" in run_command("doctor", cache=cache).text
     assert run_command("gc --unused 30d", cache=cache).text.endswith(
@@ -322,6 +325,20 @@ def test_c6_a_full_disk_is_told_in_a_notebook_with_its_commands(small_disk: Path
         ran = shell.good('%%workflow big --cache $cache\nx = step(os.urandom, 19_000_000, key="k")')
     assert "k was not kept: the disk of" in ran.text
     assert "make room with %nbstep rm KEY (what is kept: %nbstep ls), or let NBSTEP_DIR" in ran.text
+    (row,) = (line for line in ran.text.splitlines() if line.split()[:2] == ["✓", "k"])
+    assert "not kept: the disk of" in row
+
+
+def test_c6_a_full_disk_is_told_in_python_with_calls(small_disk: Path) -> None:
+    cache = Cache(small_disk / ".nbstep")
+    with pytest.raises(ValueError, match="not kept") as caught:
+        cache.set("k", os.urandom(19_000_000))
+    told = str(caught.value)
+    assert told.startswith(f"'k' was not kept: the disk of {cache.place} has ")
+    assert told.endswith(
+        "make room with cache.delete(key) (what is kept: cache.keys()), "
+        "or let NBSTEP_DIR, or Cache(folder), name a folder on a larger disk"
+    )
 
 
 def test_c6_a_full_disk_empties_the_trash_first(small_disk: Path) -> None:

@@ -34,6 +34,7 @@ from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
 from nbstep.foreign import interrupts
 from nbstep.keys import check_key
+from nbstep.notes import spelled_in_python
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
 from nbstep.stores.breaker import did_not_answer
@@ -170,7 +171,7 @@ class Entries:
         found = await self.look_up(check_key(key))
         if isinstance(found, Miss):
             if found.reason == "untrusted" and found.detail and self.is_news(found.detail):
-                emit(Finding(None, key, "untrusted", found.detail))
+                emit(Finding(None, key, "untrusted", spelled_in_python(found.detail)))
             return default
         try:
             value = found.load()
@@ -185,7 +186,7 @@ class Entries:
         """Keeps `value`; raises where it cannot be kept."""
         kept = await self.keep(check_key(key), Ok(value), Facts(took_s=0.0))
         if isinstance(kept, NotKept):
-            raise ValueError(f"{key!r} was not kept: {kept.why}")
+            raise ValueError(f"{key!r} was not kept: {spelled_in_python(kept.why)}")
 
     async def has(self, key: str) -> bool:
         """Whether a look-up would be a hit."""
@@ -250,7 +251,10 @@ class Entries:
 
     async def undo(self, key: str | None) -> list[str]:
         """Brings back the last batch, or the last entry of `key`."""
-        restored = await self.restore(key)
+        try:
+            restored = await self.restore(key)
+        except NoRoom as full:
+            raise NoRoom(full.errno, spelled_in_python(full.strerror or "")) from full
         left = restored.damaged_text()
         if left:
             text = f"{self.store.place}: {left} in the trash is damaged and stays there"

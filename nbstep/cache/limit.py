@@ -106,7 +106,9 @@ class Limit:
     def check(self, size: int) -> None:
         """Raises `NoRoom` for an entry that would push out half of all others."""
         if size > self.max_bytes // 2:
-            raise NoRoom(f"it takes {size_text(size)}, more than half of max_bytes={size_text(self.max_bytes)}")
+            raise NoRoom(
+                f"it takes {size_text(size)}, more than half of max_bytes={size_text(self.max_bytes)}: raise max_bytes"
+            )
 
     def surely_holds(self, size: int) -> bool:
         """Whether one entry more fits, by a count that is recent enough."""

@@ -43,10 +43,11 @@ from nbstep.commands.tidying import tidy
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
 from nbstep.errors import CacheDirectoryError, NbstepError
+from nbstep.notes import spelled
 from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
 from nbstep.settings import read_settings
-from nbstep.stores.base import TrashTotals, run_now
+from nbstep.stores.base import NoRoom, TrashTotals, run_now
 from nbstep.stores.folder import is_cache, is_read_only
 from nbstep.words import plural, shown
 
@@ -82,7 +83,8 @@ def run_command(
     except UsageError as error:
         return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
     except (NbstepError, OSError) as error:
-        return CommandOutcome(shown(str(error)), exit_code=1)
+        text = str(error.strerror if isinstance(error, NoRoom) and error.strerror else error)
+        return CommandOutcome(spelled(shown(text), in_notebook=screen.command.startswith("%")), exit_code=1)
 
 
 def _check_settings() -> None:

@@ -48,6 +48,7 @@ class Call:
         late: The call ended after its cell had.
         interrupted: The user stopped it, or its task was cancelled.
         refused: nbstep did not let it run.
+        not_kept: Why keeping its result failed; "" where it did not.
         holder: Who computes the key, or did, where the call waited for that and did not run its thunk.
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
@@ -75,6 +76,7 @@ class Call:
     late: bool = False
     interrupted: bool = False
     refused: bool = False
+    not_kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,5 +178,6 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 error=event.error,
                 interrupted=event.interrupted,
                 refused=event.refused,
+                not_kept=event.not_kept,
                 late=late,
             )

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
+from nbstep.notes import one_line
 from nbstep.words import MARKS, plural, shown
 
 State: TypeAlias = Literal[
@@ -46,6 +47,7 @@ _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
     {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
 )
 _LONGEST_TEXT: Final = 300  # characters
+_REASON_CHARS: Final = 100  # the line under the list says all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,11 @@ def _detail(row: Row, now: float, until: float | None) -> str:
         case "no key":
             return "not kept: add key="
         case "ran" | "ended later" if row.size_bytes is None:
-            return "not kept"
+            return (
+                f"not kept: {one_line(call.not_kept, _REASON_CHARS)}"
+                if call.not_kept and not row.folded
+                else "not kept"
+            )
         case _:
             return ""
 
@@ -289,6 +295,8 @@ def _hint(call: Call, row: Row) -> str:
         parts.append(_WHY[call.reason])
     if call.detail:
         parts.append(call.detail)
+    if call.not_kept:
+        parts.append(f"not kept: {call.not_kept}")
     if call.created is not None:
         parts.append(f"kept {date_text(call.created)}")
     if call.source == "shared":

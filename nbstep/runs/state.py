@@ -203,7 +203,7 @@ class Run:
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""
-        text = spelled(text, in_notebook=self.place.cell is not None)
+        text = self.spelled(text)
         told = (kind, "" if once else text)
         with self._lock:
             if once and key is not None and not self.endless:
@@ -214,6 +214,10 @@ class Run:
         if not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
+
+    def spelled(self, text: str) -> str:
+        """A text with its commands as they are written where the run is."""
+        return spelled(text, in_notebook=self.place.cell is not None)
 
     def find_unreachable(self, why: str) -> None:
         """Tells once that the cache does not answer, whichever step asks."""

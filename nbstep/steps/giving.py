@@ -78,9 +78,15 @@ def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
 
 
 def fail(
-    call: Call, raised: BaseException, took_s: float, size_bytes: int | None = None, *, refused: bool = False
+    call: Call,
+    raised: BaseException,
+    took_s: float,
+    size_bytes: int | None = None,
+    *,
+    refused: bool = False,
+    not_kept: str = "",
 ) -> Any:
-    """Tells a failure and raises it; `refused` where nbstep did not let the step run."""
+    """Tells a failure and raises it; `refused` where nbstep did not let the step run, `not_kept` where keeping it failed."""
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
     text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
@@ -89,7 +95,7 @@ def fail(
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
     run.tell(
         StepFinished(
-            run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted, refused
+            run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted, refused, not_kept
         )
     )  # fmt: skip
     if call.key is not None and size_bytes is not None:

@@ -34,18 +34,21 @@ class Ran:
     raised_before: int = 0
 
 
-async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> int | None:
-    """Keeps a result under its key, where it may be; the kept size, or None. Never raises an `Exception` (C3)."""
+async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> tuple[int | None, str]:
+    """Keeps a result under its key, where it may be; the kept size, or None and why that failed.
+
+    Never raises an `Exception` (C3).
+    """
     run, key = call.run, call.key
     if key is None or run.cache is None:
-        return None
+        return None, ""
     if call.moved:
         run.find("not-fixed", key, _moved_text(call), once=True)
-        return None
+        return None, _moved_short(call)
     kept: Kept | NotKept
     try:
         if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
-            return None
+            return None, ""
         kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id)
     except asyncio.CancelledError as error:
         if _is_cancelled():
@@ -55,14 +58,12 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
         kept = NotKept(redact_text(error_line(error)))
-    if isinstance(kept, NotKept) and kept.kind == "unreachable":
-        run.find_unreachable(kept.why)
-        return None
     if isinstance(kept, NotKept):
-        if why.detail == kept.why:
-            return None  # it was told before the work began
-        run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
-        return None
+        if kept.kind == "unreachable":
+            run.find_unreachable(kept.why)
+        elif why.detail != kept.why:  # else it was told before the work began
+            run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
+        return None, run.spelled(kept.why)
     if kept.left_out:
         run.find("shortened", key, f"{key} was not kept whole: {kept.left_out}")
     if isinstance(result, Err) and why.old is not None:
@@ -73,14 +74,18 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
             f"{key}: its last good value, kept {age}, is in the trash; {call.command('undo')} brings it back",
         )
     run.note_kept(key, kept)
-    return kept.meta.size_bytes
+    return kept.meta.size_bytes, ""
+
+
+def _moved_short(call: Call) -> str:
+    names = ", ".join(f"`{name}`" for name in call.moved[:3])
+    return f"{names} changed between its call and its await"
 
 
 def _moved_text(call: Call) -> str:
-    names = ", ".join(f"`{name}`" for name in call.moved[:3])
     argument = call.moved[0].partition(" in ")[0].partition(".")[0]
     return (
-        f"{call.key} was not kept: {names} changed between its call and its await, and it read the newer one; "
+        f"{call.key} was not kept: {_moved_short(call)}, and it read the newer one; "
         f"hand it over when you call it: step(fetch, {argument}, key=…)"
     )
 

@@ -297,11 +297,11 @@ async def _compute(
     if call.outer is not None and key is not None:
         call.outer.used.append(key)
     ran = Ran(took_s, awaitable, returned, tuple(dict.fromkeys(frame.used)), frame.raised_before)
-    size_bytes = await keep_result(call, why, result, ran)
+    size_bytes, not_kept = await keep_result(call, why, result, ran)
     if shared is not None and size_bytes is not None:
         shared.append("kept")
     if isinstance(result, Ok):
-        run.tell(StepFinished(run.id, call.step, key, "ok", run.clock(), took_s, size_bytes))
+        run.tell(StepFinished(run.id, call.step, key, "ok", run.clock(), took_s, size_bytes, not_kept=not_kept))
         return result if call.options.hand_back else result.value
     failure: Any = result.error
     raised = failure if isinstance(failure, BaseException) else StepFailed(key, failure)
@@ -310,7 +310,7 @@ async def _compute(
     stale = _stale_value(call, why, raised)
     if stale is not None:
         return stale[0]
-    return fail(call, raised, took_s, size_bytes)
+    return fail(call, raised, took_s, size_bytes, not_kept=not_kept)
 
 
 def _tell_start(call: Call, why: Compute) -> None:

@@ -334,7 +334,8 @@ class DiskStore:
             why = (
                 f"{free} this entry needs {size_text(size)}, and nbstep leaves {size_text(self.keep_free_bytes())} free"
             )
-        fix = "make room with `nbstep rm KEY` (what is kept: `nbstep ls`), or let NBSTEP_DIR name a folder on a larger disk"
+        fix = "make room with `nbstep rm KEY` (what is kept: `nbstep ls`), "
+        fix += "or let NBSTEP_DIR, or cache=, name a folder on a larger disk"
         return NoRoom(errno.ENOSPC, f"the disk of {self.place}{why}: {fix}")
 
     def _write(self, parts: Sequence[Part], size: int, folder: str, *, durable: bool) -> str:
