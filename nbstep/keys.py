@@ -11,7 +11,7 @@ import hashlib
 import string
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
 
@@ -227,6 +227,34 @@ def fill_named(template: str, arguments: Mapping[str, object]) -> str:
     'user:7:de'
     """
     return _Template().vformat(template, (), arguments)
+
+
+def call_key(
+    name: str, parameters: Iterable[str], arguments: Mapping[str, Any], text: Callable[[str, object], str]
+) -> str:
+    """The key of one call of a function whose key names all its arguments, as under bare `@step.cached`.
+
+    Args:
+        name: The function's.
+        parameters: In the order of its signature, `*args` and `**options` with their stars.
+        arguments: A value for each; those of `**options` in the order of their names.
+        text: What stands for a value, given with the name of its argument.
+
+    >>> call_key("fetch", ["uid", "**more"], {"uid": 1, "more": {"lang": "de"}}, lambda _, value: repr(value))
+    "fetch(uid=1, lang='de')"
+    """
+    __tracebackhide__ = True
+    parts: list[str] = []
+    for parameter in parameters:
+        plain = parameter.lstrip("*")
+        value = arguments[plain]
+        if parameter.startswith("**"):
+            parts += [f"{word}={text(word, one)}" for word, one in sorted(value.items())]
+        elif parameter.startswith("*"):
+            parts += [text(plain, one) for one in value]
+        else:
+            parts.append(f"{plain}={text(plain, value)}")
+    return check_key(f"{name}({', '.join(parts)})")
 
 
 def scalar_text(value: object) -> str | None:

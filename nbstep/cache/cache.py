@@ -149,7 +149,13 @@ class Cache(Upkeep):
         return await self._entries.is_gone(key)
 
     async def keep(
-        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None
+        self,
+        key: str,
+        result: Ok[Any] | Err[Any],
+        facts: Facts,
+        *,
+        batch: str | None = None,
+        created: float | None = None,
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash. A store that rests is not asked.
 
@@ -160,8 +166,9 @@ class Cache(Upkeep):
             result: What the thunk gave, or its error.
             facts: What the step knows of it.
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
+            created: When it was computed, in seconds since the epoch, where that was not now.
         """
-        return await self._entries.keep(key, result, facts, batch=batch, insist=False)
+        return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created)
 
     # For people ------------------------------------------------------------------------------------------------------
 

@@ -125,7 +125,14 @@ class Entries:
         return self._keeper.unpack(head, stream, buffers)
 
     async def keep(
-        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, *, batch: str | None = None, insist: bool = True
+        self,
+        key: str,
+        result: Ok[Any] | Err[Any],
+        facts: Facts,
+        *,
+        batch: str | None = None,
+        insist: bool = True,
+        created: float | None = None,
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash.
 
@@ -137,12 +144,14 @@ class Entries:
             facts: What the step knows of it.
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
             insist: Asks the store even if it did not answer a moment ago.
+            created: When it was computed, where that was not now.
         """
         if not insist and (resting := self.why_resting()) is not None:
             return NotKept(resting, "unreachable")
         try:
             signing_key = trust.signing_key()
-            meta, content = self._keeper.prepare(key, result, facts, self.clock())
+            now = self.clock()
+            meta, content = self._keeper.prepare(key, result, facts, now if created is None else min(created, now))
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)

@@ -101,4 +101,20 @@ left out; the exit code is 1 then. Classes of a notebook must be defined where s
 
   {nbstep} export 'user:*' users
 """,
+    "import-joblib": """\
+LOCATION is the folder that joblib.Memory was given. Without a key it lists its results and loads none: function, arguments, size,
+how long it took, and the key that each would get. That is the call, fetch_user(uid=1), as bare @step.cached makes it; an
+argument that is no number, text, date or path counts by joblib's digest (#…), and @step.cached finds nothing under such a key.
+
+joblib's pickles are unsigned, and loading one runs the code in it: anyone who could write to that folder can run code as you.
+So nothing is loaded but what you name. What is kept under a key already stays. In a folder of results whose classes
+a notebook defines, take over there.
+
+  KEY, GLOB    what gets these keys; in a shell a pattern is quoted
+  --all        everything
+  --replace    what was kept under their keys goes to the trash: `undo` brings it back
+
+  {nbstep} import-joblib ~/churn/joblib_cache
+  {nbstep} import-joblib ~/churn/joblib_cache 'fetch_user(*'
+""",
 }

@@ -67,6 +67,7 @@ _VALUED: Final = {"--cache": "a folder", "--as": "a name", "--key-file": "a file
 _MEANT: Final = {
     "delete": "rm", "del": "rm", "remove": "rm", "unlink": "rm", "get": "show", "cat": "show", "info": "show",
     "list": "ls", "keys": "ls", "dir": "ls", "restore": "undo", "status": "doctor", "check": "verify", "prune": "gc",
+    "import": "import-joblib",
 }  # fmt: skip
 
 VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from nbstep.commands.listing import Row
 from nbstep.durations import age_text, duration_text, size_text
 from nbstep.words import MARKS, Status, fit, plural, text_width
 
+R = TypeVar("R")
 _GAP: Final = "  "
 MANY_ROWS: Final = 1000  # more are not read through, and fill a notebook or a terminal
 _RESET: Final = "\x1b[0m"
@@ -55,13 +56,27 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column(Generic[R]):
+    """One column of a table: its head, and its text of a row at a time in seconds since the epoch.
+
+    Attributes:
+        head: Its name.
+        text: What it says of a row.
+        right: It stands to the right.
+        shrinks_to: Its least width where the screen is narrow, in terminal columns; None: it is never cut.
+        keep_end: What is cut is cut in its middle.
+        most: Its width at most, however wide the screen is.
+    """
+
     head: str
-    text: Callable[[Row, float], str]
+    text: Callable[[R, float], str]
     right: bool = False
-    shrinks_to: int | None = None  # columns; None: never cut
+    shrinks_to: int | None = None
     keep_end: bool = False
-    most: int | None = None  # columns, however wide the screen is
+    most: int | None = None
+
+
+Columns: TypeAlias = Mapping[str, Column[R]]
 
 
 def expiry_text(expires_at: float | None, now: float) -> str:
@@ -80,15 +95,15 @@ def took_text(row: Row) -> str:
     return duration_text(row.took_s) if row.took_s else ""
 
 
-_COLUMNS: Final = {
-    "status": _Column("", lambda row, _: f"{MARKS[row.status]} {row.status}"),
-    "key": _Column("key", lambda row, _: row.label, shrinks_to=14, keep_end=True),
-    "what": _Column("type and shape", lambda row, _: row.what, shrinks_to=12, most=80),
-    "size": _Column("size", lambda row, _: size_text(row.size_bytes), right=True),
-    "took": _Column("took", lambda row, _: took_text(row), right=True),
-    "age": _Column("age", lambda row, now: age_text(max(0.0, now - row.created)), right=True),
-    "expires": _Column("expires", lambda row, now: expiry_text(row.expires_at, now), right=True),
-    "hits": _Column("hits", lambda row, _: f"{row.hits:,}" if row.hits else "", right=True),
+_COLUMNS: Final[Columns[Row]] = {
+    "status": Column("", lambda row, _: f"{MARKS[row.status]} {row.status}"),
+    "key": Column("key", lambda row, _: row.label, shrinks_to=14, keep_end=True),
+    "what": Column("type and shape", lambda row, _: row.what, shrinks_to=12, most=80),
+    "size": Column("size", lambda row, _: size_text(row.size_bytes), right=True),
+    "took": Column("took", lambda row, _: took_text(row), right=True),
+    "age": Column("age", lambda row, now: age_text(max(0.0, now - row.created)), right=True),
+    "expires": Column("expires", lambda row, now: expiry_text(row.expires_at, now), right=True),
+    "hits": Column("hits", lambda row, _: f"{row.hits:,}" if row.hits else "", right=True),
 }
 _LEAVE_FIRST: Final = ("hits", "expires", "took", "what", "age", "size")
 
@@ -100,16 +115,10 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
     cut in their middle.
     """
     visible = rows[: screen.row_limit]
-    cells = {name: [column.text(row, now) for row in visible] for name, column in _COLUMNS.items()}
-    for name in ("hits", "expires", "took"):
-        if not any(cells[name]):
-            del cells[name]
-    widths = _settle_widths(cells, screen.width)
-    lines = [_line([_COLUMNS[name].head for name in widths], widths)]
-    for at, row in enumerate(visible):
-        line = _line([cells[name][at] for name in widths], widths)
-        colour = _COLOURS.get(row.status) if screen.colour else None
-        lines.append(f"{colour}{line}{_RESET}" if colour else line)
+    lines = grid_lines(visible, _COLUMNS, _LEAVE_FIRST, screen.width, now)
+    for at, row in enumerate(visible, 1):
+        if screen.colour and (colour := _COLOURS.get(row.status)):
+            lines[at] = f"{colour}{lines[at]}{_RESET}"
     if len(rows) > len(visible):
         lines.append(
             f"… and {plural(len(rows) - len(visible), 'more row')}. Narrow it: {screen.command} ls QUERY{screen.whole}"
@@ -117,30 +126,46 @@ def table_text(rows: Sequence[Row], screen: Screen, now: float) -> str:
     return "\n".join(lines)
 
 
-def _settle_widths(cells: dict[str, list[str]], screen_width: int) -> dict[str, int]:
+def grid_lines(rows: Sequence[R], columns: Columns[R], leave_first: Sequence[str], width: int, now: float) -> list[str]:
+    """A line of heads and one for each row, in `width` terminal columns.
+
+    Columns that are empty everywhere are left out; where there is no room, those named in `leave_first`; then `what`, `key` and
+    whatever else shrinks is cut.
+    """
+    cells = {name: [column.text(row, now) for row in rows] for name, column in columns.items()}
+    cells = {name: texts for name, texts in cells.items() if any(texts) or name not in leave_first}
+    widths = _settle_widths(cells, columns, leave_first, width)
+    lines = [_line([columns[name].head for name in widths], columns, widths)]
+    lines += [_line([cells[name][at] for name in widths], columns, widths) for at in range(len(rows))]
+    return lines
+
+
+def _settle_widths(
+    cells: dict[str, list[str]], columns: Columns[R], leave_first: Sequence[str], screen_width: int
+) -> dict[str, int]:
     """The columns that stay, with their widths: leave out the least needed, then cut the wide ones."""
-    widths = {name: max(map(text_width, [_COLUMNS[name].head, *texts])) for name, texts in cells.items()}
-    widths = {name: min(width, _COLUMNS[name].most or width) for name, width in widths.items()}
+    widths = {name: max(map(text_width, [columns[name].head, *texts])) for name, texts in cells.items()}
+    widths = {name: min(width, columns[name].most or width) for name, width in widths.items()}
 
     def excess(least: bool) -> int:
-        taken = [min(w, _COLUMNS[name].shrinks_to or w) if least else w for name, w in widths.items()]
+        taken = [min(w, columns[name].shrinks_to or w) if least else w for name, w in widths.items()]
         return sum(taken) + len(_GAP) * (len(taken) - 1) - screen_width
 
-    for name in _LEAVE_FIRST:
+    for name in leave_first:
         if excess(least=True) > 0:
             widths.pop(name, None)
     # One long key gives way before all types do.
-    for name, least in (("key", screen_width // 3), ("what", 0), ("key", 0)):
+    shrinking = [name for name in widths if columns[name].shrinks_to is not None and name != "key"]
+    for name, least in (("key", screen_width // 3), *((name, 0) for name in shrinking), ("key", 0)):
         if name in widths and (over := excess(least=False)) > 0:
-            least = min(widths[name], max(least, _COLUMNS[name].shrinks_to or 0))
+            least = min(widths[name], max(least, columns[name].shrinks_to or 0))
             widths[name] = max(least, widths[name] - over)
     return widths
 
 
-def _line(texts: Sequence[str], widths: dict[str, int]) -> str:
-    columns = [_COLUMNS[name] for name in widths]
+def _line(texts: Sequence[str], columns: Columns[R], widths: dict[str, int]) -> str:
     parts = [
-        fit(text, width, right=column.right, keep_end=column.keep_end)
-        for text, width, column in zip(texts, widths.values(), columns, strict=True)
+        fit(text, width, right=columns[name].right, keep_end=columns[name].keep_end)
+        for text, (name, width) in zip(texts, widths.items(), strict=True)
     ]
     return _GAP.join(parts).rstrip()

@@ -22,6 +22,7 @@ from nbstep.commands.details import Detail, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
 from nbstep.commands.helptext import MORE
+from nbstep.commands.importing import import_results, takes_over
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, missing_folder, parse_command
 from nbstep.commands.listing import (
     NOTHING_KEPT,
@@ -74,7 +75,7 @@ def run_command(
             _check_settings()
         if arguments.folder is not None:
             cache = Cache(_named_cache(arguments.folder))
-        elif cache is None and not screen.notebook and not _project_has_cache():
+        elif cache is None and not screen.notebook and not _project_has_cache() and not _fills(verb, arguments):
             return _no_cache_here(verb, arguments, screen)
         cache = cache or _archive(screen) or project_cache()
         if verb.changes and cache.read_only and "--dry-run" not in arguments.options:
@@ -123,6 +124,11 @@ def _project_has_cache() -> bool:
     return is_cache(place.directory) or (not place.explicit and is_cache(place.fallback))
 
 
+def _fills(verb: Verb, arguments: Arguments) -> bool:
+    """Whether a command keeps something, and so makes a cache where there is none."""
+    return verb.name == "import-joblib" and takes_over(arguments)
+
+
 def _archive(screen: Screen) -> Cache | None:
     """In a shell, a project's cache that can only be read, while nothing is kept in its stead."""
     place = project_place()
@@ -137,6 +143,8 @@ def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandO
         return CommandOutcome("[]")
     if verb.name == "settings":
         return run_now(tell_settings(None, arguments, screen))
+    if verb.name == "import-joblib":
+        return run_now(import_results(None, arguments, screen))
     if verb.name == "doctor":
         return CommandOutcome(diagnose_nothing())
     if verb.name == "clear":
@@ -331,6 +339,16 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),
         Verb("export", "GLOB FOLDER", "write values as joblib files for others", export, 2, 2),
+        Verb(
+            "import-joblib",
+            "LOCATION [KEY|GLOB…]",
+            "list what a joblib.Memory folder holds; take over these of it, or --all",
+            import_results,
+            1,
+            None,
+            ("--all", "--replace"),
+            changes=True,
+        ),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )
 }

@@ -12,13 +12,13 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from nbstep.keys import NoStableText, check_key, fill_named, scalar_text
+from nbstep.keys import NoStableText, call_key, check_key, fill_named, scalar_text
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes
 from nbstep.thunks import GIVES_AWAITABLE
 
 _OPTIONS: Final = ("refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
-_MANY: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_STARS: Final = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def cached(template: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -171,19 +171,12 @@ def _filled(template: str, bound: inspect.BoundArguments) -> str:
 
 def _bare_key(name: str, bound: inspect.BoundArguments) -> str:
     __tracebackhide__ = True
-    parts: list[str] = []
-    for parameter in bound.signature.parameters.values():
-        value = bound.arguments[parameter.name]
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            parts += [_scalar(name, parameter.name, one, bound.signature) for one in value]
-        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            parts += [f"{word}={_scalar(name, word, one, bound.signature)}" for word, one in sorted(value.items())]
-        else:
-            parts.append(f"{parameter.name}={_scalar(name, parameter.name, value, bound.signature)}")
-    return check_key(f"{name}({', '.join(parts)})")
+    signature = bound.signature
+    parameters = [f"{_STARS.get(one.kind, '')}{one.name}" for one in signature.parameters.values()]
+    return call_key(name, parameters, bound.arguments, functools.partial(_scalar, name, signature))
 
 
-def _scalar(name: str, argument: str, value: object, signature: inspect.Signature) -> str:
+def _scalar(name: str, signature: inspect.Signature, argument: str, value: object) -> str:
     __tracebackhide__ = True
     text = scalar_text(value)
     if text is None:

@@ -1,0 +1,1 @@
+"""What other libraries keep, for nbstep to take over."""
