@@ -26,6 +26,8 @@ _SILENT: Final = frozenset(
 _NAMED: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
 # Which of these Python takes depends on what it can prove, not on what the code says.
 _LOCAL: Final = frozenset({"LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
+# Which of these Python takes for `module.f()` depends on whether it compiles the `import` too; IPython compiles that apart.
+_ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _JOINED: Final = re.compile(r"(LOAD_FAST|STORE_FAST)(?:_BORROW)?_(LOAD_FAST|STORE_FAST)(?:_BORROW)?")
 _ABOUT_A_CLASS: Final = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _BY_NAME: Final = frozenset((*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare))
@@ -150,8 +152,14 @@ def _nodes(instruction: dis.Instruction, after: int) -> dict[int, _Node]:
             offset: _Node(f"{joined[1]} {first!r}", [offset + 1]),
             offset + 1: _Node(f"{joined[2]} {second!r}", [after]),
         }
-    text = f"{'LOAD' if name in _NAMED else 'LOAD_FAST' if name in _LOCAL else name} {_argument(instruction)}"
-    return {offset: _Node(text, [] if name in _ENDS else [after])}
+    return {offset: _Node(f"{_said(name)} {_argument(instruction)}", [] if name in _ENDS else [after])}
+
+
+def _said(name: str) -> str:
+    for alike, word in ((_NAMED, "LOAD"), (_LOCAL, "LOAD_FAST"), (_ATTRIBUTE, "LOAD_ATTR")):
+        if name in alike:
+            return word
+    return name
 
 
 def _argument(instruction: dis.Instruction) -> str:

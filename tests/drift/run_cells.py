@@ -5,6 +5,7 @@ python run_cells.py FOLDER: it holds a folder for each pair, with its files, `ce
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import sys
@@ -25,7 +26,8 @@ def run_pair(folder: Path) -> dict[str, Any]:
 
     def body(step: Any) -> None:
         scope["step"] = step
-        exec(compile((folder / "cell.py").read_text(), "<cell>", "exec"), scope)
+        for statement in ast.parse((folder / "cell.py").read_text()).body:  # one by one, as IPython does
+            exec(compile(ast.Module([statement], []), "<cell>", "exec"), scope)
 
     result = create_workflow(cache=Cache(folder / ".nbstep"), on_event=told)(body)
     sys.path.remove(str(folder))
