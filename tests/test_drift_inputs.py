@@ -209,7 +209,7 @@ def _stamp(size: int, day: float) -> str:
         (_stamp(12_000_000, 20), _stamp(14_000_000, 200), "sales.csv: 12 MB on 21 Jan, 14 MB today"),
         (_stamp(12_000_000, 20), _stamp(12_000_000, 200), "sales.csv: 12 MB on 21 Jan, 12 MB today"),
         (_stamp(12_000_000, 20), _stamp(12_000_000, 20.2), "sales.csv: 12 MB as before, written anew on 21 Jan"),
-        (_stamp(12_000_001, 20), _stamp(12_000_000, 20), "sales.csv: 12,000,001 B on 21 Jan, 12,000,000 B on 21 Jan"),
+        (_stamp(12_000_001, 20), _stamp(12_000_000, 20), "sales.csv: 12,000,001 B before, 12,000,000 B now"),
         (_stamp(12_000_000, 20), "-", "sales.csv is gone now"),
         ("-", _stamp(12_000_000, 20), "sales.csv is there now"),
     ],

@@ -88,7 +88,7 @@ def test_n4_an_old_value_is_named(shell: Shell) -> None:
     shell.good("def fn():\n    return 2")
     cell = "%%workflow w{}\nstep(fn, key='k')"
     shell.good(cell.format(""))
-    assert re.search(r"▲ k +old value +the step was edited", shell.good(cell.format(" --plan")).text)
+    assert re.search(r"▲ k +old value +fn\(\) was edited", shell.good(cell.format(" --plan")).text)
     assert re.search(r"▸ k +would run .*drifted", shell.good(cell.format(" --plan --rerun-drifted")).text)
 
 

@@ -237,6 +237,26 @@ def test_on_drift_warn_says_what_changed_and_rerun_runs(cache: Cache) -> None:
     assert told.reasons("k")[-1] == "drifted"
 
 
+def test_d3_a_function_that_was_edited_is_named_and_another_one_is_another_step(cache: Cache) -> None:
+    def first() -> Any:
+        def load() -> int:
+            return 1
+
+        return load
+
+    def load() -> int:
+        return 2
+
+    def fetch() -> int:
+        return 3
+
+    told = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=told)
+    for thunk in (first(), load, fetch):
+        assert workflow(lambda step: step(thunk, key="k")) == Ok(1)
+    assert [hit.drift for hit in told.of(StepHit)] == ["load() was edited", "the step was edited"]
+
+
 def test_step_map_runs_only_what_is_missing_and_keeps_the_order(cache: Cache) -> None:
     calls: list[int] = []
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from nbstep.cache.records import Facts
 from nbstep.drift.code import CALLS
@@ -13,6 +15,8 @@ from nbstep.durations import date_text, size_text
 from nbstep.notes import argument_text
 from nbstep.policy import Cause
 from nbstep.words import keys_text, plural, shown
+
+_DEFINITION: Final = re.compile(r"(?:@.*\n\s*)*(?:async\s+)?def\s+(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,19 @@ class Change:
     then: str = ""
 
 
-def changes_between(facts: Facts, code: Mapping[str, str], inputs: Inputs | None, at: float) -> tuple[Change, ...]:
-    """What changed between an entry and the step as it is now, in seconds since the epoch; empty code and None are unknown."""
-    edits = code_changes(facts.code, code)
+def changes_between(
+    facts: Facts, code: Mapping[str, str], inputs: Inputs | None, at: float, function: str = ""
+) -> tuple[Change, ...]:
+    """What changed between an entry and the step as it is now.
+
+    Args:
+        facts: What the entry knows.
+        code: The code fingerprint of now, empty where it is unknown.
+        inputs: The inputs of now, None where they are unknown.
+        at: Now, in seconds since the epoch.
+        function: The name of the function that is the thunk now, empty where it is a lambda or something else.
+    """
+    edits = code_changes(facts.code, code, function if function == _function_in(facts.source) else "")
     changed = [] if inputs is None else input_changes(facts.inputs, inputs, at)
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
@@ -73,8 +87,13 @@ def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str 
     return f"{shown(key)}: {' and '.join(then)} {when}: put what differs into the key"
 
 
-def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str = "") -> list[str]:
     """What changed between two fingerprints, as short clauses for people; empty when nothing did or nothing can be said.
+
+    Args:
+        kept: The fingerprint of an entry.
+        now: That of the step that asks.
+        function: The name of the function that was and is the thunk, empty where there is none.
 
     >>> code_changes({"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"})
     ['tidy() was edited']
@@ -84,13 +103,23 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     if not kept or not now or kept.get("", "").partition(":")[0] != now.get("", "").partition(":")[0]:
         return []
     same, called = _one_step(kept.get("", ""), now.get("", ""))
-    changes = [] if same else ["the step was edited"]
+    changes = [] if same else [f"{function}() was edited" if function else "the step was edited"]
     changes += [f"{name}() was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]]
     if not changes:
         gone = [name for name in sorted(kept.keys() - now.keys()) if kept[name] != called]
         changes += [f"{name}() is used now" for name in sorted(now.keys() - kept.keys()) if now[name] != called]
         changes += [f"{name}() is no longer used" for name in gone]
     return changes
+
+
+def _function_in(source: str | None) -> str:
+    """The name of the function whose text an entry has kept; empty for a lambda.
+
+    >>> _function_in("def load(n): return n"), _function_in("step(lambda: load(1), key='k')")
+    ('load', '')
+    """
+    found = _DEFINITION.match(source or "")
+    return found[1] if found else ""
 
 
 def _one_step(kept: str, now: str) -> tuple[bool, str]:
@@ -152,6 +181,8 @@ def _file_text(path: str, then: str, now: str, at: float) -> str:
     if size != size_now and sizes[0] == sizes[1]:
         sizes = f"{size:,} B", f"{size_now:,} B"
     days = _day_text(mtime, at), _day_text(mtime_now, at)
+    if sizes[0] != sizes[1] and days[0] == days[1]:
+        return f"{path}: {sizes[0]} before, {sizes[1]} now"
     if sizes[0] == sizes[1] and days[0] == days[1]:
         return f"{path}: {sizes[0]} as before, written anew {days[0]}"
     return f"{path}: {sizes[0]} {days[0]}, {sizes[1]} {days[1]}"

@@ -27,6 +27,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
         code: Gives the step's code fingerprint as it is now; called at the most once.
         inputs: Gives its inputs as they are now; called at the most once, and only where the entry's are known.
         surely_same: Whether they are certainly what an entry knows of its own; False says nothing.
+        function: The name of the function that is the thunk, empty where it is something else.
     """
 
     policy: Policy
@@ -39,6 +40,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
     inputs: Callable[[], Inputs] = Inputs
     surely_same: Callable[[Mapping[str, str]], bool] = lambda _: False
     rerun_drifted: bool = False
+    function: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
     inputs = asked.inputs() if looked_at else None
     if facts.code == code and (inputs is None or facts.inputs == inputs.texts):
         return ()  # most look-ups
-    return changes_between(facts, code, inputs, asked.now)
+    return changes_between(facts, code, inputs, asked.now, asked.function)
 
 
 def _joined(changes: tuple[Change, ...]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from nbstep.cache.cache import Cache
@@ -257,6 +258,7 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
         inputs=call.inputs, surely_same=call.surely_same,
+        function=call.thunk.__name__ if type(call.thunk) is FunctionType else "",
     )  # fmt: skip
     return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)
 
