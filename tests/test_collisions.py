@@ -24,7 +24,7 @@ from shells import open_shell
 from nbstep import Cache, Err, KeyCollision, Ok, create_workflow, step
 from nbstep.cache.records import Facts
 from nbstep.collisions.kept import is_other_work
-from nbstep.events import Finding
+from nbstep.events import Finding, StepFinished
 from nbstep.testing import AsyncMemoryStore, RecordingListener
 
 ran: list[Any] = []
@@ -497,6 +497,21 @@ def test_k8_in_a_notebook_the_message_spells_the_magic(tmp_path: Path) -> None:
         assert "KeyCollision: 'clean'" in failed.text
         shell.good("%nbstep rm clean")
         shell.good('%%workflow sales\nstep(lambda: tidy(raw), key="clean")')
+
+
+def test_k8_a_row_says_what_is_wrong_and_the_fix_not_the_whole_table() -> None:
+    told = RecordingListener()
+
+    def body(step: Any) -> None:
+        for uid in (1, 2):
+            step(fetch, uid, key="user")
+
+    with pytest.raises(KeyCollision):
+        create_workflow(cache={}, on_event=told)(body)
+    assert [event.error for event in told.of(StepFinished) if event.error] == [
+        "KeyCollision: 'user' is already another step's key in this run. "
+        'Put what tells them apart into the key: key=f"user:{uid}"'
+    ]
 
 
 def test_k8_the_row_of_the_step_that_ran_stays_as_it_was(tmp_path: Path) -> None:

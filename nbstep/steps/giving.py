@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbstep.cache.secrets.redaction import redact_text
-from nbstep.errors import OfflineMiss, StepFailed
+from nbstep.errors import KeyCollision, OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.notes import add_note, error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
@@ -89,8 +89,7 @@ def fail(
     """Tells a failure and raises it; `refused` where nbstep did not let the step run, `not_kept` where keeping it failed."""
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
-    text = one_line(repr(error)) if isinstance(raised, StepFailed) else error_line(raised)
-    text = redact_text(text)  # the step list is saved with the notebook
+    text = redact_text(_row_text(error, raised))  # the step list is saved with the notebook
     run = call.run
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
     run.tell(
@@ -101,6 +100,16 @@ def fail(
     if call.key is not None and size_bytes is not None:
         run.count_kept_error(call.key)
     return _raise_out(call, error, raised)
+
+
+def _row_text(error: Any, raised: BaseException) -> str:
+    """What a row says of a failure."""
+    if isinstance(raised, StepFailed):
+        return one_line(repr(error))
+    if isinstance(raised, KeyCollision) and "\n" in str(raised):  # the error itself shows both places
+        what, *_, fix = str(raised).splitlines()
+        return f"KeyCollision: {what}. {one_line(fix)}"
+    return error_line(raised)
 
 
 def refuse(call: Call, why: Compute, error: Exception) -> Any:
