@@ -255,6 +255,26 @@ def test_n1_a_syntax_error_is_python_s_own(shell: Shell, heard: list[Event]) -> 
     assert runs(heard) == []
 
 
+def test_n9_a_limited_cache_of_the_project_needs_no_place_in_commands(shell: Shell, tmp_path: Path) -> None:
+    """README: `small = Cache(max_bytes="2 GB")`, then `--cache $small`."""
+    shell.good(f"from nbstep import Cache\nsmall, other = Cache(max_bytes='2 GB'), Cache({str(tmp_path / 'other')!r})")
+    for name, place in (("small", ""), ("other", " --cache ")):
+        for _ in range(2):
+            ran = shell.run(f"%%workflow --cache ${name}\nstep(lambda: {{}}['x'], key='k')")
+        assert f"%nbstep retry{place}" in ran.error.__notes__[0]
+        assert (" --cache " in ran.error.__notes__[0]) == bool(place)
+
+
+def test_n3_ages_go_by_the_clock_of_the_run(shell: Shell) -> None:
+    shell.good(
+        "from nbstep import Cache\nfrom nbstep.testing import SettableClock\n"
+        "clock = SettableClock()\ncache = clock.drive(Cache('memory:'))"
+    )
+    shell.good("%%workflow --cache $cache\nstep(lambda: 1, key='k')")
+    shell.good("clock.advance('2h')")
+    assert re.search(r"k +cached .* 2 h ago", shell.good("%%workflow --cache $cache\nstep(lambda: 1, key='k')").text)
+
+
 def test_n9_a_kept_failure_ends_with_its_note_and_one_user_frame(shell: Shell) -> None:
     shell.good("def f(x):\n    return {}[x]")
     shell.run("%%workflow\nstep(f, 'nope', key='k')")

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
@@ -80,6 +80,8 @@ class Cache(Upkeep):
             store = open_store(where)
         most = None if max_bytes is None else to_bytes(max_bytes, "max_bytes")
         limit = None if most is None else Limit(most, store.directory)
+        # Commands find it without being told where: `Cache(max_bytes=…)` is the project's too.
+        self.is_the_projects: Final[bool] = where is None or (isinstance(where, Cache) and where.is_the_projects)
         self.options = CacheOptions(most, durability, previews, redact)
         self._entries = Entries(store, durability, previews, redact, limit)
 

@@ -93,7 +93,7 @@ class StepListView:
             if not self._state.calls and not self._state.findings:
                 return
             if self._publish is None:
-                self._write(plain_of(self._state, time.time(), self._foot, _terminal_width()) + "\n")
+                self._write(plain_of(self._state, self._now(), self._foot, _terminal_width()) + "\n")
             else:
                 self._show_finished()
 
@@ -168,8 +168,12 @@ class StepListView:
         self._end_shown = True
 
     def _bundle(self) -> dict[str, str]:
-        now = time.time()
+        now = self._now()
         return {"text/html": html_of(self._state, now, self._foot), "text/plain": saved_of(self._state, now)}
+
+    def _now(self) -> float:
+        """The moment a finished list tells ages of: when its run ended, by the run's own clock."""
+        return self._state.ended.at if self._state.ended is not None else time.time()
 
     def _catch_up(self) -> None:
         count = len(self._events)

@@ -172,7 +172,7 @@ class Run:
 
     def command_folder(self) -> str | None:
         """Where `nbstep` verbs find its cache: "" if it is the project's, None if they cannot."""
-        if self.in_project or self.cache is None:
+        if self.in_project or self.cache is None or self.cache.is_the_projects:
             return ""
         return None if self.cache.directory is None else self.cache.place
 
