@@ -6,8 +6,9 @@ import contextlib
 import os
 import queue
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
@@ -94,10 +95,12 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def open_kernel(*, load: bool = True) -> Generator[Kernel]:
-    """A kernel of its own, in the environment of this process."""
+def open_kernel(
+    *, load: bool = True, cwd: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Generator[Kernel]:
+    """A kernel of its own, in the folder and environment of this process if not told otherwise."""
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=dict(os.environ), extra_arguments=["--log-level=ERROR"])
+    manager.start_kernel(env=dict(environ), cwd=cwd, extra_arguments=["--log-level=ERROR"])
     client = manager.blocking_client()
     try:
         client.start_channels()
