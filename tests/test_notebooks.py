@@ -170,6 +170,12 @@ def test_then_every_step_comes_from_the_cache_and_nothing_is_fetched(twice: Twic
     assert twice.kept[1] == twice.kept[0]
 
 
+def test_nothing_of_it_is_called_out(twice: Twice):
+    runs = read_runs(twice.bench.folder / ".nbstep")
+    assert [finding.text for run in runs for finding in run.findings] == []
+    assert len(runs) >= 4
+
+
 def test_the_second_run_is_ten_times_faster_by_its_own_timing(twice: Twice):
     cold, warm = twice.bench.seconds()[:2]
     assert cold > 10 * warm, f"first {cold:.2f} s, second {warm:.2f} s"

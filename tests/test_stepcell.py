@@ -373,7 +373,10 @@ def test_n5_the_streams_are_as_before_afterwards(shell: Shell) -> None:
 
 def test_n5_output_without_measure_is_cut_and_the_list_says_so(shell: Shell) -> None:
     cell = "%%step k\nfor n in range(130):\n    print('x' * 99_999)"
-    assert "k: of its output the first 8.0 MB are kept; 5.0 MB are left out" in shell.good(cell).text
+    assert (
+        "k: only the first 8.0 MB of its output are kept, a hit leaves out the other 5.0 MB: let the cell print less"
+        in shell.good(cell).text
+    )
     again = shell.good(cell)
     assert "k  cached" in again.text
     assert without_list(again.text).count("x") < 8_000_001

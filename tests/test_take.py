@@ -362,7 +362,9 @@ def test_e3_a_predicate_that_fails_costs_neither_error_nor_run() -> None:
 
     workflow = create_workflow(cache={}, on_event=told, cache_errors=predicate)
     assert isinstance(workflow(lambda step: step(lambda: 1 / 0, key="k")).error, ZeroDivisionError)
-    assert told.findings() == ["k: cache_errors= failed with KeyError: 'predicate'; the error was not kept"]
+    assert told.findings() == [
+        "k: cache_errors= failed with KeyError: 'predicate', so the error was not kept: mend that function"
+    ]
 
 
 # A cache or listener that fails

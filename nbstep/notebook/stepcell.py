@@ -173,11 +173,15 @@ class StepCell:
         heard = self._recording
         if heard.left_out_bytes:
             left_out = size_text(heard.left_out_bytes)
-            text = f"{self._key}: of its output the first {size_text(MOST_BYTES)} are kept; {left_out} are left out"
+            text = (
+                f"{self._key}: only the first {size_text(MOST_BYTES)} of its output are kept, a hit leaves out the other "
+                f"{left_out}: let the cell print less"
+            )
             self._run.find("output", self._key, text)
         if heard.widgets:
             text = (
-                f"{self._key}: {plural(heard.widgets, 'widget')} of its output cannot be kept; a hit does not show it"
+                f"{self._key}: {plural(heard.widgets, 'widget')} of its output cannot be kept, and a hit shows none: "
+                "make widgets in a cell of their own"
             )
             self._run.find("output", self._key, text)
 

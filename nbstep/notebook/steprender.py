@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from nbstep.durations import size_text
+from nbstep.notebook.findinglines import finding_lines
 from nbstep.notebook.folding import FOLD_ABOVE, fold, fold_labels
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import (
     Row,
     Words,
-    findings_of,
     flags_of,
     rows_of,
     summary_of,
@@ -68,7 +68,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
 def _lines(rows: Sequence[Row], state: StepList) -> list[str]:
     """What stands under the table: findings, then what to do about failures."""
     failures = failures_line(rows, state)
-    return [*findings_of(state), *([failures] if failures else [])]
+    return [*finding_lines(state.findings), *([failures] if failures else [])]
 
 
 def _table(rows: Sequence[Row], now: float, until: float | None, folder: str | None) -> str:

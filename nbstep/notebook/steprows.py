@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -366,12 +365,3 @@ def _expected_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - th
 def flags_of(state: StepList) -> list[str]:
     """The options in force that change what a reader should expect."""
     return [*([f"mode {state.mode}"] if state.mode != "normal" else []), *state.flags]
-
-
-def findings_of(state: StepList, most: int = 12) -> list[str]:
-    """The findings as lines, each text once with how often it came; the rest is counted."""
-    counted = Counter(shown(finding.text) for finding in state.findings)
-    lines = [f"{_short(text)} (×{count})" if count > 1 else _short(text) for text, count in counted.items()]
-    if len(lines) > most:
-        lines = [*lines[:most], f"and {plural(len(lines) - most, 'finding')} more"]
-    return lines

@@ -136,7 +136,8 @@ def still_kept(call: Call, error: Any) -> bool:
         call.run.find(
             "cache-errors",
             call.key,
-            f"{call.key}: cache_errors= failed with {redact_text(error_line(broken))}; the error was not kept",
+            f"{call.key}: cache_errors= failed with {redact_text(error_line(broken))}, so the error was not kept: "
+            "mend that function",
         )
         return False
 

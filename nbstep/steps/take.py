@@ -344,5 +344,7 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
     except Unreadable:
         return None
     text = redact_text(error_line(error))
-    call.run.find("stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used")
+    call.run.find(
+        "stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used, the next run tries again"
+    )
     return (hand_out(call, Use(old, f"refetch failed: {text}"), value, "cache"),)
