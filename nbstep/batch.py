@@ -46,10 +46,12 @@ def map_steps(
     key: str | Callable[[Any], str],
     n_jobs: int,
     check_keys: Callable[[list[str]], None],
+    with_f: str | None = None,
 ) -> list[Ok[Any] | Err[Any]]:
     """Takes `one` step for each item and gives the results in the items' order.
 
-    Every item is an entry of its own: only missing items run, an interrupt loses only what was in flight.
+    Every item is an entry of its own: only missing items run, an interrupt loses only what was in flight. `with_f` is the key
+    with the `f` that was forgotten, where it was.
 
     Raises:
         TypeError: `key` is neither a function nor a template.
@@ -59,7 +61,7 @@ def map_steps(
     __tracebackhide__ = True
     make_key = _key_function(key)
     work = [(item, make_key(item)) for item in items]
-    _check_shared(work)
+    _check_shared(work, with_f)
     check_keys([item_key for _, item_key in work])
 
     from joblib import Parallel, delayed
@@ -75,15 +77,15 @@ def map_steps(
     return results
 
 
-def _check_shared(work: list[tuple[Any, str]]) -> None:
+def _check_shared(work: list[tuple[Any, str]], with_f: str | None) -> None:
     """One key for items that certainly differ would give one item the other's result (K8)."""
     first: dict[str, Any] = {}
+    fix = f"write f before the quotes: key=lambda …: {with_f}" if with_f else "put into the key what tells them apart"
     for item, key in work:
         other = first.setdefault(key, item)
         if other is not item and scalars_differ(sight(other), sight(item)):
             raise KeyCollision(
-                f"step.map: the items {value_text(sight(other))} and {value_text(sight(item))} would share the key {key!r}; "
-                "put into the key what tells them apart"
+                f"step.map: the items {value_text(sight(other))} and {value_text(sight(item))} would share the key {key!r}; {fix}"
             )
 
 

@@ -236,8 +236,74 @@ def test_k8_the_message_names_both_values_both_places_and_the_fix() -> None:
         "'k' is already another step's key in this run",
         f"  first: {first}, line {line + 1}   x * 10   x = 1",
         f"  here:  {first}, line {line + 2}   x * 10   x = 2",
-        '  Put what tells them apart into the key: key=f"k:{x}"',
+        '  Put what tells them apart, `x`, into the key, as in key="k:2"',
     ]
+
+
+def collision_in_cell(tmp_path: Path, cell: str) -> KeyCollision:
+    """What the second cell of a notebook raises, after one that defines functions."""
+    setup = """
+    import functools
+    def orders(region, month=1, *rest, lang="en"): return [region, month]
+    def by_default(): return RATE
+    class Shop:
+        def orders(self, region, month): return [region, month]
+    shop, rows, year, RATE = Shop(), {"m": 1}, 2026, 1
+    """
+    with pytest.MonkeyPatch.context() as environment, open_shell(tmp_path) as shell:
+        environment.chdir(tmp_path)
+        shell.good(textwrap.dedent(setup))
+        ran = shell.run(textwrap.dedent(cell))
+        assert isinstance(ran.error, KeyCollision), ran.text
+        return ran.error
+
+
+FIXES = {
+    # a forgotten f
+    'for m in (1, 2):\n    step(orders, "north", m, key="orders:north:{m}")': 'Write f before the quotes: key=f"orders:north:{m}"',
+    'for m in (1, 2):\n    step(orders, "north", m, key="orders:north:{m}")  # nbstep: ok': 'quotes: key=f"orders:north:{m}"',
+    'for m in (1, 2):\n    step(lambda: orders("north", m), key="orders:north:{m}")': 'quotes: key=f"orders:north:{m}"',
+    'step.map(orders, ["n", "s"], key=lambda r: "orders:{r}")': 'write f before the quotes: key=lambda …: f"orders:{r}"',
+    # what was passed, as it was written
+    'step(orders, "n", 1, key="o")\nstep(orders, "n", 2, key="o")': 'into the key: key="o:2"',
+    'm = 1\nstep(orders, "n", m, key="o")\nm = 2\nstep(orders, "n", m, key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  for r in "ns":\n    step(orders, r, m, key=f"o:{r}")': 'into the key: key=f"o:{r}:{m}"',
+    'for rows["m"] in (1, 2):\n  step(orders, "n", rows["m"], key="o")': "into the key: key=f\"o:{rows['m']}\"",
+    'for m in (1, 2):\n  step(orders, "n", m + 1, key="o")': 'into the key: key=f"o:{m + 1}"',
+    'k = "o"\nfor m in (1, 2):\n  step(orders, "n", m, key=k)': 'into the key: key=f"{k}:{m}"',
+    'step(orders, "n", 1, key="{o}")\nm = 2\nstep(orders, "n", m, key="{o}")': 'into the key: key=f"{{o}}:{m}"',
+    'for m in (1, 2):\n  step(functools.partial(orders, "n"), m, key="o")': 'into the key: key=f"o:{m}"',
+    'for m in ("de", "en"):\n  step(functools.partial(orders, "n", lang=m), key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  step(shop.orders, "n", m, key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  step(round, m, key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  step(lambda: orders("n", m), key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  step(lambda n=m: orders("n", n), key="o")': 'into the key: key=f"o:{m}"',
+    'for m in (1, 2):\n  step(lambda n: orders("n", n), m, key="o")': 'into the key: key=f"o:{m}"',
+    'step(lambda: orders("n", 1), key="o")\nstep(lambda: orders("n", 2), key="o")': 'into the key: key="o:2"',
+    'step(lambda: orders("n", month=1), key="o")\nstep(lambda: orders("n", month=2), key="o")': 'into the key: key="o:2"',
+    # nothing at the call says it: the name is told, with an example
+    'step(orders, "n", key="o")\nfor a in (["n", 2],):\n  step(orders, *a, key="o")': 'apart, `month`, into the key, as in key="o',
+    'step(by_default, key="o")\nRATE = 2\nstep(by_default, key="o")': 'apart, `RATE`, into the key, as in key="o:2"',
+    'def two(): return 2\nstep(orders, "n", 1, key="o")\nstep(orders, "n", two(), key="o")': 'apart, `month`, into the key, as in',
+    # never a secret
+    'token = "hunter2abc"\nstep(orders, "n", "a", key="o")\nstep(orders, "n", token, key="o")': "apart, `month`, into the key",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "fix"), FIXES.items())
+def test_k8_the_fix_names_what_exists_at_the_call(tmp_path: Path, cell: str, fix: str) -> None:
+    told = str(collision_in_cell(tmp_path, cell))
+    assert fix in told.splitlines()[-1]
+    assert "{month}" not in told
+
+
+def test_k7_k8_in_a_cell_that_tells_of_a_forgotten_f_the_fix_runs(tmp_path: Path) -> None:
+    cell = 'for m in (1, 2, 3):\n    step(orders, "north", m, key=KEY)'
+    told = str(collision_in_cell(tmp_path, cell.replace("KEY", '"orders:north:{m}"')))
+    fixed = cell.replace("KEY", told.splitlines()[-1].partition("key=")[2])
+    with open_shell(tmp_path) as shell:
+        shell.good("def orders(region, month): return [region, month]")
+        shell.good(fixed)
 
 
 def test_k8_the_message_names_both_works() -> None:

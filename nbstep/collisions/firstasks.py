@@ -11,6 +11,7 @@ from nbstep.collisions.look import Look, look_at
 from nbstep.collisions.message import collision_in_run
 from nbstep.events import Place
 from nbstep.foreign import interrupts
+from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.thunks import Thunk
 
 # An endless run forgets who asked first, sooner or later.
@@ -34,9 +35,16 @@ class FirstAsks:
     _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
 
     def check(
-        self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...], place: Place, template: str | None = None
+        self,
+        scope: Hashable,
+        key: str,
+        thunk: Thunk,
+        args: tuple[Any, ...],
+        place: Place,
+        template: str | None = None,
+        site: Site = NOWHERE,
     ) -> None:
-        """Remembers a call, or compares it with the first one; `template` is that of `@step.cached`.
+        """Remembers a call, or compares it with the first one; `template` is that of `@step.cached`, `site` the call's.
 
         Raises:
             KeyCollision: They are certainly different steps.
@@ -65,7 +73,7 @@ class FirstAsks:
         if self.endless and _is_new_version(first, look):
             self._asks[at] = look, place
             return
-        raise collision_in_run(key, found, known, (look, place), template)
+        raise collision_in_run(key, found, known, (look, place), template, site)
 
     def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:
         """After a thunk ran: the names that hold something else now are state, which says nothing of the step."""

@@ -13,11 +13,13 @@ from nbstep.cache.records import Meta
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.collisions.compare import Difference
+from nbstep.collisions.fix import quoted, told_apart
 from nbstep.collisions.look import Look, Sight, is_scalar
 from nbstep.collisions.words import call_in
 from nbstep.durations import date_text
 from nbstep.errors import KeyCollision
 from nbstep.events import Place
+from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import command_text, one_line
 from nbstep.words import place_text, shown
 
@@ -26,23 +28,29 @@ _VALUE_CHARS: Final = 60
 
 
 def collision_in_run(
-    key: str, found: Difference, first: tuple[Look, Place], now: tuple[Look, Place], template: str | None = None
+    key: str,
+    found: Difference,
+    first: tuple[Look, Place],
+    now: tuple[Look, Place],
+    template: str | None = None,
+    site: Site = NOWHERE,
 ) -> KeyCollision:
-    """The error for two different steps of one run; `template` is that of `@step.cached`, where the second one has one."""
+    """The error for two different steps of one run; of the second one come `template`, that of `@step.cached`, and `site`."""
     rows = [
         [place_text(place), work_text(look), _named_value(found.name, value)]
         for (look, place), value in ((first, found.first), (now, found.now))
     ]
-    nameable = found.name is not None and found.name.isidentifier() and not is_secret_name(found.name)
-    if nameable and template is not None:
-        fix = f"Put what tells them apart into the template: @step.cached({_quoted(f'{template}:{{{found.name}}}')})"
+    name = found.name if found.name is not None and not is_secret_name(found.name) else None
+    if name is not None and name.isidentifier() and template is not None:
+        fix = f"Put what tells them apart into the template: @step.cached({quoted(f'{template}:{{{name}}}')})"
     elif template is not None:
-        fix = f"Use another template: @step.cached({_quoted(f'{_short_name(now[0])}:{template}')})"
-    elif nameable and found.name is not None:
-        text = key.replace("{", "{{").replace("}", "}}")
-        fix = f"Put what tells them apart into the key: key=f{_quoted(text + ':{' + found.name + '}')}"
+        fix = f"Use another template: @step.cached({quoted(f'{_short_name(now[0])}:{template}')})"
+    elif site.with_f is not None:
+        fix = f"Write f before the quotes: key={site.with_f}"
+    elif name is not None:
+        fix = told_apart(key, name, found.now, now[0], site.call)
     else:
-        fix = f"Use another key: key={_quoted(f'{key}:{_short_name(now[0])}')}"
+        fix = f"Use another key: key={quoted(f'{key}:{_short_name(now[0])}')}"
     head = f"{shown(repr(key))} is already another step's key in this run"
     return KeyCollision("\n".join([head, *_table(("first:", "here:"), rows), f"  {fix}"]))
 
@@ -70,7 +78,7 @@ def collision_with_kept(
     ]
     obsolete = command_text("rm", meta.key, in_notebook=in_notebook, folder=folder)
     head = f"{shown(repr(meta.key))} is already another step's key in this project"
-    fix = f"Use another key: key={_quoted(f'{workflow}:{meta.key}')}.  If the old one is obsolete: {obsolete}   (undo for 24 h)"
+    fix = f"Use another key: key={quoted(f'{workflow}:{meta.key}')}.  If the old one is obsolete: {obsolete}   (undo for 24 h)"
     return KeyCollision("\n".join([head, *_table(("kept:", "here:"), rows), f"  {fix}"]))
 
 
@@ -163,10 +171,6 @@ def _named_value(name: str | None, value: Sight) -> str:
     if is_secret_name(name):
         return f"{name} = <not shown>"
     return f"{name} = {value_text(value)}" if name.isidentifier() else f"argument {int(name) + 1}: {value_text(value)}"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if text.isprintable() and '"' not in text and "\\" not in text else repr(text)
 
 
 def _cut(text: str, limit: int) -> str:

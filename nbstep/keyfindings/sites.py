@@ -35,11 +35,18 @@ class Site:
         finding: What is wrong with its key's expression; None where nothing is known to be.
         silenced: A comment on it wants no findings.
         id: The same in every process as long as the text of the call is the same; None where it has none, or is silenced.
+        call: The call as written; None where its text is not to be had.
+        with_f: The key with the `f` that was forgotten; None where none was.
     """
 
     finding: str | None = None
     silenced: bool = False
     id: str | None = None
+    call: ast.Call | None = None
+    with_f: str | None = None
+
+
+NOWHERE: Final = Site()
 
 
 _sites: dict[int, tuple[types.CodeType, dict[int, Site]]] = {}
@@ -60,7 +67,7 @@ def site_of(frame: types.FrameType) -> Site:
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd names and sources must not cost the value (C3)
-            site = Site()
+            site = NOWHERE
         known[1][frame.f_lasti] = site
     return site
 
@@ -69,28 +76,29 @@ def _read(frame: types.FrameType) -> Site:
     text = call_text(frame.f_code, frame.f_lasti)
     key = None if text is None else next((word.value for word in text.call.keywords if word.arg == "key"), None)
     if text is None or key is None:
-        return Site()
-    if text.silenced:
-        return Site(silenced=True)
+        return NOWHERE
     digest = hashlib.blake2b(f"{frame.f_code.co_name}:{ast.unparse(text.call)}".encode(), digest_size=8).hexdigest()
     own = frozenset[str]()
     in_map = isinstance(text.call.func, ast.Attribute | ast.Name) and _last_name(text.call.func) == "map"
     if isinstance(key, ast.Lambda):
         own, key, in_map = frozenset(arg.arg for arg in key.args.args), key.body, False
     reader = Reader(lookup_in(frame), text.filename, text.line, own)
-    return Site(_finding(reader, key, in_map), id=digest)
-
-
-def _finding(reader: Reader, key: ast.expr, in_map: bool) -> str | None:
-    changing = reader.changing(key)
-    if changing is not None:
-        return f"the key holds {changing.text}, {_WHY[changing.kind]}"
     field = None if in_map else reader.literal_field(key)
-    if field is None:
-        return None
+    with_f = None if field is None else _with_f(key)
+    if text.silenced:
+        return Site(silenced=True, call=text.call, with_f=with_f)
+    changing = reader.changing(key)
+    finding = None
+    if changing is not None:
+        finding = f"the key holds {changing.text}, {_WHY[changing.kind]}"
+    elif field is not None:
+        finding = f"the key has {field} in it as it stands; for the value write f before the quotes: key={with_f}"
+    return Site(finding, id=digest, call=text.call, with_f=with_f)
+
+
+def _with_f(key: ast.expr) -> str:
     written = f"f{ast.unparse(key)}" if isinstance(key, ast.Constant) else "f…"
-    written = written.replace("'", '"') if '"' not in written else written
-    return f"the key has {field} in it as it stands; for the value write f before the quotes: key={written}"
+    return written.replace("'", '"') if '"' not in written else written
 
 
 def _last_name(node: ast.Attribute | ast.Name) -> str:

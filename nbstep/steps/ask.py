@@ -13,7 +13,7 @@ from nbstep.batch import check_map, map_steps
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place
-from nbstep.keyfindings.sites import Site, site_of, text_finding
+from nbstep.keyfindings.sites import NOWHERE, Site, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
@@ -53,14 +53,13 @@ def ask(
     checked = _checked(
         run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error, ignore=ignore, files=files
     )
-    place, site_id = _place_of(caller, run), None
+    place, site = _place_of(caller, run), NOWHERE
     if key is not None:
         site = site_of(caller)
-        site_id = site.id
         if site.finding is not None or "\n" in key or " at 0x" in key:
             call_out(run, site, key, place)
     try:
-        return take_step(run, key, thunk, args, checked, place, site_id)
+        return take_step(run, key, thunk, args, checked, place, site)
     except BaseException as error:
         trim(error, run.owns)
         raise
@@ -157,7 +156,7 @@ def ask_all(
 
     def one(item: Any, item_key: str | None) -> Ok[Any] | Err[Any]:
         checked_key = None if item_key is None else check_key(item_key)
-        return take_step(run, checked_key, fn, (item,), each, place, site.id)
+        return take_step(run, checked_key, fn, (item,), each, place, site)
 
     def check_keys(keys: list[str]) -> None:
         check_offline(run, keys)
@@ -166,7 +165,7 @@ def ask_all(
                 call_out(run, site, item_key, place)
 
     try:
-        results = map_steps(one, items, key, n_jobs, check_keys)
+        results = map_steps(one, items, key, n_jobs, check_keys, site.with_f)
         return results if on_error == "keep" else [result.unwrap() for result in results]
     except BaseException as error:
         trim(error, run.owns)

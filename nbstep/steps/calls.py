@@ -25,6 +25,7 @@ from nbstep.drift.inputs import (
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
 from nbstep.foreign import interrupts
+from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import command_text
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
@@ -54,7 +55,7 @@ class Call:
 
     Attributes:
         asked: Seconds since the epoch, when it was called.
-        site: Tells the text of the call from others; None where it has none.
+        site: What is known of the text of the call.
         template: That of `@step.cached`, where the call is one of such a function.
         waits_until: When its wait for others ends, where that is limited; seconds of the monotonic clock.
         missed: What its last look-up gave, where it found nothing.
@@ -74,7 +75,7 @@ class Call:
     place: Place
     outer: Frame | None
     asked: float
-    site: str | None = None
+    site: Site = NOWHERE
     template: str | None = None
     announced: bool = False
     waits_until: float | None = None

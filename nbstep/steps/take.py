@@ -22,6 +22,7 @@ from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, 
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_a
 from nbstep.freezing import freeze
+from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
 from nbstep.runs.state import Frame, Run, enclosing
@@ -46,7 +47,7 @@ def take_step(
     args: tuple[Any, ...],
     options: Options,
     place: Place,
-    site: str | None = None,
+    site: Site = NOWHERE,
     template: str | None = None,
 ) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
@@ -117,10 +118,10 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
-        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site))
+        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id))
         if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
             try:
-                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template)
+                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template, call.site)
             except KeyCollision as collision:
                 return fail(call, collision, 0.0, refused=True)
     if key is None or run.cache is None:
