@@ -475,7 +475,7 @@ FAILS = "def bad(n): raise ValueError(n)\n"
 
 @pytest.mark.parametrize("_again", [1, 2], ids=["fresh", "kept"])
 def test_e5_a_failure_that_does_not_raise_says_what_to_do(shell: Shell, _again: int) -> None:
-    """Fresh and kept alike; one that raises says so in its note."""
+    """Fresh and kept alike; one from the cache that raises says so in its note."""
     for _ in range(_again):
         one = shell.good(f"%%workflow --result r\n{FAILS}step(bad, 1, key='user:bad')")
         two = shell.good(
@@ -486,6 +486,38 @@ def test_e5_a_failure_that_does_not_raise_says_what_to_do(shell: Shell, _again: 
     assert "  ! 2 failures are kept. Try them again: %nbstep retry; only one: %nbstep retry user:bad\n" in two.text
     assert isinstance(raised.error, ValueError)
     assert "kept. Try" not in raised.text
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("step(bad, 1, key='a')", "1 failure is kept. Try it again: %nbstep retry a"),
+        ("step.map(bad, [1, 2], key='b:{}')", "2 failures are kept. Try them again: %nbstep retry; only one: %nbstep retry b:1"),
+        ("try: step(bad, 1, key='a')\nexcept ValueError: step(bad, 2, key='b')",
+         "2 failures are kept. Try them again: %nbstep retry; only one: %nbstep retry a"),
+    ],
+)  # fmt: skip
+def test_e5_a_fresh_failure_that_raises_says_that_it_is_kept(shell: Shell, step: str, told: str) -> None:
+    ran = shell.run(f"%%workflow\n{FAILS}{step}")
+    assert isinstance(ran.error, ValueError)
+    assert ran.text.count(" kept. Try") == 1
+    assert f"  ! {told}\n" in ran.text
+    again = shell.run(f"%%workflow\n{FAILS}{step}")
+    assert "kept. Try" not in again.text  # what came from the cache says it itself
+    assert any("Try again:" in note for note in getattr(again.error, "__notes__", ()))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "step(bad, 1, key='a', cache_errors=False)", "step(lambda: missing, key='a')", "step(bad, 1)",
+        "step.map(bad, [1, 2], key='a:{}', cache_errors=False)",
+    ],
+)  # fmt: skip
+def test_e5_a_failure_that_is_not_kept_is_not_said_to_be(shell: Shell, step: str) -> None:
+    ran = shell.run(f"%%workflow\n{FAILS}{step}")
+    assert ran.error is not None
+    assert "kept. Try" not in ran.text
 
 
 def test_e5_what_to_do_names_the_cache_that_the_cell_uses(shell: Shell) -> None:

@@ -23,12 +23,13 @@ def row_hint(row: Row, folder: str | None) -> str:
 
 
 def failures_line(rows: Sequence[Row], state: StepList) -> str:
-    """The line for all kept failures, given all rows, of a cell that went on past them.
+    """The line for all kept failures, given all rows.
 
-    What a cell raised says itself what to do (N9).
+    What a cell raised from the cache says itself what to do (N9); what failed just now does not.
     """
     failed = [row for row in rows if is_kept_failure(row)]
-    if not failed or state.raised or state.folder is None:
+    told = state.raised and all(row.state == "failed (cached)" for row in failed)
+    if not failed or told or state.folder is None:
         return ""
     one = _command("retry", state.folder, failed[0].call.key or "")
     if len(failed) == 1:
