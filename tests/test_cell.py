@@ -420,12 +420,36 @@ def test_d3_rerun_drifted_runs_old_values_again_once(shell: Shell) -> None:
     drifted = "for n in (1, 2): step(f, n + 10, key=f'k:{n}', ignore='ran')\nstep(f, 3, key='same', ignore='ran')"
     ran = shell.good(f"%%workflow w\n{drifted}")
     assert "! 2 old values (k:1, k:2): `n` was 1, is now 11: put it in the key." in ran.text
-    assert "%%workflow --rerun-drifted" in ran.text
+    assert "To run them again: %%workflow w --rerun-drifted, or %nbstep rm KEY…" in ran.text
     assert shell["ran"] == [1, 2, 3]
     ran = shell.good(f"%%workflow w --rerun-drifted\n{drifted}\n{drifted}")
     assert shell["ran"] == [1, 2, 3, 11, 12]
     assert "[re-run old values]" in ran.text
     assert "! " not in ran.text
+
+
+@pytest.mark.parametrize(
+    ("line", "again"),
+    [
+        ("%%workflow w", "%%workflow w --rerun-drifted"),
+        ("%%workflow 'my sales' --ttl 1h  # daily", "%%workflow 'my sales' --ttl 1h --rerun-drifted"),
+        ("# %%workflow w", "%%workflow w --rerun-drifted"),
+        ("", "%%workflow --rerun-drifted"),
+        ("%%step k", "%%step k --rerun-drifted"),
+        ("%%step k:{m} --out x  # mine", "%%step 'k:{m}' --out x --rerun-drifted"),
+        ("%%step k:{m} --out x", "%%step k:{m} --out x --rerun-drifted"),
+    ],
+)
+def test_d3_the_way_out_is_the_first_line_of_the_cell_with_a_flag(shell: Shell, line: str, again: str) -> None:
+    shell.good("ran, m = [], 7\ndef f(n):\n    ran.append(n)\n    return n")
+    cell = "x = f(NUMBER)" if "step" in line else "x = step(f, NUMBER, key='k', ignore='ran')"
+    shell.good(f"{line}\n{cell.replace('NUMBER', '1')}")
+    edited = cell.replace("NUMBER", "2")
+    told = shell.good(f"{line}\n{edited}").text
+    assert f"To run it again: {again}, or %nbstep rm k" in told
+    assert shell["x"] == 1
+    shell.good(f"{again}\n{edited}")
+    assert shell["x"] == 2
 
 
 def test_d3_what_a_run_kept_it_does_not_run_again_for_drift(shell: Shell) -> None:

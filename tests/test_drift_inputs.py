@@ -246,8 +246,8 @@ def test_d3_one_line_for_a_cause_however_many_steps(cache: Cache) -> None:
 def test_d3_in_a_notebook_the_line_names_the_flag() -> None:
     text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True)
     assert text == "1 old value (a): `n` changed. To run it again: %%workflow --rerun-drifted, or %nbstep rm a"
-    text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True, folder=None)
-    assert text.endswith("To run it again: %%workflow --rerun-drifted")
+    text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True, folder=None, line="%%step a")
+    assert text.endswith("To run it again: %%step a --rerun-drifted")
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,17 @@ def changes_between(
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
 
-def old_values_text(change: Change, keys: Sequence[str], in_notebook: bool, folder: str | None = "") -> str:
-    """The line for all entries used in spite of one change; `folder` is where commands find the cache, None if they cannot.
+def old_values_text(
+    change: Change, keys: Sequence[str], in_notebook: bool, folder: str | None = "", line: str = "%%workflow"
+) -> str:
+    """The line for all entries used in spite of one change.
+
+    `folder` is where commands find the cache, None if they cannot; `line` is the first one of the cell.
 
     >>> print(old_values_text(Change("code", "", "tidy() was edited"), ["a", "b"], in_notebook=True))
     2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted, or %nbstep rm KEY…
     """
-    how = "%%workflow --rerun-drifted" if in_notebook else 'on_drift="rerun"'
+    how = f"{line} --rerun-drifted" if in_notebook else 'on_drift="rerun"'
     if folder is not None:
         cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
         names = argument_text(keys[0], in_notebook=in_notebook) if len(keys) == 1 else "KEY…"

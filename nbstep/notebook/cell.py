@@ -127,7 +127,7 @@ class CellRunner:
         if active_run.get() is run:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
-        view.end(raised=error is not None, folder=run.command_folder())
+        view.end(raised=error is not None, folder=run.command_folder(), line=run.line)
 
     # runs
 
@@ -213,6 +213,7 @@ class CellRunner:
             listeners=(view,),
             retry_errors=line.retry_errors,
             rerun_drifted=line.rerun_drifted,
+            line=line.written,
             shown=True,
             text=None if written is None else written.digest,
         )

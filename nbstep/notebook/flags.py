@@ -31,6 +31,7 @@ class WorkflowLine:
         result: The name that gets `Ok` or `Err` instead of the cell failing.
         plan: Nothing runs; what a run would do is shown.
         policy: Policy options by name.
+        written: The line itself, without a comment: `%%workflow sales`.
     """
 
     name: str | None = None
@@ -41,6 +42,7 @@ class WorkflowLine:
     result: str | None = None
     plan: bool = False
     policy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    written: str = "%%workflow"
 
     def shown(self) -> tuple[str, ...]:
         """The flags in force as the step list names them; the mode stands in the run."""
@@ -145,7 +147,7 @@ def parse_workflow_line(line: str) -> WorkflowLine:
         CellStopped: A flag is unknown, lacks its value or has a wrong one, or there are two names; one line with the fix.
 
     >>> parse_workflow_line("sales --mode refresh --ttl 1h")  # doctest: +ELLIPSIS
-    WorkflowLine(name='sales', cache=None, mode='refresh', ..., policy={'ttl': '1h'})
+    WorkflowLine(name='sales', cache=None, mode='refresh', ..., policy={'ttl': '1h'}, ...)
     """
     try:
         words = shlex.split(line, comments=True)
@@ -154,7 +156,7 @@ def parse_workflow_line(line: str) -> WorkflowLine:
     names, given = _split("%%workflow", words, _FLAGS)
     if len(names) > 1:
         raise CellStopped(f"%%workflow takes one name, got {' and '.join(map(repr, names))}; quote a name with spaces")
-    return _workflow_line(names[0] if names else None, given)
+    return _workflow_line(names[0] if names else None, given, _written("%%workflow", line, words))
 
 
 def wants_plan(line: str) -> bool:
@@ -178,13 +180,18 @@ def parse_step_line(line: str, names: Mapping[str, Any]) -> StepLine:
     >>> parse_step_line("cv:{lr} --out a,b", {"lr": 0.1}).key
     'cv:0.1'
     """
-    keys, given = _split("%%step", _step_words(line), _STEP_FLAGS)
+    words = _step_words(line)
+    keys, given = _split("%%step", words, _STEP_FLAGS)
     if not keys:
         raise CellStopped("%%step needs a key: %%step KEY")
     if len(keys) > 1:
         raise CellStopped(f"%%step takes one key, got {' and '.join(map(repr, keys))}; quote a key with spaces")
     out = given.pop("out", None)
-    return StepLine(_filled(keys[0], names), out, _workflow_line(None, given))
+    return StepLine(_filled(keys[0], names), out, _workflow_line(None, given, _written("%%step", line, words)))
+
+
+def _written(magic: str, line: str, words: Iterable[str]) -> str:
+    return f"{magic} {shlex.join(words) if '#' in line else line.strip()}".rstrip()
 
 
 def _step_words(line: str) -> list[str]:
@@ -235,11 +242,11 @@ def _split(magic: str, words: Iterable[str], flags: Mapping[str, tuple[str, Any]
     return names, given
 
 
-def _workflow_line(name: str | None, given: Mapping[str, Any]) -> WorkflowLine:
+def _workflow_line(name: str | None, given: Mapping[str, Any], written: str) -> WorkflowLine:
     policy = {option: value for option, value in given.items() if option not in _FIELDS}
     policy_changes(policy)
     fields = {option: value for option, value in given.items() if option in _FIELDS}
-    return WorkflowLine(name=name, policy=policy, **fields)
+    return WorkflowLine(name=name, policy=policy, written=written, **fields)
 
 
 def _read(flag: str, reader: Any, text: str | None, waiting: Any) -> Any:

@@ -84,7 +84,8 @@ class StepList:
     """What is known of one run, `runs` being itself and the workflows that ran inside it.
 
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
-    where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet.
+    where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet. `line` is the first one
+    of the cell.
     """
 
     run: str | None = None
@@ -99,6 +100,7 @@ class StepList:
     flags: tuple[str, ...] = ()
     raised: bool = True
     folder: str | None = None
+    line: str = "%%workflow"
 
     @property
     def unfinished(self) -> bool:

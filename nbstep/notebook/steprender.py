@@ -54,7 +54,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     summary = html.escape(summary_of(rows, now))
     name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
-    body = _table(visible, now, until, state.folder) if visible else ""
+    body = _table(visible, state, now, until) if visible else ""
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in _lines(rows, state))
     found = f"<ul>{lines}</ul>" if lines else ""
     said = "".join(f'<div class="p">{html.escape(shown(note))}</div>' for note in notes)
@@ -71,12 +71,12 @@ def _lines(rows: Sequence[Row], state: StepList) -> list[str]:
     return [*finding_lines(state.findings), *([failures] if failures else [])]
 
 
-def _table(rows: Sequence[Row], now: float, until: float | None, folder: str | None) -> str:
+def _table(rows: Sequence[Row], state: StepList, now: float, until: float | None) -> str:
     seconds = [_share_s(row) for row in rows]
     whole, longest = sum(s for s, row in zip(seconds, rows, strict=True) if not row.depth), max(seconds)
     details = any(words_of(row, now, until).detail for row in rows)
     lines = [
-        _tr(words_of(row, now, until), row, _bar(s, whole, longest), details, row_hint(row, folder))
+        _tr(words_of(row, now, until), row, _bar(s, whole, longest), details, row_hint(row, state))
         for row, s in zip(rows, seconds, strict=True)
     ]
     return f"<table><tbody>{''.join(lines)}</tbody></table>"

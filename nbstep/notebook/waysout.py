@@ -10,15 +10,15 @@ from nbstep.notes import argument_text
 from nbstep.words import plural
 
 
-def row_hint(row: Row, folder: str | None) -> str:
+def row_hint(row: Row, state: StepList) -> str:
     """What to type about one row, for hovering; empty where nothing is to be done, or no command finds the cache."""
-    key = row.call.key
+    key, folder = row.call.key, state.folder
     if folder is None or key is None or row.folded:
         return ""
     if is_kept_failure(row):
         return f"try again: {_command('retry', folder, key)}"
     if row.state == "old value":
-        return f"run it again: %%workflow --rerun-drifted, or {_command('rm', folder, key)}"
+        return f"run it again: {state.line} --rerun-drifted, or {_command('rm', folder, key)}"
     return ""
 
 

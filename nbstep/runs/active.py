@@ -60,6 +60,7 @@ def open_run(
     shown: bool = False,
     endless: bool = False,
     text: str | None = None,
+    line: str = "%%workflow",
 ) -> Run:
     """Opens a run; the caller makes it active and closes it.
 
@@ -76,6 +77,7 @@ def open_run(
         shown: A step list shows findings; else they go to logging.
         endless: It ends with the process.
         text: The digest of its cell's text.
+        line: The first line of its cell, without a comment.
 
     Raises:
         TypeError, ValueError: An option is unknown or has no such value.
@@ -107,6 +109,7 @@ def open_run(
         endless=endless,
         in_project=cache is UNSET,
         text=text,
+        line=line,
         clock=opened.clock if opened is not None else parent.clock if parent is not None else time.time,
     )
     return run.open()

@@ -100,6 +100,7 @@ class Run:
         in_project: Its cache is the project's.
         first_asks: Who asked each key first, here and in the runs around and inside it.
         text: The digest of its cell's text.
+        line: The first line of its cell, without a comment: options can be added to it.
         held: What it uses of a cache with a limit.
         expected: Keys that it asks for, as far as that is known beforehand: what is missing offline is named at once.
     """
@@ -120,6 +121,7 @@ class Run:
     endless: bool = False
     in_project: bool = False
     text: str | None = None
+    line: str = "%%workflow"
     expected: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: f"{os.getpid():x}-{secrets.token_hex(4)}")
     started: float = 0.0
@@ -249,7 +251,7 @@ class Run:
 
     def _tell_drift(self, change: Change, keys: list[str]) -> None:
         in_notebook, folder = self.place.cell is not None, self.command_folder()
-        self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder))
+        self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder, self.root().line))
 
     def is_shown(self) -> bool:
         """Whether a step list shows its findings."""
