@@ -186,11 +186,29 @@ def _document(path: Path) -> Any:
 
 
 def test_d3_what_changed_is_said() -> None:
-    kept = {SIGNER: "me", "uid": "1", "prompt": "#a", "gone": "1", "same": "#b", "mixed": "1"}
-    now = Inputs({SIGNER: "me", "uid": "2", "prompt": "#c", "new": "1", "same": "#b", "mixed": "#d"})
+    kept = {SIGNER: "me", "uid": "1", "prompt": "#a", "gone": "1", "same": "#b", "mixed": "1", "df": "#f"}
+    texts = {SIGNER: "me", "uid": "2", "prompt": "#c", "new": "1", "same": "#b", "mixed": "#d", "df": "#e"}
+    now = Inputs(texts, tables=frozenset({"df"}))
     assert [change.text for change in input_changes(kept, now, 0.0)] == [
-        "`uid` was 1, is now 2: put it in the key", "`prompt` changed", "`mixed` changed",
+        "`uid` was 1, is now 2: put it in the key", "`prompt` changed: put it in the key", "`mixed` changed: put it in the key",
+        "`df` changed",
     ]  # fmt: skip
+
+
+def test_d3_a_text_that_changed_is_to_be_put_in_the_key(cache: Cache) -> None:
+    told = RecordingListener()
+
+    def orders(region: str, month: int) -> list[Any]:
+        return [region, month]
+
+    workflow = create_workflow(cache=cache, on_event=told)
+    workflow(lambda step: step(orders, "south", 2, key="o:2"))
+    workflow(lambda step: step(orders, "east", 2, key="o:2"))
+    workflow(lambda step: step(orders, "south", 1, key="o:2"))
+    first, second = told.findings()
+    assert first.startswith("1 old value (o:2): `region` changed: put it in the key. To run it again: ")
+    assert second.startswith("1 old value (o:2): `month` was 2, is now 1: put it in the key. To run it again: ")
+    assert "south" not in first
 
 
 def test_d2_digests_of_another_users_key_are_unknown() -> None:

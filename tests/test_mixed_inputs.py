@@ -143,7 +143,7 @@ def test_d3_threads_and_tasks_that_wait_for_one_another_are_told(cache: Cache) -
 
     create_workflow(cache=cache, on_event=heard)(body).unwrap()
     assert [finding.text for finding in told.of(Finding)] == [_line("threads", "p", "in the call that computed it")]
-    assert [(hit.source, hit.drift) for hit in told.of(StepHit)] == [("shared", "`p` changed")]
+    assert [(hit.source, hit.drift) for hit in told.of(StepHit)] == [("shared", "`p` changed: put it in the key")]
 
     async def later(p: Any) -> str:
         await asyncio.sleep(0.01)

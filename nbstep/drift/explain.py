@@ -164,7 +164,8 @@ def input_changes(kept: Mapping[str, str], now: Inputs, at: float) -> list[Chang
                 )
             )
         elif one_key or is_digest(then) != is_digest(text):
-            found.append(Change("inputs", name, f"`{name}` changed", f"`{name}` was another value"))
+            todo = "" if name in now.tables else ": put it in the key"
+            found.append(Change("inputs", name, f"`{name}` changed{todo}", f"`{name}` was another value"))
     return found
 
 
