@@ -80,6 +80,63 @@ def test_n6_rm_deletes_at_once_and_prints_the_undo_that_brings_it_all_back(
     assert sorted(cache.keys()) == ["raw", "user:1", "user:2", "user:998", "user:999"]
 
 
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        (["error:"], ["user:998", "user:999"]),
+        (["error:Value"], ["user:999"]),
+        (["unused:0s", "user:1", "raw"], ["raw", "user:1"]),
+        (["user:*", "error:"], ["user:998", "user:999"]),
+        (["error:", "user:1", "user:999"], ["user:999"]),
+        (["error:", "unused:0s", "error:Lookup"], ["user:998"]),
+    ],
+)
+def test_n6_rm_takes_the_queries_of_ls_which_narrow_what_it_names(
+    cache: Cache, run: Callable[..., CommandOutcome], words: list[str], gone: list[str]
+) -> None:
+    before = set(cache.keys())
+    done = run(["rm", *words])
+    assert (done.exit_code, sorted(before - set(cache.keys()))) == (0, gone)
+    assert all(key in done.text for key in gone)
+    assert done.text.endswith("Undo: %nbstep undo")
+    run("undo")
+    assert set(cache.keys()) == before
+
+
+def test_n6_rm_deletes_old_values_by_their_query(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    for n in (1, 2):
+        create_workflow(cache=cache)(lambda step, n=n: [step(lambda: n, key="a"), step(lambda: 1, key="b")])
+    assert run_command("rm old:", cache=cache).text == "Deleted 1 entry: a. Undo: nbstep undo"
+    assert cache.keys() == ["b"]
+
+
+def test_n6_rm_of_a_query_that_nothing_matches_deletes_nothing(
+    cache: Cache, run: Callable[..., CommandOutcome]
+) -> None:
+    for command in ("rm old:", "rm error:KeyError", "rm user:* unused:30d", "rm raw error:"):
+        done = run(command)
+        words = command.removeprefix("rm ").split()
+        assert (done.text, done.exit_code) == (f"Nothing matches {' '.join(words)}. See: %nbstep ls", 1)
+    assert run("rm nowhere error:").text.startswith("Nothing was deleted: nothing is kept under nowhere.")
+    assert run("rm unused:soon").exit_code == 2
+    assert len(cache) == 5
+
+
+def test_a_key_that_looks_like_a_query_is_a_key(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    cache.set("old:", 1)
+    cache.set("error:Value", 1)
+    run(["rm", "old:", "error:Value"])
+    assert len(cache) == 5
+
+
+def test_e3_retry_takes_the_queries_of_ls_too(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    assert run("retry old:").exit_code == 1
+    assert run("retry error:Lookup").text.startswith("Deleted 1 kept error; ")
+    assert run("retry error:").text.endswith("user:999. Undo: %nbstep undo")
+    assert sorted(cache.keys()) == ["raw", "user:1", "user:2"]
+
+
 def test_rm_of_an_unknown_key_deletes_nothing_and_names_what_is_near(
     cache: Cache, run: Callable[..., CommandOutcome]
 ) -> None:
@@ -253,20 +310,21 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
     [
         ("lss", "There is no verb 'lss'. Did you mean %nbstep ls?"),
         ("frobnicate", "There is no verb 'frobnicate'. See: %nbstep help"),
-        ("rm", "Usage: %nbstep rm KEY|GLOB… [--untrusted]"),
+        ("rm", "Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
         (
             "show a b",
             "Usage: %nbstep show KEY [--as NAME] [--json]. A key with spaces is quoted: %nbstep show 'a b'",
         ),
         ("show ''", "'' names nothing. Usage: %nbstep show KEY [--as NAME] [--json]"),
-        ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB… [--untrusted]"),
+        ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
+        ("clear orders:*", "Usage: %nbstep clear, for everything. For these: %nbstep rm 'orders:*'"),
         ("delete a", "There is no verb 'delete'. Did you mean %nbstep rm?"),
         ("remove a", "There is no verb 'remove'. Did you mean %nbstep rm?"),
         ("get a", "There is no verb 'get'. Did you mean %nbstep show?"),
         ("list", "There is no verb 'list'. Did you mean %nbstep ls?"),
         ("ls unused:3", "unused:3 is no duration; write for example unused:30d"),
         ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--json]"),
-        ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB… [--untrusted]"),
+        ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
         ("show 'user", "A quotation mark is missing its partner."),
         ("show a --as", "--as needs a name behind it."),
         ("ls --cache /no/such/folder", "--cache /no/such/folder: there is no cache in that folder."),
@@ -292,7 +350,7 @@ def test_help_lists_every_verb_and_explains_one(run: Callable[..., CommandOutcom
     assert [name for name in VERBS if f"  {name}" not in run("help").text] == []
     assert run("").text == run("help").text == run("--help").text
     assert run("help rm").text == run("rm --help").text
-    assert run("help rm").text.startswith("%nbstep rm KEY|GLOB… [--untrusted]\n")
+    assert run("help rm").text.startswith("%nbstep rm KEY|GLOB|QUERY… [--untrusted]\n")
     assert "anywhere behind it" in run("help").text.splitlines()[0]
     assert "--cache FOLDER" in run("help").text.splitlines()[0]
 

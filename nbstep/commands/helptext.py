@@ -35,12 +35,15 @@ When it was kept, where it comes from, the beginning of the value or the origina
 """,
     "rm": """\
 What is deleted waits in the trash for 24 hours: `undo` brings it back. Where one of the names is unknown, nothing is
-deleted. A key with spaces, and in a shell a pattern, is quoted. A disk that is full to the last name keeps nothing for
-`undo`: then it says that the entries went for good.
+deleted. A key with spaces, and in a shell a pattern, is quoted. The queries of `ls` (`error:`, `error:TYPE`, `old:`,
+`unused:30d`) narrow what is named, or else all there is; a key comes before a query. A disk that is full to the last
+name keeps nothing for `undo`: then it says that the entries went for good.
 
   --untrusted    only what others signed, all of it or under these names; your own entries stay
 
   {nbstep} rm user:1 'page:*'
+  {nbstep} rm old:               all old values
+  {nbstep} rm 'user:*' error:    the kept errors among them
 """,
     "clear": """\
 It does not ask. Everything waits in the trash for 24 hours: `undo` brings it back.
@@ -58,7 +61,7 @@ a word go the errors that the last of them met, which may be one cell of many; t
 
   {nbstep} retry                  of the last run
   {nbstep} retry '*'              all
-  {nbstep} retry HTTPStatusError  those of a type
+  {nbstep} retry HTTPStatusError  those of a type; `error:HTTP` finds it by a part of its name
 """,
     "trust": """\
 Shows the entries and asks; accepting lets them run code as you, once a step asks for them. DIR is the cache's folder.

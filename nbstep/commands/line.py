@@ -78,8 +78,8 @@ class Verb:
     """One row of the table of verbs.
 
     `most` None takes any number of words; the option `instead` may stand in the place of the `least` ones. With `takes_folder`
-    the first word may be the folder of a cache, as of `--cache`.
-    `changes` says that it works on no cache that can only be read.
+    the first word may be the folder of a cache, as of `--cache`. `for_some` is the verb for a part of what this one does to
+    everything. `changes` says that it works on no cache that can only be read.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Verb:
     options: tuple[str, ...] = ()
     takes_folder: bool = False
     instead: str = ""
+    for_some: str = ""
     changes: bool = False
 
     @property
@@ -201,6 +202,9 @@ def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen:
         if verb.most == 1 and words:
             quoted = argument_text(" ".join(words), in_notebook=screen.notebook)
             usage += f". A key with spaces is quoted: {screen.command} {verb.name} {quoted}"
+        if verb.for_some:
+            some = " ".join(argument_text(word, in_notebook=screen.notebook) for word in words)
+            usage += f", for everything. For these: {screen.command} {verb.for_some} {some}"
         raise UsageError(usage)
     name = options.get("--as")
     if name is not None and not screen.notebook:

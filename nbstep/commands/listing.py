@@ -187,6 +187,16 @@ def _parse_word(word: str) -> Word:
     return Word("text", word.lower())
 
 
+def filter_of(word: str) -> Word | None:
+    """What `old:`, `error:`, `error:TYPE` or `unused:30d` asks for; None for a key, a glob or any text.
+
+    Raises:
+        ValueError: `unused:` is followed by no duration.
+    """
+    parsed = _parse_word(word)
+    return None if parsed.kind in ("glob", "text") else parsed
+
+
 def _seconds(word: str, duration: str) -> float:
     try:
         return to_seconds(duration, "unused") or 0.0

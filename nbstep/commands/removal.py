@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -11,8 +12,8 @@ from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Restored
 from nbstep.cache.upkeep import check_key_lasts
-from nbstep.commands.line import Arguments, CommandOutcome
-from nbstep.commands.listing import Row, has_type, is_glob, list_rows, named_rows, settled
+from nbstep.commands.line import Arguments, CommandOutcome, UsageError
+from nbstep.commands.listing import Query, Row, filter_of, has_type, is_glob, list_rows, matches, named_rows, settled
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.stores.base import TrashTotals
@@ -27,12 +28,30 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     if "--untrusted" in arguments.options:
         return await _remove_untrusted(cache, arguments, screen)
     rows = await list_rows(cache)
-    named = {name: named_rows(rows, name) for name in arguments.words}
+    names, query = _split(arguments.words, rows)
+    named = {name: named_rows(rows, name) for name in names}
     unknown = [name for name, found in named.items() if not found]
     if unknown:
         return nothing_called(unknown, rows, screen, "rm" if len(arguments.words) > 1 else None)
-    chosen = {row.key: row for found in named.values() for row in found}
-    return await _delete_rows(cache, list(chosen.values()), screen)
+    chosen = {row.key: row for found in named.values() for row in found} if names else {row.key: row for row in rows}
+    now = time.time()
+    matching = [row for row in chosen.values() if matches(query, row, now)]
+    if not matching:
+        return CommandOutcome(
+            f"Nothing matches {shown(' '.join(arguments.words))}. See: {screen.command} ls", exit_code=1
+        )
+    return await _delete_rows(cache, matching, screen)
+
+
+def _split(words: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], Query]:
+    """The keys and globs among words, and the query that the others are, which narrows them; a key comes before a query."""
+    keys = {text for row in rows for text in (row.key, row.label)}
+    try:
+        narrowing = {word: filter_of(word) for word in words if word not in keys}
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    query = tuple(word for word in narrowing.values() if word is not None)
+    return [word for word in words if narrowing.get(word) is None], query
 
 
 async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
@@ -85,8 +104,10 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     """Deletes kept errors: those of the last run, or those that a key, a glob or a type names."""
     failed = [row for row in await list_rows(cache) if row.status == "failed"]
     if arguments.words:
-        name = arguments.words[0]
-        chosen = named_rows(failed, name) or [row for row in failed if has_type(row, name)]
+        name, now = arguments.words[0], time.time()
+        _, query = _split([name], failed)
+        narrowed = [row for row in failed if query and matches(query, row, now)]
+        chosen = narrowed or named_rows(failed, name) or [row for row in failed if has_type(row, name)]
         if not chosen:
             return CommandOutcome(f"No kept error has the key or type {shown(name)}.", exit_code=1)
         return await _retry_rows(cache, chosen, screen)

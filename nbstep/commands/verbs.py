@@ -292,7 +292,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         ),
         Verb(
             "rm",
-            "KEY|GLOB…",
+            "KEY|GLOB|QUERY…",
             "delete entries, so that their steps run again; --untrusted: only what others signed",
             remove,
             1,
@@ -301,7 +301,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             instead="--untrusted",
             changes=True,
         ),
-        Verb("clear", "", "delete every entry", clear, changes=True),
+        Verb("clear", "", "delete every entry", clear, for_some="rm", changes=True),
         Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1, changes=True),
         Verb(
             "retry",
