@@ -44,6 +44,69 @@ def test_asyncio_takes_it_for_a_coroutine_and_shows_it() -> None:
     assert run(body) == Ok([True, True, True, "<awaitable step 'k'>", 2, 4])
 
 
+USES = {
+    "a part": lambda y: y["name"], "a number": lambda y: y[0], "a slice": lambda y: y[1:],
+    "a loop": list, "unpacking": lambda y: [*y],
+    "in": lambda y: 1 in y, "a sum": lambda y: y + 1, "the other way round": lambda y: 1 + y, "a product": lambda y: 2 * y,
+    "a share": lambda y: y / 2, "a difference": lambda y: 3 - y, "a comparison": lambda y: y < 3, "a length": len,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_k4_a_forgotten_await_is_named_where_the_value_is_used(use: Any) -> None:
+    async def body(step: Any) -> Any:
+        waiting, without_key = step(double, 3, key="ac:3"), step(double, 3)
+        with pytest.raises(TypeError) as told:
+            use(waiting)
+        assert str(told.value) == "step 'ac:3' gives something to await: write `await step(…)`"
+        with pytest.raises(TypeError, match=r"^this step gives something to await: write "):
+            use(without_key)
+        return await waiting, await without_key
+
+    assert run(body) == Ok((6, 6))
+
+
+def test_k4_a_forgotten_await_is_named_where_an_attribute_is_asked_for() -> None:
+    async def body(step: Any) -> Any:
+        waiting = step(double, 3, key="ac:3")
+        with pytest.raises(
+            AttributeError, match=r"'name'; step 'ac:3' gives something to await: write `await step\(…\)`$"
+        ):
+            _ = waiting.name
+        with pytest.raises(AttributeError, match=r"attribute '_repr_html_'$"):
+            waiting._repr_html_()
+        return await waiting
+
+    assert run(body) == Ok(6)
+
+
+def test_k4_what_others_ask_of_a_coroutine_stays_as_it_is() -> None:
+    async def body(step: Any) -> Any:
+        waiting = step(double, 3, key="k")
+        probed = (
+            "__array__",
+            "__len__hint__",
+            "cr_frame",
+            "cr_await",
+            "gi_frame",
+            "_asyncio_future_blocking",
+            "_repr_mimebundle_",
+        )
+        assert not any(hasattr(waiting, name) for name in probed)
+        assert not callable(waiting)
+        assert bool(waiting)
+        assert waiting == waiting
+        assert len({waiting, waiting}) == 1
+        assert not inspect.isgenerator(waiting)
+        assert not inspect.iscoroutinefunction(waiting)
+        assert inspect.getmembers(waiting)
+        bare = type(waiting).__new__(type(waiting))  # as `copy` makes one
+        assert not hasattr(bare, "name")
+        return await asyncio.gather(waiting, asyncio.shield(step(double, 1, key="m")))
+
+    assert run(body) == Ok([6, 2])
+
+
 @pytest.mark.parametrize("thunk", [double, hidden])
 def test_awaited_twice_is_an_error_as_for_any_coroutine(thunk: Any) -> None:
     async def body(step: Any) -> int:

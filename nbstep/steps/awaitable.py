@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from nbstep.steps.calls import Call
 
@@ -17,6 +17,8 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
 
     A `Coroutine`, so that `gather`, `create_task` and `TaskGroup` take it; one never awaited is named when the run ends.
     """
+
+    _prepared: Awaitable[Any] | None = None
 
     def __init__(self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None) -> None:
         self._call = call
@@ -70,6 +72,32 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         if inspect.iscoroutine(self._prepared):  # a Task or Future goes on by itself and may still be awaited
             discard(self._prepared)
             self._prepared = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        __tracebackhide__ = True
+        missing = f"{type(self).__name__!r} object has no attribute {name!r}"
+        # Whoever shows or copies an object asks for names with `_`, and asyncio for those of coroutines and generators.
+        raise AttributeError(
+            missing if name.startswith(("_", "cr_", "gi_", "ag_")) else f"{missing}; {self._to_await()}"
+        )
+
+    def _used_too_early(self, *_: Any) -> NoReturn:
+        __tracebackhide__ = True
+        raise TypeError(self._to_await())
+
+    # What a value is used with. Not `__call__` nor `__eq__`: those say what an object is.
+    __getitem__ = __setitem__ = __iter__ = __contains__ = __len__ = _used_too_early
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = _used_too_early
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = __rmatmul__ = _used_too_early
+    __and__ = __or__ = __rand__ = __ror__ = __neg__ = __abs__ = _used_too_early
+    __lt__ = __le__ = __gt__ = __ge__ = _used_too_early
+
+    def __bool__(self) -> bool:
+        return True  # as any coroutine; else its length would be asked for
+
+    def _to_await(self) -> str:
+        key = vars(self).get("key")
+        return f"{f'step {key!r}' if key else 'this step'} gives something to await: write `await step(…)`"
 
     def __repr__(self) -> str:
         return f"<awaitable step {self.key!r}>" if self.key else "<awaitable step>"
