@@ -53,7 +53,7 @@ def check_thunk(thunk: object, key: str | None, args: tuple[Any, ...] = ()) -> T
         kind = "Task" if isinstance(thunk, asyncio.Task) else "Future"
         awaited = "await " if isinstance(thunk, asyncio.Future) else ""
         raise TypeError(
-            f"step got a {kind} that is already under way; pass a function that does the work: {awaited}{write}"
+            f"step got a {kind} that is already under way; pass a function that starts it: {awaited}{write}"
         )
     if inspect.isawaitable(thunk):
         raise TypeError(f"step got an awaitable, already made; pass the call unmade: await {write}")

@@ -93,9 +93,7 @@ def test_k5_a_task_and_a_future_are_told_apart() -> None:
 
 
 def test_k5_so_is_a_future_of_a_pool() -> None:
-    with pytest.raises(
-        TypeError, match="step got a Future that is already under way; pass a function that does the work"
-    ):
+    with pytest.raises(TypeError, match="step got a Future that is already under way; pass a function that starts it"):
         check_thunk(concurrent.futures.Future[int](), "k")
 
 
