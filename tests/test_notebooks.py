@@ -171,7 +171,7 @@ def test_then_every_step_comes_from_the_cache_and_nothing_is_fetched(twice: Twic
 
 
 def test_nothing_of_it_is_called_out(twice: Twice):
-    runs = read_runs(twice.bench.folder / ".nbstep")
+    runs = list(read_runs(twice.bench.folder / ".nbstep"))
     assert [finding.text for run in runs for finding in run.findings] == []
     assert len(runs) >= 4
 
