@@ -60,7 +60,7 @@ CASES = {
     ),
     "no-room": (
         ["from nbstep import Cache\nsmall = Cache('small', max_bytes='100 KB')",
-         "%%workflow --cache $small\nstep(lambda: bytes(90_000), key='k')"], "raise that",
+         "%%workflow --cache $small\nstep(lambda: bytes(90_000), key='k')"], "raise max_bytes",
     ),
     "evicted": (
         ["from nbstep import Cache\nsmall = Cache('small', max_bytes='100 KB')",
