@@ -85,7 +85,7 @@ class StepHit:
 
     `saved_s` is the time the thunk took when it ran, `created` when that was. `drift` says what changed since ("tidy() was
     edited"), None if nothing. `error` is "Type: message" of a kept error. `source` is "shared" where this call waited for
-    another task, thread or kernel to compute it.
+    another task, thread or kernel to compute it. `seen` is today's fingerprints of a step that drifted, as signed text.
     """
 
     run: str
@@ -99,6 +99,7 @@ class StepHit:
     error: str | None = None
     drift: str | None = None
     source: Source = "cache"
+    seen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.durations import age_text, duration_text
@@ -62,8 +63,14 @@ def command_text(verb: str, key: str, *, in_notebook: bool, folder: str | None) 
     """
     if folder is None:
         return f"cache.{'delete' if verb == 'rm' else verb}({key!r})"
-    cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
-    return f"{'%nbstep' if in_notebook else 'nbstep'} {verb}{cache} {argument_text(key, in_notebook=in_notebook)}"
+    return words_text(verb, [key], in_notebook=in_notebook, folder=folder)
+
+
+def words_text(verb: str, words: Sequence[str], *, in_notebook: bool, folder: str) -> str:
+    """A command on several keys or globs; `folder` is where the cache is, "" for the project's."""
+    cache = ["--cache", argument_text(folder, in_notebook=in_notebook)] if folder else []
+    named = [argument_text(word, in_notebook=in_notebook) for word in words]
+    return " ".join(["%nbstep" if in_notebook else "nbstep", verb, *cache, *named])
 
 
 def spelled(text: str, *, in_notebook: bool) -> str:

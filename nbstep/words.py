@@ -11,12 +11,26 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias, cast
 
-from nbstep.events import Outcome, Place
+from nbstep.events import Outcome, Place, Reason
 
 Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
 _NAMED_KEYS: Final = 5
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+WHY_MISSED: Final[dict[Reason, str]] = {
+    "new": "first time under this key",
+    "deleted": "its entry had been deleted",
+    "expired": "its entry was older than the ttl",
+    "evicted": "its entry had made room for others",
+    "refreshed": "a refresh was asked for",
+    "drifted": "its code or an input had changed",
+    "error-retried": "its kept error was tried again",
+    "unreadable": "its entry could not be read",
+    "untrusted": "its entry was signed by somebody else",
+    "incompatible": "its entry does not load with these versions",
+    "not-stored": "nothing could be kept for it",
+    "no-key": "it has no key",
+}
 MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲", "untrusted": "?"}
 
 
@@ -75,6 +89,15 @@ def for_good(count: int, lost: int) -> str:
     if not lost:
         return ""
     return f"{' for good' if lost >= count else f', {lost} of them for good'} (the disk is full)"
+
+
+def runs_again(count: int) -> str:
+    """What becomes of the steps whose entries were deleted.
+
+    >>> runs_again(1), runs_again(2)
+    ('it runs again when it is next asked', 'they run again when they are next asked')
+    """
+    return "it runs again when it is next asked" if count == 1 else "they run again when they are next asked"
 
 
 def natural_order(text: str) -> tuple[str | float, ...]:

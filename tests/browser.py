@@ -103,6 +103,13 @@ class NotebookPage:
         self.page.locator(".jp-CodeCell .cm-content").nth(number).click()
         self.page.keyboard.press("Control+Enter")
 
+    def set_source(self, number: int, text: str) -> None:
+        """Replaces the text of a cell, counted from 0 among all cells, as typing does."""
+        self.page.evaluate(
+            "([number, text]) => window.jupyterapp.shell.currentWidget.content.widgets[number].model.sharedModel.setSource(text)",
+            [number, text],
+        )
+
     def running(self) -> bool:
         """A cell shows `[*]`."""
         return self.page.locator(".jp-InputArea-prompt", has_text="[*]").count() > 0

@@ -1,7 +1,8 @@
 """Takes the pictures in tests/screenshots anew: `python tests/take_screenshots.py`. It needs Chromium.
 
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
-the README's picture), both over a hundred entries, some with hostile keys, and a `%%step` cell that was hit, with a plan.
+the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, and old
+values. `python tests/take_screenshots.py drift` takes those of one scene.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,39 @@ scores = [step(clean, n, key=f"score:{n}") for n in parts]""",
     "%nbstep rm part:2",
 )
 
+DRIFT = (
+    """%load_ext nbstep
+import pandas as pd
+raw = pd.DataFrame({"store": ["A", "B", "B", None], "day": pd.date_range("2026-11-02", periods=4), "sales": [5, 7, 0, 2]})""",
+    """def tidy(sales):
+    \"\"\"Rows that can be counted.\"\"\"
+    sales = sales.dropna()
+    return sales[sales["sales"] > 0]
+
+def label(text, prompt):
+    return f"{prompt}: {text}".lower()
+
+PROMPT = "In one word"
+rate = 1.5""",
+    """%%workflow sales
+clean = step(lambda: tidy(raw), key="clean")
+by_store = step(lambda: clean.groupby("store").sales.sum() * rate, key="by_store")
+labels = [step(lambda: label(text, PROMPT), key=f"label:{n}") for n, text in enumerate(["Fine.", "Too late", "Broken", "Thanks!"])]
+report = step(lambda: f"{len(labels)} labels", key="report")""",
+    "%nbstep panel",
+    "%nbstep show clean",
+)
+DRIFT_EDIT = """def tidy(sales):
+    \"\"\"Rows that can be counted, without the days when a store was closed.\"\"\"
+    sales = sales.dropna(subset=["store", "sales"])
+    return sales[sales["sales"] > 0]
+
+def label(text, prompt):
+    return f"{prompt}: {text}".lower()
+
+PROMPT = "In one or two words"
+rate = 1.75"""
+
 
 def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
     """A `%%step` cell the second time, and the plan of a cell that grew since it ran."""
@@ -117,6 +151,30 @@ def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
         page.locator(".jp-MainAreaWidget:visible").first.screenshot(
             path=str(SCREENSHOTS / f"cell-and-plan-{theme}.png")
         )
+
+
+def take_drift(theme: Literal["light", "dark"], folder: Path) -> None:
+    """Old values: amber rows with their causes, the panel with an old value in full, and what `show` says of it."""
+    write_notebook(folder / "sales.ipynb", *DRIFT)
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
+        notebook = lab.open("sales.ipynb", width=1180, height=1750, scale=1.25)
+        page = notebook.page
+        notebook.command("application:toggle-left-area")
+        notebook.run_all()
+        panel = page.locator(".nbstep-panel")
+        panel.locator(".nbstep-head strong", has_text="7 entries").wait_for()
+        notebook.set_source(1, DRIFT_EDIT)
+        notebook.run_cell(1)
+        notebook.run_cell(2)
+        panel.locator(".nbstep-head", has_text="6 old values").wait_for()
+        notebook.run_cell(4)
+        notebook.output(4).get_by_text("Source then and now").wait_for()
+        panel.locator(".nbstep-row", has_text="clean").click()
+        panel.get_by_text("Source then and now: tidy()").wait_for()
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
+        page.mouse.move(5, 5)
+        page.evaluate("document.activeElement.blur()")
+        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"drift-{theme}.png"))
 
 
 def take_hundred(theme: Literal["light", "dark"], folder: Path) -> None:
@@ -168,16 +226,19 @@ def take(theme: Literal["light", "dark"], folder: Path, api: flights_api.Api) ->
 
 
 def main() -> None:
-    """Takes all pictures."""
+    """Takes all pictures, or those of the scenes that are named."""
     SCREENSHOTS.mkdir(exist_ok=True)
     with flights_api.serve() as api:
-        for theme in ("light", "dark"):
-            with _own_folder() as folder:
-                take(theme, folder, api)
-            with _own_folder() as folder:
-                take_hundred(theme, folder)
-            with _own_folder() as folder:
-                take_cell_and_plan(theme, folder)
+        scenes: dict[str, Callable[[Literal["light", "dark"], Path], None]] = {
+            "carriers": lambda theme, folder: take(theme, folder, api),
+            "hundred": take_hundred,
+            "cell-and-plan": take_cell_and_plan,
+            "drift": take_drift,
+        }
+        for name in sys.argv[1:] or scenes:
+            for theme in ("light", "dark"):
+                with _own_folder() as folder:
+                    scenes[name](theme, folder)
 
 
 @contextmanager

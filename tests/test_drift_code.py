@@ -19,8 +19,9 @@ import pytest
 
 from nbstep.deps import Deps
 from nbstep.drift.bytecode import code_digest
-from nbstep.drift.code import code_fingerprint, source_text
+from nbstep.drift.code import code_fingerprint
 from nbstep.drift.explain import code_changes
+from nbstep.drift.sourcetext import source_text
 from nbstep.freezing import freeze
 
 

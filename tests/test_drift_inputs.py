@@ -17,7 +17,7 @@ from nbstep import Cache, create_workflow, step
 from nbstep.cache import entry
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
-from nbstep.drift.explain import Change, input_changes, old_values_text
+from nbstep.drift.explain import Change, input_changes, old_values_texts
 from nbstep.drift.inputs import SIGNER, Inputs, changed_in_place, read_inputs, settled
 from nbstep.drift.values import Texts
 from nbstep.drift.wanted import Wanted
@@ -252,20 +252,23 @@ def test_d3_one_line_for_a_cause_however_many_steps(cache: Cache) -> None:
     assert run(1.5, 1).findings() == []
     told = run(2.5, 2)
     assert told.findings() == [
-        "10 old values (price:0, price:1, price:2, price:3, price:4 and 5 more): `rate` was 1.5, is now 2.5: put it in the key. "
-        f'To run them again: on_drift="rerun", or nbstep rm --cache {cache.place} KEY…',
-        "9 old values (price:0, price:1, price:2, price:3, price:4 and 4 more): `extra` was 1, is now 2: put it in the key. "
-        f'To run them again: on_drift="rerun", or nbstep rm --cache {cache.place} KEY…',
+        "10 old values (price:0, price:1, price:2, price:3, price:4 and 5 more): `rate` was 1.5, is now 2.5: put it in the key",
+        "9 old values (price:0, price:1, price:2, price:3, price:4 and 4 more): `extra` was 1, is now 2: put it in the key",
+        f'See: nbstep show --cache {cache.place} price:0 · Re-run: on_drift="rerun" · '
+        f"Keep: nbstep accept --cache {cache.place} 'price:*' other",
     ]
-    assert [type(event) for event in told.events[-3:]] == [Finding, Finding, RunFinished]
+    assert [type(event) for event in told.events[-4:]] == [Finding, Finding, Finding, RunFinished]
     assert _drift(told)[-1] == "`rate` was 1.5, is now 2.5: put it in the key"
 
 
 def test_d3_in_a_notebook_the_line_names_the_flag() -> None:
-    text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True)
-    assert text == "1 old value (a): `n` changed. To run it again: %%workflow --rerun-drifted, or %nbstep rm a"
-    text = old_values_text(Change("inputs", "n", "`n` changed"), ["a"], in_notebook=True, folder=None, line="%%step a")
-    assert text.endswith("To run it again: %%step a --rerun-drifted")
+    drifted = [(Change("inputs", "n", "`n` changed"), ["a"])]
+    assert old_values_texts(drifted, in_notebook=True) == [
+        "1 old value (a): `n` changed. See: %nbstep show a · Re-run: %%workflow --rerun-drifted, or %nbstep rm a · "
+        "Keep: %nbstep accept a"
+    ]
+    (text,) = old_values_texts(drifted, in_notebook=True, folder=None, line="%%step a")
+    assert text.endswith("changed. Re-run: %%step a --rerun-drifted · Keep: cache.accept('a')")
 
 
 @pytest.mark.parametrize(

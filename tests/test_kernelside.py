@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from test_commands import AsyncStore, keep_error, log_run
 
-from nbstep import Cache, Ok, events
+from nbstep import Cache, Ok, create_workflow, events
 from nbstep.cache.records import Facts
 from nbstep.commands.listing import entry_id
 from nbstep.commands.verbs import run_command
@@ -327,3 +327,62 @@ def test_a_panel_over_an_async_store_works_on_its_loop(page: Page) -> None:
         return page.labels
 
     assert asyncio.run(drive()) == {"user:2", "user:3"}
+
+
+# Old values (D4)
+
+
+def _ask(cache: Cache, key: str, n: int) -> None:
+    create_workflow(cache=cache)(lambda step: step(lambda: n, key=key)).unwrap()
+
+
+def test_d4_old_values_are_marked_shown_and_accepted_by_the_very_key(cache: Cache, page: Page) -> None:
+    for key in ("old", "old*", "older"):
+        _ask(cache, key, 1)
+    side = KernelSide(cache, page.send, changes_every_s=0.01)
+    side.receive({"kind": "ready", "view": "v"})
+    page.take("rows")
+    assert page.totals["old"] == 0
+    for key in ("old", "old*", "older"):
+        _ask(cache, key, 2)
+    while page.totals["old"] < 3:
+        page.take("change")
+    row = page.rows[entry_id("old*")]
+    assert (row[2], row[5]) == ("old value", "`n` was 1, is now 2: put it in the key")
+    side.receive({"kind": "detail", "id": entry_id("old*")})
+    detail = page.take("detail")
+    assert detail["inputs"] == [["n", "1 then, 2 now", True]]
+    side.receive({"kind": "accept", "ids": [entry_id("old*"), entry_id("raw")]})
+    page.take("note")
+    assert page.notes == ["Accepted 1 old value: old*."]
+    assert (page.totals["old"], page.rows[entry_id("old*")][2], page.rows[entry_id("older")][2]) == (
+        2,
+        "ok",
+        "old value",
+    )
+    side.receive({"kind": "undo"})
+    page.take("note")
+    assert page.totals["old"] == 3
+    side.receive({"kind": "rerun", "ids": [entry_id("old"), entry_id("raw")]})
+    page.take("note")
+    assert page.notes[-1] == "Deleted 1 old value; it runs again when it is next asked: old"
+    assert sorted(cache.keys()) == ["old*", "older", "raw", "user:1", "user:2", "user:999"]
+    side.receive({"kind": "accept", "ids": [entry_id("raw"), "no id", 5]})
+    page.take("note")
+    assert page.notes[-1] == "There is nothing of that left to accept."
+    side.close()
+
+
+def test_d4_what_cannot_be_accepted_is_said_in_red(cache: Cache, page: Page) -> None:
+    for n in (1, 2):
+        _ask(cache, "old", n)
+    side = KernelSide(cache, page.send)
+    side.receive({"kind": "ready", "view": "v"})
+    assert cache.locks is not None
+    lock = cache.locks.take("old")
+    assert lock is not None
+    side.receive({"kind": "accept", "ids": [entry_id("old")]})
+    note = page.take("note")
+    lock.release()
+    side.close()
+    assert (note["text"], note["failed"]) == ("old was left as it is: its step is running right now.", True)

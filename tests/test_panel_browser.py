@@ -52,6 +52,7 @@ for uid in range(991, 998):
         facts = Facts(took_s=0.4, place=Place("churn.ipynb", 4, 2), source=f"lambda: fetch_user({{uid}})", workflow="churn")
         run_now(cache.keep(f"user:{{uid}}", nbstep.Err(error), facts))
 """
+KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext.session?.kernel"
 EXECUTE = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute"
 COUNT = "print('kept', len(cache.keys()), 'errors', len(cache.errors()))"
 
@@ -420,3 +421,64 @@ def test_a_change_moves_neither_the_rows_in_view_nor_the_selection(script: Any) 
     assert (found["picked"], found["selected"]) == ("1 selected · 505 B", ["page:505"])
     assert found["top"] == ["page:7", "page:1001", "page:1000", "page:0", "page:1", "page:2", "page:4", "page:5"]
     assert found["fresh"] == "page:3"
+
+
+DRIFT = (
+    "%load_ext nbstep\nran = []\ndef tidy(rows):\n    return [row for row in rows if row]\ndef price(rate):\n    return rate * 2",
+    "%%workflow sales\nrate = 1\nclean = step(lambda: tidy([0, 1, 2]), key='clean')\n"
+    "price_ = step(lambda: (ran.append(1), price(rate))[1], key='price')",
+    "%nbstep panel",
+    "print('value', clean, price_, 'ran', len(ran))",
+)
+
+
+@pytest.fixture
+def drifted(lab: Lab) -> Iterator[NotebookPage]:
+    """A notebook of which two values are old: one by an edit, one by a variable."""
+    write_notebook(lab.folder / "sales.ipynb", *DRIFT)
+    opened = lab.open("sales.ipynb")
+    opened.page.wait_for_function(f"() => {KERNEL}?.status === 'idle'")  # its own: those of other tests run, too
+    opened.run_all()
+    opened.page.locator(".nbstep-panel .nbstep-row").nth(1).wait_for()
+    opened.set_source(0, DRIFT[0].replace("if row]", "if row > 1]  # <b>bold</b>"))
+    opened.set_source(1, DRIFT[1].replace("rate = 1", "rate = 3"))
+    opened.run_cell(0)
+    opened.run_cell(1)
+    yield opened
+    assert opened.unexpected_errors == []
+    opened.page.context.close()
+
+
+def test_d4_the_panel_marks_old_values_shows_what_changed_accepts_and_re_runs(drifted: NotebookPage) -> None:
+    panel = drifted.page.locator(".nbstep-panel")
+    bar, detail = panel.locator(".nbstep-bar"), panel.locator(".nbstep-detail")
+    panel.locator(".nbstep-head", has_text="2 old values").wait_for()
+    row = panel.locator(".nbstep-row[data-status='old value']", has_text="clean")
+    assert "▲ old value" in row.inner_text()
+    assert "tidy() was edited" in row.inner_text()
+    assert bar.get_by_role("button", name="Accept").is_disabled()
+    panel.get_by_role("button", name="2 old values").click()
+    panel.locator(".nbstep-head", has_text="2 of 2 entries").wait_for()
+    assert panel.get_by_role("searchbox").input_value() == "old:"
+    row.click()
+    detail.get_by_text("Source then and now: tidy()").wait_for()
+    assert detail.locator(".nbstep-removed").all_inner_texts() == ["-    return [row for row in rows if row]\n"]
+    (added,) = detail.locator(".nbstep-added").all_inner_texts()
+    assert added == "+    return [row for row in rows if row > 1]  # <b>bold</b>\n"
+    assert detail.locator("b").count() == 0
+    assert bar.get_by_role("button", name="Retry").is_disabled()
+    bar.get_by_role("button", name="Accept").click()
+    note(panel, "Accepted 1 old value: clean.")
+    panel.locator(".nbstep-head", has_text="1 of 2 entries").wait_for()
+    panel.locator(".nbstep-row", has_text="price").click()
+    detail.locator(".nbstep-inputs .nbstep-old", has_text="1 then, 3 now").wait_for()
+    detail.get_by_role("button", name="Re-run").click()
+    note(panel, "Deleted 1 old value; it runs again when it is next asked: price")
+    search(panel, "", 1)
+    drifted.run_cell(1)
+    panel.locator(".nbstep-head strong", has_text="2 entries").wait_for()
+    wait_until(lambda: "1 cached" in drifted.output(1).inner_text(), "the accepted value to be a plain hit")
+    assert "old value" not in drifted.output(1).inner_text()
+    drifted.run_cell(3)
+    wait_until(lambda: "value [1, 2] 6 ran 1" in drifted.output(3).inner_text(), "the values")
+    assert not bar.get_by_role("button", name="Accept").is_visible()

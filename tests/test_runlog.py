@@ -211,7 +211,10 @@ def test_usage_sums_up_by_key(cache: Path) -> None:
         recorder(StepAsked("r2", number, "a", HERE, 500.0 + number))
         recorder(StepHit("r2", number, "a", "ok", 500.0 + number, 100.0, 0.5, 10))
     recorder(RunFinished("r2", 509.0, "ok", 9.0))
-    assert usage(cache) == {"a": Usage(2, 1.0, 501.0, "new"), "b": Usage(0, 0.0, 101.5, "new")}
+    assert usage(cache) == {
+        "a": Usage(2, 1.0, 501.0, "new", last_got="hit"),
+        "b": Usage(0, 0.0, 101.5, "new", last_got="ran"),
+    }
 
 
 def test_a_run_without_keys_is_not_logged(cache: Path) -> None:

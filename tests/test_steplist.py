@@ -204,7 +204,9 @@ def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
     page = html_of(state, NOW)
     assert re.search(r'<tr class="failed" title="kept [^"]* · try again: %nbstep retry bad">', page)
     assert re.search(
-        r'<tr class="old" title="[^"]* · run it again: %%workflow sales --rerun-drifted, or %nbstep rm old">', page
+        r'<tr class="old" title="[^"]* · run it again: %%workflow sales --rerun-drifted, or %nbstep rm old · '
+        r'keep it: %nbstep accept old">',
+        page,
     )
     assert "<li>1 failure is kept. Try it again: %nbstep retry bad</li>" in page
     assert "nbstep retry" not in saved_of(state, NOW)

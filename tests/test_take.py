@@ -770,8 +770,12 @@ def test_d3_a_refused_old_value_names_the_command_as_it_is_written_where_it_was_
         shell.ip.user_ns["cache"] = cache
         shell.good('%%workflow w --cache $cache\na = step(lambda: 1, key="a b")')
         ran = shell.run('%%workflow w --cache $cache --on-drift error\na = step(lambda: 2, key="a b")')
-    assert str(ran.error).endswith(f"or delete it: %nbstep rm --cache {cache.place} 'a b'")
-    with pytest.raises(DriftError, match=rf"or delete it: nbstep rm --cache {cache.place} 'a b'$"):
+        kept = shell.good(f"%nbstep accept --cache {cache.place} 'a b'").text
+        shell.good('%%workflow w --cache $cache --on-drift error\na = step(lambda: 2, key="a b")')
+    keep = f"accept --cache {cache.place} 'a b'"
+    assert str(ran.error).endswith(f"delete it: %nbstep rm --cache {cache.place} 'a b', or keep it: %nbstep {keep}")
+    assert kept.startswith("Accepted 1 old value: a b. Undo: %nbstep undo --cache ")
+    with pytest.raises(DriftError, match=rf"nbstep rm --cache {cache.place} 'a b', or keep it: nbstep {keep}$"):
         create_workflow(cache=cache, on_drift="error")(lambda step: step(lambda: 3, key="a b"))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from nbstep.cache import drifted, renewal, trust
+from nbstep.cache.drifted import Drifted
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
@@ -22,6 +24,7 @@ from nbstep.keys import check_key
 from nbstep.options import misplaced as misplaced_option
 from nbstep.project import CachePlace, place_text
 from nbstep.result import Err, Ok
+from nbstep.runlog import Usage
 from nbstep.stores.base import Store, run_now
 from nbstep.stores.folder import is_read_only
 from nbstep.stores.locks import KeyLocks
@@ -172,6 +175,22 @@ class Cache(Upkeep):
         """
         return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created)
 
+    def note_drifted(self, key: str, found: Drifted) -> str | None:
+        """Remembers what a look-up found changed, for `accept`; gives its digests as signed text for the run log."""
+        return self._entries.note_drifted(key, found)
+
+    def forget_drifted(self, key: str) -> None:
+        """A look-up found nothing changed."""
+        drifted.forget(self._entries.store, key)
+
+    def drifted_here(self) -> Mapping[str, Drifted]:
+        """What the last look-ups of this process found changed, by key."""
+        return drifted.known_of(self._entries.store)
+
+    def last_drift(self, key: str, usage: Usage | None = None) -> Drifted | None:
+        """What the last look-up of a key found changed, in this process or by what the run log says."""
+        return renewal.last_drift(self._entries.store, key, usage, trust.signing_key())
+
     # For people ------------------------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -223,6 +242,20 @@ class Cache(Upkeep):
         """The entries that keep an error."""
         return self._run(self._entries.errors())
 
+    def accept(self, *patterns: str) -> Any:
+        """Accepts old values: they count as if they had been kept by the code and the inputs that their last look-up saw.
+
+        Each is published anew and keeps its age; nothing is run or loaded. What it replaces goes to the trash, so that
+        `undo()` takes it back.
+
+        Args:
+            *patterns: Keys, or globs (`label:*`).
+
+        Returns:
+            `Accepted`: the keys, and what was refused and why.
+        """
+        return self._run(self._entries.accept([checked_key(pattern) for pattern in patterns]))
+
     def undo(self, key: str | None = None) -> Any:
         """Brings back the last batch that went to the trash, or the last entry of `key`; returns the keys restored.
 
@@ -244,6 +277,10 @@ class Cache(Upkeep):
     def write_values(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
         """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
         return self._run(export_values(self._entries, pattern, Path(folder)))
+
+    def renew(self, wanted: Mapping[str, bool]) -> Any:
+        """As `accept`, for who shows it: of keys, each with whether it was asked for by name, and is to be answered for."""
+        return self._run(self._entries.renew(wanted))
 
     def remove(self, keys: Iterable[str]) -> Any:
         """As `delete_many`, for who shows it: gives how many are gone, and how many of them for good, as `Deleted`."""

@@ -57,8 +57,11 @@ def encode(group: Group, rows: Mapping[str, Row], key: SigningKey) -> bytes | No
         )  # fmt: skip
         number = numbers.setdefault(shared, len(numbers))
         written.append(
-            (address, *stamp, meta.key, meta.created, meta.preview, facts.took_s, dict(facts.inputs), number)
-        )
+            (
+                address, *stamp, meta.key, meta.created, meta.preview, facts.took_s, dict(facts.inputs), facts.accepted,
+                number,
+            )
+        )  # fmt: skip
     told = [
         [*one[:3], _error_fields(one[3]), *one[4:7], dict(one[7]), *one[8:12], _place_fields(one[12]), dict(one[13]), *one[14:]]
         for one in numbers
@@ -85,10 +88,10 @@ def decode(content: bytes, group: str, key: SigningKey, now: float) -> Listed | 
 def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float) -> dict[str, Row]:
     shared = [_told(one) for one in told]
     found: dict[str, Row] = {}
-    for address, time_ns, size, inode, key, created, preview, took_s, inputs, number in written:
+    for address, time_ns, size, inode, key, created, preview, took_s, inputs, accepted, number in written:
         (outcome, type_, shape, error, signer, trusted, python, packages), facts, further = shared[number]
-        if inputs or facts.took_s != took_s:
-            facts = Facts(took_s, *further, inputs=inputs)
+        if inputs or facts.took_s != took_s or accepted is not None:
+            facts = Facts(took_s, *further, inputs=inputs, accepted=accepted)
         found[address] = (time_ns, size, inode), Meta(
             key, outcome, created if created < now else now, size, type_, shape, preview, error, signer, trusted, python,
             packages, facts, created - now if created > now else 0.0,

@@ -6,11 +6,14 @@ import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep import runlog
-from nbstep.cache import entry, hot, trust
+from nbstep.cache import drifted, entry, hot, renewal, trust
+from nbstep.cache.acceptance import Accepted
+from nbstep.cache.drifted import Drifted
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
@@ -170,6 +173,40 @@ class Entries:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
         return Kept(entry.published(meta, signing_key.id, size), evicted, content.left_out)
+
+    def note_drifted(self, key: str, found: Drifted) -> str | None:
+        """Remembers what a look-up found changed; gives its digests as signed text for the run log."""
+        try:
+            texts = None if found.sources is None else found.sources.items()
+            sources = None if texts is None else {name: self._keeper.source(text) for name, text in texts}
+        except Exception:  # noqa: BLE001 - the user's `redact=` failed: then nothing of the text is shown or written
+            sources = None
+        drifted.remember(self.store, key, replace(found, sources=sources))
+        return found.logged(key, trust.signing_key())
+
+    async def accept(self, patterns: Sequence[str]) -> Accepted:
+        """Publishes the old values under keys that match anew, with today's fingerprints."""
+        return await self.renew(renewal.wanted_by(patterns, await self.entries()))
+
+    async def renew(self, wanted: Mapping[str, bool]) -> Accepted:
+        """As `accept`, of some keys, each with whether it was asked for by name."""
+
+        async def note_size(size: int) -> None:
+            if self._limit is not None:
+                holds = self._limit.surely_holds(size)
+                self._limit.add(size)
+                if not holds and await self._limit.excess(self, 0) > 0:
+                    await self.store.empty_trash()  # afterwards: to make room first could evict the very entry
+
+        directory = self.store.directory
+        accepted = await renewal.renew(
+            self.store, await self.entries(), wanted, {} if directory is None else runlog.usage(directory),
+            trust.signing_key(), self.clock(), note_size, lambda error: self._keeper.why_not(error, self.store.place),
+            new_batch(),
+        )  # fmt: skip
+        if accepted.keys:
+            emit(CacheChanged(self.store.place, "kept", accepted.keys))
+        return accepted
 
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""

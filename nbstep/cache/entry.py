@@ -41,7 +41,7 @@ _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}
 _TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
 _FACTS: Final = itemgetter(
-    *(name for name in Facts.__dataclass_fields__ if name not in {"names", "inputs"})
+    *(name for name in Facts.__dataclass_fields__ if name not in {"names", "inputs", "sources", "accepted"})
 )  # some have none
 _PLACE: Final = itemgetter(*Place.__dataclass_fields__)
 _VALUES: Final = tuple(_ALGORITHMS.values())
@@ -130,6 +130,11 @@ def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list
         parts += [bytes(pad), buffer]
         at += pad + len(buffer)
     return parts
+
+
+def with_facts(fields: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """The fields of a header that says something else of its step."""
+    return {**fields, "facts": _facts_fields(facts)}
 
 
 def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -298,7 +303,7 @@ def _facts_fields(facts: Facts) -> dict[str, Any]:
     fields = _shallow(facts)
     fields["place"] = _shallow(facts.place)
     fields["uses"] = list(facts.uses[:_USES_AT_MOST])
-    fields["code"], fields["inputs"] = dict(facts.code), dict(facts.inputs)
+    fields["code"], fields["inputs"], fields["sources"] = dict(facts.code), dict(facts.inputs), dict(facts.sources)
     return fields
 
 
@@ -310,7 +315,7 @@ def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
 def _facts(fields: Any) -> Facts:
     took_s, awaitable, returned, ttl_s, workflow, place, code, source, uses = _FACTS(fields)
     notebook, cell, line = _PLACE(place)
-    names = fields.get("names")  # entries from before have none
+    names, accepted = fields.get("names"), fields.get("accepted")  # entries from before have none
     return Facts(
         max(0.0, _number(took_s)),
         awaitable is True,
@@ -327,6 +332,8 @@ def _facts(fields: Any) -> Facts:
         _all_texts(tuple(uses)),
         None if names is None else _all_texts(tuple(names)),
         _texts(fields.get("inputs", {})),  # not in older ones
+        _texts(fields.get("sources", {})),
+        None if accepted is None else _number(accepted),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -50,7 +51,7 @@ class Headers:
         """
         try:
             document = await self._store.open_spot(spot)
-            return None if document is None else entry.read_head(document, trust.signing_key(), now).meta
+            return None if document is None else _as_listed(entry.read_head(document, trust.signing_key(), now).meta)
         except (Unreadable, ValueError):
             return None
 
@@ -109,8 +110,13 @@ class Headers:
             if document is None:
                 return None
             stamp = document.stamp
-            return stamp, entry.read_head(document, key, now).meta
+            return stamp, _as_listed(entry.read_head(document, key, now).meta)
         except Unreadable:  # or its header is longer than what was read
             return stamp, await self.read(self._store.spot(address, stamp), now)
         except ValueError:
             return stamp, None
+
+
+def _as_listed(meta: Meta) -> Meta:
+    """Without the source texts: they are read with one entry, and would take the room of all else of a hundred thousand."""
+    return replace(meta, facts=replace(meta.facts, sources={})) if meta.facts.sources else meta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import re
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ class Keeper:
         Raises:
             Exception: The result cannot be kept; `why_not` says why.
         """
-        facts = replace(facts, source=None if facts.source is None else self.redacted(facts.source)[:_SOURCE_CHARS])
+        source = None if facts.source is None else self.source(facts.source)
+        facts = replace(facts, source=source, sources={name: self.source(text) for name, text in facts.sources.items()})
         meta = Meta(
             key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
             signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,
@@ -97,13 +99,23 @@ class Keeper:
         packages = serializer.package_versions(set(taken.modules))
         meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
         if meta.facts.source is not None:
-            meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source)))
+            meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source), sources={}))
         return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
+
+    def source(self, text: str) -> str:
+        """A source text without secrets."""
+        text = _redacted_source(text)[:_SOURCE_CHARS]
+        return text if self.redact is None else str(self.redact(text))
 
     def redacted(self, text: str) -> str:
         """Text without secrets, by the built-in rules and the user's own."""
         text = redact_text(text)
         return text if self.redact is None else str(self.redact(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _redacted_source(text: str) -> str:
+    return redact_text(text)  # a hundred steps of one function have one text
 
 
 def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:

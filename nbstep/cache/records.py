@@ -40,6 +40,8 @@ class Facts:
         uses: Keys whose values went into this step, or that ran inside it.
         names: The functions and attributes that the step's work names; None where they are not known.
         inputs: The inputs fingerprint: by name the text of a number or a date, a keyed digest of all else. Empty where unknown.
+        sources: The source texts of what `code` names beside the thunk, where they are small; not in lists.
+        accepted: When `accept` gave it the fingerprints of that moment, in seconds since the epoch.
     """
 
     took_s: float
@@ -53,6 +55,8 @@ class Facts:
     uses: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+    accepted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

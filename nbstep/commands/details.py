@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, cast
 
+from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Meta
 from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
+from nbstep.drift.thennow import differences, inputs_then_and_now, step_title
 from nbstep.durations import age_text, date_text, duration_text, size_text
-from nbstep.events import Place
+from nbstep.events import Place, Reason
 from nbstep.runlog import Usage
-from nbstep.words import MARKS, Status, plural, shown, shown_lines
+from nbstep.words import MARKS, WHY_MISSED, Status, plural, shown, shown_lines, text_width
+
+Tone: TypeAlias = Literal["plain", "added", "removed"]
+
+_RESET: Final = "\x1b[0m"
+_COLOURS: Final[dict[Tone, str]] = {"added": "\x1b[32m", "removed": "\x1b[31m"}
+_STYLES: Final[dict[Tone, str]] = {
+    "added": "color:var(--jp-success-color0,#1b7f3b)",
+    "removed": "color:var(--jp-error-color1,#d32f2f)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +40,10 @@ class Detail:
         facts: Name and text, one line each.
         preview: Text made when the value was kept.
         traceback: The original traceback of a kept error.
-        source: The thunk's source when it was kept.
+        source: The thunk's source when it was kept; empty where `differences` tells it.
+        inputs: The inputs that count, each with what it was and is, and whether it changed.
+        differences: How the source of what was edited since differs: for each part its title, the lines of a diff, and
+            whether that is one; what cannot be told is said in their place.
     """
 
     id: str
@@ -37,12 +54,19 @@ class Detail:
     preview: str
     traceback: str
     source: str
+    inputs: tuple[tuple[str, str, bool], ...] = ()
+    differences: tuple[tuple[str, str, bool], ...] = ()
 
 
-def detail_of(meta: Meta, usage: Usage | None = None, now: float | None = None) -> Detail:
-    """Everything an entry's header says, worded."""
-    row = row_of(meta, usage)
+def detail_of(
+    meta: Meta, usage: Usage | None = None, now: float | None = None, drifted: Drifted | None = None
+) -> Detail:
+    """Everything an entry's header says, worded; `drifted` is what its last look-up found changed."""
+    row, now = row_of(meta, usage), time.time() if now is None else now
     error = meta.error
+    drifted = drifted if drifted is not None and drifted.is_news(meta.created, meta.facts) else None
+    changed = differences(meta.facts, drifted) if meta.trusted else ()
+    told = any(one.is_diff and one.title == step_title(meta.facts) for one in changed)
     if error:
         headline = f"{row.type}: {shown(error.message)}" if error.message else row.type
     else:
@@ -52,14 +76,20 @@ def detail_of(meta: Meta, usage: Usage | None = None, now: float | None = None) 
         label=row.label,
         status=row.status,
         headline=headline,
-        facts=tuple((name, text) for name, text in _facts(meta, row, time.time() if now is None else now) if text),
+        facts=tuple((name, text) for name, text in _facts(meta, row, usage, now) if text),
         preview=shown_lines(meta.preview),
         traceback=shown_lines(error.traceback).rstrip() if error else "",
-        source=shown_lines(meta.facts.source or "").rstrip(),
+        source="" if told else shown_lines(meta.facts.source or "").rstrip(),
+        inputs=tuple(
+            (shown(name), shown(text), changed)
+            for name, text, changed in inputs_then_and_now(meta.facts, drifted, now)
+            if meta.trusted
+        ),
+        differences=tuple((shown(title), shown_lines(text), is_diff) for title, text, is_diff in changed),
     )
 
 
-def _facts(meta: Meta, row: Row, now: float) -> list[tuple[str, str]]:
+def _facts(meta: Meta, row: Row, usage: Usage | None, now: float) -> list[tuple[str, str]]:
     facts = meta.facts
     age = age_text(max(0.0, now - row.created))
     took = f"took {duration_text(row.took_s)}" if row.took_s else ""
@@ -67,7 +97,12 @@ def _facts(meta: Meta, row: Row, now: float) -> list[tuple[str, str]]:
     versions = [f"{shown(name)} {shown(version)}" for name, version in sorted(meta.packages.items())]
     return [
         ("kept", ", ".join(filter(None, kept))),
-        ("old value", f"{row.message} since it was kept" if row.status == "old value" else ""),
+        ("old value", row.message if row.status == "old value" else ""),
+        (
+            "accepted",
+            "" if facts.accepted is None else f"{_when(facts.accepted, now)}, with the code and inputs of then",
+        ),
+        ("last asked", "" if usage is None else _last_look_up(usage, row.status, now)),
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
         ("workflow", shown(facts.workflow or "")),
@@ -76,6 +111,23 @@ def _facts(meta: Meta, row: Row, now: float) -> list[tuple[str, str]]:
         ("python", " · ".join([shown(meta.python), *versions]) if meta.python else ""),
         ("signed by", "" if meta.trusted else f"{shown(meta.signer)}, not by you: a step does not use it"),
     ]
+
+
+def _last_look_up(usage: Usage, status: Status, now: float) -> str:
+    """What the last look-up of the key got, and why: "3 d ago: it ran: its entry was older than the ttl"."""
+    if usage.last_got == "hit":
+        got = "what is kept was used" + (" all the same" if status == "old value" else "")
+    elif usage.last_got == "ran":
+        why = WHY_MISSED.get(cast("Reason", usage.last_reason), shown(usage.last_reason or ""))
+        more = f" ({shown(usage.last_why)})" if usage.last_why else ""
+        got = f"it ran: {why}{more}" if why else "it ran"
+    else:
+        return ""
+    return f"{_when(usage.last_used, now)}: {got}"
+
+
+def _when(moment: float, now: float) -> str:
+    return age_text(max(0.0, now - moment))
 
 
 def _use_text(row: Row, now: float) -> str:
@@ -99,12 +151,46 @@ def place_text(place: Place) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def detail_text(detail: Detail) -> str:
+def detail_text(detail: Detail, *, colour: bool = False) -> str:
     """The entry as text for a terminal or a notebook's output."""
-    lines = [f"{MARKS[detail.status]} {detail.label}   {detail.status}", f"  {detail.headline}", ""]
-    width = max((len(name) for name, _ in detail.facts), default=0)
-    lines += [f"  {name:<{width}}  {text}" for name, text in detail.facts]
+    return "\n".join(
+        f"{_COLOURS[tone]}{text}{_RESET}" if colour and tone in _COLOURS else text for tone, text in _lines(detail)
+    )
+
+
+def detail_html(detail: Detail, *more: str) -> str:
+    """The same as HTML, with the lines of a diff in colour; `more` are lines that follow."""
+    lines = [
+        f'<span style="{_STYLES[tone]}">{html.escape(text)}</span>' if tone in _STYLES else html.escape(text)
+        for tone, text in _lines(detail)
+    ]
+    return "<pre>" + "\n".join([*lines, *map(html.escape, more)]) + "</pre>"
+
+
+def _lines(detail: Detail) -> list[tuple[Tone, str]]:
+    lines = _plain(f"{MARKS[detail.status]} {detail.label}   {detail.status}", f"  {detail.headline}", "")
+    lines += _plain(*_aligned(detail.facts))
+    if detail.inputs:
+        lines += _plain("", "Inputs", *_aligned([(name, text) for name, text, _ in detail.inputs]))
+    for title, text, is_diff in detail.differences:
+        lines += _plain("", f"Source then and now: {title}")
+        lines.extend((_tone(line, is_diff), f"  {line}".rstrip()) for line in text.split("\n"))
     for title, text in (("Value", detail.preview), ("Original traceback", detail.traceback), ("Source", detail.source)):
         if text:
-            lines += ["", title, *(f"  {line}".rstrip() for line in text.split("\n"))]
-    return "\n".join(lines)
+            lines += _plain("", title, *(f"  {line}".rstrip() for line in text.split("\n")))
+    return lines
+
+
+def _plain(*lines: str) -> list[tuple[Tone, str]]:
+    return [("plain", line) for line in lines]
+
+
+def _aligned(named: Sequence[tuple[str, str]]) -> list[str]:
+    width = max((text_width(name) for name, _ in named), default=0)
+    return [f"  {name}{' ' * (width - text_width(name))}  {text}" for name, text in named]
+
+
+def _tone(line: str, is_diff: bool) -> Tone:
+    if not is_diff:
+        return "plain"
+    return "added" if line.startswith("+") else "removed" if line.startswith("-") else "plain"

@@ -26,7 +26,8 @@ A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
   {nbstep} ls error: 'user:*'
 """,
     "show": """\
-When it was kept, where it comes from, the beginning of the value or the original traceback. Nothing is loaded.
+When it was kept, where it comes from, what its last look-up got and why, the beginning of the value or the original
+traceback. Of an old value what changed: its inputs, and the source of what was edited, then and now. Nothing is loaded.
 
   --as NAME    in a notebook: loads the value under this name
   --json       one record with the names of `ls --json`, and what only the entry itself says
@@ -62,6 +63,13 @@ a word go the errors that the last of them met, which may be one cell of many; t
   {nbstep} retry                  of the last run
   {nbstep} retry '*'              all
   {nbstep} retry HTTPStatusError  those of a type; `error:HTTP` finds it by a part of its name
+""",
+    "accept": """\
+For an edit that changes no result, or one you can live with: the values are no longer told as old. They keep their age, and
+nothing is run or loaded. What counts as today's code and inputs is what the last run of the step saw: run its cell first.
+In a shell, that is what the run log says of it. The next edit is told again. `undo` takes it back.
+
+  {nbstep} accept clean 'label:*'
 """,
     "trust": """\
 Shows the entries and asks; accepting lets them run code as you, once a step asks for them. DIR is the cache's folder.

@@ -28,6 +28,7 @@ class CommandOutcome:
         opens_panel: The cache whose panel the notebook shows instead of the text.
         binds: A name for the notebook's namespace and its value (`show KEY --as NAME`).
         wrong_usage: The command could not be understood; the text says what to write.
+        html: The text as HTML, where a notebook shows more by it.
     """
 
     text: str
@@ -35,6 +36,7 @@ class CommandOutcome:
     opens_panel: Cache | None = None
     binds: tuple[str, Any] | None = None
     wrong_usage: bool = False
+    html: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ _VALUED: Final = {"--cache": "a folder", "--as": "a name", "--key-file": "a file
 _MEANT: Final = {
     "delete": "rm", "del": "rm", "remove": "rm", "unlink": "rm", "get": "show", "cat": "show", "info": "show",
     "list": "ls", "keys": "ls", "dir": "ls", "restore": "undo", "status": "doctor", "check": "verify", "prune": "gc",
-    "import": "import-joblib",
+    "import": "import-joblib", "keep": "accept", "approve": "accept",
 }  # fmt: skip
 
 VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]

@@ -16,7 +16,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias, TypeVar, cast
 
@@ -75,14 +75,15 @@ class Row:
 
     @property
     def what(self) -> str:
-        """The value's type and shape, or the error's type and message.
+        """The value's type and shape, and what changed since it was kept; or the error's type and message.
 
         The module is left out: "DataFrame 8,120 × 14".
         """
         short = self.type.rpartition(".")[2]
         if self.status == "failed" and self.message:
             return f"{short}: {self.message}"
-        return f"{short} {self.shape}".rstrip()
+        value = f"{short} {self.shape}".rstrip()
+        return f"{value} · {self.message}" if self.status == "old value" and self.message else value
 
 
 def entry_id(key: str) -> str:
@@ -115,7 +116,7 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
 
 def _drift_of(meta: Meta, usage: Usage) -> str | None:
     """What had changed when the entry was last used; what was kept since is no old value."""
-    return usage.drift if meta.outcome == "ok" and usage.drift_at >= meta.created else None
+    return usage.drift_since(meta.created, meta.facts.accepted) if meta.outcome == "ok" else None
 
 
 def own_first(metas: Iterable[Meta]) -> dict[str, Meta]:
@@ -291,8 +292,19 @@ async def settled(value: Awaitable[T] | T) -> T:
 
 
 def usage_of(cache: Cache) -> Mapping[str, Usage]:
-    """What the logged runs say, by key; nothing for a cache that is no directory."""
-    return runlog.usage(cache.directory) if cache.directory is not None else {}
+    """What the logged runs say, by key, and what this process found changed when it last asked."""
+    logged = runlog.usage(cache.directory) if cache.directory is not None else {}
+    here = cache.drifted_here()
+    if not here:
+        return logged
+    drifted = {
+        key: replace(
+            (before := logged.get(key, _UNUSED)), drift=found.drift, drift_at=found.at, last_got="hit",
+            last_used=max(found.at, before.last_used),
+        )
+        for key, found in here.items()
+    }  # fmt: skip
+    return {**logged, **drifted}
 
 
 async def list_rows(cache: Cache) -> list[Row]:

@@ -17,7 +17,7 @@ from nbstep.commands.listing import Query, Row, filter_of, has_type, is_glob, li
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.stores.base import TrashTotals
-from nbstep.words import for_good, keys_text, natural_order, plural, shown
+from nbstep.words import for_good, keys_text, natural_order, plural, runs_again, shown
 
 NOTHING_TO_CLEAR: Final = "Nothing to clear."
 GONE_FOR_GOOD: Final = "The disk was full when entries were deleted: those are gone for good."
@@ -165,9 +165,8 @@ async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> Comm
     """Deletes kept errors, so that the next run tries those steps again."""
     deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
     counted = f"{plural(len(rows), 'kept error')}{for_good(deleted.count, deleted.lost)}"
-    again = "it runs again when it is next asked" if len(rows) == 1 else "they run again when they are next asked"
     return CommandOutcome(
-        f"Deleted {counted}; {again}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}"
+        f"Deleted {counted}; {runs_again(len(rows))}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}"
     )
 
 

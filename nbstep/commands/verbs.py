@@ -18,12 +18,22 @@ from typing import Any, Final
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
-from nbstep.commands.details import Detail, detail_of, detail_text
+from nbstep.commands.accepting import accept
+from nbstep.commands.details import Detail, detail_html, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
 from nbstep.commands.helptext import MORE
 from nbstep.commands.importing import import_results, takes_over
-from nbstep.commands.line import Arguments, CommandOutcome, UsageError, Verb, find_verb, missing_folder, parse_command
+from nbstep.commands.line import (
+    Arguments,
+    CommandOutcome,
+    UsageError,
+    Verb,
+    command_text,
+    find_verb,
+    missing_folder,
+    parse_command,
+)
 from nbstep.commands.listing import (
     NOTHING_KEPT,
     Row,
@@ -51,6 +61,8 @@ from nbstep.settings import read_settings
 from nbstep.stores.base import NoRoom, TrashTotals, run_now
 from nbstep.stores.folder import is_cache, is_read_only
 from nbstep.words import plural, shown
+
+_INPUT: Final = ("name", "text", "changed")
 
 
 def run_command(
@@ -215,7 +227,9 @@ def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
     return _row_json(row) | {
         "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(facts.uses),
         "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer, "trusted": meta.trusted,
-        "preview": detail.preview, "traceback": detail.traceback, "source": detail.source,
+        "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
+        "accepted": facts.accepted, "inputs": [dict(zip(_INPUT, one, strict=True)) for one in detail.inputs],
+        "differences": {title: text for title, text, _ in detail.differences},
     }  # fmt: skip
 
 
@@ -231,13 +245,27 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if arguments.as_name is not None:
         return await _bind(cache, meta, arguments.as_name, screen)
     usage = usage_of(cache).get(meta.key)
-    detail = detail_of(meta, usage)
+    drifted = cache.last_drift(meta.key, usage)
+    detail = detail_of(meta, usage, drifted=drifted)
     if arguments.as_json:
         return CommandOutcome(json.dumps(_meta_json(meta, detail, row_of(meta, usage)), indent=1))
-    text = detail_text(detail)
-    if meta.error:
-        text += f"\n\nTry again: {screen.command} retry {shlex.quote(detail.label)}"
-    return CommandOutcome(text)
+    text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(detail, arguments, screen)
+    html = detail_html(detail, *ways_out) if detail.differences else ""
+    return CommandOutcome("\n".join([text, *ways_out]), html=html)
+
+
+def _ways_out(detail: Detail, arguments: Arguments, screen: Screen) -> list[str]:
+    """What to type about a kept error or an old value."""
+
+    def command(verb: str) -> str:
+        return command_text(verb, [detail.label], arguments, screen)
+
+    if detail.status == "failed":
+        return ["", f"Try again: {command('retry')}"]
+    if detail.status == "old value":
+        once = "%%workflow --rerun-drifted, or " if screen.notebook else ""
+        return ["", f"Re-run it: {once}{command('rm')}", f"Keep it:   {command('accept')}"]
+    return []
 
 
 async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandOutcome:
@@ -309,6 +337,15 @@ VERBS: Final[Mapping[str, Verb]] = {
             "delete the kept errors that the last cell or workflow met, or these",
             retry,
             most=1,
+            changes=True,
+        ),
+        Verb(
+            "accept",
+            "KEY|GLOB…",
+            "keep old values: they count as made by the code and inputs of now",
+            accept,
+            1,
+            None,
             changes=True,
         ),
         Verb(

@@ -9,12 +9,11 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
-import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from nbstep.drift.bytecode import code_digest, constant_text, only_call
 from nbstep.drift.parts import is_users, label_of, methods_in, named_parts, part_of
@@ -27,6 +26,8 @@ _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAX_PARTS: Final = 200
 CALLS: Final = ">"
 
+NamedText: TypeAlias = tuple[str, types.CodeType | weakref.ref[type]]  # of a part whose text can be read
+
 _MAX_KNOWN: Final = 1024
 _MAX_KNOWN_PARTS: Final = 4096
 _MAX_WATCHES: Final = 4
@@ -36,10 +37,13 @@ _MAX_DEFAULTS: Final = 256
 class _Known:
     """What was found behind a thunk, good as long as the watch holds: the digests of all but the thunk itself."""
 
-    __slots__ = ("_called", "_fingerprints", "_others", "sources", "watch")
+    __slots__ = ("_called", "_fingerprints", "_others", "parts", "sources", "watch")
 
-    def __init__(self, watch: Watch, others: Mapping[str, str], sources: Sources, called: str) -> None:
+    def __init__(
+        self, watch: Watch, others: Mapping[str, str], sources: Sources, called: str, parts: Sequence[NamedText]
+    ) -> None:
         self.watch = watch
+        self.parts = parts
         self._called = called
         self.sources = sources
         self._others = others
@@ -83,11 +87,13 @@ class Seen(NamedTuple):
         code: The code fingerprint.
         first: What stands for the thunk's own code.
         sources: Where its inputs are found, beside its arguments.
+        parts: What of the user's it names, by name: the code of a function, or a class.
     """
 
     code: Mapping[str, str]
     first: Part
     sources: Sources = Sources()
+    parts: Sequence[NamedText] = ()
 
 
 def code_fingerprint(thunk: object) -> Mapping[str, str]:
@@ -107,7 +113,7 @@ def look_behind(thunk: object) -> Seen:
     place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
     for known in _known.get(place, ()):
         if known.watch.holds(first, owner):
-            return Seen(known.fingerprint(first), first, known.sources)
+            return Seen(known.fingerprint(first), first, known.sources, known.parts)
     if not is_users(first):
         return Seen(_fingerprint_of_name(_full_name(thunk, first)), first)
     known = _read(first, owner)
@@ -115,7 +121,7 @@ def look_behind(thunk: object) -> Seen:
         if place not in _known and len(_known) >= _MAX_KNOWN:
             del _known[next(iter(_known))]
         _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
-    return Seen(known.fingerprint(first), first, known.sources)
+    return Seen(known.fingerprint(first), first, known.sources, known.parts)
 
 
 def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
@@ -132,6 +138,7 @@ def _read(first: Part, owner: type | None) -> _Known:
     if owner is not None and is_users(owner):
         waiting.append((owner.__qualname__, owner))
     digests: dict[str, list[bytes]] = {}
+    parts: list[NamedText] = []
     seen: set[Part] = {first}
     for name, part in waiting:  # it grows
         watch.met_again |= part is first
@@ -141,9 +148,11 @@ def _read(first: Part, owner: type | None) -> _Known:
             watch.include(found.watch)
             waiting += named
             digests.setdefault(label_of(name, part), []).append(found.digest)
+            parts.append((label_of(name, part), weakref.ref(part) if isinstance(part, type) else part.__code__))
     others = {name: _text(found) for name, found in digests.items()}
     called = _only_called(first)
-    return _Known(watch, others, sources_of(watch.functions(first)), _text([_digest(called)]) if called else "")
+    of_called = _text([_digest(called)]) if called else ""
+    return _Known(watch, others, sources_of(watch.functions(first)), of_called, parts)
 
 
 def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
@@ -182,14 +191,6 @@ def _text(digests: list[bytes]) -> str:
 @functools.lru_cache(maxsize=1024)
 def _fingerprint_of_name(name: str) -> dict[str, str]:
     return {"": _text([name.encode()])}
-
-
-def source_text(thunk: object, limit: int = 4096) -> str | None:
-    """The thunk's source for people, or None where there is none."""
-    try:
-        return inspect.getsource(part_of(thunk))[:limit].strip()
-    except Exception:  # noqa: BLE001 - a tokenizer at odds with the text must not cost the value (C3)
-        return None
 
 
 def _full_name(thunk: object, part: Part) -> str:

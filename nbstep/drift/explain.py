@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,11 +13,12 @@ from nbstep.drift.code import CALLS
 from nbstep.drift.inputs import SIGNER, Inputs, file_of
 from nbstep.drift.values import is_digest
 from nbstep.durations import date_text, size_text
-from nbstep.notes import argument_text
+from nbstep.notes import words_text
 from nbstep.policy import Cause
 from nbstep.words import keys_text, plural, shown
 
 _DEFINITION: Final = re.compile(r"(?:@.*\n\s*)*(?:async\s+)?def\s+(\w+)")
+_NAMED_KEYS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +50,71 @@ def changes_between(
         at: Now, in seconds since the epoch.
         function: The name of the function that is the thunk now, empty where it is a lambda or something else.
     """
-    edits = code_changes(facts.code, code, function if function == _function_in(facts.source) else "")
+    edits = code_changes(facts.code, code, function if function == function_in(facts.source) else "")
     changed = [] if inputs is None else input_changes(facts.inputs, inputs, at)
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
 
-def old_values_text(
-    change: Change, keys: Sequence[str], in_notebook: bool, folder: str | None = "", line: str = "%%workflow"
-) -> str:
-    """The line for all entries used in spite of one change.
+def old_values_texts(
+    causes: Sequence[tuple[Change, Sequence[str]]],
+    in_notebook: bool,
+    folder: str | None = "",
+    line: str = "%%workflow",
+) -> list[str]:
+    r"""The lines for entries used in spite of changes, one a change; what to do is said at its end, or in a last line.
 
-    `folder` is where commands find the cache, None if they cannot; `line` is the first one of the cell.
+    Args:
+        causes: Each change, with the keys of the entries.
+        in_notebook: Commands are spelled `%nbstep …`, else `nbstep …`.
+        folder: Where commands find the cache, "" for the project's; None where they cannot.
+        line: The first line of the cell.
 
-    >>> print(old_values_text(Change("code", "", "tidy() was edited"), ["a", "b"], in_notebook=True))
-    2 old values (a, b): tidy() was edited. To run them again: %%workflow --rerun-drifted, or %nbstep rm KEY…
+    >>> edit, data = Change("code", "", "tidy() was edited"), Change("inputs", "", "`raw` changed")
+    >>> print(*old_values_texts([(edit, ["a", "b"])], in_notebook=True))
+    2 old values (a, b): tidy() was edited. See: %nbstep show a · Re-run: %%workflow --rerun-drifted · Keep: %nbstep accept a b
+    >>> print(*old_values_texts([(edit, ["a"]), (data, ["b"])], in_notebook=True), sep="\n")
+    1 old value (a): tidy() was edited
+    1 old value (b): `raw` changed
+    See: %nbstep show a · Re-run: %%workflow --rerun-drifted · Keep: %nbstep accept a b
     """
-    how = f"{line} --rerun-drifted" if in_notebook else 'on_drift="rerun"'
-    if folder is not None:
-        cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
-        names = argument_text(keys[0], in_notebook=in_notebook) if len(keys) == 1 else "KEY…"
-        how += f", or {'%nbstep' if in_notebook else 'nbstep'} rm{cache} {names}"
-    counted = plural(len(keys), "old value")
-    again = "them" if len(keys) > 1 else "it"
-    return f"{counted} ({keys_text([shown(key) for key in keys])}): {change.text}. To run {again} again: {how}"
+    told = [f"{plural(len(keys), 'old value')} ({_named(keys)}): {change.text}" for change, keys in causes]
+    every = list(dict.fromkeys(key for _, keys in causes for key in keys))
+    ways_out = _ways_out(every, in_notebook, folder, line)
+    return [f"{told[0]}. {ways_out}"] if len(told) == 1 else [*told, ways_out]
+
+
+def _named(keys: Sequence[str]) -> str:
+    return keys_text([shown(key) for key in keys])
+
+
+def _ways_out(keys: Sequence[str], in_notebook: bool, folder: str | None, line: str) -> str:
+    again, words = f"{line} --rerun-drifted" if in_notebook else 'on_drift="rerun"', words_for(keys)
+    if folder is None:
+        return f"Re-run: {again} · Keep: cache.accept({', '.join(map(repr, words))})"
+
+    def command(verb: str, *names: str) -> str:
+        return words_text(verb, names, in_notebook=in_notebook, folder=folder)
+
+    if len(keys) == 1:
+        again += f", or {command('rm', keys[0])}"
+    return f"See: {command('show', keys[0])} · Re-run: {again} · Keep: {command('accept', *words)}"
+
+
+def words_for(keys: Sequence[str]) -> list[str]:
+    """A few words of a command that name keys: some by name, many by the beginning they share.
+
+    >>> words_for(["clean", "label:1", "label:2", "label:3"]), words_for([f"{n}" for n in range(9)])
+    (['clean', 'label:*'], ['*'])
+    """
+    if len(keys) <= _NAMED_KEYS:
+        return list(keys)
+    prefixes = Counter(key.rpartition(":")[0] for key in keys)
+    words = dict.fromkeys(
+        f"{prefix}:*" if prefix and prefixes[prefix] > 1 else key
+        for key, prefix in ((key, key.rpartition(":")[0]) for key in keys)
+    )
+    special = any(char in word.removesuffix("*") for word in words for char in "*?[")
+    return ["*"] if special or len(words) > _NAMED_KEYS else list(words)
 
 
 def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str | None:
@@ -106,7 +150,7 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str 
         return []
     if not kept or not now or kept.get("", "").partition(":")[0] != now.get("", "").partition(":")[0]:
         return []
-    same, called = _one_step(kept.get("", ""), now.get("", ""))
+    same, called = one_step(kept.get("", ""), now.get("", ""))
     changes = [] if same else [f"{function}() was edited" if function else "the step was edited"]
     changes += [f"{name}() was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]]
     if not changes:
@@ -116,17 +160,17 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str 
     return changes
 
 
-def _function_in(source: str | None) -> str:
+def function_in(source: str | None) -> str:
     """The name of the function whose text an entry has kept; empty for a lambda.
 
-    >>> _function_in("def load(n): return n"), _function_in("step(lambda: load(1), key='k')")
+    >>> function_in("def load(n): return n"), function_in("step(lambda: load(1), key='k')")
     ('load', '')
     """
     found = _DEFINITION.match(source or "")
     return found[1] if found else ""
 
 
-def _one_step(kept: str, now: str) -> tuple[bool, str]:
+def one_step(kept: str, now: str) -> tuple[bool, str]:
     """Whether two thunks are one step, and the digest of the function that one of them is and the other one only calls."""
     (own, _, calls), (own_now, _, calls_now) = kept.partition(CALLS), now.partition(CALLS)
     if own == own_now or bool(calls) == bool(calls_now):
@@ -178,19 +222,25 @@ def _are_equal(then: str, now: str) -> bool:
 
 def _file_text(path: str, then: str, now: str, at: float) -> str:
     """How a file changed: "data/sales.csv: 12 MB on 2 Nov, 14 MB today"."""
+    text = file_changes_text(then, now, at)
+    return f"{path} {text}" if text.startswith("is ") else f"{path}: {text}"
+
+
+def file_changes_text(then: str, now: str, at: float) -> str:
+    """How a file changed, by what its two states are known by: "12 MB on 2 Nov, 14 MB today"."""
     before, after = file_of(then), file_of(now)
     if before is None or after is None:
-        return f"{path} is {'gone' if after is None else 'there'} now"
+        return f"is {'gone' if after is None else 'there'} now"
     (size, mtime), (size_now, mtime_now) = before, after
     sizes = size_text(size), size_text(size_now)
     if size != size_now and sizes[0] == sizes[1]:
         sizes = f"{size:,} B", f"{size_now:,} B"
     days = _day_text(mtime, at), _day_text(mtime_now, at)
     if sizes[0] != sizes[1] and days[0] == days[1]:
-        return f"{path}: {sizes[0]} before, {sizes[1]} now"
+        return f"{sizes[0]} before, {sizes[1]} now"
     if sizes[0] == sizes[1] and days[0] == days[1]:
-        return f"{path}: {sizes[0]} as before, written anew {days[0]}"
-    return f"{path}: {sizes[0]} {days[0]}, {sizes[1]} {days[1]}"
+        return f"{sizes[0]} as before, written anew {days[0]}"
+    return f"{sizes[0]} {days[0]}, {sizes[1]} {days[1]}"
 
 
 def _day_text(moment: float, at: float) -> str:

@@ -41,11 +41,13 @@ class Inputs(NamedTuple):
             the key that digests are made with.
         paths: The path of each file in `texts`.
         tables: The names of those that are arrays or frames.
+        loose: The names of containers and objects.
     """
 
     texts: Mapping[str, str] = _NONE
     paths: Mapping[str, str] = _NONE
     tables: frozenset[str] = frozenset()
+    loose: frozenset[str] = frozenset()
 
 
 def read_inputs(
@@ -202,12 +204,12 @@ def _with_rest(
     if wanted.ignore:
         large = [(name, value) for name, value in large if not _is_ignored(name, wanted.ignore)]
         found = {name: text for name, text in found.items() if not _is_ignored(name, wanted.ignore)}
-    tables = _add_large(large, make, found, paths, budget_s) if large else frozenset[str]()
+    tables, loose = _add_large(large, make, found, paths, budget_s) if large else (frozenset[str](), frozenset[str]())
     files: dict[str, str] = {}
     if wanted.files != ():
         explicit = wanted.files or ()
         _add_files([*explicit, *paths, *named], len(explicit), make, found, files)
-    return Inputs(found, files, tables)
+    return Inputs(found, files, tables, loose)
 
 
 def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
@@ -254,8 +256,9 @@ def _add(
 
 def _add_large(
     large: list[tuple[str, Any]], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
-) -> frozenset[str]:
-    ends_ns, tables = time.thread_time_ns() + int(budget_s * 1e9), list[str]()
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Reads the rest; gives the names of arrays and frames, and those of containers and objects."""
+    ends_ns, tables, loose = time.thread_time_ns() + int(budget_s * 1e9), list[str](), list[str]()
     for at, (name, value) in enumerate(large):
         if at and time.thread_time_ns() > ends_ns:
             break
@@ -267,7 +270,9 @@ def _add_large(
             continue
         if is_table(value):
             tables.append(name)
-    return frozenset(tables)
+        elif not isinstance(value, str | bytes):
+            loose.append(name)
+    return frozenset(tables), frozenset(loose)
 
 
 def _add_files(paths: list[str], explicit: int, make: Texts, found: dict[str, str], files: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from nbstep.events import Finding
 from nbstep.words import keys_text, plural, shown
 
 _MOST: Final = 12  # lines
-_LONGEST_TEXT: Final = 300  # characters
+_LONGEST_TEXT: Final = 500  # characters, with the commands at the end
 
 
 @dataclass(slots=True)

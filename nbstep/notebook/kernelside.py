@@ -17,16 +17,18 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 
+from nbstep.cache.acceptance import Accepted
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Hit, Meta
 from nbstep.collecting import no_collections
+from nbstep.commands.accepting import accepted_text
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of_entries, usage_of
 from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.forks import ThreadLock
 from nbstep.runlog import Usage
 from nbstep.stores.base import run_now
-from nbstep.words import for_good, keys_text, natural_order, plural, shown
+from nbstep.words import for_good, keys_text, natural_order, plural, runs_again, shown
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -77,6 +79,8 @@ class KernelSide:
             "detail": self._detail,
             "delete": self._delete,
             "retry": self._retry,
+            "rerun": self._rerun,
+            "accept": self._accept,
             "undo": self._undo,
             "delete-errors": self._delete_errors,
             "clear": self._clear,
@@ -179,6 +183,7 @@ class KernelSide:
             "totals": {
                 "entries": totals.entries,
                 "failed": totals.failed,
+                "old": totals.old,
                 "size": totals.size_bytes,
                 "trashEntries": totals.trash_entries,
                 "trash": totals.trash_bytes,
@@ -223,7 +228,9 @@ class KernelSide:
         for row in self._named([message.get("id")]):
             meta = await find_meta(self._cache, row.key)
             if meta is not None:
-                self._send({"kind": "detail", **asdict(detail_of(meta, self._usage.get(row.key)))})
+                usage = self._usage.get(row.key)
+                detail = detail_of(meta, usage, drifted=self._cache.last_drift(row.key, usage))
+                self._send({"kind": "detail", **asdict(detail)})
 
     async def _delete(self, message: Message) -> None:
         await self._remove(self._named(message.get("ids")), "entry", "entries", "")
@@ -231,15 +238,22 @@ class KernelSide:
     async def _retry(self, message: Message) -> None:
         await self._remove_errors(self._named(message.get("ids")))
 
+    async def _rerun(self, message: Message) -> None:
+        old = [row for row in self._named(message.get("ids")) if row.status == "old value"]
+        await self._remove(old, "old value", "old values", f"; {runs_again(len(old))}")
+
+    async def _accept(self, message: Message) -> None:
+        old = [row for row in self._named(message.get("ids")) if row.status == "old value"]
+        accepted: Accepted = await settled(self._cache.renew({row.key: True for row in old}))
+        text = accepted_text(accepted) or "There is nothing of that left to accept."
+        await self._conclude(text, failed=bool(accepted.refused))
+
     async def _delete_errors(self, _: Message) -> None:
         await self._remove_errors(self._rows.values())
 
     async def _remove_errors(self, rows: Iterable[Row]) -> None:
         failed = [row for row in rows if row.status == "failed"]
-        again = (
-            "; it runs again when it is next asked" if len(failed) == 1 else "; they run again when they are next asked"
-        )
-        await self._remove(failed, "kept error", "kept errors", again)
+        await self._remove(failed, "kept error", "kept errors", f"; {runs_again(len(failed))}")
 
     async def _remove(self, rows: Sequence[Row], one: str, many: str, then: str) -> None:
         if rows:
@@ -266,9 +280,9 @@ class KernelSide:
         self._listed = True
         self._send({"kind": "note", "text": "The cache was read again.", "failed": False})
 
-    async def _conclude(self, text: str) -> None:
+    async def _conclude(self, text: str, *, failed: bool = False) -> None:
         await self._send_changes()
-        self._send({"kind": "note", "text": text, "failed": False})
+        self._send({"kind": "note", "text": text, "failed": failed})
 
     def _named(self, ids: object) -> list[Row]:
         """The listed entries that ids of the page stand for."""

@@ -6,11 +6,15 @@ import shutil
 import sys
 from typing import Any, Final
 
+from IPython.display import display
+
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
 from nbstep.notebook.helptext import WORKFLOW_HELP
+from nbstep.notebook.steprender import HTML_END
 
+HTML_BEGIN: Final = "<!--nbstep show-->"
 _WHOLE: Final = "   All of it: %nbstep panel"
 
 
@@ -34,7 +38,9 @@ def nbstep_magic(shell: Any, line: str) -> None:
     if outcome.binds is not None:
         name, value = outcome.binds
         shell.user_ns[name] = value
-    if outcome.text:
+    if outcome.html and rich:
+        display({"text/plain": outcome.text, "text/html": f"{HTML_BEGIN}{outcome.html}{HTML_END}"}, raw=True)
+    elif outcome.text:
         sys.stdout.write(outcome.text.rstrip("\n") + "\n")
 
 

@@ -10,7 +10,7 @@ from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notes import one_line
-from nbstep.words import MARKS, plural, shown
+from nbstep.words import MARKS, WHY_MISSED, plural, shown
 
 State: TypeAlias = Literal[
     "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
@@ -27,21 +27,6 @@ _TONE: Final[dict[State, Tone]] = {
     "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
     "still running": "busy", "missing": "busy", "would run": "busy", "cached": "kept", "shared": "kept",
 }  # fmt: skip
-_WHY: Final[dict[Reason, str]] = {
-    "new": "first time under this key",
-    "deleted": "its entry had been deleted",
-    "expired": "its entry was older than the ttl",
-    "evicted": "its entry had made room for others",
-    "refreshed": "a refresh was asked for",
-    "drifted": "its code or an input had changed",
-    "error-retried": "its kept error was tried again",
-    "unreadable": "its entry could not be read",
-    "untrusted": "its entry was signed by somebody else",
-    "incompatible": "its entry does not load with these versions",
-    "not-stored": "nothing could be kept for it",
-    "no-key": "it has no key",
-}
-
 _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
     {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
 )
@@ -287,11 +272,11 @@ def _hint(call: Call, row: Row) -> str:
         return ""
     parts: list[str] = []
     if call.source == "thunk" and call.reason and not call.refused:
-        parts.append(f"ran: {_WHY[call.reason]}")
+        parts.append(f"ran: {WHY_MISSED[call.reason]}")
     elif call.reason and _would_run(call):
-        parts.append(f"would run: {_WHY[call.reason]}")
+        parts.append(f"would run: {WHY_MISSED[call.reason]}")
     elif call.reason:
-        parts.append(_WHY[call.reason])
+        parts.append(WHY_MISSED[call.reason])
     if call.detail:
         parts.append(call.detail)
     if call.not_kept:
@@ -306,8 +291,8 @@ def _hint(call: Call, row: Row) -> str:
     return " · ".join(parts)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+def _short(text: str, most: int = _LONGEST_TEXT) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def is_kept_failure(row: Row) -> bool:

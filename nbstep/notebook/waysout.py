@@ -18,7 +18,8 @@ def row_hint(row: Row, state: StepList) -> str:
     if is_kept_failure(row):
         return f"try again: {_command('retry', folder, key)}"
     if row.state == "old value":
-        return f"run it again: {state.line} --rerun-drifted, or {_command('rm', folder, key)}"
+        again = f"run it again: {state.line} --rerun-drifted, or {_command('rm', folder, key)}"
+        return f"{again} · keep it: {_command('accept', folder, key)}"
     return ""
 
 

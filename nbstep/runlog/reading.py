@@ -14,12 +14,15 @@ from nbstep.stores import files
 
 MAX_FINDINGS: Final = 100
 TEXT_CHARS: Final = 1000
+SEEN_CHARS: Final = 8192
 _KIND_CHARS: Final = 40
 _MAX_S: Final = 32_503_680_000.0  # the year 3000: what is beyond no calendar shows, and sums of less stay finite
 _NUMBERS: Final = (int, float)  # and no bool
 
 # The fields of a `LoggedStep`, checked.
-Row: TypeAlias = tuple[str, str, str, float, float, float, str | None, str | None, str | None, bool]
+Row: TypeAlias = tuple[
+    str, str, str, float, float, float, str | None, str | None, str | None, bool, str | None, str | None
+]
 
 
 def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
@@ -110,6 +113,8 @@ def _row(
     drift: Any = None,
     site: Any = None,
     kept: Any = True,
+    why: Any = None,
+    seen: Any = None,
     *_: Any,
 ) -> Row:
     """One step; a later version may say more, an earlier one less."""
@@ -121,6 +126,8 @@ def _row(
         (drift[:TEXT_CHARS] or None) if isinstance(drift, str) else None,
         site[:_KIND_CHARS] if isinstance(site, str) else None,
         kept is not False,
+        (why[:TEXT_CHARS] or None) if isinstance(why, str) else None,
+        seen if isinstance(seen, str) and len(seen) <= SEEN_CHARS else None,
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ class LoggedStep:
     """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
 
     `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked;
-    `kept` is False for a value that was not.
+    `kept` is False for a value that was not. `why` says more of a miss than its reason; `seen` holds today's fingerprints
+    of a step that drifted, signed.
     """
 
     key: str
@@ -23,6 +24,8 @@ class LoggedStep:
     drift: str | None = None
     site: str | None = None
     kept: bool = True
+    why: str | None = None
+    seen: str | None = None
 
     def is_new(self) -> bool:
         """Whether it ran because its key was new."""
@@ -58,7 +61,8 @@ class LoggedRun:
 class Usage:
     """What the logged runs say of one key: `last_used` is seconds since the epoch, `last_reason` why it last missed.
 
-    `drift` is what had changed when it was last used, at `drift_at`: it says nothing of an entry kept later.
+    `drift` is what had changed when it was last used, at `drift_at`: it says nothing of an entry kept later. `seen` are the
+    fingerprints of then, signed. `last_got` is what its last look-up got, as in `LoggedStep`, `last_why` more of why it missed.
     """
 
     hits: int = 0
@@ -67,3 +71,11 @@ class Usage:
     last_reason: str | None = None
     drift: str | None = None
     drift_at: float = 0.0
+    seen: str | None = None
+    last_got: str = ""
+    last_why: str | None = None
+
+    def drift_since(self, created: float, accepted: float | None) -> str | None:
+        """What had changed when an entry was last used, unless it was kept or accepted since."""
+        news = self.drift_at >= created and (accepted is None or self.drift_at > accepted)
+        return self.drift if news else None

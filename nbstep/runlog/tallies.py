@@ -34,6 +34,9 @@ class _Tally:
     ended: bool = False
     drift: str | None = None
     drift_at: float = 0.0
+    seen: str | None = None
+    last_got: str = ""
+    last_why: str | None = None
 
     def then(self, later: _Tally) -> _Tally:
         """With what later runs say."""
@@ -46,6 +49,9 @@ class _Tally:
             self.ended or later.ended,
             later.drift if later.ended else self.drift,
             later.drift_at or self.drift_at,
+            later.seen if later.ended else self.seen,
+            later.last_got,
+            later.last_why,
         )
 
 
@@ -85,7 +91,8 @@ def _sum_up(blocks: list[_Block], before: _Summed | None) -> _Summed:
             before_it = total.get(key)
             total[key] = tally if before_it is None else before_it.then(tally)
     by_key = {
-        key: Usage(t.hits, t.saved_s, t.last_used, t.last_reason, t.drift, t.drift_at) for key, t in total.items()
+        key: Usage(t.hits, t.saved_s, t.last_used, t.last_reason, t.drift, t.drift_at, t.seen, t.last_got, t.last_why)
+        for key, t in total.items()
     }
     return _Summed(tallies, by_key)
 
@@ -102,7 +109,7 @@ def _blocks(files: Iterable[LogFile]) -> list[_Block]:
 def _tally(block: _Block) -> dict[str, _Tally]:
     found: dict[str, _Tally] = {}
     for file in block:
-        for key, got, _, at, _, saved_s, reason, drift, *_ in read_rows(file):
+        for key, got, _, at, _, saved_s, reason, drift, _, _, why, seen in read_rows(file):
             tally = found.get(key)
             if tally is None:
                 tally = found[key] = _Tally()
@@ -114,7 +121,8 @@ def _tally(block: _Block) -> dict[str, _Tally]:
             if at > tally.last_used:
                 tally.last_used = at
             if got != "asked":
-                tally.ended, tally.drift = True, drift
+                tally.ended, tally.drift, tally.seen = True, drift, seen
+            tally.last_got, tally.last_why = got, why
             if drift:
                 tally.drift_at = at
     return found

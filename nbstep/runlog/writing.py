@@ -35,6 +35,7 @@ _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
 _MAX_STEPS: Final = 100_000
+_WITHOUT_SEEN: Final = 10  # so many fields of a step come before what was seen of it
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Recorder:
     _ended: dict[int, StepHit | StepFinished] = field(default_factory=dict[int, StepHit | StepFinished])
     _missed: dict[int, Reason] = field(default_factory=dict[int, Reason])
     _drift: dict[int, str] = field(default_factory=dict[int, str])
+    _why: dict[int, str] = field(default_factory=dict[int, str])
     _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
     _pid: int = field(default_factory=os.getpid)
@@ -79,6 +81,8 @@ class Recorder:
                         self._drift[event.step] = self._written(event.drift)
             elif isinstance(event, StepMissed):
                 self._missed[event.step] = event.reason
+                if event.detail is not None:
+                    self._why[event.step] = self._written(event.detail)
             elif isinstance(event, RunStarted):
                 self._started = event
             elif isinstance(event, RunFinished):
@@ -113,7 +117,7 @@ class Recorder:
         if self._started is not None:
             run, root = self._started.run, self._started.root
             self._started = replace(self._started, run=f"{run}-{self._pid:x}", root=root or run)
-        self._asked, self._ended, self._missed, self._drift = {}, {}, {}, {}
+        self._asked, self._ended, self._missed, self._drift, self._why = {}, {}, {}, {}, {}
         self._findings, self._timer = [], None
 
     def _is_time(self) -> bool:
@@ -156,8 +160,8 @@ class Recorder:
         self._write_took_s = self._flushed - began
 
     def _text(self, started: RunStarted) -> str:
-        """The run as text that is read again: where it would be too long, without its first steps."""
-        rows = [self._row(event) for event in self._asked.values()]
+        """The run as text that is read again: where it would be too long, without what was seen, then without its first steps."""
+        rows, whole = [self._row(event) for event in self._asked.values()], True
         while True:
             record = {
                 "run": started.run,
@@ -172,15 +176,18 @@ class Recorder:
             text = json.dumps(record)
             if len(text) <= MAX_FILE_BYTES or not rows:
                 return text
-            rows = rows[len(rows) // 2 + 1 :]
+            if not whole:
+                rows = rows[len(rows) // 2 + 1 :]
+            rows, whole = [row[:_WITHOUT_SEEN] for row in rows], False
 
     def _row(self, asked: StepAsked) -> list[Any]:
         step, ended = asked.step, self._ended.get(asked.step)
-        got, outcome, at, took_s, saved_s, kept = "asked", "", asked.at, 0.0, 0.0, True
+        got, outcome, at, took_s, saved_s, kept, seen = "asked", "", asked.at, 0.0, 0.0, True, None
         if isinstance(ended, StepHit):
-            got, outcome, at, saved_s = "hit", ended.outcome, ended.at, ended.saved_s
+            got, outcome, at, saved_s, seen = "hit", ended.outcome, ended.at, ended.saved_s, ended.seen
         elif ended is not None:
             got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
             kept = ended.outcome != "ok" or ended.size_bytes is not None
-        drift = self._drift.get(step)
-        return [asked.key, got, outcome, at, took_s, saved_s, self._missed.get(step), drift, asked.site, kept]
+        drift, why = self._drift.get(step), self._why.get(step)
+        row = [asked.key, got, outcome, at, took_s, saved_s, self._missed.get(step), drift, asked.site, kept]
+        return [*row, why, seen] if why or seen else row

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.collisions.firstasks import FirstAsks
-from nbstep.drift.explain import Change, mixed_inputs_text, old_values_text
+from nbstep.drift.explain import Change, mixed_inputs_text, old_values_texts
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.foreign import leaves, members, within
@@ -235,7 +235,7 @@ class Run:
             if not (told and at_once):
                 keys[key] = None
         if at_once and not told:
-            self._tell_drift(change, [key])
+            self._tell_drift([(change, [key])])
 
     def note_mixed(self, key: str, changes: tuple[Change, ...], *, shared: bool) -> None:
         """Tells, once a key, that it was kept moments ago with other inputs than it is asked with now (D3)."""
@@ -249,9 +249,10 @@ class Run:
         if not told:
             self.find("mixed-inputs", key, text)
 
-    def _tell_drift(self, change: Change, keys: list[str]) -> None:
+    def _tell_drift(self, causes: list[tuple[Change, list[str]]]) -> None:
         in_notebook, folder = self.place.cell is not None, self.command_folder()
-        self.find("drift", keys[0], old_values_text(change, keys, in_notebook, folder, self.root().line))
+        for text in old_values_texts(causes, in_notebook, folder, self.root().line):
+            self.find("drift", causes[0][1][0], text)
 
     def is_shown(self) -> bool:
         """Whether a step list shows its findings."""
@@ -298,8 +299,8 @@ class Run:
             line = f" (line {step.place.line})" if step.place.line else ""
             self.find("never-awaited", step.key, f"{key}{line} was never awaited: write `await step(…)`")
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
-        for change, keys in self._drifted.values():
-            self._tell_drift(change, list(keys))
+        if self._drifted:
+            self._tell_drift([(change, list(keys)) for change, keys in self._drifted.values()])
         limit = None if self.cache is None else self.cache.options.max_bytes
         if limit is not None and (finding := self.held.finding(limit)):
             self.find("evicted", next(iter(self.held.evicted)), finding)

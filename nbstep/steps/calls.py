@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbstep.cache.records import Miss
+from nbstep.cache.drifted import Drifted
+from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
@@ -22,6 +23,8 @@ from nbstep.drift.inputs import (
     settled,
     surely_same,
 )
+from nbstep.drift.sourcetext import source_text, source_texts
+from nbstep.drift.today import drifted
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
 from nbstep.foreign import interrupts
@@ -29,6 +32,7 @@ from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import command_text
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
+from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
 
 
@@ -161,6 +165,23 @@ class Call:
             raise
         except BaseException:  # noqa: BLE001 - as for the code
             return Fixed()
+
+    def source(self) -> str | None:
+        """The thunk's source text, for people."""
+        return self.thunk.source if isinstance(self.thunk, Inline) else source_text(self.thunk)
+
+    def sources(self) -> Mapping[str, str]:
+        """The source texts of what it names, for people."""
+        return source_texts(self._behind())
+
+    def drifted(self, found: Hit, drift: str) -> Drifted:
+        """What this look-up found changed since an entry was kept."""
+        facts, policy = found.meta.facts, self.options.policy
+        code = self.code() if policy.on("code") != "ignore" else {}
+        inputs = self.inputs() if policy.on("inputs") != "ignore" else None
+        own = self.source()
+        sources = {**({} if own is None else {"": own}), **self.sources()}
+        return drifted(facts, found.mark, self.run.clock(), drift, code, inputs, self.names(), sources)
 
     def _behind(self) -> Seen:
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since

@@ -150,6 +150,11 @@ def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
     return changes_between(facts, code, inputs, asked.now, asked.function)
 
 
+def drift_of(found: Hit, asked: Asked) -> str:
+    """What changed since an entry was kept, for people."""
+    return _joined(_changes(found, asked))
+
+
 def _joined(changes: tuple[Change, ...]) -> str:
     return "; ".join(change.text for change in changes)
 

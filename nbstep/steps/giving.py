@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from nbstep.cache.records import Hit
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.errors import KeyCollision, OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
+from nbstep.foreign import interrupts
 from nbstep.notes import add_note, error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
 from nbstep.runs.state import Run
@@ -38,7 +40,7 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     run.tell(
         StepHit(
             run.id, call.step, meta.key, meta.outcome, now, meta.created, meta.facts.took_s, meta.size_bytes,
-            error_text, use.drift, source,
+            error_text, use.drift, source, note_seen(call, use.hit, use.drift if use.changes else None),
         )
     )  # fmt: skip
     run.note_used(meta.key, meta.size_bytes)
@@ -55,6 +57,22 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
         )  # fmt: skip
         add_note(raised, note)
     return _raise_out(call, error, raised)
+
+
+def note_seen(call: Call, found: Hit, drift: str | None) -> str | None:
+    """Remembers what this look-up found changed, for `accept` and `show` (D4); gives it as the run log holds it."""
+    cache, key = call.run.cache, found.meta.key
+    if cache is None:
+        return None
+    if drift is None:
+        cache.forget_drifted(key)
+        return None
+    try:
+        return cache.note_drifted(key, call.drifted(found, drift))
+    except interrupts():
+        raise
+    except BaseException:  # noqa: BLE001 - it must not cost the value (C3)
+        return None
 
 
 def _note_changes(run: Run, use: Use, *, shared: bool) -> None:

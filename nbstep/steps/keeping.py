@@ -8,7 +8,6 @@ from typing import Any
 
 from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.cache.secrets.redaction import redact_text
-from nbstep.drift.code import source_text
 from nbstep.durations import age_text
 from nbstep.errors import NbstepError
 from nbstep.foreign import interrupts
@@ -16,7 +15,6 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
-from nbstep.steps.inline import Inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +100,9 @@ def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
     ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
     return Facts(
         took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
-        place=call.place, code=call.code(), inputs=call.settled_inputs(), source=_source(call), uses=ran.used,
-        names=call.names(),
+        place=call.place, code=call.code(), inputs=call.settled_inputs(), source=call.source(), sources=call.sources(),
+        uses=ran.used, names=call.names(),
     )  # fmt: skip
-
-
-def _source(call: Call) -> str | None:
-    return call.thunk.source if isinstance(call.thunk, Inline) else source_text(call.thunk)
 
 
 def _is_cancelled() -> bool:

@@ -29,8 +29,8 @@ from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
-from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared
-from nbstep.steps.giving import Stopped, fail, hand_out, offline_miss, refuse
+from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared, drift_of
+from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause
 from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
@@ -187,7 +187,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     try:
         decision = await _decided(call, cache, key, source)
     except DriftError as drifted:
-        fix = f"run it again with refresh=True, or delete it: {call.command('rm')}"
+        fix = f"run it again with refresh=True, delete it: {call.command('rm')}, or keep it: {call.command('accept')}"
         return refuse(call, Compute("drifted"), DriftError(f"{drifted}; {fix}"))
     if not isinstance(decision, Compute) or decision.reason == "drifted":
         collision = _of_another_kind(call, decision) or _kept_by_other_work(call, decision)
@@ -261,7 +261,12 @@ async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decisi
         inputs=call.inputs, surely_same=call.surely_same,
         function=call.thunk.__name__ if type(call.thunk) is FunctionType else "",
     )  # fmt: skip
-    return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)
+    try:
+        return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)
+    except DriftError:
+        if isinstance(found, Hit):
+            note_seen(call, found, drift_of(found, asked))
+        raise
 
 
 async def _compute(

@@ -8,6 +8,8 @@ const VISIBLE_ROWS = 15;
 const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
+const RERUN_TITLE = "Delete old values, so that their steps run again";
+const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
 const AGES_EVERY_MS = 20_000;
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const FIELDS = [
@@ -56,7 +58,8 @@ function countText(count, one, many) {
 function whatText(row) {
   const short = row.type.slice(row.type.lastIndexOf(".") + 1);
   if (row.status === "failed" && row.message) return `${short}: ${row.message}`;
-  return `${short} ${row.shape}`.trimEnd();
+  const value = `${short} ${row.shape}`.trimEnd();
+  return row.status === "old value" && row.message ? `${value} · ${row.message}` : value;
 }
 
 // Queries: the language of `nbstep ls` (nbstep/listing.py), here so that searching works while the kernel is busy.
@@ -164,6 +167,25 @@ function button(text, title, act, className = "") {
   made.title = title;
   made.addEventListener("click", act);
   return made;
+}
+
+// What the inputs of a step were and are; those that changed stand first.
+function inputList(inputs) {
+  const list = element("dl", "nbstep-facts nbstep-inputs");
+  for (const [name, text, changed] of inputs) {
+    list.append(element("dt", "", name), element("dd", changed ? "nbstep-old" : "", text));
+  }
+  return list;
+}
+
+function diffBox(name, text) {
+  const box = focusable(element("pre", "nbstep-text nbstep-diff"), 0);
+  box.setAttribute("aria-label", name);
+  for (const line of text.split("\n")) {
+    const kind = line.startsWith("+") ? "nbstep-added" : line.startsWith("-") ? "nbstep-removed" : "";
+    box.append(element("span", kind, `${line}\n`));
+  }
+  return box;
 }
 
 const byText = new Intl.Collator("en", { numeric: true }).compare;
@@ -275,9 +297,11 @@ class Panel {
     const buttons = element("div", "nbstep-buttons");
     this.deleteButton = button("Delete", "Delete the selected entries (Delete)", () => this.deleteSelected());
     this.retryButton = button("Retry", "Delete the selected errors, so that their steps run again", () =>
-      this.retrySelected(),
+      this.actOn("retry", "failed"),
     );
-    this.undoButton = button("Undo", "Bring back what was last deleted or replaced", () => this.act({ kind: "undo" }));
+    this.rerunButton = button("Re-run", RERUN_TITLE, () => this.actOn("rerun", "old value"));
+    this.acceptButton = button("Accept", ACCEPT_TITLE, () => this.actOn("accept", "old value"));
+    this.undoButton = button("Undo", "Bring back what was last deleted, replaced or accepted", () => this.act({ kind: "undo" }));
     this.errorsButton = button("Delete all errors", "Delete every kept error, so that those steps run again", () =>
       this.act({ kind: "delete-errors" }),
     );
@@ -286,7 +310,8 @@ class Panel {
       this.act({ kind: "refresh" }),
     );
     buttons.append(
-      this.deleteButton, this.retryButton, this.undoButton, this.errorsButton, this.clearButton, this.refreshButton,
+      this.deleteButton, this.retryButton, this.rerunButton, this.acceptButton, this.undoButton, this.errorsButton,
+      this.clearButton, this.refreshButton,
     );
     bar.append(this.search, buttons);
     return bar;
@@ -507,11 +532,12 @@ class Panel {
       const narrowed = this.query.words.length > 0;
       parts.push(element("strong", "", narrowed ? `${this.view.length.toLocaleString("en-US")} of ${entries}` : entries));
       if (totals.failed) {
-        const only = button(`${totals.failed.toLocaleString("en-US")} failed`, "Show only the errors", () => {
-          this.search.value = "error:";
-          this.setQuery("error:");
-        }, "nbstep-link nbstep-failed");
-        parts.push(only);
+        const failed = `${totals.failed.toLocaleString("en-US")} failed`;
+        parts.push(this.queryLink(failed, "Show only the errors", "error:", "nbstep-failed"));
+      }
+      if (totals.old) {
+        const old = countText(totals.old, "old value", "old values");
+        parts.push(this.queryLink(old, "Show only the old values", "old:", "nbstep-old"));
       }
       parts.push(element("span", "", `${sizeText(totals.size)} on disk`));
       if (totals.trashEntries) parts.push(element("span", "", `${sizeText(totals.trash)} in trash`));
@@ -529,10 +555,20 @@ class Panel {
     }
   }
 
+  queryLink(text, title, query, className) {
+    return button(text, title, () => {
+      this.search.value = query;
+      this.setQuery(query);
+    }, `nbstep-link ${className}`);
+  }
+
   applySelection() {
     const chosen = [...this.selected].map((id) => this.rows.get(id)).filter(Boolean);
     this.deleteButton.disabled = chosen.length === 0;
     this.retryButton.disabled = !chosen.some((row) => row.status === "failed");
+    const old = chosen.some((row) => row.status === "old value");
+    this.rerunButton.disabled = this.acceptButton.disabled = !old;
+    this.rerunButton.hidden = this.acceptButton.hidden = !old && !this.totals?.old;
     const size = chosen.reduce((sum, row) => sum + row.size, 0);
     this.picked.textContent = chosen.length ? `${chosen.length.toLocaleString("en-US")} selected · ${sizeText(size)}` : "";
   }
@@ -587,7 +623,8 @@ class Panel {
     });
     node.cells[0].title = row.status === "old value" ? row.message : "";
     node.cells[1].title = row.label;
-    node.cells[2].title = row.status === "failed" ? `${row.type}: ${row.message}` : `${row.type} ${row.shape}`;
+    node.cells[2].title = row.status === "failed" ? `${row.type}: ${row.message}` : `${row.type} ${row.shape}`.trimEnd();
+    if (row.status === "old value") node.cells[2].title += ` · ${row.message}`;
   }
 
   // Choosing rows
@@ -665,9 +702,9 @@ class Panel {
     if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected] });
   }
 
-  retrySelected() {
-    const ids = [...this.selected].filter((id) => this.rows.get(id)?.status === "failed");
-    if (ids.length) this.act({ kind: "retry", ids });
+  actOn(kind, status) {
+    const ids = [...this.selected].filter((id) => this.rows.get(id)?.status === status);
+    if (ids.length) this.act({ kind, ids });
   }
 
   ask() {
@@ -697,6 +734,7 @@ class Panel {
     const row = this.rows.get(id);
     this.showDetail({
       id, label: row.label, status: row.status, headline: whatText(row), facts: [], preview: "", traceback: "", source: "",
+      inputs: [], differences: [],
     });
     this.detailTimer = setTimeout(() => this.send({ kind: "detail", id }), 60); // not for every row an arrow passes
   }
@@ -707,13 +745,26 @@ class Panel {
     const title = element("span", "nbstep-detail-key", detail.label);
     const status = element("span", "nbstep-detail-status", `${MARKS[detail.status]} ${detail.status}`);
     status.dataset.status = detail.status;
-    top.append(title, status, button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
+    top.append(title, status);
+    if (detail.status === "old value") {
+      const ids = [detail.id];
+      top.append(
+        button("Re-run", RERUN_TITLE, () => this.act({ kind: "rerun", ids }), "nbstep-small"),
+        button("Accept", ACCEPT_TITLE, () => this.act({ kind: "accept", ids }), "nbstep-small"),
+      );
+    }
+    top.append(button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
     const headline = element("div", "nbstep-headline", detail.headline);
     headline.dataset.status = detail.status;
     const facts = element("dl", "nbstep-facts");
     for (const [name, text] of detail.facts) facts.append(element("dt", "", name), element("dd", "", text));
     this.detail.replaceChildren(top, headline);
     if (detail.facts.length) this.detail.append(facts);
+    if (detail.inputs.length) this.detail.append(element("div", "nbstep-caption", "Inputs"), inputList(detail.inputs));
+    for (const [title, text, isDiff] of detail.differences) {
+      const name = `Source then and now: ${title}`;
+      this.detail.append(element("div", "nbstep-caption", name), isDiff ? diffBox(name, text) : element("div", "", text));
+    }
     for (const [name, text] of [["Value", detail.preview], ["Original traceback", detail.traceback], ["Source", detail.source]]) {
       if (!text) continue;
       const box = focusable(element("pre", "nbstep-text", text), 0);

@@ -1,0 +1,41 @@
+"""The verb `accept`: old values that are still good count as made by the code and the inputs of today, without running anything."""
+
+from __future__ import annotations
+
+from nbstep.cache.acceptance import Accepted
+from nbstep.cache.cache import Cache
+from nbstep.cache.upkeep import check_key_lasts
+from nbstep.commands.line import Arguments, CommandOutcome, command_text
+from nbstep.commands.listing import list_rows, named_rows, settled
+from nbstep.commands.removal import nothing_called
+from nbstep.commands.tables import Screen
+from nbstep.words import keys_text, natural_order, plural, shown
+
+
+async def accept(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    """Accepts the old values that its words name, as one batch."""
+    check_key_lasts()
+    rows = await list_rows(cache)
+    named = {name: named_rows(rows, name) for name in arguments.words}
+    unknown = [name for name, found in named.items() if not found]
+    if unknown:
+        return nothing_called(unknown, rows, screen)
+    by_glob = {row.key: False for found in named.values() for row in found}
+    by_name = {row.key: True for name, found in named.items() for row in found if name in (row.key, row.label)}
+    accepted: Accepted = await settled(cache.renew(by_glob | by_name))
+    if not accepted.keys and not accepted.refused:
+        words = ", ".join(map(shown, arguments.words))
+        return CommandOutcome(f"No value under {words} is known to be old: there is nothing to accept.", exit_code=1)
+    undo = f" Undo: {command_text('undo', [], arguments, screen)}"
+    return CommandOutcome(accepted_text(accepted, undo), exit_code=int(bool(accepted.refused)))
+
+
+def accepted_text(accepted: Accepted, undo: str = "") -> str:
+    """What became of it, a line for each that was refused."""
+    keys = sorted(map(shown, accepted.keys), key=natural_order)
+    lines = [f"Accepted {plural(len(keys), 'old value')}: {keys_text(keys)}.{undo}"] if keys else []
+    lines += [
+        f"{shown(key)} was left as it is: {shown(why)}."
+        for key, why in sorted(accepted.refused, key=lambda refused: natural_order(refused[0]))
+    ]
+    return "\n".join(lines)
