@@ -420,7 +420,7 @@ def test_d3_rerun_drifted_runs_old_values_again_once(shell: Shell) -> None:
     drifted = "for n in (1, 2): step(f, n + 10, key=f'k:{n}', ignore='ran')\nstep(f, 3, key='same', ignore='ran')"
     ran = shell.good(f"%%workflow w\n{drifted}")
     assert "! 2 old values (k:1, k:2): `n` was 1, is now 11: put it in the key." in ran.text
-    assert "To run them again: %%workflow w --rerun-drifted, or %nbstep rm KEY…" in ran.text
+    assert " See: %nbstep show k:1 · Re-run: %%workflow w --rerun-drifted · Keep: %nbstep accept k:1 k:2" in ran.text
     assert shell["ran"] == [1, 2, 3]
     ran = shell.good(f"%%workflow w --rerun-drifted\n{drifted}\n{drifted}")
     assert shell["ran"] == [1, 2, 3, 11, 12]
@@ -446,7 +446,7 @@ def test_d3_the_way_out_is_the_first_line_of_the_cell_with_a_flag(shell: Shell, 
     shell.good(f"{line}\n{cell.replace('NUMBER', '1')}")
     edited = cell.replace("NUMBER", "2")
     told = shell.good(f"{line}\n{edited}").text
-    assert f"To run it again: {again}, or %nbstep rm k" in told
+    assert f"Re-run: {again}, or %nbstep rm k" in told
     assert shell["x"] == 1
     shell.good(f"{again}\n{edited}")
     assert shell["x"] == 2

@@ -206,8 +206,8 @@ def test_d3_a_text_that_changed_is_to_be_put_in_the_key(cache: Cache) -> None:
     workflow(lambda step: step(orders, "east", 2, key="o:2"))
     workflow(lambda step: step(orders, "south", 1, key="o:2"))
     first, second = told.findings()
-    assert first.startswith("1 old value (o:2): `region` changed: put it in the key. To run it again: ")
-    assert second.startswith("1 old value (o:2): `month` was 2, is now 1: put it in the key. To run it again: ")
+    assert first.startswith("1 old value (o:2): `region` changed: put it in the key. See: ")
+    assert second.startswith("1 old value (o:2): `month` was 2, is now 1: put it in the key. See: ")
     assert "south" not in first
 
 

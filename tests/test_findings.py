@@ -32,7 +32,7 @@ CASES = {
     ),
     "drift: inputs": (
         [f"rate = {value}\nfor n in range(3):\n    step(lambda: rate, key=f'k{{n}}')" for value in (1, 2)],
-        "put it in the key. To run them again: %%workflow --rerun-drifted",
+        "put it in the key. See: %nbstep show k0 · Re-run: %%workflow --rerun-drifted · Keep: %nbstep accept k0 k1 k2",
     ),
     "mixed-inputs": (
         ["for n in range(3):\n    rows = [n]\n    step(sum, rows, key='sum')"], "put what differs into the key",
