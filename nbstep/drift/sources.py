@@ -157,6 +157,6 @@ def named_files(code: types.CodeType) -> tuple[str, ...]:
 
 
 def _has_docstring(code: types.CodeType) -> bool:
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 14):  # the first constant may be any text there
         return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
     return code.co_name != "<lambda>" and bool(code.co_consts) and type(code.co_consts[0]) is str
