@@ -41,10 +41,12 @@ def _size(folder: Path) -> int | None:
     until = time.perf_counter() + _BUDGET_S
     total = 0
     try:
-        for part in os.scandir(folder / "v1" / "e"):
-            if time.perf_counter() > until:
-                return None
-            total += sum(entry.stat().st_size for entry in os.scandir(part.path))
+        with os.scandir(folder / "v1" / "e") as parts:
+            for part in parts:
+                if time.perf_counter() > until:
+                    return None
+                with os.scandir(part.path) as entries:
+                    total += sum(entry.stat().st_size for entry in entries)
     except OSError:
         return None
     return total
