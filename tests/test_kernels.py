@@ -51,9 +51,27 @@ def test_n4_a_plan_looks_like_the_step_list_and_is_one_display(kernel: Kernel) -
     (bundle,) = done.lists
     page = bundle["text/html"]
     assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>2 steps: 1 cached .*1 missing.*<!--end of nbstep-->", page)
-    assert "A run would take the time of 1 step never timed" in page
+    assert "How long a run would take is not known: 1 step was never timed" in page
     assert "sales   2 steps: 1 cached" in bundle["text/plain"]
     assert done.text == ""
+
+
+def test_n4_a_plan_lists_what_a_longer_loop_will_ask_and_runs_nothing(kernel: Kernel) -> None:
+    kernel.good("import asyncio\nran = []\nregions = ['north', 'south']\ndef orders(n): ran.append(n); return n")
+    kernel.good("async def fetch(n): ran.append(n); return n")
+    cell = (
+        "for m in range(1, {}): step(orders, m, key=f'p:{{m}}')\nstep.map(orders, regions, key='om:{{}}')\n"
+        "await asyncio.gather(*[step(fetch, r, key=f'a:{{r}}') for r in regions])"
+    )
+    kernel.good("%%workflow w\n" + cell.format(6))
+    kernel.good("regions.append('east'); ran.clear()")
+    (bundle,) = kernel.good("%%workflow w --plan\n" + cell.format(9)).lists
+    text = bundle["text/plain"]
+    assert "14 steps: 9 cached" in text
+    assert "5 missing" in text
+    assert all(f"{key}  " in text for key in ("p:8", "om:east", "a:east"))
+    assert "How long a run would take is not known: 5 steps were never timed" in text
+    assert kernel.good("ran").of("execute_result")[0]["data"] == {"text/plain": "[]"}
 
 
 def test_n3_nothing_is_shown_for_a_cell_without_steps(kernel: Kernel) -> None:

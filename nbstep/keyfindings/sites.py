@@ -77,7 +77,7 @@ def _read(frame: types.FrameType) -> Site:
     key = None if text is None else next((word.value for word in text.call.keywords if word.arg == "key"), None)
     if text is None or key is None:
         return NOWHERE
-    digest = hashlib.blake2b(f"{frame.f_code.co_name}:{ast.unparse(text.call)}".encode(), digest_size=8).hexdigest()
+    digest = site_id(frame.f_code.co_name, ast.unparse(text.call))
     own = frozenset[str]()
     in_map = isinstance(text.call.func, ast.Attribute | ast.Name) and _last_name(text.call.func) == "map"
     if isinstance(key, ast.Lambda):
@@ -94,6 +94,11 @@ def _read(frame: types.FrameType) -> Site:
     elif field is not None:
         finding = f"the key has {field} in it as it stands; for the value write f before the quotes: key={with_f}"
     return Site(finding, id=digest, call=text.call, with_f=with_f)
+
+
+def site_id(code_name: str, call: str) -> str:
+    """Tells a call from others by its text, unparsed, and by the name of the code that it stands in."""
+    return hashlib.blake2b(f"{code_name}:{call}".encode(), digest_size=8).hexdigest()
 
 
 def _with_f(key: ast.expr) -> str:

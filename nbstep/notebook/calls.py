@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import linecache
 import sys
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nbstep.errors import CellStopped, StepFailed
 from nbstep.notebook import late
-from nbstep.notebook.asks import Asks, CellText
 from nbstep.result import Err, Ok
 
 if TYPE_CHECKING:
     from nbstep.notebook.cell import CellRunner
     from nbstep.notebook.stepcell import StepCell
+
+
+@dataclass(frozen=True, slots=True)
+class CellText:
+    """What is known of a cell's text.
+
+    Attributes:
+        body: What stands below its line.
+        above: How many lines stand above that.
+        planned: Only a plan of it is wanted.
+        key: The key of a `%%step` cell.
+    """
+
+    body: str
+    above: int = 0
+    planned: bool = False
+    key: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """Tells this text from others, layout and comments included; None where it is not known."""
+        text = self.body if self.key is None else f"{self.key}\n{self.body}"
+        return hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest()[:16] if text else None
 
 
 class Catching:
@@ -58,23 +82,23 @@ def _following() -> CellRunner:
     return _runner
 
 
-def begin(text: str, taken_at: int | None = None, asks: Asks = (), planned: bool = False) -> None:
+def begin(text: str, taken_at: int | None = None, planned: bool = False) -> None:
     """Stands in the first line of a `%%workflow` cell."""
     caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    _following().begin(text, taken_at, _text_of(caller, asks, planned))
+    _following().begin(text, taken_at, _text_of(caller, planned))
 
 
-def begin_step(text: str, taken_at: int | None = None, asks: Asks = (), planned: bool = False, **facts: Any) -> None:
+def begin_step(text: str, taken_at: int | None = None, planned: bool = False, **facts: Any) -> None:
     """Stands in the first line of a `%%step` cell; `facts` say what its body holds."""
     caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     body = None if planned else late("nbstep.notebook.stepbody").facts_of(**facts)
-    _following().begin_step(text, taken_at, _text_of(caller, asks, planned), body)
+    _following().begin_step(text, taken_at, _text_of(caller, planned), body)
 
 
-def _text_of(caller: FrameType, asks: Asks, planned: bool) -> CellText:
+def _text_of(caller: FrameType, planned: bool) -> CellText:
     _show_as_written(caller)
-    body = "".join(linecache.getlines(caller.f_code.co_filename)[caller.f_lineno :])
-    return CellText(body, asks, planned)
+    above = caller.f_lineno
+    return CellText("".join(linecache.getlines(caller.f_code.co_filename)[above:]), above, planned)
 
 
 def _step() -> StepCell:

@@ -20,7 +20,7 @@ from nbstep.runs.hooks import active_run
 
 if TYPE_CHECKING:
     from nbstep.events import Place
-    from nbstep.notebook.asks import CellText
+    from nbstep.notebook.calls import CellText
     from nbstep.notebook.flags import WorkflowLine
     from nbstep.notebook.live import StepListView
     from nbstep.notebook.stepcell import StepCell
@@ -150,7 +150,7 @@ class CellRunner:
         """
         with _stopping():
             line = late("nbstep.notebook.flags").parse_step_line(text, self.shell.user_ns)
-            known_as = replace(written, body=f"{line.key}\n{written.body}", asks=(("key", line.key),))
+            known_as = replace(written, key=line.key)
             if self._only_planned(line.workflow, known_as):
                 return
             cell = self._begin(line.workflow, taken_at, known_as)
@@ -163,7 +163,7 @@ class CellRunner:
             return False
         if not written.planned:  # whoever compiled the cell left its body in
             raise CellStopped("--plan cannot stand here: write it in a cell of its own, in its first line")
-        late("nbstep.notebook.plan").show_plan(self, line, written)
+        late("nbstep.notebook.planning.plan").show_plan(self, line, written)
         return True
 
     def _begin(self, line: WorkflowLine, taken_at: int | None, written: CellText) -> Cell:
@@ -218,7 +218,7 @@ class CellRunner:
             text=None if written is None else written.digest,
         )
         if run.mode == "offline" and written is not None:
-            run.expected = late("nbstep.notebook.plan").expected_keys(run, written)
+            run.expected = late("nbstep.notebook.planning.plan").expected_keys(run, written, self.shell.user_ns)
         cell.run, cell.view, cell.stop_waking = run, view, wake_regularly()
         return run
 

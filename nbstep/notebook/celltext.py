@@ -61,8 +61,6 @@ class WorkflowCells(ast.NodeTransformer):
         taken = next(_bindings_of_step(node.body[1:]), None)
         if taken is not None:
             call.keywords.append(ast.keyword(arg="taken_at", value=ast.Constant(taken)))
-        asks = late("nbstep.notebook.asks").asks_in(node.body[1:])
-        call.keywords.append(ast.keyword(arg="asks", value=ast.Constant(asks)))
         if "--plan" in _text_of(call) and late("nbstep.notebook.flags").wants_plan(_text_of(call)):
             call.keywords.append(ast.keyword(arg="planned", value=ast.Constant(True)))
             del node.body[1:]

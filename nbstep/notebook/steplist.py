@@ -85,7 +85,7 @@ class StepList:
 
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
     where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet. `line` is the first one
-    of the cell.
+    of the cell. `partial` says of a plan that a run may ask more keys than are listed.
     """
 
     run: str | None = None
@@ -101,6 +101,7 @@ class StepList:
     raised: bool = True
     folder: str | None = None
     line: str = "%%workflow"
+    partial: bool = False
 
     @property
     def unfinished(self) -> bool:

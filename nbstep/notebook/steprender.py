@@ -51,7 +51,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     rows = rows_of(state, now)
     visible = fold(rows)
     until = state.ended.at if state.ended else None
-    summary = html.escape(summary_of(rows, now))
+    summary = html.escape(summary_of(rows, now, partial=state.partial))
     name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
     body = _table(visible, state, now, until) if visible else ""
@@ -116,7 +116,10 @@ def plain_of(
     until = state.ended.at if state.ended else None
     name = f"{shown(state.name)}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
-    lines = [f"{name}{summary_of(rows, now)}{flags}", *_plain_rows(fold(rows), now, until, width)]
+    lines = [
+        f"{name}{summary_of(rows, now, partial=state.partial)}{flags}",
+        *_plain_rows(fold(rows), now, until, width),
+    ]
     lines += [f"  {shown(note)}" for note in notes]
     lines += [f"  ! {line}" for line in _lines(rows, state)]
     if foot:

@@ -301,10 +301,10 @@ def is_kept_failure(row: Row) -> bool:
     return row.state == "failed (cached)" or fresh
 
 
-def summary_of(rows: Sequence[Row], now: float) -> str:
+def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False) -> str:
     """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 3 Nov), 2 ran (31 s), 1 failed (cached)`.
 
-    A key counts once, however often it was asked; times are those of the outer steps.
+    A key counts once, however often it was asked; times are those of the outer steps. `partial` says that there may be more.
     """
     total = sum(_counts(row) for row in rows)
     parts: list[str] = []
@@ -321,7 +321,8 @@ def summary_of(rows: Sequence[Row], now: float) -> str:
         name = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}.get(state, state)
         said = note([row for row in alike if not row.depth], now) if note else ""
         parts.append(f"{count:,} {name}{said}")
-    return plural(total, "step") + (": " + ", ".join(parts) if parts else "")
+    counted = plural(total, "step") if not partial else f"{plural(total, 'step')} known" if total else "no step known"
+    return counted + (": " + ", ".join(parts) if parts else "")
 
 
 def _counts(row: Row) -> int:

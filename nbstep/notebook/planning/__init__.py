@@ -1,0 +1,1 @@
+"""What a run of a cell would do, told without running it."""
