@@ -80,6 +80,14 @@ class StepAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsAhead:
+    """`step.map` begins: it will ask these keys."""
+
+    run: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepHit:
     """A kept entry was used; the last event of its step.
 
@@ -177,7 +185,7 @@ class CacheChanged:
 
 
 Event: TypeAlias = (
-    RunStarted | RunFinished | StepAsked | StepHit | StepMissed | StepWaiting | StepStarted | StepFinished
+    RunStarted | RunFinished | StepsAhead | StepAsked | StepHit | StepMissed | StepWaiting | StepStarted | StepFinished
     | Finding | CacheChanged
 )  # fmt: skip
 Listener: TypeAlias = Callable[[Event], None]

@@ -245,6 +245,25 @@ def test_n1_an_interrupt_stops_the_cell_and_no_other_task_of_it_begins_a_thunk(k
     assert kernel.good("step(lambda: 7, key='next')").of("execute_result")[0]["data"] == {"text/plain": "7"}
 
 
+def test_n3_a_map_says_how_many_steps_it_has_and_after_an_interrupt_how_many_did_not_start(kernel: Kernel) -> None:
+    kernel.good(
+        "import threading\ngo = threading.Event()\ndef fetch(n):\n    if n == 1:\n"
+        "        print('blocking', flush=True)\n        go.wait(60)\n    return n"
+    )
+    sent = kernel.start("%%workflow\nstep.map(fetch, range(9), key='m:{}', n_jobs=1)")
+    kernel.wait_for("blocking")
+    os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
+    done = kernel.finish(sent, timeout=40)
+    assert done.error["ename"] == "KeyboardInterrupt"
+    page = done.lists[-1]["text/html"]
+    assert "9 steps: 1 ran" in page
+    assert "7 not started" in page
+    assert "7 steps did not start: run the cell again for the rest" in page
+    kernel.good("go.set()")
+    page = kernel.good("%%workflow\nstep.map(fetch, range(9), key='m:{}', n_jobs=1)").lists[-1]["text/html"]
+    assert "not start" not in page
+
+
 def test_c4_an_interrupt_ends_the_wait_but_not_the_one_who_computes(kernel: Kernel) -> None:
     kernel.good("import threading, time\ngo = threading.Event()\ndef slow():\n    go.wait(60)\n    return 7")
     kernel.good("t = threading.Thread(target=lambda: step(slow, key='s'))\nt.start()\ntime.sleep(0.5)")

@@ -22,6 +22,7 @@ from nbstep.events import (
     StepFinished,
     StepHit,
     StepMissed,
+    StepsAhead,
     StepStarted,
     StepWaiting,
 )
@@ -428,3 +429,17 @@ def test_equal_findings_are_one_line() -> None:
     text = plain_of(story.state(), NOW)
     assert "! k: not kept (×3)" in text
     assert "! and 19 findings more" in text
+
+
+def test_n3_a_map_that_began_says_what_is_still_to_come() -> None:
+    story = Story()
+    story.events.append(StepsAhead("r", tuple(f"m:{n}" for n in range(30))))
+    for n in range(8):
+        step = story.started(f"m:{n}")
+        story.finished(step, f"m:{n}", took_s=1.0)
+    story.started("m:8")
+    state = story.state()
+    assert "30 steps: 8 ran (8.0 s), 1 running, 21 not started" in plain_of(state, NOW)
+    assert "run the cell again" not in plain_of(state, NOW)
+    story.events.append(RunFinished("r", NOW, "error", 60.0, "KeyboardInterrupt"))
+    assert "! 21 steps did not start: run the cell again for the rest" in plain_of(story.state(), NOW)

@@ -26,6 +26,7 @@ from nbstep.events import (
     StepFinished,
     StepHit,
     StepMissed,
+    StepsAhead,
     StepStarted,
     StepWaiting,
 )
@@ -85,7 +86,8 @@ class StepList:
 
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
     where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet. `line` is the first one
-    of the cell. `partial` says of a plan that a run may ask more keys than are listed.
+    of the cell. `partial` says of a plan that a run may ask more keys than are listed. `ahead` are the keys that `step.map`
+    said it will ask.
     """
 
     run: str | None = None
@@ -102,6 +104,12 @@ class StepList:
     folder: str | None = None
     line: str = "%%workflow"
     partial: bool = False
+    ahead: frozenset[str] = frozenset()
+
+    @property
+    def not_started(self) -> int:
+        """How many steps of `step.map` were not asked yet."""
+        return len(self.ahead.difference(call.key for call in self.calls.values() if call.key)) if self.ahead else 0
 
     @property
     def unfinished(self) -> bool:
@@ -122,6 +130,8 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
             state = _with_run(state, event)
         elif isinstance(event, CacheChanged) or event.run not in state.runs:
             continue
+        elif isinstance(event, StepsAhead):
+            state = replace(state, ahead=state.ahead | frozenset(event.keys))
         elif isinstance(event, StepAsked):
             calls[event.run, event.step] = Call(event.run, event.key, event.place, event.at, event.parent)
         elif isinstance(event, RunFinished):

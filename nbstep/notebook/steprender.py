@@ -20,7 +20,7 @@ from nbstep.notebook.steprows import (
     words_of,
 )
 from nbstep.notebook.stepstyle import STYLE
-from nbstep.notebook.waysout import failures_line, row_hint
+from nbstep.notebook.waysout import failures_line, not_started_line, row_hint
 from nbstep.words import fit, natural_order, plural, shown, text_width
 
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
@@ -51,7 +51,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     rows = rows_of(state, now)
     visible = fold(rows)
     until = state.ended.at if state.ended else None
-    summary = html.escape(summary_of(rows, now, partial=state.partial))
+    summary = html.escape(_summary(rows, state, now))
     name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
     body = _table(visible, state, now, until) if visible else ""
@@ -65,10 +65,14 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     )
 
 
+def _summary(rows: Sequence[Row], state: StepList, now: float) -> str:
+    return summary_of(rows, now, partial=state.partial, not_started=state.not_started)
+
+
 def _lines(rows: Sequence[Row], state: StepList) -> list[str]:
     """What stands under the table: findings, then what to do about failures."""
-    failures = failures_line(rows, state)
-    return [*finding_lines(state.findings), *([failures] if failures else [])]
+    ways_out = filter(None, (not_started_line(state), failures_line(rows, state)))
+    return [*finding_lines(state.findings), *ways_out]
 
 
 def _table(rows: Sequence[Row], state: StepList, now: float, until: float | None) -> str:
@@ -117,7 +121,7 @@ def plain_of(
     name = f"{shown(state.name)}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     lines = [
-        f"{name}{summary_of(rows, now, partial=state.partial)}{flags}",
+        f"{name}{_summary(rows, state, now)}{flags}",
         *_plain_rows(fold(rows), now, until, width),
     ]
     lines += [f"  {shown(note)}" for note in notes]

@@ -301,12 +301,13 @@ def is_kept_failure(row: Row) -> bool:
     return row.state == "failed (cached)" or fresh
 
 
-def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False) -> str:
+def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_started: int = 0) -> str:
     """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 3 Nov), 2 ran (31 s), 1 failed (cached)`.
 
-    A key counts once, however often it was asked; times are those of the outer steps. `partial` says that there may be more.
+    A key counts once, however often it was asked; times are those of the outer steps. `partial` says that there may be more,
+    `not_started` how many more are known to come.
     """
-    total = sum(_counts(row) for row in rows)
+    total = sum(_counts(row) for row in rows) + not_started
     parts: list[str] = []
     for state, note in (
         ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("missing", _expected_note),
@@ -321,6 +322,7 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False) -> str
         name = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}.get(state, state)
         said = note([row for row in alike if not row.depth], now) if note else ""
         parts.append(f"{count:,} {name}{said}")
+    parts += [f"{not_started:,} not started"] if not_started else []
     counted = plural(total, "step") if not partial else f"{plural(total, 'step')} known" if total else "no step known"
     return counted + (": " + ", ".join(parts) if parts else "")
 

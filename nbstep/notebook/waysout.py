@@ -23,6 +23,12 @@ def row_hint(row: Row, state: StepList) -> str:
     return ""
 
 
+def not_started_line(state: StepList) -> str:
+    """The line for what `step.map` had not begun when its cell ended."""
+    count = state.not_started if state.ended else 0
+    return f"{plural(count, 'step')} did not start: run the cell again for the rest" if count else ""
+
+
 def failures_line(rows: Sequence[Row], state: StepList) -> str:
     """The line for all kept failures, given all rows.
 

@@ -12,7 +12,7 @@ from typing import Any
 from nbstep.batch import check_map, map_steps
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
-from nbstep.events import Place
+from nbstep.events import Place, StepsAhead
 from nbstep.keyfindings.sites import NOWHERE, Site, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
@@ -163,6 +163,7 @@ def ask_all(
         for item_key in filter(None, keys):
             if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
                 call_out(run, site, item_key, place)
+        run.tell(StepsAhead(run.id, tuple(filter(None, keys))))
 
     try:
         results = map_steps(one, items, key, n_jobs, check_keys, site.with_f)
