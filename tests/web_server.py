@@ -1,4 +1,7 @@
-"""A real HTTP server for tests of failures: answers with the status its path names, and sets a cookie."""
+"""A real HTTP server for tests of failures: answers with the status its path names, tells what it was sent, and sets a cookie.
+
+It tells so in JSON, on paths with `plain` as bare text with the values alone beside, and with `xml` in tags.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,17 @@ class _Answers(BaseHTTPRequestHandler):
             threading.Event().wait(5)
         status = int(path.rsplit("/", 1)[-1]) if path.rsplit("/", 1)[-1].isdigit() else 200
         # Some servers echo what they were sent.
-        body = json.dumps({"error": f"status {status}", "sent": dict(self.headers)}).encode()
+        body, kind = json.dumps({"error": f"status {status}", "sent": dict(self.headers)}).encode(), "application/json"
         if path == "/broken-json":
             body = b"{not json"
+        elif path.startswith("/plain/"):
+            lines = [f"{name}: {value}\nNo access for {value}." for name, value in self.headers.items()]
+            body, kind = "\n".join(lines).encode(), "text/plain"
+        elif path.startswith("/xml/"):
+            tags = [f"<{name.lower()}>{value}</{name.lower()}>" for name, value in self.headers.items()]
+            body, kind = f"<sent>{''.join(tags)}</sent>".encode(), "application/xml"
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Set-Cookie", f"session={COOKIE_SECRET}; HttpOnly")
         self.send_header("X-Auth-Token", COOKIE_SECRET)

@@ -161,6 +161,7 @@ class Cache(Upkeep):
         *,
         batch: str | None = None,
         created: float | None = None,
+        made_by: Any = None,
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash. A store that rests is not asked.
 
@@ -172,8 +173,9 @@ class Cache(Upkeep):
             facts: What the step knows of it.
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
             created: When it was computed, in seconds since the epoch, where that was not now.
+            made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
         """
-        return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created)
+        return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created, made_by=made_by)
 
     def note_drifted(self, key: str, found: Drifted) -> str | None:
         """Remembers what a look-up found changed, for `accept`; gives its digests as signed text for the run log."""

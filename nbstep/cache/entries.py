@@ -136,6 +136,7 @@ class Entries:
         batch: str | None = None,
         insist: bool = True,
         created: float | None = None,
+        made_by: Any = None,
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash.
 
@@ -148,13 +149,16 @@ class Entries:
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
             insist: Asks the store even if it did not answer a moment ago.
             created: When it was computed, where that was not now.
+            made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
         """
         if not insist and (resting := self.why_resting()) is not None:
             return NotKept(resting, "unreachable")
         try:
             signing_key = trust.signing_key()
             now = self.clock()
-            meta, content = self._keeper.prepare(key, result, facts, now if created is None else min(created, now))
+            meta, content = self._keeper.prepare(
+                key, result, facts, now if created is None else min(created, now), made_by
+            )
             parts = entry.encode(meta, content, signing_key)
             size = sum(len(part) for part in parts)
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)

@@ -7,7 +7,7 @@ import pickle
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache import entry
 from nbstep.cache.previews import preview_text, shape_text, type_text
@@ -16,6 +16,9 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.foreign import interrupts
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
+
+if TYPE_CHECKING:
+    from nbstep.cache.serializer import Serialized
 
 _SOURCE_CHARS: Final = 4096
 
@@ -32,8 +35,17 @@ class Keeper:
     previews: bool
     redact: Callable[[str], str] | None
 
-    def prepare(self, key: str, result: Ok[Any] | Err[Any], facts: Facts, now: float) -> tuple[Meta, entry.Content]:
+    def prepare(
+        self, key: str, result: Ok[Any] | Err[Any], facts: Facts, now: float, made_by: Any = None
+    ) -> tuple[Meta, entry.Content]:
         """An entry's metadata and content; unsigned yet.
+
+        Args:
+            key: The user's key.
+            result: What the thunk gave, or its error.
+            facts: What the step knows of it.
+            now: Seconds since the epoch.
+            made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
 
         Raises:
             Exception: The result cannot be kept; `why_not` says why.
@@ -45,15 +57,13 @@ class Keeper:
             signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,
         )  # fmt: skip
         if isinstance(result, Ok):
-            return self._value(meta, result.value, "value")
+            return self._value(meta, result.value)
         error = result.error
         if not isinstance(error, BaseException):
-            return self._value(
-                replace(meta, outcome="error", error=_returned_text(error, self.redacted)), error, "returned"
-            )
+            return self._returned(meta, error, made_by)
         if not isinstance(error, Exception):
             raise TypeError(f"a {type(error).__name__} is never kept")
-        return self._failure(meta, error)
+        return self._failure(meta, error, made_by)
 
     def unpack(self, head: entry.Head, stream: bytes, buffers: Sequence[Part] = ()) -> Any:
         """A fresh value out of verified bytes, or for an error entry the `Err` holding it.
@@ -81,25 +91,36 @@ class Keeper:
             return self.redacted(text)
         return self.redacted(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
-    def _value(self, meta: Meta, value: Any, payload: entry.Payload) -> tuple[Meta, entry.Content]:
+    def _value(self, meta: Meta, value: Any) -> tuple[Meta, entry.Content]:
         from nbstep.cache import serializer  # as in unpack()
 
-        serialized = serializer.serialize(value)
-        preview = self.redacted(preview_text(value)) if self.previews else ""
-        described = replace(
+        return self._described(meta, value, serializer.serialize(value), "value", self.redacted)
+
+    def _returned(self, meta: Meta, error: Any, made_by: Any) -> tuple[Meta, entry.Content]:
+        from nbstep.cache.failures import returned  # as in unpack()
+
+        serialized, shown = returned.take_returned(error, self.redact, made_by)
+        text = ErrorText(type_text(error), " ".join(shown(preview_text(error)).split())[:500], "")
+        meta = replace(meta, outcome="error", error=text, facts=_facts_shown(meta.facts, shown))
+        return self._described(meta, error, serialized, "returned", shown)
+
+    def _described(
+        self, meta: Meta, value: Any, serialized: Serialized, payload: entry.Payload, shown: Callable[[str], str]
+    ) -> tuple[Meta, entry.Content]:
+        preview = shown(preview_text(value)) if self.previews else ""
+        meta = replace(
             meta, type=type_text(value), shape=shape_text(value), preview=preview, packages=serialized.packages
         )
-        return described, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
+        return meta, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
-    def _failure(self, meta: Meta, error: Exception) -> tuple[Meta, entry.Content]:
+    def _failure(self, meta: Meta, error: Exception, made_by: Any) -> tuple[Meta, entry.Content]:
         from nbstep.cache import serializer  # as in unpack()
         from nbstep.cache.failures import failure  # as in unpack()
 
-        taken = failure.take_apart(error, self.redact)
+        taken = failure.take_apart(error, self.redact, made_by)
         packages = serializer.package_versions(set(taken.modules))
         meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
-        if meta.facts.source is not None:
-            meta = replace(meta, facts=replace(meta.facts, source=taken.shown(meta.facts.source), sources={}))
+        meta = replace(meta, facts=_facts_shown(meta.facts, taken.shown))
         return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
 
     def source(self, text: str) -> str:
@@ -118,9 +139,9 @@ def _redacted_source(text: str) -> str:
     return redact_text(text)  # a hundred steps of one function have one text
 
 
-def _returned_text(error: Any, shown: Callable[[str], str]) -> ErrorText:
-    text = shown(preview_text(error))
-    return ErrorText(type_text(error), " ".join(text.split())[:500], "")
+def _facts_shown(facts: Facts, shown: Callable[[str], str]) -> Facts:
+    """What an error's entry may say of its step."""
+    return facts if facts.source is None else replace(facts, source=shown(facts.source), sources={})
 
 
 def _unloadable(meta: Meta, error: BaseException) -> Unreadable:

@@ -6,7 +6,7 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final
@@ -46,8 +46,12 @@ class NotSerializable(ValueError):  # noqa: N818 - the name says what happened
     """A value cannot be kept; the message names the part of it that cannot."""
 
 
-def serialize(value: Any) -> Serialized:
+def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None) -> Serialized:
     """Pickles a value.
+
+    Args:
+        value: The value.
+        pickler_of: Makes the pickler, of a stream and of what takes buffers; left out, a `ValuePickler`.
 
     Raises:
         NotSerializable: It cannot be pickled; the message names the culprit: "result['lock'] is a _thread.lock, …".
@@ -62,7 +66,7 @@ def serialize(value: Any) -> Serialized:
         return False
 
     stream = io.BytesIO()
-    pickler = ValuePickler(stream, in_band)
+    pickler = (pickler_of or ValuePickler)(stream, in_band)
     try:
         pickler.dump(value)
     except interrupts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
+from nbstep.steps.inline import Inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     try:
         if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
             return None, ""
-        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id)
+        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id, made_by=_made_by(call))
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
@@ -103,6 +105,12 @@ def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
         place=call.place, code=call.code(), inputs=call.settled_inputs(), source=call.source(), sources=call.sources(),
         uses=ran.used, names=call.names(),
     )  # fmt: skip
+
+
+def _made_by(call: Call) -> Any:
+    """The function that did the work, with its arguments."""
+    thunk = call.thunk.__wrapped__ if isinstance(call.thunk, Inline) else call.thunk
+    return functools.partial(thunk, *call.args) if call.args else thunk
 
 
 def _is_cancelled() -> bool:

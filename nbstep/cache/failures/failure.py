@@ -23,8 +23,7 @@ from nbstep.cache.pickled import BUILTIN_SLOTS
 from nbstep.cache.records import ErrorText
 from nbstep.cache.secrets.cleaning import Cleaner, Shown
 from nbstep.cache.secrets.headers import harmless_headers
-from nbstep.cache.secrets.redaction import redact_text
-from nbstep.cache.secrets.surroundings import telling_of
+from nbstep.cache.secrets.surroundings import redaction_of
 from nbstep.errors import CachedError
 from nbstep.foreign import interrupts, members, own
 from nbstep.tracebacks import OWN_FOLDER
@@ -57,20 +56,16 @@ class Failure:
     left_out: str = ""
 
 
-def take_apart(error: BaseException, redact: Callable[[str], str] | None = None) -> Failure:
+def take_apart(error: BaseException, redact: Callable[[str], str] | None = None, made_by: Any = None) -> Failure:
     """Makes the record of an error; the error itself stays as it is.
 
     Args:
         error: Any exception, with or without a traceback.
         redact: The user's own redaction, applied to its texts after ours.
+        made_by: The thunk: it may know of the requests that the error came from.
     """
     chain = _everything_in(error)
-    scrub = telling_of(chain).scrubber()
-
-    def shown(text: str) -> str:
-        text = redact_text(scrub(text))
-        return text if redact is None else str(redact(text))
-
+    shown = redaction_of(chain, (made_by,), redact)
     text = _error_text(error, shown)
     recorder = _Recorder(shown)
     record = recorder.record(error)

@@ -81,7 +81,7 @@ class PartPickler(cloudpickle.Pickler):
             return reduced
         if type(obj).__module__.partition(".")[0] in _MACHINERY:
             return str, (not_stored(obj),)
-        return self._other(obj)
+        return cleaned(obj, self.dispatch_table.get(type(obj)), self._cleaner)
 
     def _class(self, cls: type) -> Any:
         reduced = super().reducer_override(cls)
@@ -89,31 +89,33 @@ class PartPickler(cloudpickle.Pickler):
             return reduced
         return pickled.notebook_class, (cls.__qualname__,)
 
-    def _other(self, obj: Any) -> Any:
-        reducer = self.dispatch_table.get(type(obj))
-        reduced = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
-        if isinstance(reduced, str):
-            return NotImplemented
-        func, args, *rest = cast("tuple[Any, ...]", reduced)
-        clean = self._cleaner.clean
-        made_empty = getattr(func, "__name__", "") in {"__newobj__", "__newobj_ex__"}
-        kept, args = (args[:1], args[1:]) if made_empty else ((), args)
-        rest += [None] * (3 - len(rest))
-        state, items, pairs = rest[:3]
-        return (
-            func,
-            (*kept, *self._fields(getattr(type(obj), "_fields", ()), args)),
-            self._fields(_field_names(obj), state) if type(state) is list else clean(state),
-            None if items is None else (clean(item) for item in items),
-            None if pairs is None else iter(clean(dict(pairs)).items()),
-            *rest[3:],
-        )
 
-    def _fields(self, names: Any, values: Any) -> list[Any]:
-        """Values of fields that stand without their names: of named tuples, and of dataclasses with slots."""
-        if isinstance(names, tuple) and len(cast("tuple[Any, ...]", names)) == len(values):
-            return [self._cleaner.named(name, value) for name, value in zip(names, values, strict=True)]
-        return [self._cleaner.clean(value) for value in values]
+def cleaned(obj: Any, reducer: Callable[[Any], Any] | None, cleaner: Cleaner) -> Any:
+    """How an object is pickled with all that it holds cleaned: by its class's own way, or by the `reducer` of a pickler."""
+    reduced = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        return NotImplemented
+    func, args, *rest = cast("tuple[Any, ...]", reduced)
+    clean = cleaner.clean
+    made_empty = getattr(func, "__name__", "") in {"__newobj__", "__newobj_ex__"}
+    kept, args = (args[:1], args[1:]) if made_empty else ((), args)
+    rest += [None] * (3 - len(rest))
+    state, items, pairs = rest[:3]
+    return (
+        func,
+        (*kept, *_fields(getattr(type(obj), "_fields", ()), args, cleaner)),
+        _fields(_field_names(obj), state, cleaner) if type(state) is list else clean(state),
+        None if items is None else (clean(item) for item in items),
+        None if pairs is None else iter(clean(dict(pairs)).items()),
+        *rest[3:],
+    )
+
+
+def _fields(names: Any, values: Any, cleaner: Cleaner) -> list[Any]:
+    """Values of fields that stand without their names: of named tuples, and of dataclasses with slots."""
+    if isinstance(names, tuple) and len(cast("tuple[Any, ...]", names)) == len(values):
+        return [cleaner.named(name, value) for name, value in zip(names, values, strict=True)]
+    return [cleaner.clean(value) for value in values]
 
 
 def _field_names(obj: Any) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Cleaner:
         for item in items:
             if isinstance(item, str | bytes) and _is_secret_after(before, header_text(item), pair=len(items) == 2):
                 yield REDACTED.encode() if isinstance(item, bytes) else REDACTED
-            elif before in ("-H", "--header") and isinstance(item, str):
+            elif isinstance(before, str) and before in ("-H", "--header") and isinstance(item, str):
                 yield self._headers(item)
             else:
                 yield self.clean(item)

@@ -1,4 +1,7 @@
-"""The objects around an error: its attributes, and the variables of its frames, walked through for what tells secrets."""
+"""The objects around an error, walked through for what tells secrets.
+
+These are its attributes, the variables of its frames, and what the functions behind them name: closures, globals, defaults.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import linecache
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from nbstep.cache.failures.bare import attributes
 from nbstep.cache.secrets.headers import header_pairs, is_headers_name, unmistakable
-from nbstep.cache.secrets.redaction import literal_headers
+from nbstep.cache.secrets.redaction import literal_headers, redact_text
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
 from nbstep.foreign import interrupts, own
@@ -33,7 +36,6 @@ _PLAIN: Final = (
     complex,
     type,
     types.ModuleType,
-    types.FunctionType,
     types.CodeType,
     types.FrameType,
 )
@@ -61,22 +63,34 @@ _HEADER_CLASSES: Final = frozenset(
 _RESPONSE: Final = re.compile(r".*Response.*|HTTPMessage")
 
 
-def telling_of(errors: Iterable[BaseException]) -> Telling:
+def redaction_of(
+    errors: Iterable[BaseException], around: Iterable[Any], redact: Callable[[str], str] | None
+) -> Callable[[str], str]:
+    """A function that takes out of a text what is secret by its looks, or by what can be seen around the errors.
+
+    Args:
+        errors: What failed.
+        around: Other objects that may know of the requests: what was returned, the thunk and its arguments.
+        redact: The user's own redaction, applied last.
+    """
+    scrub = telling_of(errors, around).scrubber()
+
+    def shown(text: str) -> str:
+        text = redact_text(scrub(text))
+        return text if redact is None else str(redact(text))
+
+    return shown
+
+
+def telling_of(errors: Iterable[BaseException], around: Iterable[Any] = ()) -> Telling:
     """What must not be told of the requests that the errors came from."""
     walk = _Walk()
-    errors, read = list(errors), set[types.CodeType]()
-    for error in errors:
-        walk.see("", error)
+    errors = list(errors)
+    for value in (*errors, *around):
+        walk.see("", value)
     for error in errors:
         for frame in _frames(own(error, "__traceback__")):
-            variables = dict(_variables(frame))
-            for name, value in variables.items():
-                walk.see(name, value)
-            if frame.f_code in read:
-                continue
-            read.add(frame.f_code)
-            for name, value, named in literal_headers(_source(frame)):
-                walk.telling.header(name, _value_of(value, variables) if named else value)
+            walk.scope(frame.f_code, frame.f_globals, dict(_variables(frame)))
     return walk.telling
 
 
@@ -86,6 +100,17 @@ class _Walk:
     def __init__(self) -> None:
         self.telling = Telling()
         self._seen: dict[int, Any] = {}
+        self._read = set[types.CodeType]()
+
+    def scope(self, code: types.CodeType, names: dict[str, Any], variables: dict[str, Any], depth: int = 0) -> None:
+        """What code that ran could use: its variables, and the headers that stand in its text."""
+        for name, value in variables.items():
+            self.see(name, value, depth)
+        if code in self._read:
+            return
+        self._read.add(code)
+        for name, value, named in literal_headers(_source(code, names)):
+            self.telling.header(name, _value_of(value, variables) if named else value)
 
     def see(self, name: str, value: Any, depth: int = 0, *, sent: bool = True) -> None:
         """One value under its name; `sent` is false for what belongs to a response."""
@@ -106,6 +131,10 @@ class _Walk:
             return
 
     def _object(self, name: str, value: Any, depth: int, sent: bool) -> None:
+        if type(value) is types.FunctionType:
+            if not _is_of_a_library(value.__code__):
+                self.scope(value.__code__, value.__globals__, dict(_named_by(value)), depth + 1)
+            return
         kind = type(value).__name__
         if _RESPONSE.fullmatch(kind) or name.lower().startswith("response"):
             sent = False
@@ -162,7 +191,14 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         names = ("user", "password") if user_and_password else getattr(kind, "_fields", None) or itertools.repeat(name)
         items = zip(names, base.__iter__(value), strict=False)
     elif kind is functools.partial:
-        items = value.keywords.items()
+        names = value.func.__code__.co_varnames if type(value.func) is types.FunctionType else ()
+        items = [
+            ("", value.func),
+            *itertools.zip_longest(names[: len(value.args)], value.args),
+            *value.keywords.items(),
+        ]
+    elif kind is types.MethodType:
+        items = [("", value.__self__), ("", value.__func__)]
     elif issubclass(kind, BaseException):
         items = [("", own(value, "args"))]
     elif kind.__name__.endswith("CookieJar") and _library(kind) in _WEB:
@@ -191,6 +227,30 @@ def _variables(frame: types.FrameType) -> Iterator[tuple[str, Any]]:
             yield name, frame.f_globals[name]
 
 
+def _named_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function can use without being given it: the globals and closure cells that it names, and its defaults."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    for name in _names(code):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:
+            continue  # not set yet
+    positional = code.co_varnames[: code.co_argcount]
+    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names that code looks up, and the code of the functions in it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
 def _value_of(expression: str, variables: dict[str, Any]) -> str | bytes:
     """What `team` or `self.team` holds, if it is a text."""
     name, *path = expression.split(".")
@@ -200,10 +260,13 @@ def _value_of(expression: str, variables: dict[str, Any]) -> str | bytes:
     return value if isinstance(value, str | bytes) else ""
 
 
-def _source(frame: types.FrameType) -> str:
-    code = frame.f_code
-    if "site-packages" in code.co_filename or code.co_filename.startswith(sys.base_prefix):
+def _is_of_a_library(code: types.CodeType) -> bool:
+    return "site-packages" in code.co_filename or code.co_filename.startswith((sys.base_prefix, OWN_FOLDER))
+
+
+def _source(code: types.CodeType, names: dict[str, Any]) -> str:
+    if _is_of_a_library(code):
         return ""
     last = max((line for _, line, _, _ in code.co_positions() if line), default=code.co_firstlineno)
-    lines = linecache.getlines(code.co_filename, frame.f_globals)
+    lines = linecache.getlines(code.co_filename, names)
     return "".join(lines[code.co_firstlineno - 1 : min(last, code.co_firstlineno + _LINES_AT_MOST)])
