@@ -42,6 +42,13 @@ SECRETS = [
     ("dapi0123456789abcdef0123456789abcdef", "dapi0"),
     ("npm_Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4fGh7j", "npm_A"),
     ("pypi-AgEIcHlwaS5vcmcCJDAwMDAwMDAwLTAwMDAtMDAwMC0wMDAw", "AgEI"),
+    ("<sent><x-api-key>hello</x-api-key></sent>", "hello"),
+    ("<wsse:Password Type='Text'>\n  letmein\n</wsse:Password>", "letmein"),
+    ("<Token><![CDATA[let me in]]></Token>", "let me in"),
+    ("&lt;x-api-key&gt;hello&lt;/x-api-key&gt;", "hello"),
+    (r"b'<password>\n hello\n</password>'", "hello"),
+    ("<r><SecretAccessKey>letmein</SecretAccessKey></r>", "letmein"),
+    ("<r><password>cut-off-her", "cut-off"),
     ("Authorization: Bearer abcdef.ghijk1", "ghijk1"),
     ("bearer 0123456789abcdef0123 was refused", "0123456789"),
     ("Authorization: Basic abc", "abc"),
@@ -92,6 +99,12 @@ SECRETS = [
 ]  # fmt: skip
 
 INNOCENT = [
+    "no closing tag for <token> in line 3",
+    "Unexpected element <password> here",
+    "<login><password>required</password><token/></login>",
+    'body = f"<token>{token}</token>"',
+    "<Error><Code>NoSuchKey</Code><Key>data/2024.csv</Key></Error>",
+    "<credentials><user>ada</user></credentials>",
     "Unexpected token: hello",
     "Unexpected token: 'hello'",
     "Unexpected token '<' at line 1, column 5",
@@ -248,6 +261,8 @@ def test_t10_redaction_of_long_texts_is_quick() -> None:
         '\\"' * 100_000,
         "auth=(a(b)" * 20_000,
         "-H 'a: " * 30_000,
+        "<token>" * 30_000,
+        "<token> " + "a " * 100_000,
     ):
         redact_text(text)
     assert time.perf_counter() - begin < 20

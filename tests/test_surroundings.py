@@ -16,6 +16,7 @@ import pytest
 import requests
 from web_server import serving
 
+from nbstep import create_workflow
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept
 from nbstep.cache.secrets.surroundings import telling_of
@@ -227,6 +228,31 @@ def test_e4_what_a_server_sent_back_of_the_request_is_not_written(
     for path in cache.directory.rglob("*"):
         written = path.read_bytes() if path.is_file() else b""
         assert [value for value in VALUES if value.encode() in written] == []
+
+
+class Refused(Exception):
+    pass
+
+
+def answer(address: str, name: str, file: Path) -> str:
+    """What a server answers to a secret that, once this function has returned, nothing holds any more."""
+    request = urllib.request.Request(address, headers={name: file.read_text()})
+    with urllib.request.urlopen(request) as response:
+        return response.read().decode()
+
+
+def test_e4_a_secret_sent_back_in_tags_is_known_by_its_name(cache: Cache, server: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("tag-value-0822")
+
+    def fail() -> None:
+        raise Refused(answer(f"{server}/xml/200", "X-Api-Key", tmp_path / "token"))
+
+    result = create_workflow(cache=cache)(lambda step: step(fail, key="key"))
+    assert "<x-api-key>tag-value-0822</x-api-key>" in str(result.error)
+    with pytest.raises(Refused, match="<x-api-key><redacted></x-api-key>"):
+        cache.get("key")
+    assert cache.directory is not None
+    assert not any(b"tag-value-0822" in path.read_bytes() for path in cache.directory.rglob("*") if path.is_file())
 
 
 def raised_beside(value: Any) -> ValueError:

@@ -176,6 +176,14 @@ def _is_sure(match: re.Match[str], value: str) -> bool:
     return "\n" in match.string and not before.strip(" -") and not after.strip()
 
 
+def _tagged(match: re.Match[str]) -> str:
+    """`<name>value</name>`, or what is left of it where a text was cut; a template's placeholder stays."""
+    value = match["value"]
+    says_nothing = is_word(value) or re.fullmatch(r"\{[^{}]*\}", value)
+    sentence = match.end() == len(match.string) and (match["head"][-1].isspace() or " " in value)
+    return match[0] if says_nothing or sentence else match["head"] + REDACTED
+
+
 def _pair(match: re.Match[str]) -> str:
     """`('name', 'value')`: columns of a table may have such names too."""
     return _emptied(match) if "-" in match["name"] or looks_secret(match["string"]) else match[0]
@@ -274,6 +282,13 @@ _RULES: Final = (
     _Rule(
         rf"(?P<head>{_BEGIN}(?P<name>{ANY_NAME})(?P<end>\\*['\"])?(?P<between>\s*[:=]\s*))(?P<value>(?![\s'\"<\\])[^\s'\",;&]{{3,}})",
         _assigned,
+        NAME_HINTS,
+    ),
+    # <x-api-key>…</x-api-key>, <ns:Password Type="…"><![CDATA[…]]></ns:Password>, and what HTML made of them
+    _Rule(
+        rf"(?P<head>(?:<|&lt;)(?:[\w.-]{{1,40}}:)?(?P<name>{ANY_NAME})(?:\s[^<>]{{0,400}}?)?(?:>|&gt;)(?:\s|\\[nrt])*(?:<!\[CDATA\[)?)"
+        r"(?P<value>[^\s<][^<]{0,4000}?)(?=(?:\s|\\[nrt])*(?:\]\]>)?(?:\s|\\[nrt])*(?:(?:<|&lt;)/(?:[\w.-]{1,40}:)?(?P=name)|\Z))",
+        _tagged,
         NAME_HINTS,
     ),
     # (b"x-auth-token", b"…")

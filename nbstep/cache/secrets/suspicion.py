@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 _SURE: Final = (
-    r"(?:[\w.-]{0,40}passw(?:or)?d|(?:[\w.-]{0,40}[-_.])?(?:passphrase|passcode|pwd|api[-_]?key|access[-_]?key(?:[-_]?id)?"
+    r"(?:[\w.-]{0,40}passw(?:or)?d|(?:[\w.-]{0,40}[-_.])?(?:passphrase|passcode|pwd|api[-_]?key|(?:secret[-_]?)?access[-_]?key(?:[-_]?id)?"
     r"|secret[-_]?(?:key|value)|client[-_]?secret|shared[-_]?access[-_]?(?:key|signature)"
     r"|(?:private|account|subscription|encryption|master|signing)[-_]?key))"
 )
