@@ -20,8 +20,10 @@ from nbstep import create_workflow
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept
 from nbstep.cache.secrets.surroundings import telling_of
+from nbstep.events import Finding
 from nbstep.result import Err
 from nbstep.stores.base import run_now
+from nbstep.testing import RecordingListener
 
 HEADERS = {
     "Authorization": "Bearer bearer-secret-0815",
@@ -253,6 +255,40 @@ def test_e4_a_secret_sent_back_in_tags_is_known_by_its_name(cache: Cache, server
         cache.get("key")
     assert cache.directory is not None
     assert not any(b"tag-value-0822" in path.read_bytes() for path in cache.directory.rglob("*") if path.is_file())
+
+
+PIN, OTHER, ZONE, ROWS = 9182736451, 9182736452, 4817, 20
+
+
+def sent_with_numbers(address: str) -> httpx.Response:
+    headers = {"X-Mine": str(PIN), "X-Zone": str(ZONE), "X-Pin": f"pin={OTHER}"}
+    return httpx.get(f"{address}/404?rows={ROWS}", headers=headers)
+
+
+def ask_with_numbers(address: str) -> Any:
+    sent_with_numbers(address).raise_for_status()
+
+
+def ask_and_return(address: str) -> Any:
+    return Err(sent_with_numbers(address))
+
+
+@pytest.mark.parametrize("ask", [ask_with_numbers, ask_and_return])
+def test_e4_numbers_that_were_sent_in_headers_are_no_inputs_of_the_entry(
+    cache: Cache, server: str, ask: Callable[[str], Any]
+) -> None:
+    told = RecordingListener()
+    assert not create_workflow(cache=cache)(lambda step: step(lambda: ask(server), key="key")).ok
+    (meta,) = cache.errors()
+    assert {name: text for name, text in meta.facts.inputs.items() if text == "20"} == {"ROWS": "20"}
+    assert cache.directory is not None
+    for value in (str(PIN), str(OTHER), str(ZONE)):
+        assert not any(value.encode() in path.read_bytes() for path in cache.directory.rglob("*") if path.is_file()), (
+            value
+        )
+    # what an entry does not know has not changed
+    assert not create_workflow(cache=cache, on_event=told)(lambda step: step(lambda: ask(server), key="key")).ok
+    assert [finding.kind for finding in told.of(Finding)] == []
 
 
 def raised_beside(value: Any) -> ValueError:

@@ -140,8 +140,10 @@ def _redacted_source(text: str) -> str:
 
 
 def _facts_shown(facts: Facts, shown: Callable[[str], str]) -> Facts:
-    """What an error's entry may say of its step."""
-    return facts if facts.source is None else replace(facts, source=shown(facts.source), sources={})
+    """What an error's entry may say of its step; an input that was sent as a secret is left out, so it is unknown, not changed."""
+    source = None if facts.source is None else shown(facts.source)
+    inputs = {name: text for name, text in facts.inputs.items() if shown(text) == text}
+    return replace(facts, source=source, sources={}, inputs=inputs)
 
 
 def _unloadable(meta: Meta, error: BaseException) -> Unreadable:

@@ -40,6 +40,7 @@ _STANDARD: Final = frozenset({"forwarded", "from", "priority", "range", "referer
 _COOKIE_ATTRIBUTES: Final = frozenset(
     {"comment", "domain", "expires", "max-age", "path", "priority", "samesite", "version"}
 )
+_LONG_NUMBER: Final = re.compile(r"\d{6,}")
 _SCHEMES: Final = frozenset({"apikey", "basic", "bearer", "digest", "negotiate", "ntlm", "oauth", "token"})
 _WEAK_PARAMETERS: Final = frozenset({"assertion", "auth", "code", "key", "sig", "signature"})
 
@@ -64,7 +65,10 @@ class Telling:
         sure = is_secret_name(header)
         if header in _TELL_NOTHING or not (sent or sure):
             return
-        self._text(text, sure=sure, standard=header in _STANDARD or header.startswith(("if-", "sec-")))
+        standard = header in _STANDARD or header.startswith(("if-", "sec-"))
+        self._text(text, sure=sure, standard=standard)
+        if sent and not standard:
+            self.tokens.update(_LONG_NUMBER.findall(text))  # "pin=9182736451" may have been made of a number
         if sent and 0 < len(text) < _PART_CHARS and header not in _STANDARD:
             self.named.add((header, text))
         if "cookie" in header:
