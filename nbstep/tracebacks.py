@@ -20,6 +20,13 @@ _ANYWHERE: Final = (KeyboardInterrupt, asyncio.CancelledError)
 _RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
+def is_installed(file: object) -> bool:
+    """Whether a file belongs to Python or to an installed package; a class of the notebook has none."""
+    if not isinstance(file, str):
+        return False
+    return file.startswith((_STDLIB, *_SITE)) or "site-packages" in file or "dist-packages" in file
+
+
 def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
     """Takes nbstep's frames, and what the standard library did between them, out of an exception and its chain, in place.
 

@@ -174,6 +174,15 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def with_article(name: str) -> str:
+    """A class's name as a sentence needs it.
+
+    >>> with_article("_thread.lock"), with_article("_io.TextIOWrapper")
+    ('a _thread.lock', 'an _io.TextIOWrapper')
+    """
+    return f"{'an' if name.lstrip('_')[:1].lower() in set('aeiou') else 'a'} {name}"
+
+
 def keys_text(labels: Sequence[str]) -> str:
     """Some keys by name, many by number.
 

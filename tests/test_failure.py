@@ -236,12 +236,59 @@ def test_e4_the_error_itself_is_not_changed(cache: Cache) -> None:
     assert (error.__traceback__, vars(error), error.args, error.__context__) == before
 
 
+def test_e4_what_an_error_loses_is_told_when_it_is_kept_and_in_its_note(cache: Cache) -> None:
+    lock, told = threading.Lock(), RecordingListener()
+
+    def fail() -> None:
+        error, inner = ValueError("n", lock, {"at": lock}), TwoArguments(1, "x")
+        error.client, inner.job = lock, (lock, lambda: lock)  # type: ignore[attr-defined]
+        raise error from inner
+
+    assert not create_workflow(cache=cache, on_event=told)(lambda step: step(fail, key="k")).ok
+    outer, inner = (
+        "args[1], args[2] and .client (a _thread.lock) cannot be stored",
+        "TwoArguments.job (a _thread.lock and a function) cannot be stored",
+    )
+    assert [finding.text for finding in told.of(Finding)] == [f"k was not kept whole: {inner}; {outer}"]
+    with pytest.raises(ValueError, match="n") as caught:
+        cache.get("k")
+    assert caught.value.args[1] == "<not stored: _thread.lock>"
+    assert caught.value.__notes__ == [f"  From the cache: {outer}."]
+    assert caught.value.__cause__.__notes__ == [f"  From the cache: {inner}."]  # type: ignore[union-attr]
+
+
+def test_e4_what_libraries_put_into_their_errors_is_not_missed(cache: Cache, server: str) -> None:
+    told = RecordingListener()
+    asks: dict[str, Callable[[], Any]] = {
+        "status": lambda: httpx.get(f"{server}/404").raise_for_status(),
+        "refused": lambda: requests.get("http://127.0.0.1:9/"),
+        "urllib": lambda: urllib.request.urlopen(f"{server}/404"),
+        "wrapped": lambda: raise_again(raised(lambda: requests.get("http://127.0.0.1:9/"))),
+    }
+    for key, ask in asks.items():
+        assert not create_workflow(cache=cache, on_event=told)(lambda step, key=key, ask=ask: step(ask, key=key)).ok
+    assert [finding.text for finding in told.of(Finding) if finding.kind == "shortened"] == []
+    assert cache_error(cache, "refused").args[0].pool.startswith("<not stored: urllib3")
+
+
+def raise_again(error: Exception) -> None:
+    raise TwoArguments(503, "no answer") from error
+
+
+def cache_error(cache: Cache, key: str) -> Any:
+    return run_now(cache.look_up(key)).load().error  # type: ignore[union-attr]
+
+
 def test_e4_errors_that_contain_themselves_come_back(cache: Cache) -> None:
     error, other = ValueError("a"), ValueError("b")
     error.__cause__, other.__cause__ = other, error
     error.me = [error]  # type: ignore[attr-defined]
+    error.args = ("a", {"error": error})
     back = kept_and_back(cache, error)
-    assert (str(back), str(back.__cause__)) == ("a", "b")
+    assert str(back.__cause__) == "b"
+    assert back.me[0] is back
+    assert back.args[1]["error"] is back
+    assert getattr(back, "__notes__", []) == []
 
 
 def test_e4_the_traceback_is_text_without_locals_and_without_our_frames(cache: Cache) -> None:

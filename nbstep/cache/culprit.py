@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from nbstep.cache.keptcell import KeptCell
 from nbstep.foreign import interrupts
+from nbstep.words import with_article
 
 _PROBES_AT_MOST: Final = 500
 _SECONDS_AT_MOST: Final = 2.0
@@ -74,13 +75,12 @@ def explain(value: Any, error: BaseException, probe: Callable[[Any], BaseExcepti
 
 def _sentence(path: str, part: Any, error: BaseException, advice: str | None = None) -> str:
     name = _name(part)
-    article = "an" if name.lstrip("_")[:1].lower() in set("aeiou") else "a"
     if isinstance(error, RecursionError) or "recursion" in str(error):
-        return f"{path} is {article} {name}, nested too deeply to be pickled"
+        return f"{path} is {with_article(name)}, nested too deeply to be pickled"
     known = _ADVICE.get(name)
     because = "" if known or _says_no_more(str(error)) else f" ({type(error).__name__}: {str(error)[:200]})"
     fix = advice or known
-    return f"{path} is {article} {name}, which cannot be pickled{because}" + (f": {fix}" if fix else "")
+    return f"{path} is {with_article(name)}, which cannot be pickled{because}" + (f": {fix}" if fix else "")
 
 
 def _name(part: Any) -> str:

@@ -18,6 +18,7 @@ from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
 from nbstep.foreign import interrupts, own
 
 ANY_VERSION: Final = "*"
+WHOLE: Final = "whole"  # stands in a part of an error for that error
 
 
 def live_or_made_class(qualname: str, fingerprint: str, maker: Callable[..., type], args: tuple[Any, ...]) -> type:
@@ -130,34 +131,42 @@ def _filled(record: dict[str, Any]) -> BaseException:
         error = func(*args)
         if isinstance(state, dict):
             own(error, "__dict__").update(state)
-        put(error, "args", tuple(_part(part) for part in record["args"]))
+        put(error, "args", tuple(_part(part, error) for part in record["args"]))
         return error
     cls = error_class(record["class"])
     if is_made_by_a_client(cls):
         cls = class_of_a_client(cls, _part(record["state"].get("operation_name", pickle.dumps(None))))
-    args = [_part(part) for part in record["args"]]
     if "group" in record:
-        error = cast("Any", BaseExceptionGroup.__new__)(
-            cls, args[0], [rebuilt_error(member) for member in record["group"]]
-        )
+        members = [rebuilt_error(member) for member in record["group"]]
+        error = cast("Any", BaseExceptionGroup.__new__)(cls, _part(record["args"][0]), members)
     else:
         maker = next(base for base in cls.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
         error = cast("BaseException", cast("Any", maker.__new__)(cls))
-        put(error, "args", tuple(args))
+        put(error, "args", tuple(_part(part, error) for part in record["args"]))
     for name, part in record["slots"].items():
         try:
-            put(error, name, _part(part))
+            put(error, name, _part(part, error))
         except (AttributeError, TypeError):
             continue  # a placeholder where only a number fits; a slot that the class has no more
-    own(error, "__dict__").update((name, _part(part)) for name, part in record["state"].items())
+    own(error, "__dict__").update((name, _part(part, error)) for name, part in record["state"].items())
     if any(cls is made for made in _made.values()):
         own(error, "__dict__")["_nbstep_text"] = record["message"]
     return error
 
 
-def _part(part: bytes) -> Any:
+class _PartUnpickler(pickle.Unpickler):
+    def __init__(self, part: bytes, whole: BaseException) -> None:
+        super().__init__(io.BytesIO(part))
+        self._whole = whole
+
+    def persistent_load(self, pid: Any) -> BaseException:  # noqa: ARG002 - there is but one
+        """The error that the part is one of."""
+        return self._whole
+
+
+def _part(part: bytes, whole: BaseException | None = None) -> Any:
     try:
-        return pickle.loads(part)
+        return pickle.loads(part) if whole is None else _PartUnpickler(part, whole).load()
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - one part of another version must not cost the whole error

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from nbstep.cache import pickled
 from nbstep.cache.failures.bare import attributes, slots
+from nbstep.cache.failures.missing import Missing
 from nbstep.cache.failures.reduction import PartPickler, Record, pickle_part
 from nbstep.cache.failures.web import BODY_BYTES_AT_MOST
 from nbstep.cache.pickled import BUILTIN_SLOTS
@@ -76,7 +77,7 @@ def take_apart(error: BaseException, redact: Callable[[str], str] | None = None,
         if not _comes_back(stream, text, error):
             stream = pickle.dumps(None, protocol=5)
     modules = frozenset(module for one in chain if isinstance(module := type(one).__module__, str))
-    return Failure(stream, text, modules, shown, "; ".join(recorder.left_out[:3]))
+    return Failure(stream, text, modules, shown, "; ".join(list(dict.fromkeys(recorder.left_out))[:3]))
 
 
 def rebuild(stream: bytes, text: ErrorText) -> BaseException:
@@ -110,7 +111,7 @@ class _Recorder:
     """Takes exceptions apart, each one once.
 
     Attributes:
-        left_out: Says of each group that was cut how much of it was kept.
+        left_out: Says of each group that was cut how much of it was kept, and what of errors could not be.
     """
 
     def __init__(self, shown: Shown) -> None:
@@ -125,15 +126,18 @@ class _Recorder:
 
     def _record(self, error: BaseException, depth: int) -> Record:
         self._open.add(id(error))
+        missing = Missing(error, top=depth == 0)
         try:
             state = dict(own(error, "__dict__"))
             notes, inside = state.pop("__notes__", ()), members(error)
             args = (vars(BaseExceptionGroup)["message"].__get__(error),) if inside else tuple(own(error, "args"))
             record: Record = {
                 "class": pickled.class_spec(type(error)),
-                "args": [self._part(argument) for argument in self._cleaner.clean(args)],
-                "state": self._named(state),
-                "slots": self._named(_slots(error)),
+                "args": [
+                    self._part(f"args[{at}]", value, missing) for at, value in enumerate(self._cleaner.clean(args))
+                ],
+                "state": self._named(state, missing),
+                "slots": self._named(_slots(error), missing),
                 "notes": [self._shown(note) for note in notes if isinstance(note, str)],
                 "message": self._cleaner.clean(_text(error)),
                 "suppress": own(error, "__suppress_context__"),
@@ -143,10 +147,11 @@ class _Recorder:
             if inside:
                 record["group"] = kept = self._group(inside, depth)
                 if len(kept) < len(inside):
-                    self.left_out.append(f"{len(kept):,} of {len(inside):,} members were kept")
-                    record["notes"].append(f"  From the cache: {self.left_out[-1]}.")
+                    self._tell(record, f"{len(kept):,} of {len(inside):,} members were kept")
             if _is_urllib_error(error):
                 record |= self._urllib_error(error)
+            elif text := missing.text():
+                self._tell(record, text)
             return record
         finally:
             self._open.discard(id(error))
@@ -162,8 +167,13 @@ class _Recorder:
                 records.append(self._record(one, depth + 1))
         return records
 
-    def _part(self, value: Any) -> bytes:
-        part = pickle_part(value, self._inside, self._shown)
+    def _tell(self, record: Record, text: str) -> None:
+        self.left_out.append(text)
+        record["notes"].append(f"  From the cache: {text}.")
+
+    def _part(self, place: str, value: Any, missing: Missing) -> bytes:
+        part, left_out = pickle_part(value, self._inside, self._shown, missing.error)
+        missing.add(place, left_out)
         self._bytes += len(part)
         return part
 
@@ -172,11 +182,11 @@ class _Recorder:
             raise pickle.PicklingError("an error that contains itself")
         return self._record(error, len(self._open))
 
-    def _named(self, values: dict[str, Any]) -> dict[str, bytes]:
+    def _named(self, values: dict[str, Any], missing: Missing) -> dict[str, bytes]:
         cleaned = {name: self._cleaner.named(name, value) for name, value in values.items()}
         if isinstance(values.get("start"), int) and isinstance(values.get("object"), str | bytes):
             cleaned["object"] = _in_place(values["object"], cleaned["object"], values["start"])
-        return {name: self._part(value) for name, value in cleaned.items()}
+        return {name: self._part(f".{name}", value, missing) for name, value in cleaned.items()}
 
     def _linked(self, error: BaseException | None, depth: int) -> Record | None:
         if error is None or id(error) in self._open or depth >= _DEPTH_AT_MOST:

@@ -53,12 +53,23 @@ class PartPickler(cloudpickle.Pickler):
         file: Where the bytes go.
         record: Turns an exception inside the part into its record.
         shown: Takes everything secret out of a text.
+        whole: The error whose part it is; where it stands in there, it will be itself.
+
+    Attributes:
+        left_out: What could not be written, by the names of its classes.
     """
 
-    def __init__(self, file: Any, record: Callable[[BaseException], Record], shown: Shown) -> None:
+    def __init__(
+        self, file: Any, record: Callable[[BaseException], Record], shown: Shown, whole: BaseException | None = None
+    ) -> None:
         super().__init__(file, protocol=5)
-        self._record = record
+        self._record, self._whole = record, whole
         self._cleaner = Cleaner(shown)
+        self.left_out: list[str] = []
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """Called for every object: the error that it is a part of is not written once more."""
+        return pickled.WHOLE if obj is self._whole and obj is not None else None
 
     def reducer_override(self, obj: Any) -> Any:
         """Called for every object but the plainest; plain containers were cleaned before."""
@@ -68,20 +79,24 @@ class PartPickler(cloudpickle.Pickler):
             return pickled.rebuilt_error, (self._record(obj),)
         if isinstance(obj, types.FunctionType):
             by_name = super().reducer_override(obj) is NotImplemented
-            return NotImplemented if by_name else (str, (not_stored(obj),))
+            return NotImplemented if by_name else self._without(obj)
         if isinstance(obj, types.BuiltinFunctionType):
             by_name = obj.__self__ is None or isinstance(obj.__self__, types.ModuleType | type)
-            return NotImplemented if by_name else (str, (not_stored(obj),))
+            return NotImplemented if by_name else self._without(obj)
         if isinstance(obj, _CODE):
-            return str, (not_stored(obj),)
+            return self._without(obj)
         if isinstance(obj, enum.Enum):
             return NotImplemented
         reduced = web.reduced(obj, self._cleaner.clean)
         if reduced is not None:
             return reduced
         if type(obj).__module__.partition(".")[0] in _MACHINERY:
-            return str, (not_stored(obj),)
+            return self._without(obj)
         return cleaned(obj, self.dispatch_table.get(type(obj)), self._cleaner)
+
+    def _without(self, obj: Any) -> Any:
+        self.left_out.append(class_text(type(obj)))
+        return str, (not_stored(obj),)
 
     def _class(self, cls: type) -> Any:
         reduced = super().reducer_override(cls)
@@ -122,16 +137,21 @@ def _field_names(obj: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(obj)) if dataclasses.is_dataclass(obj) else ()
 
 
-def pickle_part(value: Any, record: Callable[[BaseException], Record], shown: Shown) -> bytes:
-    """One part of an error as bytes; one that cannot be pickled, or is very large, becomes a text that says so."""
+def pickle_part(
+    value: Any, record: Callable[[BaseException], Record], shown: Shown, whole: BaseException
+) -> tuple[bytes, list[str]]:
+    """One part of an error as bytes, and the classes of what is not in there.
+
+    What cannot be pickled, or is very large, becomes a text that says so.
+    """
     stream = io.BytesIO()
-    pickler = PartPickler(stream, record, shown)
+    pickler = PartPickler(stream, record, shown, whole)
     try:
         pickler.dump(Cleaner(shown).clean(value))
     except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - whatever a foreign object raises when it is pickled
-        return pickle.dumps(not_stored(value), protocol=5)
-    if stream.tell() > PART_BYTES_AT_MOST:
-        return pickle.dumps(not_stored(value), protocol=5)
-    return stream.getvalue()
+        stream.truncate(0)
+    if 0 < len(stream.getbuffer()) <= PART_BYTES_AT_MOST:
+        return stream.getvalue(), pickler.left_out
+    return pickle.dumps(not_stored(value), protocol=5), [class_text(type(value))]

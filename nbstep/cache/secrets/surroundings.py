@@ -9,7 +9,6 @@ import functools
 import itertools
 import linecache
 import re
-import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -20,7 +19,7 @@ from nbstep.cache.secrets.redaction import literal_headers, redact_text
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.cache.secrets.telling import Telling
 from nbstep.foreign import interrupts, own
-from nbstep.tracebacks import OWN_FOLDER
+from nbstep.tracebacks import OWN_FOLDER, is_installed
 
 _OBJECTS_AT_MOST: Final = 5000
 _ITEMS_AT_MOST: Final = 64
@@ -261,7 +260,7 @@ def _value_of(expression: str, variables: dict[str, Any]) -> str | bytes:
 
 
 def _is_of_a_library(code: types.CodeType) -> bool:
-    return "site-packages" in code.co_filename or code.co_filename.startswith((sys.base_prefix, OWN_FOLDER))
+    return is_installed(code.co_filename) or code.co_filename.startswith(OWN_FOLDER)
 
 
 def _source(code: types.CodeType, names: dict[str, Any]) -> str:
