@@ -446,15 +446,6 @@ def bounded(ask, *args):
     return ask(*args)
 pool = concurrent.futures.ThreadPoolExecutor(8)
 """
-POOLED_SELF = """
-asked = []
-def body():
-    def work():
-        asked.append(1)
-        return "inner" if len(asked) > 1 else pool.submit(bounded, lambda: step(work, key="k")).result()
-    return step(work, key="k")
-tell("got", body())
-"""
 AWAITED_POOLED_SELF = """
 asked = []
 async def body():
@@ -486,10 +477,10 @@ tell("got", body())
 """
 
 
-@pytest.mark.parametrize(
-    "code", [POOLED_SELF, AWAITED_POOLED_SELF, POOLED_CROSS], ids=["plain", "awaiting", "each other's"]
-)
-def test_c4_a_key_asked_inside_itself_through_a_pool_does_not_wait_for_ever(scripts: Scripts, code: str) -> None:
+@pytest.mark.parametrize("code", [AWAITED_POOLED_SELF, POOLED_CROSS], ids=["awaiting", "each other's"])
+def test_c4_where_nothing_tells_that_a_key_is_asked_inside_itself_it_does_not_wait_for_ever(
+    scripts: Scripts, code: str
+) -> None:
     assert scripts.begin(POOLED + code).expect("got") == ["inner"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -12,8 +11,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Final, Literal, TypeAlias
+
+from nbstep.cache.waitgraph import WaitsFor, waits_for
 
 # How a flight ended: the entry is kept and can be read; an error that is not kept; nothing that others could use.
 Landing: TypeAlias = Literal["kept", "nothing"] | BaseException
@@ -99,22 +99,29 @@ class Flights:
                 for flight in self._flights.values()
             )
 
-    def wait_for_threads(self) -> bool:
-        """Whether a flight may be waiting for another thread, which may be the one that asks."""
-        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+    def waits_for(self, flight: Flight) -> WaitsFor:
+        """For whom a flight waits, as far as can be told."""
+        return "unknown" if flight.awaits() else waits_for(flight.thread, self._computing())
+
+    def any_may_wait(self) -> bool:
+        """Whether any flight may be waiting for another thread, which may be the one that asks."""
+        computing = self._computing()
+        return any(thread is None or waits_for(thread, computing) != "nobody" for thread in computing.values())
+
+    def _computing(self) -> dict[Future[Landing], int | None]:
+        me = threading.get_ident()
         with self._lock:
             flights = list(self._flights.values())
-        return any(flight.awaits() or _waits_for_a_thread(frames.get(flight.thread)) for flight in flights)
+        return {
+            flight.landing: None if flight.awaits() else flight.thread
+            for flight in flights
+            if flight.awaits() or flight.thread != me
+        }
 
     def forget(self) -> None:
         """Forgets all flights: in a forked child nobody is left to land them."""
         self._lock = threading.Lock()
         self._flights.clear()
-
-
-def _waits_for_a_thread(frame: FrameType | None) -> bool:
-    """Whether a thread stands in a wait of `threading`, where those for a future, a pool, a queue or a thread's end are."""
-    return frame is not None and frame.f_code.co_filename == threading.__file__
 
 
 FLIGHTS: Final = Flights()

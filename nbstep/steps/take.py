@@ -138,8 +138,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if run.mode == "offline":
             return refuse(call, given, offline_miss(call, given))
         if call.outer is not None and call.outer.computes(run.scope(), key):
-            own = f"step {key!r} asks for its own key while it computes it; give the inner step another key"
-            return refuse(call, given, RecursiveStep(own))
+            return refuse(call, given, _recursive(key))
         loop = running_loop() if awaiting else None
         flight, mine = FLIGHTS.claim(run.scope(), key, name_here(call), run.clock(), loop)
         if mine:
@@ -148,12 +147,18 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             # A task of this very thread computes it and cannot go on while we block or another loop runs: compute as well.
             return await _compute(call, given, awaiting, prepared)
         landing = await wait_for_flight(call, flight, awaiting)
+        if landing == "itself":
+            return refuse(call, given, _recursive(key))
         if landing is None:
             return await _compute(call, given, awaiting, prepared)
         if isinstance(landing, BaseException):  # another caller got it just now, and it is not kept
             stale = _stale_value(call, given, landing)
             return fail(call, landing, 0.0) if stale is None else stale[0]
         source = "shared" if landing == "kept" else source
+
+
+def _recursive(key: str) -> RecursiveStep:
+    return RecursiveStep(f"step {key!r} asks for its own key while it computes it; give the inner step another key")
 
 
 async def _fly(

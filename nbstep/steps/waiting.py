@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
@@ -30,6 +30,8 @@ _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.25
 _ANCESTORS_AT_MOST: Final = 32
 _SILENT_S: Final = 2.0
+_LOOK_AGAIN_S: Final = 0.25
+_LOOK_AT_MOST_S: Final = 4.0
 
 
 def name_here(call: Call) -> str:
@@ -43,22 +45,29 @@ def name_elsewhere(call: Call) -> str | None:
     return call.run.place.notebook or call.place.notebook or call.run.name
 
 
-async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing | None:
-    """Waits until a flight of this kernel lands; None where the step is to compute as well."""
+async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing | Literal["itself"] | None:
+    """Waits until a flight of this kernel lands; None where the step is to compute as well.
+
+    "itself" says that the flight waits for the very work that this step is a part of.
+    """
     __tracebackhide__ = True
     _tell(call, flight.holder, flight.since)
     until = _until(call, flight, awaiting)
-    with _telling_a_stop(call):
-        if awaiting:
-            while True:
-                landing = await wait_awaiting(flight, _left_s(call, until))
-                if landing is not None or _is_over(call, until):
-                    return landing
-        with thunk_guard():  # an interrupt ends the wait too, also in a cell that awaits
-            while True:
-                landing = wait_blocking(flight, _left_s(call, until))
-                if landing is not None or _is_over(call, until):
-                    return landing
+    look_s = _LOOK_AGAIN_S
+    with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():  # an interrupt ends the wait too
+        while True:
+            left_s = _left_s(call, until)
+            if (
+                until is None and left_s is not None
+            ):  # of unknown origin: whoever gave it its work may come to wait for it
+                left_s, look_s = min(left_s, look_s), min(2 * look_s, _LOOK_AT_MOST_S)
+            landing = await wait_awaiting(flight, left_s) if awaiting else wait_blocking(flight, left_s)
+            if landing is not None:
+                return landing
+            if until is None and _of_unknown_origin(call) and FLIGHTS.waits_for(flight) == "this work":
+                return "itself"
+            if _left_s(call, until) == 0 and _is_over(call, until, flight):
+                return None
 
 
 async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awaiting: bool) -> KeyLock:
@@ -96,7 +105,7 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                     silent_until = None
                     _say(call, flight)
                 left_s = _left_s(call, until)
-                if left_s is not None and left_s <= 0 and _is_over(call, until):
+                if left_s is not None and left_s <= 0 and _is_over(call, until, flight, elsewhere=True):
                     break
                 left_s = pause_s if left_s is None else min(pause_s, left_s)
                 if awaiting:
@@ -151,9 +160,20 @@ def _left_s(call: Call, until: float | None) -> float | None:
     return None if until is None else max(0.0, until - time.monotonic())
 
 
-def _is_over(call: Call, until: float | None) -> bool:
-    """Whether a wait whose time is up ends. In a thread of unknown origin, only where somebody may be waiting for that thread."""
-    if until is not None or FLIGHTS.wait_for_threads():
+def _is_over(call: Call, until: float | None, flight: Flight, *, elsewhere: bool = False) -> bool:
+    """Whether a wait whose time is up ends. In a thread of unknown origin, only where somebody may be waiting for that thread.
+
+    Another kernel may wait for any of this kernel's computations; one of this kernel only for what its frames tell.
+    """
+    if until is not None:
+        return True
+    if FLIGHTS.any_may_wait() if elsewhere else FLIGHTS.waits_for(flight) != "nobody":
+        call.run.find(
+            "computed-twice",
+            call.key,
+            f"{call.key}: computed here too, as {flight.holder} did not finish it in {duration_text(nested_wait_s.get())} "
+            f"and may be waiting for this thread. If this step runs inside the step {call.key!r}, give it another key",
+        )
         return True
     call.waits_until = None  # another such time
     return False
