@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from typing import Any, cast, get_args
 
@@ -22,6 +22,7 @@ from nbstep.runs.active import as_cache, current_run, open_run
 from nbstep.runs.hooks import active_run, set_ambient_run
 from nbstep.runs.state import Run, explain_await
 from nbstep.settings import Mode
+from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.front import Step, step
 from nbstep.tracebacks import trim
 
@@ -90,8 +91,51 @@ class Workflow:
         finally:
             active_run.reset(token)
         if is_awaitable(value):
-            return _finish(run, cast("Awaitable[Any]", value))
+            return _AwaitableRun(run, cast("Awaitable[Any]", value))
         return _succeeded(run, value)
+
+
+class _AwaitableRun(Coroutine[Any, Any, Any]):
+    """What a workflow with an async body gives; one never awaited is named when it is collected."""
+
+    def __init__(self, run: Run, body: Awaitable[Any]) -> None:
+        self._run, self._body, self._begun = run, body, False
+        self._running = _finish(run, body)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        __tracebackhide__ = True
+        self._begun = True
+        return self._running.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Runs on to the next suspension, as a task does."""
+        __tracebackhide__ = True
+        self._begun = True
+        return self._running.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throws into the body, as a cancelled task does."""
+        __tracebackhide__ = True
+        self._begun = True
+        return self._running.throw(*error)
+
+    def close(self) -> None:
+        """Gives the run up."""
+        self._begun = True
+        self._running.close()
+        discard(self._body)
+
+    def __repr__(self) -> str:
+        return f"<a run of {_label(self._run)}, to be awaited: await workflow(body)>"
+
+    def __del__(self) -> None:
+        if self._begun:
+            return
+        self.close()
+        self._run.find(
+            "never-awaited", None, f"{_label(self._run)} is async, and was never awaited: await workflow(body)"
+        )
+        self._run.close()
 
 
 async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
@@ -99,6 +143,8 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
     token = active_run.set(run)
     try:
         value = await body
+        if is_a(value, AwaitableStep):  # `return step(…)`: its `await` was forgotten, and nobody else can write it
+            value = await value
     except BaseException as error:  # noqa: BLE001 - told apart there; a bug goes on
         return _failed(run, error)
     finally:
@@ -144,13 +190,19 @@ def _takes_deps(body: Callable[..., Any], *, given: bool) -> bool:
     """Whether the body has a second positional parameter; without deps, one with a default keeps it.
 
     Raises:
-        TypeError: It takes no positional parameter at all.
+        TypeError: It takes no positional parameter at all, or needs more than two.
     """
     try:
         parameters = list(inspect.signature(body).parameters.values())
     except (TypeError, ValueError):
         return False
     positional = [p for p in parameters if p.kind in _POSITIONAL]
+    needed = [p.name for p in positional[2:] if p.default is inspect.Parameter.empty]
+    if needed:
+        raise TypeError(
+            f"the body of a workflow takes step, or step and deps; this one also wants {', '.join(needed)}: "
+            "give them in deps, or write workflow(lambda step: body(step, …))"
+        )
     if len(positional) >= 2:
         return given or positional[1].default is inspect.Parameter.empty
     takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)

@@ -916,3 +916,14 @@ def test_c3_an_interrupt_while_a_value_is_kept_stops_the_program(stop: type[Base
     value = type("Slow", (), {"__reduce__": reduce})()
     with pytest.raises(stop):
         create_workflow(cache={})(lambda step: step(lambda: value, key="k"))
+
+
+def test_c3_of_a_damaged_entry_one_is_told_what_became_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workflow = create_workflow(cache=Cache(tmp_path))
+    workflow(lambda step: step(lambda: 1, key="k"))
+    for file in (tmp_path / "v1" / "e").rglob("*.*"):
+        file.chmod(0o600)
+        file.write_bytes(b"")
+    workflow = create_workflow(cache=Cache(tmp_path))
+    assert workflow(lambda step: step(lambda: 1, key="k")) == Ok(1)
+    assert "k: what was kept cannot be used, so it runs again: it is empty" in caplog.text

@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,32 @@ def test_a_cache_directory_that_cannot_be_made_names_path_and_fix(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(nbstep.CacheDirectoryError, match="file"):
         create_workflow(cache=str(tmp_path / "file" / "cache"))
+
+
+def test_w1_an_async_workflow_that_nobody_awaits_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(step: Any) -> int:
+        return 1
+
+    workflow = create_workflow(cache=None, name="fetch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        workflow(body)
+        gc.collect()
+    assert caplog.messages == ["workflow 'fetch' is async, and was never awaited: await workflow(body)"]
+
+
+def test_k4_a_step_that_an_async_body_returns_is_awaited() -> None:
+    async def later() -> int:
+        return 5
+
+    async def body(step: Any) -> Any:
+        return step(later, key="k")
+
+    assert asyncio.run(create_workflow(cache={})(body)) == Ok(5)
+
+
+def test_w1_a_body_of_three_is_told_what_a_body_takes() -> None:
+    with pytest.raises(
+        TypeError, match=r"the body of a workflow takes step, or step and deps; this one also wants c: "
+    ):
+        create_workflow(cache=None)(lambda a, b, c: 1)

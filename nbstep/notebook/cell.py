@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nbstep.notebook.stepcell import StepCell
     from nbstep.runs.state import Run
 
-_TAKEN: Final = "the name of nbstep's function: use another name there, for example `for s in …`"
+_TAKEN: Final = "the name of nbstep's function: use another name there"
 
 
 @dataclass(eq=False, slots=True)
