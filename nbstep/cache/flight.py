@@ -101,7 +101,8 @@ class Flights:
 
     def waits_for(self, flight: Flight) -> WaitsFor:
         """For whom a flight waits, as far as can be told."""
-        return "unknown" if flight.awaits() else waits_for(flight.thread, self._computing())
+        found = "unknown" if flight.awaits() else waits_for(flight.thread, self._computing())
+        return "nobody" if flight.landing.done() else found  # it landed meanwhile, and its thread may be gone
 
     def any_may_wait(self) -> bool:
         """Whether any flight may be waiting for another thread, which may be the one that asks."""

@@ -21,6 +21,12 @@ WaitsFor: TypeAlias = Literal["this work", "this thread", "nobody", "unknown"]
 
 _RESULT: Final = {Future.result.__code__, Future.exception.__code__}
 _JOIN: Final = threading.Thread.join.__code__
+# Where a thread stands that waits for another: every event, queue, pool and future waits in `Condition.wait`.
+_WAITS: Final = {threading.Condition.wait.__code__, _JOIN} | {
+    wait.__code__
+    for wait in [getattr(threading.Thread, "_wait_for_tstate_lock", None)]
+    if wait is not None  # before 3.13
+}
 _POOL: Final = concurrent.futures.thread.__file__
 _DEPTH: Final = 4  # between a call of `result` or `join` and the lock it waits on
 
@@ -40,7 +46,7 @@ def waits_for(thread: int, computing: Mapping[Future[Any], int | None]) -> Waits
         if at is None or at in seen or at not in frames:
             return "unknown"
         seen.add(at)
-        if frames[at].f_code.co_filename != threading.__file__:
+        if frames[at].f_code not in _WAITS:
             return "nobody"
         awaited = _awaited(frames[at])
         if isinstance(awaited, Future) and awaited in computing:
