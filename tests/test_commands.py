@@ -218,6 +218,45 @@ def test_c2_undo_of_a_key_brings_that_one_back(cache: Cache, run: Callable[..., 
     assert run("undo user:3").exit_code == 1
 
 
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_c2_an_undo_that_replaced_something_says_so_and_older_values_are_listed_and_reached(
+    tmp_path: Path, kind: str
+) -> None:
+    cache = Cache(tmp_path / "c" if kind == "disk" else {})
+    for value in ("one", "two", "three"):
+        cache.set("o:3", value)
+    cache.set("other", 1)
+    cache.delete("other")
+
+    def run(command: str) -> CommandOutcome:
+        return run_command(command, cache=cache, screen=NOTEBOOK)
+
+    assert run("undo").text == "Restored 1 entry: other"  # nothing stood there
+    for value in ("two", "three", "two"):
+        assert run("undo").text == (
+            "Restored 1 entry: o:3.\nIn exchange the entry that stood there went to the trash; swap back: %nbstep undo o:3   "
+            "Older ones: %nbstep ls --trash"
+        )
+        assert cache.get("o:3") == value
+    listed = run("ls --trash").text.splitlines()
+    assert listed[0].startswith("2 entries in the trash · ")
+    assert [line.rpartition("%nbstep ")[2] for line in listed[3:]] == ["undo o:3", "undo o:3 --back 2"]
+    assert run("undo o:3 --back 2").exit_code == 0
+    assert cache.get("o:3") == "one"
+    assert run("undo o:3 --back 3").text.startswith("Nothing to undo: the trash holds no 3 of o:3")
+    assert [(one["key"], one["back"]) for one in json.loads(run("ls --trash --json").text)] == [("o:3", 1), ("o:3", 2)]
+
+
+def test_ls_trash_takes_queries_and_says_where_nothing_is(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    assert run("ls --trash").text == "The trash is empty."
+    run("rm user:1 user:999")
+    assert [line.split()[0] for line in run("ls --trash error:").text.splitlines()[3:]] == ["user:999"]
+    nothing = run("ls --trash nowhere")
+    assert (nothing.text, nothing.exit_code) == ("None of 2 entries in the trash matches.", 1)
+    assert run("undo --back 2").exit_code == run("undo user:1 --back x").exit_code == 2
+    assert "user:1" not in cache
+
+
 def test_d4_show_gives_preview_and_provenance_without_loading(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
     text = run("show user:1").text
     assert text.startswith("✓ user:1   ok\n  dict")
@@ -323,7 +362,7 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
         ("get a", "There is no verb 'get'. Did you mean %nbstep show?"),
         ("list", "There is no verb 'list'. Did you mean %nbstep ls?"),
         ("ls unused:3", "unused:3 is no duration; write for example unused:30d"),
-        ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--json]"),
+        ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--trash] [--json]"),
         ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
         ("show 'user", "A quotation mark is missing its partner."),
         ("show a --as", "--as needs a name behind it."),

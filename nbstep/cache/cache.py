@@ -288,9 +288,16 @@ class Cache(Upkeep):
         """As `delete_many`, for who shows it: gives how many are gone, and how many of them for good, as `Deleted`."""
         return self._run(self._entries.remove([checked_key(key) for key in keys]))
 
-    def restore(self, key: str | None = None) -> Any:
-        """As `undo`, for who shows it: gives `Restored`, with whose entries came back, and what is damaged and stays."""
-        return self._run(self._entries.restore(key))
+    def restore(self, key: str | None = None, back: int = 1) -> Any:
+        """As `undo`, for who shows it: gives `Restored`, with whose entries came back, and what is damaged and stays.
+
+        With `back` 2 the entry of `key` before its last one comes back, and so on.
+        """
+        return self._run(self._entries.restore(key, back))
+
+    def trashed(self) -> Any:
+        """What waits in the trash, as `Trashed`, the last one first."""
+        return self._run(self._entries.trashed())
 
     def remove_all(self) -> Any:
         """As `clear`, for who shows it: gives `Deleted`."""

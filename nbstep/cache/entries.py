@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,6 +29,7 @@ from nbstep.cache.records import (
     Miss,
     NotKept,
     Restored,
+    Trashed,
     Unreadable,
 )
 from nbstep.cache.restoring import restore
@@ -311,13 +313,24 @@ class Entries:
             emit(Finding(None, next(iter(restored.damaged), None), "damaged", text))
         return list(restored.keys)
 
-    async def restore(self, key: str | None) -> Restored:
+    async def restore(self, key: str | None, back: int = 1) -> Restored:
         """As `undo`, for who shows what became of it."""
         wanted = key if key is None else check_key(key)
-        restored = await restore(self.store, self._headers, wanted, new_batch(), self.clock())
+        restored = await restore(self.store, self._headers, wanted, new_batch(), self.clock(), back)
         if restored.keys or restored.damaged:
             emit(CacheChanged(self.store.place, "restored", (*restored.keys, *restored.damaged)))
         return restored
+
+    async def trashed(self) -> list[Trashed]:
+        """The entries in the trash whose header can be read, the last one first."""
+        found: list[Trashed] = []
+        for item in await self.store.waiting():
+            with suppress(OSError, Unreadable, ValueError):
+                document = item.open()
+                if document is not None:
+                    meta = entry.read_head(document, trust.signing_key(), self.clock()).meta
+                    found.append(Trashed(meta, item.at, item.back))
+        return sorted(found, key=lambda one: one.at, reverse=True)
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""

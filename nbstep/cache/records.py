@@ -85,18 +85,29 @@ class Restored:
         of_others: Those of them under which there is nothing but what other signers wrote.
         damaged: What it left in the trash, as its bytes are damaged.
         nameless: How many more it left there, of which nothing tells the key.
+        swapped: How many entries went to the trash in exchange.
     """
 
     keys: tuple[str, ...]
     of_others: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     nameless: int = 0
+    swapped: int = 0
 
     def damaged_text(self) -> str:
         """What it left in the trash, as people name it; "" for nothing."""
         named = keys_text([shown(key) for key in self.damaged])
         counted = plural(self.nameless, "entry whose key cannot be read", "entries whose key cannot be read")
         return " and ".join(filter(None, (named, counted if self.nameless else "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """An entry in the trash: when it went there, in seconds since the epoch, and which of its key it is: 1 went last."""
+
+    meta: Meta
+    at: float
+    back: int
 
 
 @dataclass(frozen=True, slots=True)

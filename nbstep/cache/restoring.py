@@ -12,9 +12,9 @@ from nbstep.stores.base import Spot, Store
 _READ_BYTES_AT_MOST: Final = 256_000_000  # an undo of more reads headers only
 
 
-async def restore(store: Store, headers: Headers, key: str | None, batch: str, now: float) -> Restored:
-    """Brings back the last batch, or the last entry of `key`; a damaged one is exchanged again for what stood there."""
-    spots = await store.restore(key, batch)
+async def restore(store: Store, headers: Headers, key: str | None, batch: str, now: float, back: int = 1) -> Restored:
+    """Brings back the last batch, or an entry of `key`, by `back`; a damaged one is exchanged again for what stood there."""
+    spots = await store.restore(key, batch, back)
     sizes = (spot.size_bytes or store.spot(spot.address, None).size_bytes for spot in spots)
     content = key is not None or sum(sizes) <= _READ_BYTES_AT_MOST
     bad: dict[Spot, str | None] = {}
@@ -34,6 +34,7 @@ async def restore(store: Store, headers: Headers, key: str | None, batch: str, n
         of_others=tuple(key for key in keys if key not in own),
         damaged=tuple(dict.fromkeys(name for name in bad.values() if name is not None)),
         nameless=list(bad.values()).count(None),
+        swapped=max(0, len(await store.waiting(batch)) - len(bad)) if keys else 0,
     )
 
 

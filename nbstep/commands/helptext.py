@@ -19,6 +19,7 @@ All words of a query must hold:
   unused:30d             entries that nothing used for so long
   any text, "two words"  in a key, a type or a message
 
+  --trash                what was deleted or replaced within 24 hours, and how each comes back
   --json                 one record an entry, with whole keys and numbers
 
 A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
@@ -51,8 +52,10 @@ It does not ask. Everything waits in the trash for 24 hours: `undo` brings it ba
 """,
     "undo": """\
 Brings back all that one command deleted, or one run replaced, within 24 hours; with KEY the last entry of that key.
-What stands there now goes to the trash in exchange: a second `undo` swaps them again.
+What stands there now goes to the trash in exchange: a second `undo` swaps them again. `ls --trash` shows all that waits there.
 An entry whose bytes are damaged stays in the trash.
+
+  --back N    of the entries of KEY that wait in the trash the one before the last (2), before that (3), …
 
   {nbstep} undo user:1
 """,

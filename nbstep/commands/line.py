@@ -63,7 +63,13 @@ class Arguments:
         return "-y" in self.options
 
 
-_VALUED: Final = {"--cache": "a folder", "--as": "a name", "--key-file": "a file", "--unused": "a duration such as 30d"}
+_VALUED: Final = {
+    "--cache": "a folder",
+    "--as": "a name",
+    "--key-file": "a file",
+    "--unused": "a duration such as 30d",
+    "--back": "a number",
+}
 
 # What other programs call our verbs.
 _MEANT: Final = {

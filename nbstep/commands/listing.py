@@ -16,9 +16,9 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
@@ -112,6 +112,13 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
         usage.last_used or None,
         usage.saved_s,
     )
+
+
+def row_record(row: Row) -> dict[str, Any]:
+    """A row as `--json` gives it."""
+    record = asdict(row)
+    del record["label"]
+    return record
 
 
 def _drift_of(meta: Meta, usage: Usage) -> str | None:

@@ -12,7 +12,7 @@ from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Restored
 from nbstep.cache.upkeep import check_key_lasts
-from nbstep.commands.line import Arguments, CommandOutcome, UsageError
+from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text
 from nbstep.commands.listing import Query, Row, filter_of, has_type, is_glob, list_rows, matches, named_rows, settled
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
@@ -79,9 +79,10 @@ async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) 
     return CommandOutcome(f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}")
 
 
-async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcome:
+async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Undoes the last deletion, or the last one of a key."""
-    restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None))
+    back = _number(arguments)
+    restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None, back))
     keys = sorted(restored.keys, key=natural_order)
     damaged = restored.damaged_text()
     left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
@@ -89,6 +90,7 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
         return CommandOutcome(left, exit_code=1)
     if not keys:
         what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
+        what = f"no {back} of {shown(arguments.words[0])}" if back > 1 else what
         trash: TrashTotals = await settled(cache.trash())
         lost = f" {GONE_FOR_GOOD}" if trash.lost else ""
         return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.{lost}", exit_code=1)
@@ -97,7 +99,21 @@ async def bring_back(cache: Cache, arguments: Arguments, _: Screen) -> CommandOu
         some = "" if len(restored.of_others) == len(keys) else f"{len(restored.of_others):,} of them "
         counted += f", {some}signed by others"
     text = f"Restored {counted}: {keys_text([shown(key) for key in keys])}"
+    if restored.swapped:
+        stood = "the entry that stood there" if restored.swapped == 1 else f"the {restored.swapped:,} that stood there"
+        older = command_text("ls --trash", [], arguments, screen)
+        again = command_text("undo", keys if len(keys) == 1 else [], arguments, screen)
+        text += f".\nIn exchange {stood} went to the trash; swap back: {again}   Older ones: {older}"
     return CommandOutcome(f"{text}\n{left}" if left else text)
+
+
+def _number(arguments: Arguments) -> int:
+    text = arguments.options.get("--back", "1")
+    if not text.isdecimal() or int(text) < 1 or not (arguments.words or text == "1"):
+        raise UsageError(
+            "--back takes a number, and stands behind a key: undo KEY --back 2 is the one before the last."
+        )
+    return int(text)
 
 
 async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:

@@ -42,6 +42,7 @@ from nbstep.commands.listing import (
     matches,
     parse_query,
     row_of,
+    row_record,
     settled,
     totals_of,
     totals_text,
@@ -51,6 +52,7 @@ from nbstep.commands.removal import NOTHING_TO_CLEAR, bring_back, clear, nothing
 from nbstep.commands.settings import tell_settings
 from nbstep.commands.tables import Screen, table_text
 from nbstep.commands.tidying import tidy
+from nbstep.commands.trash import list_trash
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
 from nbstep.errors import CacheDirectoryError, NbstepError
@@ -184,12 +186,14 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         query = parse_query(text)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if "--trash" in arguments.options:
+        return await list_trash(cache, query, arguments, screen)
     now = time.time()
     rows = await list_rows(cache)
     found = [row for row in rows if matches(query, row, now)]
     exit_code = 1 if query and not found else 0
     if arguments.as_json:
-        return CommandOutcome(json.dumps([_row_json(row) for row in found], indent=1), exit_code)
+        return CommandOutcome(json.dumps([row_record(row) for row in found], indent=1), exit_code)
     hidden = await _hidden(cache, screen)
     if not rows:
         nothing = hidden.strip(" ·") or await _nothing_text(cache, screen)
@@ -215,16 +219,10 @@ async def _hidden(cache: Cache, screen: Screen) -> str:
     return f" · {counted}: {screen.command} verify" if counted else ""
 
 
-def _row_json(row: Row) -> dict[str, Any]:
-    record = asdict(row)
-    del record["label"]
-    return record
-
-
 def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
     """What `ls --json` says of an entry, and what only its header says."""
     facts = meta.facts
-    return _row_json(row) | {
+    return row_record(row) | {
         "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(facts.uses),
         "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer, "trusted": meta.trusted,
         "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
@@ -314,7 +312,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     verb.name: verb
     for verb in (
         Verb("panel", "", "everything kept, to look at, select and delete", _panel),
-        Verb("ls", "[QUERY…]", "list what is kept", _list, most=None, options=("--json",)),
+        Verb("ls", "[QUERY…]", "list what is kept", _list, most=None, options=("--trash", "--json")),
         Verb(
             "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
         ),
@@ -330,7 +328,15 @@ VERBS: Final[Mapping[str, Verb]] = {
             changes=True,
         ),
         Verb("clear", "", "delete every entry", clear, for_some="rm", changes=True),
-        Verb("undo", "[KEY]", "bring back what was last deleted or replaced", bring_back, most=1, changes=True),
+        Verb(
+            "undo",
+            "[KEY]",
+            "bring back what was last deleted or replaced",
+            bring_back,
+            most=1,
+            options=("--back N",),
+            changes=True,
+        ),
         Verb(
             "retry",
             "[KEY|GLOB|TYPE]",

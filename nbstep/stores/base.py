@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
@@ -101,6 +101,21 @@ class TrashTotals:
     entries: int
     size_bytes: int
     lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An entry in the trash.
+
+    Attributes:
+        at: When it went there; seconds since the epoch.
+        back: Which of its key it is: 1 went last.
+        open: Gives its bytes; None where it is gone.
+    """
+
+    at: float
+    back: int
+    open: Callable[[], Document | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +234,15 @@ class Store(Protocol):
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
         ...
 
-    async def restore(self, key: str | None, batch: str) -> list[Spot]:
-        """Brings back the trash's last batch, or the last entry of `key`; what stands there now takes its place under `batch`."""
+    async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
+        """Brings back the trash's last batch, or an entry of `key`; what stands there now takes its place under `batch`.
+
+        Of several entries of `key` the one that went last, with `back` 2 the one before it.
+        """
+        ...
+
+    async def waiting(self, batch: str | None = None) -> list[Waiting]:
+        """The entries in the trash, with `batch` those of one batch."""
         ...
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:

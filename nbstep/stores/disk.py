@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import time
@@ -15,7 +16,19 @@ from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import files
-from nbstep.stores.base import Document, Group, Litter, NoRoom, Part, ReadOnly, Spot, Stamp, Traces, TrashTotals
+from nbstep.stores.base import (
+    Document,
+    Group,
+    Litter,
+    NoRoom,
+    Part,
+    ReadOnly,
+    Spot,
+    Stamp,
+    Traces,
+    TrashTotals,
+    Waiting,
+)
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.disktrash import DiskTrash, is_trashed
@@ -231,14 +244,14 @@ class DiskStore:
         self._evictions.remember([key_digest(key) for key in keys])
         return removed
 
-    async def restore(self, key: str | None, batch: str) -> list[Spot]:
-        """Brings back the trash's last batch, or the last entry of `key`."""
+    async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
+        """Brings back the trash's last batch, or an entry of `key`."""
         with self._lock:
             restored: list[Spot] = []
             dropped = True
             while dropped and not restored:
                 dropped = False
-                names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key))
+                names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key), back)
                 for name, trashed in names:
                     target = self._path(name)
                     files.make_own_folder(os.path.dirname(target), self.directory)
@@ -255,6 +268,13 @@ class DiskStore:
                 target, trashed = self._own(spot), self._trash.last_in(spot.address, batch)
                 if target is not None and (trashed is None or self._bring_back(trashed, target, batch) is False):
                     self._replacing.take([target], batch)
+
+    async def waiting(self, batch: str | None = None) -> list[Waiting]:
+        """The entries in the trash, with `batch` those of one batch."""
+        return [
+            Waiting(at_ns / 1e9, back, functools.partial(files.open_document, path, self._may_map))
+            for at_ns, back, path in self._trash.waiting(batch)
+        ]
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""

@@ -47,6 +47,16 @@ def _batch_name(batch: str) -> str:
     return hashlib.sha256(batch.encode()).hexdigest()[:16]
 
 
+def _newest_first(items: Sequence[_Trashed]) -> list[list[_Trashed]]:
+    """The entries of one key; those of several signers that were moved together stay together."""
+    units: list[dict[str, _Trashed]] = []
+    for item in sorted(items, key=lambda item: item.at_ns, reverse=True):
+        if not units or item.name in units[-1] or next(iter(units[-1].values())).batch != item.batch:
+            units.append({})
+        units[-1][item.name] = item
+    return [list(unit.values()) for unit in units]
+
+
 class DiskTrash:
     """What waits beside the entries: each under its own name, with the time it was moved and its batch."""
 
@@ -139,16 +149,26 @@ class DiskTrash:
                 oldest.setdefault(item.name, item)
         return [(item.name, item.path) for item in oldest.values()]
 
-    def last_of(self, digest: str) -> list[tuple[str, str]]:
-        """The entries of one key that were moved last."""
+    def last_of(self, digest: str, back: int = 1) -> list[tuple[str, str]]:
+        """The entries of one key that were moved last; with `back` 2 those before them."""
         self._adopt()
         own = files.is_own_folder(self._folder, self._root)
         items = [item for item in self._shard(digest[:2]) if item.name.startswith(digest)] if own else []
-        if not items:
-            return []
-        batch = max(items, key=lambda item: item.at_ns).batch
-        newest = {item.name: item for item in sorted(items, key=lambda item: item.at_ns) if item.batch == batch}
-        return [(item.name, item.path) for item in newest.values()]
+        return [(item.name, item.path) for unit in _newest_first(items)[back - 1 : back] for item in unit]
+
+    def waiting(self, batch: str | None) -> list[tuple[int, int, str]]:
+        """When each entry was moved, which of its key it is, and where it is; with `batch` those of one batch."""
+        of_batch = None if batch is None else _batch_name(batch)
+        by_key: dict[str, list[_Trashed]] = {}
+        for item in self._items():
+            by_key.setdefault(item.name.partition(".")[0], []).append(item)
+        return [
+            (item.at_ns, back, item.path)
+            for items in by_key.values()
+            for back, unit in enumerate(_newest_first(items), 1)
+            for item in unit
+            if of_batch in (None, item.batch)
+        ]
 
     def last_in(self, name: str, batch: str) -> str | None:
         """Where the file of this name is that went to the trash last under a batch; None where none did."""

@@ -24,6 +24,7 @@ from nbstep.stores.base import (
     Totals,
     Traces,
     TrashTotals,
+    Waiting,
 )
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.memorytrash import MemoryTrash, Removed
@@ -232,15 +233,15 @@ class MappingStore:
         self._evicted.update(keys)
         return evicted
 
-    async def restore(self, key: str | None, batch: str) -> list[Spot]:
-        """Brings back the trash's last batch, or the last entry of `key`.
+    async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
+        """Brings back the trash's last batch, or an entry of `key`.
 
         Raises:
             ForeignValue: Something of the user's stands in the place of each of them. They stay in the trash.
         """
         restored: list[Spot] = []
         refused: dict[str, ForeignValue] = {}
-        waiting = self._trash.take_back(key)
+        waiting = self._trash.take_back(key, back)
         try:
             for item in list(waiting):
                 try:
@@ -268,6 +269,13 @@ class MappingStore:
             except BaseException:
                 self._trash.put_back([taken])
                 raise
+
+    async def waiting(self, batch: str | None = None) -> list[Waiting]:
+        """The entries in the trash, with `batch` those of one batch."""
+        return [
+            Waiting(item.at_ns / 1e9, back, functools.partial(BytesDocument, item.content))
+            for item, back in self._trash.waiting(batch)
+        ]
 
     async def trash(self) -> TrashTotals:
         """What waits in the trash."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,17 +44,17 @@ class MemoryTrash:
                 held -= len(self._items.pop(0).content)
             return added
 
-    def take_back(self, key: str | None) -> list[Removed]:
-        """Hands out the last batch, or the last entry of `key`.
+    def take_back(self, key: str | None, back: int = 1) -> list[Removed]:
+        """Hands out the last batch, or the last entry of `key`; with `back` 2 the one before it.
 
         Of two entries of one key in a batch the older is handed out: it was there before the batch. The other stays.
         """
         with self._lock:
             of_key = [item for item in self._items if key is None or item.key == key]
-            if not of_key:
+            if len(of_key) < back:
                 return []
             if key is not None:
-                chosen = [of_key[-1]]
+                chosen = [of_key[-back]]
             else:
                 oldest: dict[str, Removed] = {}
                 for item in of_key:
@@ -69,6 +70,17 @@ class MemoryTrash:
         with self._lock:
             found = next((item for item in reversed(self._items) if (item.key, item.batch) == (key, batch)), None)
             self._items = [item for item in self._items if item is not found]
+            return found
+
+    def waiting(self, batch: str | None) -> list[tuple[Removed, int]]:
+        """Each entry with which of its key it is, 1 the last one; with `batch` those of one batch."""
+        with self._lock:
+            seen = Counter[str]()
+            found: list[tuple[Removed, int]] = []
+            for item in reversed(self._items):
+                seen[item.key] += 1
+                if batch in (None, item.batch):
+                    found.append((item, seen[item.key]))
             return found
 
     def put_back(self, items: Sequence[Removed]) -> None:
