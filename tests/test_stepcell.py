@@ -42,6 +42,20 @@ def test_n5_a_hit_brings_back_the_names_and_skips_the_body(shell: Shell) -> None
     assert (shell["rows"], shell["total"], shell["calls"]) == ([1, 2, 3], 6, [1])
 
 
+def test_n6_lists_say_that_it_is_a_cell_and_its_names(shell: Shell) -> None:
+    shell.good("%%step model\nrows = [1, 2, 3]\ntotal = sum(rows)")
+    shell.good("%%step quiet\nprint('no names')")
+    shell.good("%%step many\na = b = c = d = e = f = g = h = 1")
+    listed = shell.good("%nbstep ls").text
+    assert re.search(r"model +a cell with rows, total  ", listed)
+    assert re.search(r"quiet +a cell with no names  ", listed)
+    assert re.search(r"many +a cell with a, b, c, d, e, f and 2 more  ", listed)
+    told = shell.good("%nbstep show model").text
+    assert "  a cell with rows, total\n" in told
+    assert "a cell with rows: list 3 items, total: int" in told
+    assert "KeptCell" not in listed + told
+
+
 def test_n5_the_comment_spelling_is_the_same(shell: Shell) -> None:
     for _ in range(2):
         shell.good("# %%step model\ncalls.append(1)\nx = 5")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache import entry
+from nbstep.cache.keptcell import KEPT_CELL_TYPE, KeptCell
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
@@ -108,9 +109,9 @@ class Keeper:
         self, meta: Meta, value: Any, serialized: Serialized, payload: entry.Payload, shown: Callable[[str], str]
     ) -> tuple[Meta, entry.Content]:
         preview = shown(preview_text(value)) if self.previews else ""
-        meta = replace(
-            meta, type=type_text(value), shape=shape_text(value), preview=preview, packages=serialized.packages
-        )
+        is_cell = isinstance(value, KeptCell)
+        said, shape = (KEPT_CELL_TYPE, value.shape()) if is_cell else (type_text(value), shape_text(value))
+        meta = replace(meta, type=said, shape=shape, preview=preview, packages=serialized.packages)
         return meta, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
     def _failure(self, meta: Meta, error: Exception, made_by: Any) -> tuple[Meta, entry.Content]:

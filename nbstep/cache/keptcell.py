@@ -8,6 +8,8 @@ from typing import Any, Final
 from nbstep.cache.previews import shape_text, type_text
 
 _NAMES_SHOWN: Final = 6
+# What lists say it is; no class has a name with a space.
+KEPT_CELL_TYPE: Final = "a cell"
 
 
 class KeptCell:
@@ -27,8 +29,13 @@ class KeptCell:
 
     def __repr__(self) -> str:
         described = [f"{name}: {type_text(value)} {shape_text(value)}".rstrip() for name, value in self.names.items()]
-        more = f" and {len(described) - _NAMES_SHOWN} more" if len(described) > _NAMES_SHOWN else ""
-        return f"a cell with {', '.join(described[:_NAMES_SHOWN]) or 'no names'}{more}"
+        return f"{KEPT_CELL_TYPE} {_with(described)}"
+
+    def shape(self) -> str:
+        """What stands behind "a cell" in lists: "with df, model"."""
+        return _with(list(self.names))
 
 
-KEPT_CELL_TYPE: Final = type_text(KeptCell({}, ()))
+def _with(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"with {', '.join(names[:_NAMES_SHOWN]) or 'no names'}{more}"
