@@ -121,7 +121,7 @@ def test_n3_summary_counts_what_was_saved_ran_and_failed() -> None:
     story.ran("page:1", 20)
     story.ran("page:2", 11)
     story.hit("user:999", error="HTTPStatusError: 404")
-    expected = r"12 steps: 9 cached \(saved 4 m 10 s, oldest \d+ \w+( \d+)?\), 2 ran \(31 s\), 1 failed \(cached\)"
+    expected = r"12 steps: 9 cached \(saved 4 m 10 s, oldest \d+ d ago\), 2 ran \(31 s\), 1 failed \(cached\)"
     assert re.fullmatch(expected, summary(story))
 
 
@@ -335,7 +335,7 @@ def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
         ("user:*", 497),
         ("events:page:*", 9),
     ]
-    assert words_of(folded[2], NOW).age == "2–19 d old"
+    assert words_of(folded[2], NOW).age == "2–19 d ago"
     assert len(html_of(story.state(), NOW)) < 12_000
 
 

@@ -256,15 +256,15 @@ def age_range(youngest_s: float, oldest_s: float) -> str:
     """How old several entries are.
 
     >>> age_range(172800, 1641600), age_range(30, 7200), age_range(10, 11)
-    ('2–19 d old', '30 s – 2 h old', '10–11 s old')
+    ('2–19 d ago', '30 s – 2 h ago', '10–11 s ago')
     """
     low, high = (age_text(max(1.0, s)).removesuffix(" ago") for s in (youngest_s, oldest_s))
     if low == high:
-        return f"{low} old"
+        return f"{low} ago"
     (low_count, low_unit), (high_count, high_unit) = low.split(" "), high.split(" ")
     if low_unit == high_unit:
-        return f"{low_count}–{high_count} {high_unit} old"
-    return f"{low} – {high} old"
+        return f"{low_count}–{high_count} {high_unit} ago"
+    return f"{low} – {high} ago"
 
 
 def _hint(call: Call, row: Row) -> str:
@@ -302,7 +302,7 @@ def is_kept_failure(row: Row) -> bool:
 
 
 def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_started: int = 0) -> str:
-    """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 3 Nov), 2 ran (31 s), 1 failed (cached)`.
+    """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 23 d ago), 2 ran (31 s), 1 failed (cached)`.
 
     A key counts once, however often it was asked; times are those of the outer steps. `partial` says that there may be more,
     `not_started` how many more are known to come.
@@ -337,7 +337,7 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
     saved = "saves" if any(row.call.phase == "planned" for row in rows) else "saved"
     parts = [f"{saved} {duration_text(sum(row.saved_s for row in rows))}"] if any(row.saved_s for row in rows) else []
     if oldest is not None:
-        parts.append(f"oldest {date_text(oldest, now)}")
+        parts.append(f"oldest {age_text(max(0.0, now - oldest))}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
