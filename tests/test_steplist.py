@@ -215,6 +215,21 @@ def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
     assert "nbstep retry" not in html_of(replace(state, folder=None), NOW)
 
 
+def test_e4_a_row_shows_the_first_sentence_of_an_error_and_all_of_what_nbstep_objects_to() -> None:
+    story = Story()
+    long = "HTTPStatusError: 404 Not Found for url 'http://x/1' For more information check: https://x.org/404"
+    story.hit("http", error=long)
+    story.ran("words", error="ValueError: " + "word " * 40)
+    refusal = "KeyCollision: 'k' is already another step's key in this run. Use another key: key=\"k:2\""
+    story.ran("k", error=refusal)
+    story.events[-1] = replace(story.events[-1], refused=True)
+    http, words, refused = (words_of(row, NOW) for row in rows_of(story.state(), NOW))
+    assert http.detail == "HTTPStatusError: 404 Not Found for url 'http://x/1'"
+    assert long in http.hint
+    assert (len(words.detail), words.detail[-1]) == (120, "…")
+    assert refused.detail == refusal
+
+
 def test_colour_is_never_alone() -> None:
     """N3: every state that has a colour has a mark and a word as well."""
     story = Story()

@@ -62,6 +62,45 @@ def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) ->
     assert notebook.unexpected_errors == []
 
 
+LONG = (
+    "%load_ext nbstep\nclass HTTPStatusError(Exception): pass\ndef bad(n):\n    raise HTTPStatusError(f\"Client error '404 "
+    "Not Found' for url 'http://127.0.0.1:44881/airlines/{n}?by=month'\\nFor more information check: https://developer.mozilla.org/en-US/404\")",
+    "%%workflow carriers\nstep(lambda: 1, key='carrier:AA')\nfor n in range(3): step(bad, n, key=f'carrier:{n}', on_error='keep')\n"
+    "step(bad, 3, key='weather:EWR:2013-01:a-long-key-of-a-report-by-month', on_error='keep');",
+)
+
+
+def test_n3_long_messages_stay_inside_the_page_and_short(tmp_path: Path) -> None:
+    need_chromium()
+    write_notebook(tmp_path / "n.ipynb", *LONG)
+    with open_lab(tmp_path, env={"NBSTEP_DIR": str(tmp_path / ".nbstep")}) as lab:
+        notebook = lab.open("n.ipynb", width=1300, height=1000)
+        for number in (0, 1):
+            notebook.run_cell(number)
+            notebook.wait_idle()
+        shown = notebook.output(1).locator(".nbstep-l")
+        shown.locator(".o").wait_for()
+        for sidebar in (True, False):
+            for width in (1300, 900):
+                notebook.page.set_viewport_size({"width": width, "height": 1000})
+                wait_until(
+                    lambda: shown.evaluate("e => e.scrollWidth <= e.clientWidth"), f"the list to fit into {width} px"
+                )
+                heights = shown.locator("tr").evaluate_all(
+                    "rows => rows.map(row => row.getBoundingClientRect().height)"
+                )
+                assert heights[0] < 30
+                assert max(heights) < 100, (width, sidebar)
+                last = shown.locator("tr.failed").last
+                assert last.locator(".d").evaluate("e => e.scrollWidth <= e.clientWidth")
+                assert last.locator(".k").bounding_box()["width"] > 70
+                notebook.screenshot(shots(tmp_path) / f"long-{width}-{'with' if sidebar else 'without'}-sidebar.png")
+            notebook.command("application:toggle-left-area")
+        assert "For more information" not in shown.inner_text()
+        assert "HTTPStatusError: Client error '404 Not Found' for url" in shown.inner_text()
+        assert "For more information" in shown.locator("tr.failed").first.get_attribute("title")
+
+
 def assert_hostile_keys_are_text(page: Any, shown: Any) -> None:
     assert page.evaluate("window.pwned") is None
     assert shown.locator("img, script, h1, i").count() == 0

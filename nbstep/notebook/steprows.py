@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -32,6 +33,9 @@ _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
 )
 _LONGEST_TEXT: Final = 300  # characters
 _REASON_CHARS: Final = 100  # the line under the list says all of it
+_SENTENCE_CHARS: Final = 120
+# A message stands in one line here; what httpx adds to each of its own was a line by itself.
+_SENTENCE_END: Final = re.compile(r"(?<=[^\s.]{2}[.!?])\s+(?=[A-Z])|\s+(?=For more information check: )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,7 @@ def _detail(row: Row, now: float, until: float | None) -> str:
     call = row.call
     match row.state:
         case "failed" | "failed (cached)":
-            return call.error or ""
+            return _error_text(call)
         case "old value":
             return call.drift or ""
         case "interrupted" if call.holder:
@@ -281,6 +285,8 @@ def _hint(call: Call, row: Row) -> str:
         parts.append(call.detail)
     if call.not_kept:
         parts.append(f"not kept: {call.not_kept}")
+    if call.error and row.state in ("failed", "failed (cached)") and _error_text(call) != call.error:
+        parts.append(call.error)
     if call.created is not None:
         parts.append(f"kept {date_text(call.created)}")
     if call.source == "shared":
@@ -289,6 +295,23 @@ def _hint(call: Call, row: Row) -> str:
     if call.place.line:
         parts.append(f"line {call.place.line}")
     return " · ".join(parts)
+
+
+def _error_text(call: Call) -> str:
+    """The user's errors in short; nbstep's own end with what to do."""
+    return (call.error or "") if call.refused else first_sentence(call.error or "")
+
+
+def first_sentence(text: str) -> str:
+    """What an error's row shows of its message, at most 120 characters; all of it stands in `show` and when one points there.
+
+    >>> first_sentence("ValueError: no such user. Ask for another one. Or wait.")
+    'ValueError: no such user.'
+    >>> first_sentence("HTTPStatusError: 404 Not Found for url 'http://x/1' For more information check: https://x.org/404")
+    "HTTPStatusError: 404 Not Found for url 'http://x/1'"
+    """
+    first = _SENTENCE_END.split(text, maxsplit=1)[0]
+    return first if len(first) <= _SENTENCE_CHARS else first[: _SENTENCE_CHARS - 1] + "…"
 
 
 def _short(text: str, most: int = _LONGEST_TEXT) -> str:

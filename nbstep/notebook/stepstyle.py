@@ -17,7 +17,7 @@ _SHEET: Final = """
   --n-mono: var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, monospace));
   font: 13px/1.5 var(--jp-ui-font-family, var(--vscode-font-family, system-ui, sans-serif));
   color: var(--jp-ui-font-color1, inherit);
-  padding: 4px 0 6px; max-width: 100%; overflow-x: auto;
+  padding: 4px 0 6px; max-width: 100%; overflow-x: auto; container-type: inline-size;
 }
 [data-jp-theme-light=false] .nbstep-l.nbstep-l { --n-amber: var(--jp-warn-color1, #f0a04b); }
 .nbstep-l.nbstep-l .s { margin: 0 0 4px; font-variant-numeric: tabular-nums; }
@@ -61,6 +61,26 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l .p { padding-left: 1.6em; font-variant-numeric: tabular-nums; }
 .nbstep-l.nbstep-l table + .p { margin-top: 5px; }
 .nbstep-l.nbstep-l .o { margin-top: 5px; font-size: 12px; font-variant-numeric: tabular-nums; color: var(--n-faint); }
+@container (max-width: 900px) {
+  /* too narrow for a column of details: they stand below their rows */
+  .nbstep-l.nbstep-l table:has(td.d), .nbstep-l.nbstep-l table:has(td.d) tbody { display: block; }
+  .nbstep-l.nbstep-l table:has(td.d) tr {
+    display: flex; flex-wrap: wrap; align-items: baseline; padding: 0; border-top: 1px solid var(--n-line);
+  }
+  .nbstep-l.nbstep-l table:has(td.d) td { box-sizing: border-box; flex: none; border: 0; }
+  .nbstep-l.nbstep-l table:has(td.d) td:first-child { width: 1.8em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.k { flex: 1 1 0; min-width: 6em; max-width: none; }
+  .nbstep-l.nbstep-l table:has(td.d) td.w { width: 9em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.n { width: 8.5em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.b { width: 70px; align-self: flex-start; }
+  .nbstep-l.nbstep-l table:has(td.d) td:nth-child(6) { width: 5.5em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.f { width: 8em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.d { flex: 0 0 100%; max-width: none; padding-left: 1.8em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.d:empty { display: none; }
+}
+@container (max-width: 620px) {
+  .nbstep-l.nbstep-l table:has(td.d) td.b, .nbstep-l.nbstep-l table:has(td.d) td:nth-child(6) { display: none; }
+}
 """
 
-STYLE: Final = re.sub(r"\s*([{};,])\s*|(:) +", r"\1\2", _SHEET.strip())
+STYLE: Final = re.sub(r"\s*([{};,])\s*|(:) +|/\*.*?\*/\s*", r"\1\2", _SHEET.strip())
