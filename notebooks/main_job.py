@@ -122,7 +122,7 @@ def write_step_lists() -> None:
             lists[run] = reduce(lists[run], event)
         if isinstance(event, RunFinished):
             with Path(os.environ[STEP_LISTS]).open("a", encoding="utf-8") as file:
-                file.write(plain_of(lists.pop(event.run), time.time()) + "\n")
+                file.write(plain_of(lists.pop(event.run), time.time(), above=20) + "\n")
 
     listen(follow)
 

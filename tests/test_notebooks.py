@@ -227,6 +227,9 @@ def test_the_main_job_shows_both_runs_and_the_next_command(tmp_path: Path):
     first, _, second = done.stdout.partition("again, in a new kernel")
     assert "192 steps: 192 ran" in first
     assert "192 steps: 192 cached" in second
+    for shown in (first, second):  # lists fold: who reads this sees every step once, not every key
+        assert re.search(r"weather:\S*\* ×12 ", shown)
+        assert max(len(part.splitlines()) for part in shown.split(" steps: ")) <= 24
     assert "These are seconds by the clock. The step lists say more" in second
     assert "lab notebooks/flights.ipynb" in second
     assert bench.seconds()[0] > 10 * bench.seconds()[1]

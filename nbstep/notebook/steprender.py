@@ -113,17 +113,19 @@ def _tr(words: Words, row: Row, bar: str, details: bool, way_out: str) -> str:
 
 
 def plain_of(
-    state: StepList, now: float, foot: CacheFoot | None = None, width: int = 110, notes: Sequence[str] = ()
+    state: StepList,
+    now: float,
+    foot: CacheFoot | None = None,
+    width: int = 110,
+    notes: Sequence[str] = (),
+    above: int = FOLD_ABOVE,
 ) -> str:
-    """The list as a terminal shows it, in at most `width` columns."""
+    """The list as a terminal shows it, in at most `width` columns; one of more than `above` rows is folded."""
     rows = rows_of(state, now)
     until = state.ended.at if state.ended else None
     name = f"{shown(state.name)}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
-    lines = [
-        f"{name}{_summary(rows, state, now)}{flags}",
-        *_plain_rows(fold(rows), now, until, width),
-    ]
+    lines = [f"{name}{_summary(rows, state, now)}{flags}", *_plain_rows(fold(rows, above), now, until, width)]
     lines += [f"  {shown(note)}" for note in notes]
     lines += [f"  ! {line}" for line in _lines(rows, state)]
     if foot:
