@@ -53,15 +53,11 @@ def encode(group: Group, rows: Mapping[str, Row], key: SigningKey) -> bytes | No
         shared = (
             meta.outcome, meta.type, meta.shape, meta.error, meta.signer, meta.trusted, meta.python,
             tuple(meta.packages.items()), facts.awaitable, facts.returned, facts.ttl_s, facts.workflow, facts.place,
-            tuple(facts.code.items()), facts.source, facts.uses, facts.names,
+            tuple(facts.code.items()), facts.source, facts.names,
         )  # fmt: skip
         number = numbers.setdefault(shared, len(numbers))
-        written.append(
-            (
-                address, *stamp, meta.key, meta.created, meta.preview, facts.took_s, dict(facts.inputs), facts.accepted,
-                number,
-            )
-        )  # fmt: skip
+        own = facts.took_s, dict(facts.inputs), facts.accepted, facts.uses, facts.uses_beyond
+        written.append((address, *stamp, meta.key, meta.created, meta.preview, *own, number))
     told = [
         [*one[:3], _error_fields(one[3]), *one[4:7], dict(one[7]), *one[8:12], _place_fields(one[12]), dict(one[13]), *one[14:]]
         for one in numbers
@@ -88,10 +84,11 @@ def decode(content: bytes, group: str, key: SigningKey, now: float) -> Listed | 
 def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float) -> dict[str, Row]:
     shared = [_told(one) for one in told]
     found: dict[str, Row] = {}
-    for address, time_ns, size, inode, key, created, preview, took_s, inputs, accepted, number in written:
+    for address, time_ns, size, inode, key, created, preview, took_s, inputs, accepted, uses, beyond, number in written:
         (outcome, type_, shape, error, signer, trusted, python, packages), facts, further = shared[number]
-        if inputs or facts.took_s != took_s or accepted is not None:
-            facts = Facts(took_s, *further, inputs=inputs, accepted=accepted)
+        if inputs or uses or facts.took_s != took_s or accepted is not None:
+            own = tuple(uses), facts.names, inputs, {}, accepted, beyond
+            facts = Facts(took_s, *further, *own)  # pyright: ignore[reportCallIssue]
         found[address] = (time_ns, size, inode), Meta(
             key, outcome, created if created < now else now, size, type_, shape, preview, error, signer, trusted, python,
             packages, facts, created - now if created > now else 0.0,
@@ -102,11 +99,14 @@ def _rows(told: list[list[Any]], written: Iterable[tuple[Any, ...]], now: float)
 def _told(fields: list[Any]) -> tuple[tuple[Any, ...], Facts, tuple[Any, ...]]:
     """What entries have in common: of their metadata, of their facts as a whole, and those one by one."""
     outcome, type_, shape, error, signer, trusted, python, packages, *facts = fields
-    awaitable, returned, ttl_s, workflow, place, code, source, uses, names = facts
-    known = None if names is None else tuple(names)
-    further = (awaitable, returned, ttl_s, workflow, Place(*place), code, source, tuple(uses), known)
+    awaitable, returned, ttl_s, workflow, place, code, source, names = facts
+    further = (awaitable, returned, ttl_s, workflow, Place(*place), code, source)
     failure = None if error is None else ErrorText(*error)
-    return (outcome, type_, shape, failure, signer, trusted, python, packages), Facts(0.0, *further), further
+    return (
+        (outcome, type_, shape, failure, signer, trusted, python, packages),
+        Facts(0.0, *further, names=None if names is None else tuple(names)),
+        further,
+    )
 
 
 def _error_fields(error: ErrorText | None) -> list[Any] | None:

@@ -9,6 +9,8 @@ digests of everything else.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import os
 import platform
@@ -34,15 +36,17 @@ _MAC_BYTES: Final = 32
 FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
+_USES_CHARS_AT_MOST: Final = 1 << 15
+_LATER: Final = frozenset(
+    {"names", "inputs", "sources", "accepted", "uses_beyond"}
+)  # of the facts: not in older entries
 _PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _parse: Final = json.JSONDecoder().raw_decode  # without the search for white space around it that `loads` makes
 _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}
 _TEXTS: Final = itemgetter("key", "type", "shape", "preview", "signer", "python")
-_FACTS: Final = itemgetter(
-    *(name for name in Facts.__dataclass_fields__ if name not in {"names", "inputs", "sources", "accepted"})
-)  # some have none
+_FACTS: Final = itemgetter(*(name for name in Facts.__dataclass_fields__ if name not in _LATER))
 _PLACE: Final = itemgetter(*Place.__dataclass_fields__)
 _VALUES: Final = tuple(_ALGORITHMS.values())
 _FIRST_PROCESS: Final = os.getpid()
@@ -302,7 +306,9 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
 def _facts_fields(facts: Facts) -> dict[str, Any]:
     fields = _shallow(facts)
     fields["place"] = _shallow(facts.place)
-    fields["uses"] = list(facts.uses[:_USES_AT_MOST])
+    ends = list(itertools.accumulate(map(len, facts.uses[:_USES_AT_MOST])))
+    named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
+    fields["uses"], fields["uses_beyond"] = facts.uses[:named], len(facts.uses) - named + facts.uses_beyond
     fields["code"], fields["inputs"], fields["sources"] = dict(facts.code), dict(facts.inputs), dict(facts.sources)
     return fields
 
@@ -315,7 +321,7 @@ def _shallow(record: Facts | Place | ErrorText) -> dict[str, Any]:
 def _facts(fields: Any) -> Facts:
     took_s, awaitable, returned, ttl_s, workflow, place, code, source, uses = _FACTS(fields)
     notebook, cell, line = _PLACE(place)
-    names, accepted = fields.get("names"), fields.get("accepted")  # entries from before have none
+    names, accepted, beyond = fields.get("names"), fields.get("accepted"), fields.get("uses_beyond", 0)
     return Facts(
         max(0.0, _number(took_s)),
         awaitable is True,
@@ -331,9 +337,10 @@ def _facts(fields: Any) -> Facts:
         None if source is None else _text(source),
         _all_texts(tuple(uses)),
         None if names is None else _all_texts(tuple(names)),
-        _texts(fields.get("inputs", {})),  # not in older ones
+        _texts(fields.get("inputs", {})),
         _texts(fields.get("sources", {})),
         None if accepted is None else _number(accepted),
+        beyond if type(beyond) is int and beyond > 0 else 0,
     )
 
 

@@ -42,6 +42,7 @@ class Facts:
         inputs: The inputs fingerprint: by name the text of a number or a date, a keyed digest of all else. Empty where unknown.
         sources: The source texts of what `code` names beside the thunk, where they are small; not in lists.
         accepted: When `accept` gave it the fingerprints of that moment, in seconds since the epoch.
+        uses_beyond: How many more such keys there are than `uses` names.
     """
 
     took_s: float
@@ -57,6 +58,7 @@ class Facts:
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     accepted: float | None = None
+    uses_beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,17 @@ def moved(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, text in before.items() if now.get(name, text) != text)
 
 
+def input_values(thunk: Any, args: tuple[Any, ...], seen: Seen, ignore: frozenset[str] = ALL.ignore) -> Iterator[Any]:
+    """The inputs themselves, as they are now: arguments first, then what the thunk and what it follows name."""
+    for name, value in _arguments(thunk, args):
+        if not counts_for_nothing(name) and not is_code(value) and not _is_ignored(name, ignore):
+            yield value
+    first = cast("Any", seen.first)
+    for source in seen.sources.inputs:
+        if not _is_ignored(source.label, ignore):
+            yield read_source(source, first)
+
+
 def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
     """Whether all inputs that an entry knows are as they were: most look-ups, in a third of the time.
 

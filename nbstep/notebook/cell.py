@@ -6,6 +6,7 @@ The cell itself is run by IPython as any other; `celltext` put a call of `begin`
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -97,6 +98,9 @@ class CellRunner:
         error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
         for cell in reversed(ending):
             self._end(cell, error)
+        lineage = sys.modules.get("nbstep.drift.lineage")  # with the first step
+        if lineage is not None:
+            lineage.HANDED_OUT.let_go()  # of what the cell threw away
 
     def post_execute(self) -> None:
         """Something was executed: the only event that a silent execution tells."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,14 @@ from nbstep.drift.inputs import (
     Fixed,
     Inputs,
     changed_in_place,
+    input_values,
     moved,
     read_fixed,
     read_inputs,
     settled,
     surely_same,
 )
+from nbstep.drift.lineage import HANDED_OUT, origin_of
 from nbstep.drift.sourcetext import source_text, source_texts
 from nbstep.drift.today import drifted
 from nbstep.drift.wanted import ALL, Wanted
@@ -68,6 +70,7 @@ class Call:
         before: Its inputs before the thunk ran.
         fixed: What should not change until it runs, as it was when the step was called; None where it runs at once.
         moved: The names that meant something else when it ran.
+        made_from: The keys of the steps that handed out its inputs.
     """
 
     run: Run
@@ -89,6 +92,7 @@ class Call:
     before: Inputs | None = None
     fixed: Fixed | None = None
     moved: tuple[str, ...] = ()
+    made_from: tuple[str, ...] = ()
     _seen_code: Seen | None = None
     _seen_thunk: Thunk | None = None
 
@@ -131,6 +135,7 @@ class Call:
         """Remembers the inputs before the thunk runs, where what it gives may be kept."""
         if self.before is None and self.key is not None and self.run.cache is not None:
             self.before = self.inputs()
+            self.made_from = self._origins()
 
     def note_moved(self) -> None:
         """Remembers what names mean something else, now that the thunk runs; tells of arguments that were changed in place."""
@@ -182,6 +187,40 @@ class Call:
         own = self.source()
         sources = {**({} if own is None else {"": own}), **self.sources()}
         return drifted(facts, found.mark, self.run.clock(), drift, code, inputs, self.names(), sources)
+
+    def uses(self, inside: Iterable[str]) -> tuple[str, ...]:
+        """The keys that went into its result, given those asked inside its thunk (D6)."""
+        return tuple(key for key in dict.fromkeys((*self.made_from, *inside)) if key != self.key)
+
+    def tell_outer(self, inside: Iterable[str] = ()) -> None:
+        """Tells the step around it what it used: this key, or where it has none what was asked inside it."""
+        outer = self.outer
+        if outer is not None and outer.run.scope() == self.run.scope():
+            outer.used.extend(inside if self.key is None else (self.key,))
+
+    def note_handed_out(self, value: Any, size_bytes: int, *, plain: bool, loaded: bool = False) -> None:
+        """Remembers that this step handed out `value`, so that a step which takes it is linked to this one (D6)."""
+        if self.key is None:
+            return
+        try:
+            HANDED_OUT.note(value, origin_of(self.run.scope(), self.key), size_bytes, plain=plain, loaded=loaded)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001, S110 - as above: odd values only lose their links
+            pass
+
+    def _origins(self) -> tuple[str, ...]:
+        """The keys, in the same cache, of the steps that handed out what it takes."""
+        try:
+            found = HANDED_OUT.origins_of_all(
+                input_values(self.thunk, self.args, self._behind(), self.options.inputs.ignore)
+            )
+            here = origin_of(self.run.scope(), "")[0] if found else None
+            return tuple(key for cache, key in found if cache == here)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - as above
+            return ()
 
     def _behind(self) -> Seen:
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since

@@ -31,8 +31,7 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     """Gives what was kept: the value, or the failure with its note."""
     __tracebackhide__ = True
     run, meta, now = call.run, use.hit.meta, call.run.clock()
-    if call.outer is not None and call.key is not None:
-        call.outer.used.append(call.key)
+    call.tell_outer()
     error_text = None
     if meta.error is not None:
         kind = "" if meta.facts.returned else f"{meta.error.type.rpartition('.')[2]}: "
@@ -47,6 +46,7 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     if use.changes:
         _note_changes(run, use, shared=source == "shared")
     if meta.outcome == "ok":
+        call.note_handed_out(loaded, meta.size_bytes, plain=not meta.packages, loaded=True)
         return Ok(loaded) if call.options.hand_back else loaded
     error: Any = loaded.error
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)

@@ -74,6 +74,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
             f"{key}: its last good value, kept {age}, is in the trash; {call.command('undo')} brings it back",
         )
     run.note_kept(key, kept)
+    if isinstance(result, Ok):
+        call.note_handed_out(result.value, kept.meta.size_bytes, plain=not kept.meta.packages)
     return kept.meta.size_bytes, ""
 
 

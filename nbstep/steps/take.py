@@ -307,9 +307,8 @@ async def _compute(
     took_s = time.perf_counter() - began
     if key is not None:
         run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
-    if call.outer is not None and key is not None:
-        call.outer.used.append(key)
-    ran = Ran(took_s, awaitable, returned, tuple(dict.fromkeys(frame.used)), frame.raised_before)
+    call.tell_outer(frame.used)
+    ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before)
     size_bytes, not_kept = await keep_result(call, why, result, ran)
     if shared is not None and size_bytes is not None:
         shared.append("kept")
