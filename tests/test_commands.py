@@ -349,13 +349,13 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
     [
         ("lss", "There is no verb 'lss'. Did you mean %nbstep ls?"),
         ("frobnicate", "There is no verb 'frobnicate'. See: %nbstep help"),
-        ("rm", "Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
+        ("rm", "Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
         (
             "show a b",
             "Usage: %nbstep show KEY [--as NAME] [--json]. A key with spaces is quoted: %nbstep show 'a b'",
         ),
         ("show ''", "'' names nothing. Usage: %nbstep show KEY [--as NAME] [--json]"),
-        ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
+        ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
         ("clear orders:*", "Usage: %nbstep clear, for everything. For these: %nbstep rm 'orders:*'"),
         ("delete a", "There is no verb 'delete'. Did you mean %nbstep rm?"),
         ("remove a", "There is no verb 'remove'. Did you mean %nbstep rm?"),
@@ -363,7 +363,7 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
         ("list", "There is no verb 'list'. Did you mean %nbstep ls?"),
         ("ls unused:3", "unused:3 is no duration; write for example unused:30d"),
         ("ls --jsn", "ls has no option --jsn. Usage: %nbstep ls [QUERY…] [--trash] [--json]"),
-        ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB|QUERY… [--untrusted]"),
+        ("rm --json a", "rm has no option --json. Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
         ("show 'user", "A quotation mark is missing its partner."),
         ("show a --as", "--as needs a name behind it."),
         ("ls --cache /no/such/folder", "--cache /no/such/folder: there is no cache in that folder."),
@@ -389,7 +389,7 @@ def test_help_lists_every_verb_and_explains_one(run: Callable[..., CommandOutcom
     assert [name for name in VERBS if f"  {name}" not in run("help").text] == []
     assert run("").text == run("help").text == run("--help").text
     assert run("help rm").text == run("rm --help").text
-    assert run("help rm").text.startswith("%nbstep rm KEY|GLOB|QUERY… [--untrusted]\n")
+    assert run("help rm").text.startswith("%nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]\n")
     assert "anywhere behind it" in run("help").text.splitlines()[0]
     assert "--cache FOLDER" in run("help").text.splitlines()[0]
 

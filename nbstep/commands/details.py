@@ -10,13 +10,14 @@ from typing import Final, Literal, TypeAlias, cast
 
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Meta
+from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
 from nbstep.drift.thennow import differences, inputs_then_and_now, step_title
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Place, Reason
 from nbstep.runlog import Usage
-from nbstep.words import MARKS, WHY_MISSED, Status, plural, shown, shown_lines, text_width
+from nbstep.words import MARKS, WHY_MISSED, Status, keys_text, plural, shown, shown_lines, text_width
 
 Tone: TypeAlias = Literal["plain", "added", "removed"]
 
@@ -59,9 +60,21 @@ class Detail:
 
 
 def detail_of(
-    meta: Meta, usage: Usage | None = None, now: float | None = None, drifted: Drifted | None = None
+    meta: Meta,
+    usage: Usage | None = None,
+    now: float | None = None,
+    drifted: Drifted | None = None,
+    went_into: Sequence[str] = (),
 ) -> Detail:
-    """Everything an entry's header says, worded; `drifted` is what its last look-up found changed."""
+    """Everything an entry's header says, worded.
+
+    Args:
+        meta: Its metadata.
+        usage: What the run log says of its key.
+        now: Seconds since the epoch.
+        drifted: What its last look-up found changed.
+        went_into: The keys that it went into, as the headers of those say.
+    """
     row, now = row_of(meta, usage), time.time() if now is None else now
     error = meta.error
     drifted = drifted if drifted is not None and drifted.is_news(meta.created, meta.facts) else None
@@ -76,7 +89,7 @@ def detail_of(
         label=row.label,
         status=row.status,
         headline=headline,
-        facts=tuple((name, text) for name, text in _facts(meta, row, usage, now) if text),
+        facts=tuple((name, text) for name, text in _facts(meta, row, usage, now, went_into) if text),
         preview=shown_lines(meta.preview),
         traceback=shown_lines(error.traceback).rstrip() if error else "",
         source="" if told else shown_lines(meta.facts.source or "").rstrip(),
@@ -89,7 +102,7 @@ def detail_of(
     )
 
 
-def _facts(meta: Meta, row: Row, usage: Usage | None, now: float) -> list[tuple[str, str]]:
+def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Sequence[str]) -> list[tuple[str, str]]:
     facts = meta.facts
     age = age_text(max(0.0, now - row.created))
     took = f"took {duration_text(row.took_s)}" if row.took_s else ""
@@ -106,7 +119,8 @@ def _facts(meta: Meta, row: Row, usage: Usage | None, now: float) -> list[tuple[
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
         ("workflow", shown(facts.workflow or "")),
-        ("made from", ", ".join(map(shown, facts.uses))),
+        ("made from", made_from_text(facts)),
+        ("went into", keys_text([shown(key) for key in went_into])),
         ("used", _use_text(row, now)),
         ("python", " · ".join([shown(meta.python), *versions]) if meta.python else ""),
         ("signed by", "" if meta.trusted else f"{shown(meta.signer)}, not by you: a step does not use it"),

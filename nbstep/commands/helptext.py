@@ -27,8 +27,9 @@ A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
   {nbstep} ls error: 'user:*'
 """,
     "show": """\
-When it was kept, where it comes from, what its last look-up got and why, the beginning of the value or the original
-traceback. Of an old value what changed: its inputs, and the source of what was edited, then and now. Nothing is loaded.
+When it was kept, where it comes from, what it was made from and went into, what its last look-up got and why, the beginning
+of the value or the original traceback. Of an old value what changed: its inputs, and the source of what was edited, then and
+now. Nothing is loaded.
 
   --as NAME    in a notebook: loads the value under this name
   --json       one record with the names of `ls --json`, and what only the entry itself says
@@ -41,11 +42,15 @@ deleted. A key with spaces, and in a shell a pattern, is quoted. The queries of 
 `unused:30d`) narrow what is named, or else all there is; a key comes before a query. A disk that is full to the last
 name keeps nothing for `undo`: then it says that the entries went for good.
 
+It says which later steps were made from what it deleted; they stay, unless they are to go too.
+
+  --and-later    and all that was made from these, and from that in turn, as one batch; also where these are gone already
   --untrusted    only what others signed, all of it or under these names; your own entries stay
 
   {nbstep} rm user:1 'page:*'
   {nbstep} rm old:               all old values
   {nbstep} rm 'user:*' error:    the kept errors among them
+  {nbstep} rm clean --and-later
 """,
     "clear": """\
 It does not ask. Everything waits in the trash for 24 hours: `undo` brings it back.

@@ -12,8 +12,22 @@ from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Restored
 from nbstep.cache.upkeep import check_key_lasts
+from nbstep.commands.descent import later_steps, later_text, used_keys
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text
-from nbstep.commands.listing import Query, Row, filter_of, has_type, is_glob, list_rows, matches, named_rows, settled
+from nbstep.commands.listing import (
+    Query,
+    Row,
+    filter_of,
+    has_type,
+    is_glob,
+    list_rows,
+    matches,
+    named_rows,
+    own_first,
+    rows_of,
+    settled,
+    usage_of,
+)  # fmt: skip
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.stores.base import TrashTotals
@@ -24,23 +38,41 @@ GONE_FOR_GOOD: Final = "The disk was full when entries were deleted: those are g
 
 
 async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    """Deletes what its words name, as one batch; with `--untrusted` only what others signed, without words all of it."""
+    """Deletes what its words name, as one batch, and tells what was made from it; with `--and-later` that goes too.
+
+    With `--untrusted` only what others signed, without words all of it.
+    """
     if "--untrusted" in arguments.options:
         return await _remove_untrusted(cache, arguments, screen)
-    rows = await list_rows(cache)
-    names, query = _split(arguments.words, rows)
-    named = {name: named_rows(rows, name) for name in names}
+    metas = own_first(await settled(cache.entries()))
+    rows = {row.key: row for row in rows_of(metas.values(), usage_of(cache))}
+    names, query = _split(arguments.words, [*rows.values()])
+    along = "--and-later" in arguments.options
+    named = {name: [row.key for row in named_rows([*rows.values()], name)] for name in names}
+    if along and not query:  # also of what is gone already
+        named = {name: found or used_keys(metas, name) for name, found in named.items()}
     unknown = [name for name, found in named.items() if not found]
     if unknown:
-        return nothing_called(unknown, rows, screen, "rm" if len(arguments.words) > 1 else None)
-    chosen = {row.key: row for found in named.values() for row in found} if names else {row.key: row for row in rows}
+        return nothing_called(unknown, [*rows.values()], screen, "rm" if len(arguments.words) > 1 else None)
     now = time.time()
-    matching = [row for row in chosen.values() if matches(query, row, now)]
-    if not matching:
+    asked = (key for found in named.values() for key in found) if names else rows
+    chosen = dict.fromkeys(key for key in asked if key not in rows or matches(query, rows[key], now))
+    if not chosen:
         return CommandOutcome(
             f"Nothing matches {shown(' '.join(arguments.words))}. See: {screen.command} ls", exit_code=1
         )
-    return await _delete_rows(cache, matching, screen)
+    later = later_steps(metas.values(), chosen)
+    keys = [key for key in chosen if key in rows]
+    if along:
+        keys, later = [*keys, *(meta.key for meta in later)], []
+    done = await _delete_keys(cache, keys, screen)
+    if not later:
+        return done
+    again = command_text("rm", arguments.words, arguments, screen) + " --and-later"
+    if query:  # which finds the deleted ones no more
+        again = f"{command_text('undo', (), arguments, screen)}, then {again}"
+    them = "it" if len(later) == 1 else "them"
+    return replace(done, text=f"{done.text}\n{later_text(later, len(keys))}. Delete {them} too: {again}")
 
 
 def _split(words: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], Query]:
@@ -170,11 +202,11 @@ def nothing_called(
     return CommandOutcome(f"{head} is kept under {', '.join(map(shown, names))}. {hint}", exit_code=1)
 
 
-async def _delete_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+async def _delete_keys(cache: Cache, keys: Sequence[str], screen: Screen) -> CommandOutcome:
     """Deletes entries as one batch and says how to undo it."""
-    deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
-    counted = f"{plural(len(rows), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
-    return CommandOutcome(f"Deleted {counted}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}")
+    deleted: Deleted = await settled(cache.remove(keys))
+    counted = f"{plural(len(keys), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
+    return CommandOutcome(f"Deleted {counted}: {keys_text([shown(key) for key in keys])}.{_undo(deleted, screen)}")
 
 
 async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:

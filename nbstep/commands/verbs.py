@@ -19,6 +19,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.accepting import accept
+from nbstep.commands.descent import went_into
 from nbstep.commands.details import Detail, detail_html, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
 from nbstep.commands.exporting import export
@@ -224,8 +225,8 @@ def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
     facts = meta.facts
     return row_record(row) | {
         "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(facts.uses),
-        "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer, "trusted": meta.trusted,
-        "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
+        "uses_beyond": facts.uses_beyond, "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer,
+        "trusted": meta.trusted, "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
         "accepted": facts.accepted, "inputs": [dict(zip(_INPUT, one, strict=True)) for one in detail.inputs],
         "differences": {title: text for title, text, _ in detail.differences},
     }  # fmt: skip
@@ -244,9 +245,11 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         return await _bind(cache, meta, arguments.as_name, screen)
     usage = usage_of(cache).get(meta.key)
     drifted = cache.last_drift(meta.key, usage)
-    detail = detail_of(meta, usage, drifted=drifted)
+    later = went_into(await settled(cache.entries()), meta.key)
+    detail = detail_of(meta, usage, drifted=drifted, went_into=later)
     if arguments.as_json:
-        return CommandOutcome(json.dumps(_meta_json(meta, detail, row_of(meta, usage)), indent=1))
+        record = _meta_json(meta, detail, row_of(meta, usage)) | {"went_into": later}
+        return CommandOutcome(json.dumps(record, indent=1))
     text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(detail, arguments, screen)
     html = detail_html(detail, *ways_out) if detail.differences else ""
     return CommandOutcome("\n".join([text, *ways_out]), html=html)
@@ -319,11 +322,11 @@ VERBS: Final[Mapping[str, Verb]] = {
         Verb(
             "rm",
             "KEY|GLOB|QUERY…",
-            "delete entries, so that their steps run again; --untrusted: only what others signed",
+            "delete entries, so that their steps run again; --and-later: and all that was made from them",
             remove,
             1,
             None,
-            ("--untrusted",),
+            ("--and-later", "--untrusted"),
             instead="--untrusted",
             changes=True,
         ),

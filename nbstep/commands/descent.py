@@ -1,0 +1,81 @@
+"""What was made from what, as the headers of all entries tell it: for `show`, `rm` and the panel (D6)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from nbstep.cache.records import Facts, Meta
+from nbstep.commands.listing import is_glob
+from nbstep.durations import duration_text
+from nbstep.words import keys_text, natural_order, plural, shown
+
+_NAMED: Final = 5
+
+
+def went_into(metas: Iterable[Meta], key: str) -> list[str]:
+    """The keys of the steps that took what `key` keeps, or asked it inside themselves.
+
+    What somebody else signed is not believed.
+    """
+    return sorted((meta.key for meta in metas if meta.trusted and key in meta.facts.uses), key=natural_order)
+
+
+def later_steps(metas: Iterable[Meta], keys: Collection[str]) -> list[Meta]:
+    """The entries that were made from those of `keys`, and from these in turn; without `keys`, in their natural order."""
+    by_used: dict[str, list[Meta]] = {}
+    for meta in metas:
+        if meta.trusted:
+            for used in meta.facts.uses:
+                by_used.setdefault(used, []).append(meta)
+    found: dict[str, Meta] = {}
+    ahead = list(keys)
+    while ahead:
+        for meta in by_used.get(ahead.pop(), ()):
+            if meta.key not in found:
+                found[meta.key] = meta
+                ahead.append(meta.key)
+    return sorted((meta for key, meta in found.items() if key not in keys), key=lambda meta: natural_order(meta.key))
+
+
+def used_keys(metas: Mapping[str, Meta], name: str) -> list[str]:
+    """The keys that a word of `rm` names, under which nothing is kept any more, and from which something was made."""
+    gone = {used for meta in metas.values() if meta.trusted for used in meta.facts.uses if used not in metas}
+    exact = [key for key in gone if name in (key, shown(key))]
+    return exact or [key for key in gone if is_glob(name) and fnmatchcase(key, name)]
+
+
+def made_from_text(facts: Facts) -> str:
+    """The keys that went into an entry; of many some, and their number."""
+    labels = [shown(key) for key in facts.uses]
+    if not facts.uses_beyond:
+        return keys_text(labels)
+    beyond = len(labels) - _NAMED + facts.uses_beyond
+    return f"{', '.join(labels[:_NAMED])} and {beyond:,} more"
+
+
+def later_text(later: Sequence[Meta], deleted: int) -> str:
+    """What was made from what is deleted, with the time it took: of many the five that took longest.
+
+    >>> later_text([], 1)
+    ''
+    """
+    if not later:
+        return ""
+    named = sorted(later, key=lambda meta: -meta.facts.took_s)[:_NAMED] if len(later) > _NAMED else later
+    text = ", ".join(_with_time(shown(meta.key), meta.facts.took_s) for meta in named)
+    if len(later) > _NAMED:
+        rest_s = sum(meta.facts.took_s for meta in later) - sum(meta.facts.took_s for meta in named)
+        text += f" and {_with_time(f'{len(later) - _NAMED:,} more', rest_s)}"
+    were = plural(len(later), "later step was", "later steps were")
+    return f"{were} made from {'it' if deleted == 1 else 'them'}: {text}"
+
+
+def next_run_s(metas: Iterable[Meta]) -> float:
+    """About how long these steps take when they run again."""
+    return sum(meta.facts.took_s for meta in metas)
+
+
+def _with_time(what: str, took_s: float) -> str:
+    return f"{what} ({duration_text(took_s)})" if took_s else what
