@@ -1,8 +1,8 @@
 """Takes the pictures in tests/screenshots anew: `python tests/take_screenshots.py`. It needs Chromium.
 
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
-the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, and old
-values. `python tests/take_screenshots.py drift` takes those of one scene.
+the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
+values, and the question that the panel asks before it deletes what other steps were made from. `python tests/take_screenshots.py drift` takes those of one scene.
 """
 
 from __future__ import annotations
@@ -130,6 +130,49 @@ PROMPT = "In one or two words"
 rate = 1.75"""
 
 
+LINEAGE = (
+    "%load_ext nbstep\nimport time\nimport numpy as np, pandas as pd",
+    """%%workflow stores
+def sales(store):
+    time.sleep(0.2)
+    return pd.DataFrame({"store": store, "day": pd.date_range("2026-11-01", periods=25), "sales": np.arange(25.0) * store})
+
+def tidy(parts):
+    time.sleep(0.6)
+    return pd.concat(parts).dropna()
+
+def fit(clean):
+    time.sleep(3)
+    return np.polyfit(clean["store"], clean["sales"], 1)
+
+parts = [step(sales, store, key=f"sales:{store}") for store in range(1, 8)]
+clean = step(lambda: tidy(parts), key="clean")
+by_store = step(lambda: clean.groupby("store")["sales"].sum(), key="by_store")
+model = step(lambda: fit(clean), key="model")
+report = step(lambda: f"slope {model[0]:.1f}, best store {by_store.idxmax()}", key="report")""",
+    "%nbstep panel",
+)
+
+
+def take_lineage(theme: Literal["light", "dark"], folder: Path) -> None:
+    """What the panel asks before it deletes an entry from which others were made, and that entry in full."""
+    write_notebook(folder / "stores.ipynb", *LINEAGE)
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
+        notebook = lab.open("stores.ipynb", width=1180, height=1230, scale=1.25)
+        page = notebook.page
+        notebook.command("application:toggle-left-area")
+        notebook.run_all()
+        panel = page.locator(".nbstep-panel")
+        panel.locator(".nbstep-head strong", has_text="11 entries").wait_for()
+        panel.locator(".nbstep-row", has=page.get_by_text("clean", exact=True)).click()
+        panel.locator("dt", has_text="went into").wait_for()
+        panel.get_by_role("button", name="Delete", exact=True).click()
+        panel.get_by_role("alertdialog").wait_for()
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 480)")
+        page.mouse.move(5, 5)
+        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"lineage-{theme}.png"))
+
+
 def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
     """A `%%step` cell the second time, and the plan of a cell that grew since it ran."""
     write_notebook(folder / "model.ipynb", *CELL_AND_PLAN)
@@ -234,6 +277,7 @@ def main() -> None:
             "hundred": take_hundred,
             "cell-and-plan": take_cell_and_plan,
             "drift": take_drift,
+            "lineage": take_lineage,
         }
         for name in sys.argv[1:] or scenes:
             for theme in ("light", "dark"):

@@ -12,7 +12,7 @@ from sample_rows import a_meta
 
 from nbstep import Cache, Err, Ok
 from nbstep.cache.records import Facts, Meta
-from nbstep.commands.descent import later_steps, later_text, made_from_text, next_run_s, used_keys, went_into
+from nbstep.commands.descent import later_steps, later_text, made_from_text, next_run_text, used_keys, went_into
 from nbstep.commands.listing import own_first
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import CommandOutcome, run_command
@@ -77,7 +77,18 @@ def test_d6_many_later_steps_are_told_by_the_five_that_took_longest() -> None:
         "8 later steps were made from it: k:7 (7.0 s), k:6 (6.0 s), k:5 (5.0 s), k:4 (4.0 s), k:3 (3.0 s) and 3 more (3.0 s)"
     )
     assert later_text([made("set by hand", took_s=0.0)], 2) == "1 later step was made from them: set by hand"
-    assert next_run_s(later) == 28.0
+
+
+def test_the_next_run_is_told_as_roughly_as_it_is_known() -> None:
+    took_s = {
+        28.4: "about 28 s",
+        0.31: "about 0.3 s",
+        60.0: "about 1 m",
+        1110.2: "about 19 m",
+        9000.0: "about 2 h 30 m",
+        0.0: "",
+    }
+    assert {one: next_run_text([made("a", took_s=one)]) for one in took_s} == took_s
 
 
 def test_n7_hostile_keys_are_escaped() -> None:

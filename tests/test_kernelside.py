@@ -158,6 +158,74 @@ def test_e6_deleting_and_undoing_tells_the_page_what_went_and_came(cache: Cache,
     assert page.labels == {"user:1", "user:2", "raw", "user:999"} == set(cache.keys())
 
 
+def ids(*keys: str) -> list[str]:
+    return [entry_id(key) for key in keys]
+
+
+@pytest.fixture
+def made(cache: Cache) -> None:
+    for key, uses, took_s in (("clean", ["raw"], 30.0), ("by_store", ["clean"], 0.2), ("model", ["clean"], 1080.0)):
+        run_now(cache.keep(key, Ok(key), Facts(took_s=took_s, uses=tuple(uses))))
+
+
+@pytest.mark.usefixtures("made")
+def test_d6_deleting_asks_exactly_when_something_was_made_from_it(side: KernelSide, page: Page, cache: Cache) -> None:
+    side.receive({"kind": "delete", "ids": ids("clean"), "view": "v1"})
+    asked = page.take("question")
+    del asked["kind"]
+    assert asked == {
+        "view": "v1", "text": "Delete 1 entry?", "told": "2 later steps were made from it: by_store (0.2 s), model (18 m)",
+        "only": "Delete clean only", "all": "Delete all 3, next run about 19 m", "ids": ids("clean"),
+        "later": ids("by_store", "model"),
+    }  # fmt: skip
+    assert "clean" in cache
+    side.receive({"kind": "delete", "ids": ids("user:1", "raw"), "view": "v1"})
+    asked = page.take("question")
+    assert asked["told"] == "3 later steps were made from them: by_store (0.2 s), clean (30 s), model (18 m)"
+    assert (asked["text"], asked["only"]) == ("Delete 2 entries?", "Delete these 2 only")
+    for keys in (("user:1", "model"), ("clean", "by_store")):  # nothing was made from these, or it goes as well
+        side.receive({"kind": "delete", "ids": ids(*keys), "view": "v1"})
+        page.take("note")
+        assert not set(cache.keys()) & set(keys)
+    assert page.notes == ["Deleted 2 entries: user:1, model", "Deleted 2 entries: clean, by_store"]
+
+
+@pytest.mark.usefixtures("made")
+def test_d6_the_answer_deletes_what_was_said_and_one_undo_brings_all_back(
+    cache: Cache, side: KernelSide, page: Page
+) -> None:
+    before = set(cache.keys())
+    side.receive({"kind": "delete", "ids": ids("clean"), "view": "v1"})
+    asked = page.take("question")
+    side.receive({"kind": "delete", "ids": [*asked["ids"], *asked["later"]], "asked": True})
+    page.take("note")
+    assert page.notes == ["Deleted 3 entries: clean, by_store, model"]
+    assert page.labels == before - {"clean", "by_store", "model"} == set(cache.keys())
+    side.receive({"kind": "undo"})
+    page.take("note")
+    assert page.labels == before == set(cache.keys())
+    side.receive({"kind": "delete", "ids": ids("clean"), "asked": True})
+    page.take("note")
+    assert page.labels == before - {"clean"} == set(cache.keys())
+
+
+@pytest.mark.usefixtures("made")
+def test_d6_what_was_made_a_moment_ago_is_asked_about(cache: Cache, page: Page) -> None:
+    side = KernelSide(cache, page.send, changes_every_s=3600.0)
+    side.receive({"kind": "ready", "view": "v1"})
+    run_now(cache.keep("report", Ok(1), Facts(took_s=1.0, uses=("user:1",))))
+    side.receive({"kind": "delete", "ids": ids("user:1"), "view": "v1"})
+    assert page.take("question")["told"] == "1 later step was made from it: report (1.0 s)"
+    side.close()
+
+
+@pytest.mark.usefixtures("made")
+def test_d6_the_detail_pane_says_what_it_was_made_from_and_went_into(side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "detail", "id": entry_id("clean")})
+    facts = dict(page.take("detail")["facts"])
+    assert (facts["made from"], facts["went into"]) == ("raw", "by_store, model")
+
+
 def test_retry_deletes_errors_alone(cache: Cache, side: KernelSide, page: Page) -> None:
     side.receive({"kind": "retry", "ids": [entry_id("user:1"), entry_id("user:999")]})
     page.take("note")

@@ -72,9 +72,16 @@ def later_text(later: Sequence[Meta], deleted: int) -> str:
     return f"{were} made from {'it' if deleted == 1 else 'them'}: {text}"
 
 
-def next_run_s(metas: Iterable[Meta]) -> float:
-    """About how long these steps take when they run again."""
-    return sum(meta.facts.took_s for meta in metas)
+def next_run_text(metas: Iterable[Meta]) -> str:
+    """About how long these steps take when they run again, "" where that is not known.
+
+    >>> next_run_text([])
+    ''
+    """
+    seconds = sum(meta.facts.took_s for meta in metas)
+    whole_m = round(seconds / 60)
+    text = f"{whole_m} m" if 1 <= whole_m < 60 and seconds >= 60 else duration_text(seconds)
+    return f"about {text}" if seconds else ""
 
 
 def _with_time(what: str, took_s: float) -> str:

@@ -22,6 +22,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Hit, Meta
 from nbstep.collecting import no_collections
 from nbstep.commands.accepting import accepted_text
+from nbstep.commands.descent import later_steps, later_text, next_run_text, went_into
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of_entries, usage_of
 from nbstep.events import CacheChanged, Event, RunFinished, listen
@@ -229,11 +230,32 @@ class KernelSide:
             meta = await find_meta(self._cache, row.key)
             if meta is not None:
                 usage = self._usage.get(row.key)
-                detail = detail_of(meta, usage, drifted=self._cache.last_drift(row.key, usage))
+                later = went_into(self._metas.values(), row.key)
+                drifted = self._cache.last_drift(row.key, usage)
+                detail = detail_of(meta, usage, drifted=drifted, went_into=later)
                 self._send({"kind": "detail", **asdict(detail)})
 
     async def _delete(self, message: Message) -> None:
-        await self._remove(self._named(message.get("ids")), "entry", "entries", "")
+        if message.get("asked") is not True:
+            await self._send_changes()
+        rows = self._named(message.get("ids"))
+        later = later_steps(self._metas.values(), {row.key for row in rows})
+        if later and message.get("asked") is not True:
+            self._send({"kind": "question", "view": message.get("view"), **self._question(rows, later)})
+        else:
+            await self._remove(rows, "entry", "entries", "")
+
+    def _question(self, rows: Sequence[Row], later: Sequence[Meta]) -> Message:
+        """What the page asks before it deletes something from which later steps were made."""
+        again = next_run_text([*(self._metas[row.id] for row in rows), *later])
+        return {
+            "text": f"Delete {plural(len(rows), 'entry', 'entries')}?",
+            "told": later_text(later, len(rows)),
+            "only": f"Delete {rows[0].label} only" if len(rows) == 1 else f"Delete these {len(rows):,} only",
+            "all": f"Delete all {len(rows) + len(later):,}{again and f', next run {again}'}",
+            "ids": [row.id for row in rows],
+            "later": [entry_id(meta.key) for meta in later],
+        }
 
     async def _retry(self, message: Message) -> None:
         await self._remove_errors(self._named(message.get("ids")))

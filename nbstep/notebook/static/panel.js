@@ -305,7 +305,7 @@ class Panel {
     this.errorsButton = button("Delete all errors", "Delete every kept error, so that those steps run again", () =>
       this.act({ kind: "delete-errors" }),
     );
-    this.clearButton = button("Clear", "Delete every entry; asks first", () => this.ask());
+    this.clearButton = button("Clear", "Delete every entry; asks first", () => this.askToClear());
     this.refreshButton = button("Refresh", "Read the cache again: other kernels may have changed it", () =>
       this.act({ kind: "refresh" }),
     );
@@ -321,15 +321,11 @@ class Panel {
     this.question = element("div", "nbstep-question");
     this.question.setAttribute("role", "alertdialog");
     this.question.hidden = true;
-    this.questionText = element("span", "nbstep-question-text");
+    this.questionText = element("div", "nbstep-question-text");
     this.questionText.id = `${this.id}-question`;
     this.question.setAttribute("aria-labelledby", this.questionText.id);
-    this.yesButton = button("", "", () => {
-      this.closeQuestion();
-      this.act({ kind: "clear" });
-    }, "nbstep-danger");
-    this.noButton = button("Cancel", "Keep everything", () => this.closeQuestion());
-    this.question.append(this.questionText, this.yesButton, this.noButton);
+    this.answers = element("div", "nbstep-buttons");
+    this.question.append(this.questionText, this.answers);
     this.question.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Escape") this.closeQuestion();
@@ -426,6 +422,7 @@ class Panel {
     if (message.kind === "rows") this.receiveRows(message);
     else if (message.kind === "change") this.receiveChange(message);
     else if (message.kind === "detail") this.showDetail(message);
+    else if (message.kind === "question") this.receiveQuestion(message);
     else if (message.kind === "note") {
       clearTimeout(this.slowTimer);
       this.say(message.text, message.failed);
@@ -699,7 +696,7 @@ class Panel {
   }
 
   deleteSelected() {
-    if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected] });
+    if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected], view: this.id });
   }
 
   actOn(kind, status) {
@@ -707,18 +704,43 @@ class Panel {
     if (ids.length) this.act({ kind, ids });
   }
 
-  ask() {
+  askToClear() {
     const { entries, size } = this.totals;
     const counted = countText(entries, "entry", "entries");
-    this.questionText.textContent = `Delete all ${counted} (${sizeText(size)})? Undo brings them back for 24 hours.`;
-    this.yesButton.textContent = `Delete all ${counted}`;
+    const clear = { text: `Delete all ${counted}`, title: "Delete everything", message: { kind: "clear" } };
+    this.ask([`Delete all ${counted} (${sizeText(size)})?`], [clear], this.clearButton);
+  }
+
+  // Something was made from what is to be deleted.
+  receiveQuestion({ view, text, told, only, all, ids, later }) {
+    if (view !== this.id) return;
+    clearTimeout(this.slowTimer);
+    this.say(HINT);
+    const title = "Delete the later steps, too: they run again with what they are made from";
+    this.ask([text, told], [
+      { text: only, title: "Keep the later steps as they are", message: { kind: "delete", ids, asked: true } },
+      { text: all, title, message: { kind: "delete", ids: [...ids, ...later], asked: true } },
+    ], this.grid);
+  }
+
+  ask(texts, answers, back) {
+    this.questionText.replaceChildren(...texts.map((text) => element("span", "", text)));
+    const buttons = answers.map(({ text, title, message }) =>
+      button(text, `${text}: ${title}`, () => {
+        this.closeQuestion();
+        this.act(message);
+      }, "nbstep-danger"),
+    );
+    const cancel = button("Cancel", "Keep everything", () => this.closeQuestion());
+    this.answers.replaceChildren(...buttons, cancel, element("span", "nbstep-undo-for", "Undo for 24 h"));
+    this.questionBack = back;
     this.question.hidden = false;
-    this.noButton.focus();
+    cancel.focus();
   }
 
   closeQuestion() {
     this.question.hidden = true;
-    this.clearButton.focus();
+    this.questionBack.focus({ preventScroll: true });
   }
 
   say(text, failed = false) {
