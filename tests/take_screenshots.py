@@ -2,7 +2,8 @@
 
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
 the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
-values, and the question that the panel asks before it deletes what other steps were made from. `python tests/take_screenshots.py drift` takes those of one scene.
+values, and the question that the panel asks before it deletes what other steps were made from.
+`python tests/take_screenshots.py drift` takes those of one scene.
 """
 
 from __future__ import annotations

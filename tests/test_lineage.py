@@ -34,6 +34,13 @@ class Thing:
     """An object of the user's."""
 
 
+class Model:
+    """An object that is called."""
+
+    def __call__(self, n: int) -> int:
+        return n * 2
+
+
 class Colour(enum.Enum):
     RED = 1
 
@@ -108,6 +115,16 @@ def test_d6_a_global_that_a_followed_function_names_is_an_input(cache: Cache) ->
 
     workflow(body).unwrap()
     assert uses(cache, "model") == ("clean",)
+
+
+def test_d6_a_model_that_can_be_called_is_linked_though_it_is_no_input(cache: Cache) -> None:
+    def body(step: Any) -> None:
+        model = step(Model, key="model")
+        step(lambda: model(2), key="captured")
+        step(lambda model: model(2), model, key="passed")
+
+    create_workflow(cache=cache)(body).unwrap()
+    assert uses(cache, "captured") == uses(cache, "passed") == ("model",)
 
 
 def test_d6_async_steps_are_linked_too(cache: Cache) -> None:

@@ -126,12 +126,12 @@ def moved(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def input_values(thunk: Any, args: tuple[Any, ...], seen: Seen, ignore: frozenset[str] = ALL.ignore) -> Iterator[Any]:
-    """The inputs themselves, as they are now: arguments first, then what the thunk and what it follows name."""
+    """The inputs themselves, and objects that can be called, as they are now: arguments first, then what is named."""
     for name, value in _arguments(thunk, args):
         if not counts_for_nothing(name) and not is_code(value) and not _is_ignored(name, ignore):
             yield value
     first = cast("Any", seen.first)
-    for source in seen.sources.inputs:
+    for source in (*seen.sources.inputs, *seen.sources.callables):
         if not _is_ignored(source.label, ignore):
             yield read_source(source, first)
 

@@ -50,12 +50,14 @@ class Sources(NamedTuple):
         paths: Texts in the code that may name a file.
         written: The names that the code writes: what they hold is state.
         texts: By label a plain value that was met there, the id of a key, and the text made with it: mostly it is still there.
+        callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
     """
 
     inputs: tuple[Source, ...] = ()
     paths: tuple[str, ...] = ()
     written: frozenset[str] = frozenset()
     texts: dict[str, tuple[object, str, str]] = {}  # noqa: RUF012 - that of no inputs stays empty
+    callables: tuple[Source, ...] = ()
 
 
 class _Unbound:
@@ -68,6 +70,7 @@ UNBOUND: Final = _Unbound()
 def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.FunctionType]]) -> Sources:
     """The sources of some functions, the thunk's own first, each with what gives it again later."""
     found: list[Source] = []
+    callables: list[Source] = []
     paths: dict[str, None] = {}
     known: dict[tuple[object, ...], None] = {}
     labels: set[str] = set()
@@ -82,16 +85,24 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
             if len(found) >= _MAX_SOURCES or path[0] in _HISTORY or place in known:
                 continue
             taken, value = _followed(_root(function, cell, path[0]), path)
-            if not _is_input(value) or any(map(counts_for_nothing, taken)) or _is_foreign(function, cell, taken):
+            if (
+                value is UNBOUND
+                or is_code(value)
+                or any(map(counts_for_nothing, taken))
+                or _is_foreign(function, cell, taken)
+            ):
                 continue
             known[place] = None
             label = ".".join(taken)
+            if not _is_input(value):
+                callables.append(Source(label, reference, cell, taken))
+                continue
             if label in labels:
                 label = f"{label} in {function.__qualname__.rpartition('<locals>.')[2]}"
             if label not in labels:
                 labels.add(label)
                 found.append(Source(label, reference, cell, taken))
-    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], written, {})
+    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], written, {}, tuple(callables[:_MAX_SOURCES]))
 
 
 def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
@@ -133,8 +144,6 @@ def _followed(value: Any, path: Sequence[str]) -> tuple[tuple[str, ...], Any]:
 
 
 def _is_input(value: object) -> bool:
-    if value is UNBOUND or is_code(value):
-        return False
     return not callable(value) or type(value) is functools.partial or record_fields(value) is not None
 
 

@@ -236,7 +236,7 @@ class KernelSide:
                 self._send({"kind": "detail", **asdict(detail)})
 
     async def _delete(self, message: Message) -> None:
-        if message.get("asked") is not True:
+        if self._changed:
             await self._send_changes()
         rows = self._named(message.get("ids"))
         later = later_steps(self._metas.values(), {row.key for row in rows})
