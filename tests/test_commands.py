@@ -206,7 +206,7 @@ def test_d3_old_values_can_be_asked_for_until_they_are_replaced(tmp_path: Path) 
     listed = run_command("ls old:", cache=cache)
     assert listed.text.startswith("1 of 1 entry · 1 old value")
     assert "▲ old value  tidy" in listed.text
-    assert "since it was kept" in run_command("show tidy", cache=cache).text
+    assert "old value   the step was edited" in run_command("show tidy", cache=cache).text
     workflow(lambda step: step(lambda: 2, key="tidy", refresh=True))
     assert run_command("ls old:", cache=cache).exit_code == 1
 
