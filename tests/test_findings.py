@@ -82,7 +82,7 @@ CASES = {
 }  # fmt: skip
 # What is told of stores and their surroundings; their own tests hold the words.
 OF_STORES = {
-    "cache-place", "damaged", "export", "lost", "shortened", "signing-key", "unreachable", "untrusted", "waiting",
+    "cache-place", "computed-twice", "damaged", "export", "lost", "shortened", "signing-key", "unreachable", "untrusted", "waiting",
 }  # fmt: skip
 
 

@@ -926,4 +926,4 @@ def test_c3_of_a_damaged_entry_one_is_told_what_became_of_it(tmp_path: Path, cap
         file.write_bytes(b"")
     workflow = create_workflow(cache=Cache(tmp_path))
     assert workflow(lambda step: step(lambda: 1, key="k")) == Ok(1)
-    assert "k: what was kept cannot be used, so it runs again: it is empty" in caplog.text
+    assert "k: what was kept cannot be used, so the step runs again: it is empty" in caplog.text

@@ -332,7 +332,9 @@ def _tell_start(call: Call, why: Compute) -> None:
     if resting is not None:
         run.find_unreachable(resting)
     elif why.reason in {"unreadable", "incompatible"} and why.detail:
-        run.find(why.reason, key, f"{key}: what was kept cannot be used, so it runs again: {why.detail}")
+        of_the_entry = why.detail.startswith(("it ", "its "))
+        what = "what was kept cannot be used, so the step runs again: " if of_the_entry else ""
+        run.find(why.reason, key, f"{key}: {what}{why.detail}")
     elif why.reason == "untrusted" and why.detail and run.cache is not None and run.cache.is_news(why.detail):
         run.find(why.reason, key, why.detail)
     expected_s = None if why.old is None else why.old.meta.facts.took_s
