@@ -178,7 +178,7 @@ def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
     """A `%%step` cell the second time, and the plan of a cell that grew since it ran."""
     write_notebook(folder / "model.ipynb", *CELL_AND_PLAN)
     with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("model.ipynb", width=1000, height=1720, scale=1.25)
+        notebook = lab.open("model.ipynb", width=1000, height=1790, scale=1.25)
         page = notebook.page
         notebook.command("application:toggle-left-area")
         notebook.run_all()

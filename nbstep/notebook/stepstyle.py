@@ -24,7 +24,7 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l .s b { font-weight: 600; margin-right: .75em; }
 .nbstep-l.nbstep-l .s i {
   font-style: normal; color: var(--n-faint); border: 1px solid var(--n-line); border-radius: 3px;
-  padding: 0 5px; margin-left: .6em;
+  padding: 0 5px; margin-left: .6em; display: inline-block; white-space: nowrap;
 }
 .nbstep-l.nbstep-l table {
   display: table; border: 0; border-collapse: collapse; margin: 0; width: auto; table-layout: auto;
