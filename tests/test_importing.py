@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -364,16 +365,16 @@ def test_import_joblib_shows_metadata_escaped_and_short(
 def test_import_joblib_keeps_functions_of_one_name_apart(
     cache: Cache, place: Path, memory: joblib.Memory, etl: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "modules" / "etl2.py").write_text(ETL.replace('"lang": lang', '"lang": 0'))
-    import etl2  # pyright: ignore
-
+    (tmp_path / "modules" / "etl_of_others.py").write_text(ETL.replace('"lang": lang', '"lang": 0'))
+    importlib.invalidate_caches()  # the folder was listed in this very tick of its clock
+    other = importlib.import_module("etl_of_others")
     memory.cache(etl.fetch)("1")
-    memory.cache(etl2.fetch)("1")
+    memory.cache(other.fetch)("1")
     memory.cache(etl.many)(5)
     memory.cache(etl.many)(np.int64(5))
     take(cache, place, "--all")
     keys = sorted(cache.keys())
-    assert keys[:2] == ["etl.fetch: fetch(uid='1', lang='de')", "etl2.fetch: fetch(uid='1', lang='de')"]
+    assert keys[:2] == ["etl.fetch: fetch(uid='1', lang='de')", "etl_of_others.fetch: fetch(uid='1', lang='de')"]
     assert cache.get(keys[1]) == {"uid": "1", "lang": 0}
     assert keys[2] == "many(n=5)"
     assert keys[3].startswith("many(n=5) #")
