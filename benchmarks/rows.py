@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import shutil
 import statistics
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -352,15 +353,14 @@ def _herd(bench: Bench, name: str, how: str, place: Path) -> dict[str, float]:
     key = f"herd:{counted}"
     processes = [bench.start("herd", name, place, how, 4, key) for _ in range(4 if how == "processes" else 1)]
     if how == "processes":
-        for process in processes:
-            while process.stdout is not None and process.stdout.readline().strip() != "ready":
-                pass
+        _wait_until_ready(processes)
     deadline = time.monotonic() + PATIENCE_S
     told: list[dict[str, Any]] = []
     for process in processes:
         assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):
+            process.stdin.write("go\n")
+            process.stdin.flush()
     for process in processes:
         try:
             out, _ = process.communicate(timeout=max(1.0, deadline - time.monotonic()))
@@ -375,6 +375,15 @@ def _herd(bench: Bench, name: str, how: str, place: Path) -> dict[str, float]:
     if any("cannot" in one for one in told):
         return {"runs": float("nan"), "s": float("nan")}
     return {"runs": runs, "s": max(one["ended"] for one in told) - min(one["began"] for one in told)}
+
+
+def _wait_until_ready(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Returns when each has said so, or was not heard in time: cachier's may wait for each other even before."""
+    deadline = time.monotonic() + 3 * PATIENCE_S
+    for process in processes:
+        assert process.stdout is not None
+        if select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            process.stdout.readline()
 
 
 def kills(bench: Bench) -> Table:
