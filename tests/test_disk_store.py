@@ -19,7 +19,7 @@ import pytest
 from nbstep import Cache
 from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
-from nbstep.stores import files
+from nbstep.stores import files, system
 from nbstep.stores.base import NoRoom, Spot, TrashTotals, run_now
 from nbstep.stores.disk import DiskStore, key_digest
 
@@ -146,7 +146,7 @@ def test_large_buffers_are_mapped_and_do_not_use_up_file_descriptors(store: Disk
 def test_nothing_is_mapped_where_others_can_write(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     os.chmod(tmp_path / "shared", 0o777)
-    assert files.may_map(tmp_path / "shared") is False
+    assert system.may_map(tmp_path / "shared") is False
     store = DiskStore(tmp_path / "shared")
     put(store, "k", b"\x01" * 200_000)
     document = run_now(store.open("k", ME))
@@ -335,7 +335,7 @@ def test_a_delete_by_another_process_is_seen(store: DiskStore, tmp_path: Path) -
 
 
 def test_c6_the_last_bytes_of_a_disk_stay_free_and_the_trash_goes_first(tmp_path: Path) -> None:
-    room = files.disk_room(tmp_path)
+    room = system.disk_room(tmp_path)
     if room is None:
         pytest.skip("this file system does not tell how much is free")
     roomy = DiskStore(tmp_path / "c")

@@ -25,7 +25,7 @@ from typing import Any, Final, cast
 from nbstep.integrations.reprs import plain_dict, plain_list, plain_value
 from nbstep.keys import call_key, scalar_text
 from nbstep.project import place_text
-from nbstep.stores.files import read_beginning
+from nbstep.stores.documents import read_beginning
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _LOOKED_FOR: Final = "MODULE/FUNCTION/DIGEST/output.pkl"

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from nbstep.runlog.folder import LogFile, newest_files
 from nbstep.runlog.records import LoggedFinding, LoggedRun, LoggedStep
-from nbstep.stores import files
+from nbstep.stores import documents
 
 MAX_FINDINGS: Final = 100
 TEXT_CHARS: Final = 1000
@@ -54,7 +54,7 @@ def read_rows(file: LogFile) -> list[Row]:
 
 def _content(file: LogFile) -> bytes | None:
     try:
-        document = files.open_document(file.path, lambda: False)
+        document = documents.open_document(file.path, lambda: False)
         # Never more than was promised: it may have been replaced since.
         return None if document is None else document.read(0, file.stamp[1])
     except OSError:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from nbstep.stores import files
+from nbstep.stores import documents, files
 from nbstep.stores.base import Group
 
 # A folder's time moves in ticks: two changes in one tick look like one. Longer than any file system's.
@@ -32,7 +32,7 @@ class DiskCatalog:
         try:
             if not files.is_own_folder(self._folder, self._root):
                 return None
-            document = files.open_document(f"{self._folder}/{group.name}", _never)
+            document = documents.open_document(f"{self._folder}/{group.name}", _never)
         except OSError:
             return None
         if document is None or document.stamp is None or document.size_bytes > _BYTES_AT_MOST:

@@ -15,7 +15,7 @@ from typing import Final
 from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.project import place_text
-from nbstep.stores import files
+from nbstep.stores import documents, files, system
 from nbstep.stores.base import (
     Document,
     Group,
@@ -97,7 +97,7 @@ class DiskStore:
 
     def _may_map(self) -> bool:
         if self._mappable is None:
-            self._mappable = files.may_map(self.directory)
+            self._mappable = system.may_map(self.directory)
         return self._mappable
 
     def address(self, key: str, signer: str) -> str | None:
@@ -119,17 +119,17 @@ class DiskStore:
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
-        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
+        return documents.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
         if not _ENTRY.fullmatch(spot.address):
             return None
-        return files.open_document(self._path(spot.address), self._may_map)
+        return documents.open_document(self._path(spot.address), self._may_map)
 
     async def beginning(self, address: str, count: int) -> Document | None:
         """The first bytes of a file in the entries' folder, and what was its size and stamp then."""
-        return files.read_beginning(self._path(address), count)
+        return documents.read_beginning(self._path(address), count)
 
     async def traces(self, key: str, signer: str) -> Traces:
         """What there is of `key` beside an entry of `signer`: one look into one folder, however much is kept or deleted."""
@@ -272,7 +272,7 @@ class DiskStore:
     async def waiting(self, batch: str | None = None) -> list[Waiting]:
         """The entries in the trash, with `batch` those of one batch."""
         return [
-            Waiting(at_ns / 1e9, back, functools.partial(files.open_document, path, self._may_map))
+            Waiting(at_ns / 1e9, back, functools.partial(documents.open_document, path, self._may_map))
             for at_ns, back, path in self._trash.waiting(batch)
         ]
 
@@ -327,12 +327,12 @@ class DiskStore:
 
     def keep_free_bytes(self) -> int:
         """What nbstep leaves free on this disk."""
-        return self._kept_free(files.disk_room(self.directory))
+        return self._kept_free(system.disk_room(self.directory))
 
-    def _kept_free(self, room: files.DiskRoom | None) -> int:
+    def _kept_free(self, room: system.DiskRoom | None) -> int:
         if self._keep_free_bytes is not None:
             return self._keep_free_bytes
-        return files.KEEP_FREE_BYTES if room is None else room.kept_free_bytes
+        return system.KEEP_FREE_BYTES if room is None else room.kept_free_bytes
 
     def _make_room(self, size: int) -> None:
         if self._fits(size):
@@ -342,11 +342,11 @@ class DiskStore:
             raise self._no_room(size)
 
     def _fits(self, size: int) -> bool:
-        room = files.disk_room(self.directory)
+        room = system.disk_room(self.directory)
         return room is None or room.free_bytes - size >= self._kept_free(room)
 
     def _no_room(self, size: int) -> NoRoom:
-        room = files.disk_room(self.directory)
+        room = system.disk_room(self.directory)
         free = "" if room is None else f" has {size_text(room.free_bytes)} free,"
         if self._fits(size):
             why = f"{free} and takes nothing more: a quota, or too many files"

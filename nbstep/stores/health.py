@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbstep.stores import files
+from nbstep.stores import files, system
 
 if sys.platform != "win32":
     import fcntl
@@ -34,20 +34,20 @@ class DiskHealth:
     is_mine: bool
     mode: int
     lock_problem: str | None
-    room: files.DiskRoom | None
+    room: system.DiskRoom | None
 
 
 def examine(directory: Path) -> DiskHealth:
     """Looks at a cache's folder; the lock is tried on a temporary file."""
     status = os.stat(directory)
     return DiskHealth(
-        file_system=files.file_system(status.st_dev),
-        mapped=files.may_map(directory),
+        file_system=system.file_system(status.st_dev),
+        mapped=system.may_map(directory),
         owner=_owner(status.st_uid),
         is_mine=not hasattr(os, "geteuid") or status.st_uid == os.geteuid(),
         mode=status.st_mode & 0o7777,
         lock_problem=_lock_problem(directory),
-        room=files.disk_room(directory),
+        room=system.disk_room(directory),
     )
 
 

@@ -19,7 +19,7 @@ from faults import LONG, locks_in
 from faults.failing import CALLS, DyingAt
 from nbstep import Cache, create_workflow
 from nbstep.cache import entry, trust
-from nbstep.stores import files
+from nbstep.stores import documents
 from nbstep.testing import RecordingListener
 
 pytestmark = [
@@ -37,7 +37,7 @@ def contents(home: Path) -> set[tuple[str, Any]]:
     known = {key.id: key for key in map(trust.SigningKey, secrets)}
     found: set[tuple[str, Any]] = set()
     for path in (home / "cache" / "v1" / "e").glob("*/*"):
-        document = files.open_document(path, lambda: False)
+        document = documents.open_document(path, lambda: False)
         assert document is not None
         signer = path.name.split(".")[1]
         assert signer in known, f"{path.name}: the key that signed it is lost"

@@ -22,7 +22,7 @@ from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import KeyFileError
 from nbstep.events import Finding, StepHit, listen
-from nbstep.stores import files
+from nbstep.stores import documents, files
 from nbstep.testing import RecordingListener
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="calls of POSIX")
@@ -61,7 +61,7 @@ def everything(folder: Path) -> set[tuple[str, str, bytes]]:
     """Key, signer and content of every entry, kept or in the trash; each must be whole."""
     found: set[tuple[str, str, bytes]] = set()
     for path in (folder / "v1" / "e").glob("*/*"):
-        document = files.open_document(path, lambda: False)
+        document = documents.open_document(path, lambda: False)
         assert document is not None
         head = entry.read_head(document, trust.signing_key(), 2e9)
         stream, _ = entry.read_payload(document, head)
