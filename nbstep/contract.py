@@ -15,7 +15,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept
 from nbstep.result import Err
 from nbstep.stores.base import run_now
-from nbstep.stores.mapping import MappingMethods
+from nbstep.stores.given import MappingMethods
 
 Writer: TypeAlias = Callable[[bytes], bytes | str]
 
