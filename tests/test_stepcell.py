@@ -327,6 +327,12 @@ def test_d3_a_changed_input_of_a_cell_is_named(shell: Shell) -> None:
     assert "`n` was 1, is now 2" in shell.good("%%step k\nx = n + 1").text
 
 
+def test_d4_the_inputs_of_a_cell_are_those_that_it_names(shell: Shell) -> None:
+    shell.good("n = 1")
+    shell.good("%%step k\nx = n + 1")
+    assert re.search(r"\nInputs\n  n  1\n\n", shell.good("%nbstep show k").text)
+
+
 def test_d1_what_the_cell_defines_itself_is_no_change_in_a_new_kernel(shell: Shell) -> None:
     cell = "%%step k\ndef own(x):\n    return x\ny = own(1)"
     shell.good(cell)

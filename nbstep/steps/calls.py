@@ -102,6 +102,10 @@ class Call:
         in_notebook = run.place.cell is not None
         return command_text(verb, self.key or "", in_notebook=in_notebook, folder=run.command_folder())
 
+    def work(self) -> Thunk:
+        """What does the work: the thunk, or the function that stands for a cell's body."""
+        return self.thunk.__wrapped__ if isinstance(self.thunk, Inline) else self.thunk
+
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""
         return self._behind().code
@@ -109,7 +113,7 @@ class Call:
     def inputs(self) -> Inputs:
         """The inputs as they are now; none where they cannot be read."""
         try:
-            return read_inputs(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
+            return read_inputs(self.work(), self.args, self._behind(), signing_key(), self.options.inputs)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as for the code
@@ -165,7 +169,7 @@ class Call:
 
     def _read_fixed(self) -> Fixed:
         try:
-            return read_fixed(self.thunk, self.args, self._behind(), signing_key(), self.options.inputs)
+            return read_fixed(self.work(), self.args, self._behind(), signing_key(), self.options.inputs)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as for the code
@@ -213,7 +217,7 @@ class Call:
         """The keys, in the same cache, of the steps that handed out what it takes."""
         try:
             found = HANDED_OUT.origins_of_all(
-                input_values(self.thunk, self.args, self._behind(), self.options.inputs.ignore)
+                input_values(self.work(), self.args, self._behind(), self.options.inputs.ignore)
             )
             here = origin_of(self.run.scope(), "")[0] if found else None
             return tuple(key for cache, key in found if cache == here)

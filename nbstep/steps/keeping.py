@@ -16,7 +16,6 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
-from nbstep.steps.inline import Inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,7 @@ def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
 
 def _made_by(call: Call) -> Any:
     """The function that did the work, with its arguments."""
-    thunk = call.thunk.__wrapped__ if isinstance(call.thunk, Inline) else call.thunk
-    return functools.partial(thunk, *call.args) if call.args else thunk
+    return functools.partial(call.work(), *call.args) if call.args else call.work()
 
 
 def _is_cancelled() -> bool:
