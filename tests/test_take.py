@@ -773,9 +773,14 @@ def test_d3_a_refused_old_value_names_the_command_as_it_is_written_where_it_was_
         kept = shell.good(f"%nbstep accept --cache {cache.place} 'a b'").text
         shell.good('%%workflow w --cache $cache --on-drift error\na = step(lambda: 2, key="a b")')
     keep = f"accept --cache {cache.place} 'a b'"
-    assert str(ran.error).endswith(f"delete it: %nbstep rm --cache {cache.place} 'a b', or keep it: %nbstep {keep}")
+    assert str(ran.error) == (
+        'a b is an old value, and on_drift="error": the step was edited. Run it again: refresh=True, or '
+        f"%nbstep rm --cache {cache.place} 'a b'. Keep it: %nbstep {keep}"
+    )
+    assert ran.text.count("is an old value") == 2  # in the traceback and in the list
+    assert "During handling" not in ran.text
     assert kept.startswith("Accepted 1 old value: a b. Undo: %nbstep undo --cache ")
-    with pytest.raises(DriftError, match=rf"nbstep rm --cache {cache.place} 'a b', or keep it: nbstep {keep}$"):
+    with pytest.raises(DriftError, match=rf"nbstep rm --cache {cache.place} 'a b'. Keep it: nbstep {keep}$"):
         create_workflow(cache=cache, on_drift="error")(lambda step: step(lambda: 3, key="a b"))
 
 

@@ -105,7 +105,7 @@ def _in_spite_of(changes: tuple[Change, ...], found: Hit, asked: Asked) -> Decis
     drift, meta = _joined(changes), found.meta
     actions = {asked.policy.on(change.cause) for change in changes}
     if "error" in actions:
-        raise DriftError(f'{meta.key}: {drift} since its value was kept, and on_drift="error"')
+        raise DriftError(f'{meta.key} is an old value, and on_drift="error": {drift}')
     if "rerun" in actions:
         return Compute("drifted", drift, old=found)
     return Use(found, drift, changes)

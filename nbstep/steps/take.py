@@ -189,11 +189,14 @@ async def _fly(
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:
     """What the cache has for the step, handed out; or the `Compute` that says why not."""
     __tracebackhide__ = True
+    decision: Decision | DriftError
     try:
         decision = await _decided(call, cache, key, source)
     except DriftError as drifted:
-        fix = f"run it again with refresh=True, delete it: {call.command('rm')}, or keep it: {call.command('accept')}"
-        return refuse(call, Compute("drifted"), DriftError(f"{drifted}; {fix}"))
+        decision = drifted
+    if isinstance(decision, DriftError):  # raised outside the `except`, so that it is shown once
+        fix = f"Run it again: refresh=True, or {call.command('rm')}. Keep it: {call.command('accept')}"
+        return refuse(call, Compute("drifted"), DriftError(f"{decision}. {fix}"))
     if not isinstance(decision, Compute) or decision.reason == "drifted":
         collision = _of_another_kind(call, decision) or _kept_by_other_work(call, decision)
         if collision is not None:
