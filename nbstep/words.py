@@ -59,10 +59,14 @@ def shown(text: str) -> str:
 
 
 def place_text(place: Place) -> str:
-    """Where a step stands: "sales.ipynb, cell 3, line 2"."""
-    cell = None if place.cell is None else f"cell {place.cell}"
+    """Where a step stands.
+
+    >>> place_text(Place("churn.ipynb", 3, 2)), place_text(Place())
+    ('churn.ipynb, In [3], line 2', '')
+    """
+    cell = None if place.cell is None else f"In [{place.cell}]"
     line = None if place.line is None else f"line {place.line}"
-    return shown(", ".join(part for part in (place.notebook, cell, line) if part)) or "somewhere"
+    return shown(", ".join(part for part in (place.notebook, cell, line) if part))
 
 
 def spot_text(place: Place) -> str:

@@ -558,7 +558,7 @@ def test_k8_in_a_notebook_the_message_spells_the_magic(tmp_path: Path) -> None:
         assert isinstance(failed.error, KeyCollision)
         _, kept, here, fix = str(failed.error).splitlines()
         assert re.search(r"workflow churn +drop_churned\(df\) +list 1 item", kept)
-        assert re.search(r"cell 3, line 3 +tidy\(raw\)$", here)
+        assert re.search(r"In \[3\], line 3 +tidy\(raw\)$", here)
         assert fix.endswith("If the old one is obsolete: %nbstep rm clean   (undo for 24 h)")
         assert "KeyCollision: 'clean'" in failed.text
         shell.good("%nbstep rm clean")

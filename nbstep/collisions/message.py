@@ -37,7 +37,7 @@ def collision_in_run(
 ) -> KeyCollision:
     """The error for two different steps of one run; of the second one come `template`, that of `@step.cached`, and `site`."""
     rows = [
-        [place_text(place), work_text(look), _named_value(found.name, value)]
+        [place_text(place) or "somewhere", work_text(look), _named_value(found.name, value)]
         for (look, place), value in ((first, found.first), (now, found.now))
     ]
     name = found.name if found.name is not None and not is_secret_name(found.name) else None
@@ -74,7 +74,7 @@ def collision_with_kept(
     value = " ".join(part for part in (meta.type, meta.shape) if part)
     rows = [
         [shown(at), kept_work(facts.source), shown(f"{value:<12}   {date_text(meta.created, now)}")],
-        [place_text(place), work_text(look), ""],
+        [place_text(place) or "somewhere", work_text(look), ""],
     ]
     obsolete = command_text("rm", meta.key, in_notebook=in_notebook, folder=folder)
     head = f"{shown(repr(meta.key))} is already another step's key in this project"

@@ -14,9 +14,9 @@ from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, date_text, duration_text, size_text
-from nbstep.events import Place, Reason
+from nbstep.events import Reason
 from nbstep.runlog import Usage
-from nbstep.words import MARKS, WHY_MISSED, Status, keys_text, plural, shown, shown_lines, text_width
+from nbstep.words import MARKS, WHY_MISSED, Status, keys_text, place_text, plural, shown, shown_lines, text_width
 
 Tone: TypeAlias = Literal["plain", "added", "removed"]
 
@@ -115,7 +115,7 @@ def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Seq
         ("old value", row.message if row.status == "old value" else ""),
         (
             "accepted",
-            "" if facts.accepted is None else f"{_when(facts.accepted, now)}, with the code and inputs of then",
+            "" if facts.accepted is None else f"{_when(facts.accepted, now)}: it counts as made by the code and inputs of that time",
         ),
         ("last asked", "" if usage is None else _last_look_up(usage, row.status, now)),
         ("expires", expiry_text(row.expires_at, now)),
@@ -151,20 +151,6 @@ def _use_text(row: Row, now: float) -> str:
         return ""
     last = f", last {age_text(max(0.0, now - row.last_used))}" if row.last_used else ""
     return f"{plural(row.hits, 'time')}{last}, saved {duration_text(row.saved_s)}"
-
-
-def place_text(place: Place) -> str:
-    """Where a step stands.
-
-    >>> place_text(Place("churn.ipynb", 3, 2)), place_text(Place())
-    ('churn.ipynb, In [3], line 2', '')
-    """
-    parts = [
-        shown(place.notebook or ""),
-        f"In [{place.cell}]" if place.cell is not None else "",
-        f"line {place.line}" if place.line is not None else "",
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def detail_text(detail: Detail, *, colour: bool = False) -> str:
