@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def test_d4_show_says_what_changed_with_the_source_and_the_inputs_then_and_now(s
         "       return kept\n"
     ) in text
     assert text.endswith(
-        "Re-run it: %%workflow --rerun-drifted, or %nbstep rm clean\nKeep it:   %nbstep accept clean\n"
+        "Re-run it: %%workflow churn --rerun-drifted, or %nbstep rm clean\nKeep it:   %nbstep accept clean\n"
     )
 
 
@@ -89,7 +90,8 @@ def test_d4_accept_keeps_the_value_and_its_age_and_the_next_edit_is_told_again(s
     assert "▲" not in shell.good("%nbstep ls").text
     again = shell.good(CELL.format(cut=2))
     assert ("old value" in again.text, shell["clean"], shell["ran"]) == (False, [1, 2, 3], [])
-    assert "accepted" in shell.good("%nbstep show clean").text
+    told = shell.good("%nbstep show clean").text
+    assert re.search(r"accepted +(just now|\d s ago): it counts as made by the code and inputs of that time\n", told)
     shell.good(EDITED.replace("> 1", "> 2"))
     assert "1 old value (clean): tidy() was edited." in shell.good(CELL.format(cut=2)).text
     assert "-    kept = [row for row in rows if row > 1]" in shell.good("%nbstep show clean").text

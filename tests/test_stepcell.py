@@ -331,6 +331,9 @@ def test_d4_the_inputs_of_a_cell_are_those_that_it_names(shell: Shell) -> None:
     shell.good("n = 1")
     shell.good("%%step k\nx = n + 1")
     assert re.search(r"\nInputs\n  n  1\n\n", shell.good("%nbstep show k").text)
+    shell.good("n = 2")
+    shell.good("%%step k\nx = n + 1")
+    assert "\nRe-run it: %%step … --rerun-drifted, or %nbstep rm k\n" in shell.good("%nbstep show k").text
 
 
 def test_d1_what_the_cell_defines_itself_is_no_change_in_a_new_kernel(shell: Shell) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
+from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.accepting import accept
@@ -57,7 +58,7 @@ from nbstep.commands.trash import list_trash
 from nbstep.commands.trusting import accept_entries
 from nbstep.commands.verifying import verify
 from nbstep.errors import CacheDirectoryError, NbstepError
-from nbstep.notes import spelled
+from nbstep.notes import argument_text, spelled
 from nbstep.project import file_in_the_way, place_text
 from nbstep.result import Ok
 from nbstep.settings import read_settings
@@ -250,12 +251,12 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if arguments.as_json:
         record = _meta_json(meta, detail, row_of(meta, usage)) | {"went_into": later}
         return CommandOutcome(json.dumps(record, indent=1))
-    text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(detail, arguments, screen)
+    text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(meta, detail, arguments, screen)
     html = detail_html(detail, *ways_out) if detail.differences else ""
     return CommandOutcome("\n".join([text, *ways_out]), html=html)
 
 
-def _ways_out(detail: Detail, arguments: Arguments, screen: Screen) -> list[str]:
+def _ways_out(meta: Meta, detail: Detail, arguments: Arguments, screen: Screen) -> list[str]:
     """What to type about a kept error or an old value."""
 
     def command(verb: str) -> str:
@@ -264,9 +265,17 @@ def _ways_out(detail: Detail, arguments: Arguments, screen: Screen) -> list[str]
     if detail.status == "failed":
         return ["", f"Try again: {command('retry')}"]
     if detail.status == "old value":
-        once = "%%workflow --rerun-drifted, or " if screen.notebook else ""
+        once = f"{_cell_line(meta)} --rerun-drifted, or " if screen.notebook else ""
         return ["", f"Re-run it: {once}{command('rm')}", f"Keep it:   {command('accept')}"]
     return []
+
+
+def _cell_line(meta: Meta) -> str:
+    """The first line of the cell that kept an entry, as far as the entry knows it."""
+    if meta.type == KEPT_CELL_TYPE:
+        return "%%step …"
+    name = meta.facts.workflow
+    return f"%%workflow {argument_text(shown(name), in_notebook=True)}" if name else "%%workflow"
 
 
 async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandOutcome:
