@@ -418,7 +418,7 @@ def test_n4_what_cannot_be_compared_is_not_promised(shell: Shell) -> None:
     shell.good(f"%%workflow w\n{cell}")
     text, _ = _known(shell, cell, "%%workflow w --rerun-drifted")
     assert re.search(r"✓ o +cached", text)
-    assert "A run would take next to nothing if nothing changed: of line 3 that is seen only while it runs" in text
+    assert "A run would take next to nothing if nothing changed for line 3, which only a run sees" in text
     text, _ = _known(shell, cell)
     assert f"{NEXT_TO_NOTHING}\n" in text
 

@@ -100,11 +100,9 @@ def _cost(outlook: Outlook) -> str:
     else:
         unknown += asked
     if outlook.not_compared:
-        conditions.append(
-            f"nothing changed: of {outlook.not_compared.text('', '').strip()} that is seen only while it runs"
-        )
+        conditions.append(f"nothing changed for {outlook.not_compared.text('', '').strip()}, which only a run sees")
     elif outlook.not_compared_cell:
-        conditions.append("nothing changed: that is seen only while it runs")
+        conditions.append("nothing changed, which only a run sees")
     if_so = f" if {' and if '.join(conditions)}" if conditions else ""
     if unknown:
         known = f"A run would take about {duration_text(outlook.timed_s)} or more" if outlook.timed else ""
