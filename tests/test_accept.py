@@ -91,7 +91,7 @@ def test_d4_accept_keeps_the_value_and_its_age_and_the_next_edit_is_told_again(s
     again = shell.good(CELL.format(cut=2))
     assert ("old value" in again.text, shell["clean"], shell["ran"]) == (False, [1, 2, 3], [])
     told = shell.good("%nbstep show clean").text
-    assert re.search(r"accepted +(just now|\d s ago): it counts as made by the code and inputs of that time\n", told)
+    assert re.search(r"accepted +(just now|\d s ago), as made by the code and inputs of that time\n", told)
     shell.good(EDITED.replace("> 1", "> 2"))
     assert "1 old value (clean): tidy() was edited." in shell.good(CELL.format(cut=2)).text
     assert "-    kept = [row for row in rows if row > 1]" in shell.good("%nbstep show clean").text

@@ -115,7 +115,9 @@ def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Seq
         ("old value", row.message if row.status == "old value" else ""),
         (
             "accepted",
-            "" if facts.accepted is None else f"{_when(facts.accepted, now)}: it counts as made by the code and inputs of that time",
+            ""
+            if facts.accepted is None
+            else f"{_when(facts.accepted, now)}, as made by the code and inputs of that time",
         ),
         ("last asked", "" if usage is None else _last_look_up(usage, row.status, now)),
         ("expires", expiry_text(row.expires_at, now)),
