@@ -120,6 +120,17 @@ def test_d4_accept_takes_globs_and_leaves_what_is_not_old(shell: Shell) -> None:
     assert sorted(project_cache().undo()) == [f"label:{n}" for n in range(5)]
 
 
+def test_n6_accept_takes_the_queries_of_ls(shell: Shell) -> None:
+    shell.good("def label(n): return n")
+    cell = "%%workflow\nfor n in range(2): step(label, n, key=f'label:{n}')\nstep(label, 3, key='x')\nstep(lambda: 1, key='other')"
+    shell.good(cell)
+    shell.good("def label(n): return n + 1")
+    shell.good(cell)
+    assert shell.good("%nbstep accept 'label:*' old:").text.startswith("Accepted 2 old values: label:0, label:1.")
+    assert shell.good("%nbstep accept old:").text.startswith("Accepted 1 old value: x.")
+    assert shell.good("%nbstep accept old:").text == "Nothing matches old:. See: %nbstep ls\n"
+
+
 def test_d4_a_key_that_nothing_found_old_is_left_and_the_line_says_what_to_do(shell: Shell) -> None:
     shell.good(TIDY)
     shell.good(CELL.format(cut=1))

@@ -52,6 +52,18 @@ def test_c2_export_writes_plain_joblib_files(cache: Cache, tmp_path: Path) -> No
     assert (tmp_path / "plain.joblib").exists()
 
 
+def test_n6_export_takes_keys_and_the_queries_of_ls(cache: Cache, tmp_path: Path) -> None:
+    for key in ("a", "b", "c"):
+        cache.set(key, key)
+    assert export(cache, "a", "c", tmp_path / "two").text.startswith("Exported 2 values to ")
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["a.joblib", "c.joblib"]
+    assert export(cache, "unused:30d", tmp_path / "none").text == "No kept value matches unused:30d."
+    assert not (tmp_path / "none").exists()
+    outcome = export(cache, "a", "lost", tmp_path / "one")
+    assert outcome.text.splitlines()[1:] == ["  ✕ left out: lost: nothing is kept under it"]
+    assert outcome.exit_code == 1
+
+
 def test_c2_what_joblib_cannot_write_is_left_out_and_named_and_the_others_are_written(
     cache: Cache, tmp_path: Path
 ) -> None:

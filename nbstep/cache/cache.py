@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -276,9 +277,9 @@ class Cache(Upkeep):
         """
         return self._run(self._export(pattern, Path(folder)))
 
-    def write_values(self, pattern: str, folder: str | os.PathLike[str]) -> Any:
-        """As `export`, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
-        return self._run(export_values(self._entries, pattern, Path(folder)))
+    def write_values(self, keys: Iterable[str], folder: str | os.PathLike[str]) -> Any:
+        """As `export`, of these keys, for who shows it: gives the paths and those lines as an `Exported`, and tells nothing."""
+        return self._run(export_values(self._entries, frozenset(keys).__contains__, Path(folder)))
 
     def renew(self, wanted: Mapping[str, bool]) -> Any:
         """As `accept`, for who shows it: of keys, each with whether it was asked for by name, and is to be answered for."""
@@ -312,7 +313,7 @@ class Cache(Upkeep):
         return self._run(self._entries.empty_trash())
 
     async def _export(self, pattern: str, folder: Path) -> list[Path]:
-        exported = await export_values(self._entries, pattern, folder)
+        exported = await export_values(self._entries, lambda key: key == pattern or fnmatchcase(key, pattern), folder)
         for line in (*exported.skipped, *exported.needs):
             emit(Finding(None, None, "export", f"export to {place_text(folder)}: {line}"))
         return list(exported.paths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import importlib
 import pickle
@@ -39,14 +38,13 @@ class Exported:
     needs: tuple[str, ...]
 
 
-async def export_values(entries: Entries, pattern: str, folder: Path) -> Exported:
-    """Writes the values whose keys match a glob; one that cannot be written does not keep the others.
+async def export_values(entries: Entries, wanted: Callable[[str], bool], folder: Path) -> Exported:
+    """Writes the values whose keys are wanted; one that cannot be written does not keep the others.
 
     Raises:
         OSError: The folder cannot be made.
     """
-    named = [meta for meta in await entries.entries() if meta.key == pattern or fnmatch.fnmatchcase(meta.key, pattern)]
-    metas = {meta.key: meta for meta in named if meta.trusted}
+    metas = {meta.key: meta for meta in await entries.entries() if meta.trusted and wanted(meta.key)}
     values = [key for key, meta in metas.items() if meta.outcome == "ok"]
     if values:
         _make(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 from nbstep.cache.acceptance import Accepted
 from nbstep.cache.cache import Cache
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome, command_text
-from nbstep.commands.listing import list_rows, named_rows, settled
-from nbstep.commands.removal import nothing_called
+from nbstep.commands.listing import list_rows, settled
+from nbstep.commands.naming import rows_named
+from nbstep.commands.removal import nothing_called, nothing_matches
 from nbstep.commands.tables import Screen
 from nbstep.words import keys_text, natural_order, plural, shown
 
@@ -16,13 +19,12 @@ async def accept(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     """Accepts the old values that its words name, as one batch."""
     check_key_lasts()
     rows = await list_rows(cache)
-    named = {name: named_rows(rows, name) for name in arguments.words}
-    unknown = [name for name, found in named.items() if not found]
-    if unknown:
-        return nothing_called(unknown, rows, screen)
-    by_glob = {row.key: False for found in named.values() for row in found}
-    by_name = {row.key: True for name, found in named.items() for row in found if name in (row.key, row.label)}
-    accepted: Accepted = await settled(cache.renew(by_glob | by_name))
+    named = rows_named(arguments.words, rows, time.time())
+    if named.unknown:
+        return nothing_called(named.unknown, rows, screen)
+    if not named.rows:
+        return nothing_matches(arguments.words, screen)
+    accepted: Accepted = await settled(cache.renew({row.key: row.key in named.exactly for row in named.rows}))
     if not accepted.keys and not accepted.refused:
         words = ", ".join(map(shown, arguments.words))
         return CommandOutcome(f"No value under {words} is known to be old: there is nothing to accept.", exit_code=1)

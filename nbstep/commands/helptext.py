@@ -78,6 +78,7 @@ nothing is run or loaded. What counts as today's code and inputs is what the las
 In a shell, that is what the run log says of it. The next edit is told again. `undo` takes it back.
 
   {nbstep} accept clean 'label:*'
+  {nbstep} accept old:              all that are known to be old
 """,
     "trust": """\
 Shows the entries and asks; accepting lets them run code as you, once a step asks for them. DIR is the cache's folder.
@@ -119,6 +120,7 @@ One file a value, which `joblib.load` opens without nbstep. What cannot be writt
 left out; the exit code is 1 then. Classes of a notebook must be defined where such a file is loaded.
 
   {nbstep} export 'user:*' users
+  {nbstep} export clean by_store tables
 """,
     "import-joblib": """\
 LOCATION is the folder that joblib.Memory was given. Without a key it lists its results and loads none: function, arguments, size,

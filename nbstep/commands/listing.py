@@ -242,7 +242,7 @@ def _holds(word: Word, row: Row, now: float) -> bool:
 
 
 def named_rows(rows: Sequence[Row], name: str) -> list[Row]:
-    """The rows that a word of `rm`, `retry` or `export` names.
+    """The rows that a word of a verb names.
 
     A key as it is or as it is shown, before a glob.
     """

@@ -15,9 +15,7 @@ from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.descent import later_steps, later_text, used_keys
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text
 from nbstep.commands.listing import (
-    Query,
     Row,
-    filter_of,
     has_type,
     is_glob,
     list_rows,
@@ -28,6 +26,7 @@ from nbstep.commands.listing import (
     settled,
     usage_of,
 )  # fmt: skip
+from nbstep.commands.naming import split_words
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.stores.base import TrashTotals
@@ -46,7 +45,7 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
         return await _remove_untrusted(cache, arguments, screen)
     metas = own_first(await settled(cache.entries()))
     rows = {row.key: row for row in rows_of(metas.values(), usage_of(cache))}
-    names, query = _split(arguments.words, [*rows.values()])
+    names, query = split_words(arguments.words, [*rows.values()])
     along = "--and-later" in arguments.options
     named = {name: [row.key for row in named_rows([*rows.values()], name)] for name in names}
     if along and not query:  # also of what is gone already
@@ -58,9 +57,7 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     asked = (key for found in named.values() for key in found) if names else rows
     chosen = dict.fromkeys(key for key in asked if key not in rows or matches(query, rows[key], now))
     if not chosen:
-        return CommandOutcome(
-            f"Nothing matches {shown(' '.join(arguments.words))}. See: {screen.command} ls", exit_code=1
-        )
+        return nothing_matches(arguments.words, screen)
     later = later_steps(metas.values(), chosen)
     keys = [key for key in chosen if key in rows]
     if along:
@@ -73,17 +70,6 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
         again = f"{command_text('undo', (), arguments, screen)}, then {again}"
     them = "it" if len(later) == 1 else "them"
     return replace(done, text=f"{done.text}\n{later_text(later, len(keys))}. Delete {them} too: {again}")
-
-
-def _split(words: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], Query]:
-    """The keys and globs among words, and the query that the others are, which narrows them; a key comes before a query."""
-    keys = {text for row in rows for text in (row.key, row.label)}
-    try:
-        narrowing = {word: filter_of(word) for word in words if word not in keys}
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    query = tuple(word for word in narrowing.values() if word is not None)
-    return [word for word in words if narrowing.get(word) is None], query
 
 
 async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
@@ -153,7 +139,7 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     failed = [row for row in await list_rows(cache) if row.status == "failed"]
     if arguments.words:
         name, now = arguments.words[0], time.time()
-        _, query = _split([name], failed)
+        _, query = split_words([name], failed)
         narrowed = [row for row in failed if query and matches(query, row, now)]
         chosen = narrowed or named_rows(failed, name) or [row for row in failed if has_type(row, name)]
         if not chosen:
@@ -200,6 +186,11 @@ def nothing_called(
         hint = f"See: {screen.command} ls"
     head = "Nothing was deleted: nothing" if deleting else "Nothing"
     return CommandOutcome(f"{head} is kept under {', '.join(map(shown, names))}. {hint}", exit_code=1)
+
+
+def nothing_matches(words: Sequence[str], screen: Screen) -> CommandOutcome:
+    """Says that no entry is what a query asks for."""
+    return CommandOutcome(f"Nothing matches {shown(' '.join(words))}. See: {screen.command} ls", exit_code=1)
 
 
 async def _delete_keys(cache: Cache, keys: Sequence[str], screen: Screen) -> CommandOutcome:

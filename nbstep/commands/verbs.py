@@ -359,7 +359,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         ),
         Verb(
             "accept",
-            "KEY|GLOB…",
+            "KEY|GLOB|QUERY…",
             "keep old values: they count as made by the code and inputs of now",
             accept,
             1,
@@ -393,7 +393,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         ),
         Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
         Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),
-        Verb("export", "GLOB FOLDER", "write values as joblib files for others", export, 2, 2),
+        Verb("export", "KEY|GLOB|QUERY… FOLDER", "write values as joblib files for others", export, 2, None),
         Verb(
             "import-joblib",
             "LOCATION [KEY|GLOB…]",
