@@ -336,3 +336,116 @@ def test_a_class_is_told_apart_by_what_the_user_wrote() -> None:
     marks = [class_fingerprint(make(body)) for body in bodies]
     assert len(set(marks)) == len(bodies)
     assert class_fingerprint(make("def f(self):\n        'doc'\n        return 1")) == marks[3]
+
+
+STATE = """
+class Counted:
+    made = 0
+    all = []
+    memo = {}
+    def __init__(self): Counted.made += 1; Counted.all.append(1); Counted.memo[1] = 2; Counted.client = object()
+    def f(self, seen=[]): seen.append(1)
+def counting(function):
+    calls = 0
+    def wrapper(*args):
+        nonlocal calls
+        calls += 1
+        return function(*args)
+    return wrapper
+class Told:
+    @counting
+    def f(self): return 1
+def is_counted(value): return type(value) is Counted
+"""
+
+
+def test_a_class_that_only_its_use_changed_is_still_the_notebooks_own(tmp_path: Path) -> None:
+    """Counters, registries, memos and what is made when first needed are no edits: `isinstance` holds (DESIGN 5, "Classes")."""
+    keep = """
+    counted, told = Counted(), Told()
+    counted.f(); told.f()
+    keep("values", Ok([counted, told]))
+    keep("function", Ok(is_counted))
+    """
+    check = """
+    counted, told = load("values")
+    assert (type(counted), type(told)) == (Counted, Told)
+    assert load("function")(counted)
+    """
+    python(tmp_path / "c", STATE, keep, "Counted(); Told().f()", check)
+    python(tmp_path / "c", STATE, check)
+    python(tmp_path / "c", STATE, "Counted(); Counted(); Counted().f(); Told().f()", check)
+
+
+def test_a_class_that_is_the_value_itself_brings_what_was_set_on_it(tmp_path: Path) -> None:
+    define = """
+    import numpy as np
+    class Settings:
+        weights = np.zeros(3)
+        tables = []
+        rate = 1
+        def learn(self): Settings.rate = 2
+    """
+    keep = """
+    Settings.weights = np.arange(3.0)
+    Settings().learn()
+    keep("class", Ok(Settings))
+    Settings.weights[2] = 5
+    keep("changed in place", Ok(Settings))
+    Settings.tables.append(1)
+    keep("container", Ok({"settings": Settings}))
+    """
+    check = """
+    assert (list(load("class").weights), load("class").rate) == ([0, 1, 2], 2)
+    assert list(load("changed in place").weights) == [0, 1, 5]
+    assert load("container")["settings"].tables == [1]
+    """
+    python(tmp_path / "c", define, keep)
+    python(tmp_path / "c", define, check)
+    python(tmp_path / "c", define, "keep('same', Ok(Settings))\nassert load('same') is Settings")
+    python(tmp_path / "c", define, "assert load('same') is Settings")
+
+
+PARTS = """
+import datetime, functools, re
+class Meta(type):
+    def one(cls): return 1
+class Descriptor:
+    def __get__(self, value, owner): return 1
+def times(factor):
+    def decorate(function): return lambda self: factor * function(self)
+    return decorate
+class Whole(metaclass=Meta):
+    class Inner:
+        def f(self): return 1
+    described = Descriptor()
+    pattern = re.compile("a+")
+    day = datetime.date(2020, 1, 1)
+    join = ",".join
+    def get(self, n): return n
+    got = functools.partialmethod(get, 1)
+    @times(2)
+    def f(self): return 1
+    def late(self, until=datetime.date(2020, 5, 5)): return until
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ("def one(cls): return 1", "def one(cls): return 2"),
+        ("def __get__(self, value, owner): return 1", "def __get__(self, value, owner): return 2"),
+        ("    def f(self): return 1\n    described", "    def f(self): return 2\n    described"),
+        ("a+", "b+"),
+        ("2020, 1, 1", "2021, 1, 1"),
+        ('",".join', '";".join'),
+        ("partialmethod(get, 1)", "partialmethod(get, 2)"),
+        ("@times(2)", "@times(3)"),
+        ("2020, 5, 5", "2021, 5, 5"),
+    ],
+)
+def test_a_class_whose_parts_changed_is_not_used(tmp_path: Path, then: str, now: str) -> None:
+    assert then in PARTS
+    python(tmp_path / "c", PARTS, 'keep("whole", Ok(Whole()))')
+    python(tmp_path / "c", PARTS, 'assert type(load("whole")) is Whole')
+    python(tmp_path / "c", PARTS.replace(then, now), 'assert type(load("whole")) is not Whole')

@@ -18,6 +18,7 @@ from nbstep.cache.failures.clients import class_of_a_client, is_made_by_a_client
 from nbstep.foreign import interrupts, own
 
 ANY_VERSION: Final = "*"
+OF_INSTANCES: Final = "instances:"  # before a class's fingerprint that is the same whatever its use changed
 WHOLE: Final = "whole"  # stands in a part of an error for that error
 
 
@@ -28,9 +29,14 @@ def live_or_made_class(qualname: str, fingerprint: str, maker: Callable[..., typ
     fail after a restart.
     """
     live = live_class(qualname)
-    if live is not None and fingerprint in (ANY_VERSION, class_fingerprint(live)):
-        return live
-    return maker(*args)
+    return maker(*args) if live is None or not _is_same(live, fingerprint) else live
+
+
+def _is_same(live: type, fingerprint: str) -> bool:
+    if fingerprint == ANY_VERSION:
+        return True
+    of_instances = fingerprint.startswith(OF_INSTANCES)
+    return fingerprint.removeprefix(OF_INSTANCES) == class_fingerprint(live, state=not of_instances)
 
 
 def set_class_state(cls: type, state: Any) -> type:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import cloudpickle
 
 from nbstep.cache import culprit, losses, pickled
-from nbstep.cache.classes import class_fingerprint
+from nbstep.cache.classes import class_fingerprint, content_of_cell
 from nbstep.foreign import interrupts
 from nbstep.stores.base import Part
 
@@ -98,6 +98,9 @@ class ValuePickler(cloudpickle.Pickler):
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self.modules: set[str] = set()
         self.by_value = False
+        self._served: set[type] = (
+            set()
+        )  # classes that come along with their instances, or with functions that name them
 
     def reducer_override(self, obj: Any) -> Any:
         """Called for every object but the plainest."""
@@ -107,18 +110,27 @@ class ValuePickler(cloudpickle.Pickler):
         module = kind.__module__
         if isinstance(module, str):
             self.modules.add(module)
+            if module == "__main__":
+                self._served.add(kind)
         if (module, kind.__name__) in _REQUESTS:
             return pickled.http_request, (module.partition(".")[0], obj.method, str(obj.url))
         whole = losses.reduced(obj)
         if whole is not None:
             return whole
         if kind is types.FunctionType:
-            reduced = super().reducer_override(obj)
-            self._note(obj, reduced)
-            return reduced
+            return self._reduce_function(obj)
         if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             raise pickle.PicklingError("cannot pickle an open file")  # cloudpickle would keep a copy of its text
         return super().reducer_override(obj)
+
+    def _reduce_function(self, function: types.FunctionType) -> Any:
+        reduced: Any = super().reducer_override(function)
+        self._note(function, reduced)
+        if reduced is not NotImplemented:
+            _, (_, state) = reduced[1:3]
+            named = [*state["__globals__"].values(), *map(content_of_cell, function.__closure__ or ())]
+            self._served.update(value for value in named if isinstance(value, type))
+        return reduced
 
     def reduce_class(self, cls: type) -> Any:
         """A class: by name where it can be imported; by value, to be rebound on load, where it cannot."""
@@ -128,7 +140,12 @@ class ValuePickler(cloudpickle.Pickler):
         if reduced is NotImplemented or len(reduced) != 6 or cls.__module__ != "__main__":
             return reduced
         maker, args, state, items, pairs, _ = reduced
-        mark = pickled.ANY_VERSION if issubclass(cls, BaseException) else class_fingerprint(cls)
+        if issubclass(cls, BaseException):
+            mark = pickled.ANY_VERSION
+        elif cls in self._served:
+            mark = pickled.OF_INSTANCES + class_fingerprint(cls)
+        else:
+            mark = class_fingerprint(cls, state=True)
         rebound = (cls.__qualname__, mark, maker, args)
         return pickled.live_or_made_class, rebound, state, items, pairs, pickled.set_class_state
 
