@@ -18,6 +18,7 @@ import pytest
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
 from nbstep.events import StepMissed
+from nbstep.stores.base import run_now
 from nbstep.testing import RecordingListener
 
 ROOT = Path(__file__).parent.parent
@@ -179,3 +180,24 @@ def test_t11_a_link_in_the_place_of_a_lock_or_of_the_temporary_folder_leaves_its
     (tmp_path / "c2" / "v1" / "lock" / digest).symlink_to(victim)
     create_workflow(cache=cache)(lambda step: step(lambda: 1, key="a"))
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "redact", [None, lambda text: text.replace("blue-team-9", "…")], ids=["ours", "the user's own"]
+)
+def test_t10_no_half_of_a_secret_stays_where_a_source_is_cut(tmp_path: Path, redact: Any) -> None:
+    """A step's source is cut at 4,096 characters; whatever stands there, the part before it goes as well."""
+    secret = "postgresql://ada:half-of-it-may-stay@db/x" if redact is None else "blue-team-9"
+    begin = "def work():\n    "
+    for before in range(4096 - len(secret) - len(begin), 4096 - len(begin), 3):
+        path = tmp_path / f"work_{before}.py"
+        path.write_text(f"{begin}{'x' * (before - 3)!r}; {secret!r}\n    return 1\n")
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(path.read_text(), str(path), "exec"), names)
+        cache = Cache(tmp_path / "c", redact=redact)
+        create_workflow(cache=cache)(lambda step, work=names["work"], key=f"k{before}": step(work, key=key)).unwrap()
+    for meta in cache.entries():
+        source = run_now(cache.look_up(meta.key)).meta.facts.source
+        assert source.startswith("def work():")
+        assert len(source) <= 4096
+        assert not re.search("half|ada|blue", source), source[-80:]

@@ -319,5 +319,33 @@ def test_t10_errors_among_values_bring_no_header_along() -> None:
     assert (str(back), back.response.status_code, back.request.url) == (str(caught.value), 401, "http://x/")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("postgresql://ada:value-secret-1@db/x"),
+        ValueError({"rows": [{"password": "value-secret-1"}]}),
+        OSError(2, "no such file", "/x?api_key=value-secret-1"),
+        KeyError("no", b"Authorization: Bearer value-secret-1"),
+    ],
+    ids=repr,
+)
+def test_t10_builtin_errors_among_values_bring_no_secret_along(error: Exception) -> None:
+    done = serialize([error, error])
+    assert b"value-secret-1" not in done.stream
+    back = deserialize(done.stream, done.buffers)[0]
+    assert (type(back), len(back.args)) == (type(error), len(error.args))
+
+
+def test_e4_builtin_errors_among_values_stay_as_they_are() -> None:
+    array = np.arange(3)
+    back = deserialize(serialize([ValueError("token: hello", array), KeyError("password")]).stream, [])
+    assert (type(back[0]), back[0].args[0], back[0].args[1].tolist(), back[1].args) == (
+        ValueError,
+        "token: hello",
+        [0, 1, 2],
+        ("password",),
+    )
+
+
 def test_versions_of_what_is_not_installed_are_left_out() -> None:
     assert serializer.package_versions({"no_such_package_at_all.x", "os.path", "__main__"}) == {}

@@ -126,8 +126,8 @@ class Keeper:
 
     def source(self, text: str) -> str:
         """A source text without secrets."""
-        text = _redacted_source(text)[:_SOURCE_CHARS]
-        return text if self.redact is None else str(self.redact(text))
+        text = _redacted_source(text)
+        return (text if self.redact is None else str(self.redact(text)))[:_SOURCE_CHARS].rstrip()
 
     def redacted(self, text: str) -> str:
         """Text without secrets, by the built-in rules and the user's own."""

@@ -10,6 +10,9 @@ from typing import Any, Final
 from nbstep.cache import pickled
 from nbstep.foreign import own
 
+_SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None)})
+_CONTAINERS: Final = frozenset({tuple, list, dict, set, frozenset})
+_DEPTH_AT_MOST: Final = 10
 _Cached: Final = type(functools.lru_cache(lambda: None))
 # What NumPy's own pickles hold of a masked array, or make anew.
 _HELD_OF_MASKED: Final = frozenset({"_mask", "_fill_value", "_sharedmask", "_isfield", "_baseclass", "_basedict"})
@@ -39,13 +42,30 @@ def reduced(obj: Any) -> Any:
 def _error(error: BaseException) -> Any:
     """An error among other values, as `gather(…, return_exceptions=True)` gives them: kept as one that was raised (E4)."""
     linked = [own(error, name) for name in ("__cause__", "__context__") if own(error, name) is not None]
-    plain = type(error).__module__ == "builtins" and not isinstance(error, BaseExceptionGroup)
-    if plain and not linked and not own(error, "__dict__"):
+    builtin = type(error).__module__ == "builtins" and not isinstance(error, BaseExceptionGroup)
+    if builtin and not linked and not own(error, "__dict__") and not _tells_a_secret(error):
         return None
     from nbstep.cache.failures import failure  # with what it needs 50 ms
 
     record = pickle.loads(failure.take_apart(error).stream)
     return None if record is None else (pickled.rebuilt_error, (record,))
+
+
+def _tells_a_secret(error: BaseException) -> bool:
+    """Whether plain contents that a builtin error was made of hold a secret (T10)."""
+    from nbstep.cache.secrets.cleaning import Cleaner
+    from nbstep.cache.secrets.redaction import redact_text
+
+    contents = error.__reduce__()[1]
+    return _is_plain(contents, 0) and Cleaner(redact_text).clean(contents) != contents
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind in _CONTAINERS and depth < _DEPTH_AT_MOST:
+        items = [*value, *value.values()] if kind is dict else value
+        return all(_is_plain(item, depth + 1) for item in items)
+    return kind in _SCALARS
 
 
 def _memory(view: memoryview[Any]) -> Any:

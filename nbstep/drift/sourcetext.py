@@ -16,12 +16,13 @@ from nbstep.drift.code import Seen
 from nbstep.drift.parts import methods_in, part_of
 
 TEXT_CHARS: Final = 4096  # of one function or class; what is longer is left out
+READ_CHARS: Final = 4 * TEXT_CHARS  # of the thunk: it is cut once its secrets are out, or half of one could stay
 ALL_CHARS: Final = 8192  # of all of one step: they stand in an entry's header, which every look-up reads
 
 _of_classes: Final[weakref.WeakKeyDictionary[type, str | None]] = weakref.WeakKeyDictionary()
 
 
-def source_text(thunk: object, limit: int = TEXT_CHARS) -> str | None:
+def source_text(thunk: object, limit: int = READ_CHARS) -> str | None:
     """The thunk's source for people, or None where there is none."""
     try:
         part = part_of(thunk)

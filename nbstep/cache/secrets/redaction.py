@@ -20,6 +20,7 @@ from nbstep.cache.secrets.suspicion import (
     looks_random,
     looks_secret,
 )
+from nbstep.cache.secrets.tokens import TOKEN_HINTS, TOKENS
 
 REDACTED: Final = "<redacted>"
 
@@ -184,6 +185,11 @@ def _tagged(match: re.Match[str]) -> str:
     return match[0] if says_nothing or sentence else match["head"] + REDACTED
 
 
+def _beside_its_name(match: re.Match[str]) -> str:
+    """`name="password" value="…"`."""
+    return match[0] if is_word(match["string"]) else _emptied(match)
+
+
 def _pair(match: re.Match[str]) -> str:
     """`('name', 'value')`: columns of a table may have such names too."""
     return _emptied(match) if "-" in match["name"] or looks_secret(match["string"]) else match[0]
@@ -193,29 +199,13 @@ def _random(match: re.Match[str]) -> str:
     return match[1] + REDACTED if looks_random(match[2]) else match[0]
 
 
-_PREFIXES: Final = (
-    r"(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    r"sk-(?=[\w-]{0,100}\d)(?=[\w-]{0,100}[A-Za-z0-9]{12})[\w-]{16,}",
-    r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}",
-    r"gh[pousr]_[A-Za-z0-9]{20,}",
-    r"github_pat_[A-Za-z0-9_]{20,}",
-    r"glpat-[A-Za-z0-9_-]{16,}",
-    r"xox[abeprs]-[A-Za-z0-9-]{10,}",
-    r"hf_[A-Za-z0-9]{20,}\b",
-    r"AIza[0-9A-Za-z_-]{30,}",
-    r"SG\.[\w-]{16,}\.[\w-]{16,}",
-    r"dapi[0-9a-f]{32}",
-    r"npm_[A-Za-z0-9]{30,}",
-    r"pypi-[A-Za-z0-9_-]{30,}",
-    r"shpat_[0-9a-f]{32}",
-    r"ya29\.[\w-]{20,}",
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-)
-_PREFIX_HINTS: Final = (
-    "akia", "asia", "sk-", "_live_", "_test_", "gh", "glpat-", "xox", "hf_", "aiza", "sg.", "dapi", "npm_", "pypi-", "shpat_",
-    "ya29.", "eyj",
-)  # fmt: skip
 _LINE: Final = re.compile(r"(?P<head>(?P<name>[\w-]{2,60}):[ \t]*)(?P<quote>)(?P<string>[^\r\n\\'\"]+)(?P<closing>)")
+_CONTENT: Final = r"(?P<value>[^\s<][^<]{0,4000}?)"  # of a tag
+_NAMES_IT: Final = rf"\b(?:name|key|id)\s*=\s*(?P<open>\\*['\"]|&quot;)(?P<name>{ANY_NAME})(?P=open)"
+_DATABASES: Final = (
+    r"(?:postgres(?:ql)?|redshift|cockroachdb|mysql|mariadb|mssql|oracle|mongodb|rediss?|amqps?|clickhouse|snowflake"
+    r"|trino|s?ftps?)"
+)
 _FLAG: Final = r"""(?:-H|--header)(?:\\*['"])?[\s=,]+"""
 
 _RULES: Final = (
@@ -240,10 +230,13 @@ _RULES: Final = (
         _emptied,
         ("header(",),
     ),
+    # postgresql://user:pass/word@host: what should have been quoted there, as the error may be about
+    _Rule(rf"\b({_DATABASES}(?:\+[\w.]+)?://)[^\s:/@'\"<>]*:[^\s'\"<>]{{1,512}}@", rf"\1{REDACTED}@", ("://",)),
     # scheme://user:password@host and scheme://token@host
     _Rule(r"\b([a-z][a-z0-9+.-]{1,20}://)(?!git@)[^\s/?#'\"<>]{1,512}@", rf"\1{REDACTED}@", ("://",)),
     # ?api_key=…&token=…
     _Rule(rf"([?&#;]{ANY_NAME}=)(?!{REDACTED})[^\s&#'\"<>;]+", rf"\1{REDACTED}", NAME_HINTS),
+    _Rule(rf"((?:%3F|%26){ANY_NAME}%3D)[^\s%&#'\"<>;]+", rf"\1{REDACTED}", ("%3d",)),
     _Rule(
         r"([?&](?:amp;)?(?:sig|signature|assertion|x-(?:amz|goog)-(?:signature|credential|security-token))=)[^\s&#'\"<>;]+",
         rf"\1{REDACTED}",
@@ -257,6 +250,7 @@ _RULES: Final = (
         ("-h", "--header"),
     ),
     _Rule(r"""((?<!\S)(?:-u|--user)[\s=]+['"]?)[^\s'":]+:[^\s'"]+""", rf"\1{REDACTED}", (" -u", "--user")),
+    _Rule(r"(\bmysql\w*\b[^\n'\"]{0,200}?\s-p)[^\s'\"]+", rf"\1{REDACTED}", ("mysql",), 0),
     _Rule(rf"(--{ANY_NAME}\s+)(?![-'\"<])\S+", rf"\1{REDACTED}", ("--",)),
     _Rule(rf"(?P<head>(?P<open>['\"])--?{ANY_NAME}(?P=open)\s*,\s*){_STRING}", _emptied, ("'-", '"-')),
     # Authorization: …; Cookie: …
@@ -291,13 +285,29 @@ _RULES: Final = (
         _tagged,
         NAME_HINTS,
     ),
+    # <header name="X-Api-Key">…</header>
+    _Rule(
+        rf"(?P<head>(?:<|&lt;)[\w:.-]{{1,40}}\s[^<>]{{0,400}}?{_NAMES_IT}[^<>]{{0,400}}?(?<!/)(?:>|&gt;)(?:\s|\\[nrt])*(?:<!\[CDATA\[)?)"
+        rf"{_CONTENT}(?=(?:\s|\\[nrt])*(?:\]\]>)?(?:\s|\\[nrt])*(?:<|&lt;)/|\Z)",
+        _tagged,
+        NAME_HINTS,
+    ),
+    # <add key="ApiKey" value="…"/>, {"key": "password", "value": "…"}
+    _Rule(rf"(?P<head>{_NAMES_IT}[^<>]{{0,200}}?\svalue\s*=\s*){_STRING}", _beside_its_name, NAME_HINTS),
+    _Rule(rf"(?P<head>\bvalue\s*=\s*){_STRING}(?=[^<>]{{0,200}}?\s{_NAMES_IT})", _beside_its_name, NAME_HINTS),
+    _Rule(
+        rf"(?P<head>(?P<mark>\\*['\"])(?:name|key|header)(?P=mark)\s*:\s*(?P=mark)(?P<name>{ANY_NAME})(?P=mark)\s*,\s*(?P=mark)value(?P=mark)\s*:\s*)"
+        + _STRING,
+        _beside_its_name,
+        NAME_HINTS,
+    ),
     # (b"x-auth-token", b"…")
     _Rule(
         rf"(?P<head>[(\[]\s*[bB]?(?P<open>['\"])(?P<name>{ANY_NAME})(?P=open)\s*,\s*[bB]?){_STRING}(?=\s*[)\]])",
         _pair,
         NAME_HINTS,
     ),
-    _Rule(rf"\b(?:{'|'.join(_PREFIXES)})", REDACTED, _PREFIX_HINTS, 0),
+    _Rule(rf"\b(?:{'|'.join(TOKENS)})", REDACTED, TOKEN_HINTS, 0),
     _Rule(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
         REDACTED,
