@@ -28,7 +28,7 @@ def _read(how: Callable[[Any], Any], value: Any) -> Any:
 
 def part_of(value: object, read: Read = _read) -> Part:
     """What stands for a value's code: a function, under partials, methods and foreign decorators; else its class."""
-    if type(value) is types.FunctionType and value.__globals__.get("__name__") == "__main__":
+    if type(value) is types.FunctionType and is_users(value):
         return value  # most are
     inner = _unwrapped(value, read)
     return inner if isinstance(inner, (types.FunctionType, type)) else read(type, inner)

@@ -44,6 +44,19 @@ class _Function(NamedTuple):
     cells: tuple[_Seen, ...]
 
 
+class _Check(NamedTuple):
+    """What `holds` asks of a function: what is read there by names is asked once for all functions of one namespace."""
+
+    function: _Reference | None
+    code: types.CodeType
+    qualname: str
+    defaults: tuple[_Seen, ...] | None
+    named_defaults: tuple[_Named, ...] | None
+    objects: tuple[tuple[str, _Reference], ...]  # names that should mean these very objects
+    kinds: tuple[tuple[str, type], ...]  # names that should mean something of these types
+    cells: tuple[_Seen, ...]
+
+
 class _Class(NamedTuple):
     cls: _Reference
     qualname: str
@@ -60,7 +73,17 @@ class Watch:
         met_again: The thunk's own function was met again behind what it names, so that no other function can stand in for it.
     """
 
-    __slots__ = ("_attributes", "_classes", "_first", "_functions", "_owner", "_reads", "_scopes", "met_again")
+    __slots__ = (
+        "_attributes",
+        "_checks",
+        "_classes",
+        "_first",
+        "_functions",
+        "_owner",
+        "_reads",
+        "_scopes",
+        "met_again",
+    )
 
     def __init__(self, first: Part | None = None, owner: type | None = None) -> None:
         """Of a thunk that `first` stands for, which is read first; `owner` is the class of its `self`, where it has one.
@@ -72,9 +95,10 @@ class Watch:
         self._owner = _reference(owner)
         self._scopes: set[int] = set()
         self._functions: list[_Function] = []
+        self._checks: tuple[_Check, ...] | None = None
         self._classes: list[_Class] = []
-        self._attributes: list[tuple[_Reference, str, tuple[_Seen, ...]]] = []
-        self._reads: list[tuple[Callable[[Any], Any], _Reference, tuple[_Seen, ...]]] = []
+        self._attributes: list[tuple[_Reference, str, type, _Reference | None]] = []
+        self._reads: list[tuple[Callable[[Any], Any], _Reference, type, _Reference | None]] = []
 
     def values(self, function: types.FunctionType) -> dict[str, Any]:
         """What the globals and closure cells that a function names hold."""
@@ -111,13 +135,13 @@ class Watch:
     def attribute(self, space: object, name: str) -> Any:
         """What a name means in a module, or in another namespace; None where it means nothing."""
         value = content_of(space).get(name, _UNBOUND)
-        self._attributes.append((_reference(space), name, (_sight(value, _leads_on(value)),)))
+        self._attributes.append((_reference(space), name, *_sight(value, _leads_on(value))))
         return None if value is _UNBOUND else value
 
     def read(self, how: Callable[[Any], Any], value: Any) -> Any:
         """What `how` gives for a value."""
         found = how(value)
-        self._reads.append((how, _reference(value), (_sight(found, by_itself=True),)))
+        self._reads.append((how, _reference(value), *_sight(found, by_itself=True)))
         return found
 
     def include(self, other: Watch) -> None:
@@ -143,7 +167,9 @@ class Watch:
         """
         if self._owner() is not owner or (self.met_again and self._first() is not first):
             return False
-        for reference, code, qualname, defaults, named_defaults, names, cells in self._functions:
+        for reference, code, qualname, defaults, named_defaults, objects, kinds, cells in (
+            self._checks or self._compiled()
+        ):
             function: Any = first if reference is None else reference()
             if reference is not None:
                 if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
@@ -155,11 +181,15 @@ class Watch:
                     return False
                 if named_defaults is not None and not _same_names(function.__kwdefaults__ or {}, named_defaults):
                     return False
-            get = function.__globals__.get
-            for name, kind, itself in names:
-                value = get(name, _UNBOUND)
-                if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
-                    return False
+            if objects or kinds:
+                get = function.__globals__.get
+                for name, itself in objects:
+                    value = get(name)
+                    if itself() is not value or value is None:
+                        return False
+                for name, kind in kinds:
+                    if type(get(name, _UNBOUND)) is not kind:
+                        return False
             if cells and not _same([*map(_content, function.__closure__ or ())], cells):
                 return False
         for reference, qualname, bases, variables in self._classes:
@@ -168,10 +198,37 @@ class Watch:
                 return False
             if not _same_names(vars(cls), variables):
                 return False
-        for reference, name, seen in self._attributes:
-            if not _same([content_of(reference()).get(name, _UNBOUND)], seen):
+        for reference, name, kind, itself in self._attributes:
+            value = content_of(reference()).get(name, _UNBOUND)
+            if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
                 return False
-        return not self._reads or all(_same([how(reference())], seen) for how, reference, seen in self._reads)
+        for how, reference, kind, itself in self._reads:
+            value = how(reference())
+            if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+                return False
+        return True
+
+    def _compiled(self) -> tuple[_Check, ...]:
+        """What `holds` asks, once all was read; of names that several functions of one namespace have, once."""
+        asked: dict[tuple[int | None, str, int], None] = {}
+        checks: list[_Check] = []
+        for reference, code, qualname, defaults, named_defaults, names, cells in self._functions:
+            function: Any = None if reference is None else reference()
+            scope = None if function is None else id(function.__globals__)
+            objects: list[tuple[str, _Reference]] = []
+            kinds: list[tuple[str, type]] = []
+            for name, kind, itself in names:
+                at = scope, name, id(kind) if itself is None else id(itself())
+                if at in asked:
+                    continue
+                asked[at] = None
+                if itself is None:
+                    kinds.append((name, kind))
+                else:
+                    objects.append((name, itself))
+            checks.append(_Check(reference, code, qualname, defaults, named_defaults, (*objects,), (*kinds,), cells))
+        self._checks = (*checks,)
+        return self._checks
 
 
 def is_plain(value: object) -> bool:
