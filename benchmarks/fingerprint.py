@@ -22,7 +22,8 @@ from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import fresh_fingerprint, look_behind
 from nbstep.drift.explain import changes_between
-from nbstep.drift.inputs import read_inputs, surely_same
+from nbstep.drift.inputs import read_inputs
+from nbstep.drift.surely import surely_same
 
 NOTEBOOK = """
 class User:

@@ -19,16 +19,15 @@ from nbstep.drift.code import Seen
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
-from nbstep.drift.values import Texts
+from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.drift.watch import is_plain
 from nbstep.foreign import interrupts
 
 SIGNER: Final = ""
-_BUDGET_S: Final = 0.001
+BUDGET_S: Final = 0.001
 _MAX_FILES: Final = 32
 _LOOKING_S: Final = 0.02
-_MAX_PATH_CHARS: Final = 255
 _MISSING: Final = "-"
 _NONE: Final[Mapping[str, str]] = types.MappingProxyType({})
 
@@ -51,7 +50,7 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(
-    thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, wanted: Wanted = ALL, budget_s: float = _BUDGET_S
+    thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, wanted: Wanted = ALL, budget_s: float = BUDGET_S
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -81,7 +80,7 @@ def read_inputs(
             rest.append((source.label, value))
     if not rest and wanted is ALL and not sources.paths:
         return Inputs(found)
-    return _with_rest(found, rest, _texts_of(key.secret), wanted, sources.paths, budget_s)
+    return _with_rest(found, rest, texts_of(key.secret), wanted, sources.paths, budget_s)
 
 
 class Fixed(NamedTuple):
@@ -101,17 +100,17 @@ def read_fixed(thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, w
     found: list[tuple[str, Any]] = []
     named: dict[str, str] = {}
     arguments: dict[str, str] = {}
-    make, sources, first = _texts_of(key.secret), seen.sources, cast("Any", seen.first)
+    make, sources, first = texts_of(key.secret), seen.sources, cast("Any", seen.first)
     for name, value in _arguments(thunk, args):
-        if not counts_for_nothing(name) and not is_code(value) and _plain_text(value, make) is None:
+        if not counts_for_nothing(name) and not is_code(value) and make.of_plain(value) is None:
             found.append((name, value))
     for source in sources.inputs:
         if source.path[0] not in sources.written:
-            text = _plain_text(read_source(source, first), make)
+            text = make.of_plain(read_source(source, first))
             if text is not None:
                 named[source.label] = text
     if found:
-        _add_large(found, make, arguments, [], _BUDGET_S)
+        _add_large(found, make, arguments, [], BUDGET_S)
     if wanted.ignore:
         named, arguments = (
             {name: text for name, text in texts.items() if not _is_ignored(name, wanted.ignore)}
@@ -134,65 +133,6 @@ def input_values(thunk: Any, args: tuple[Any, ...], seen: Seen, ignore: frozense
     for source in (*seen.sources.inputs, *seen.sources.callables):
         if not _is_ignored(source.label, ignore):
             yield read_source(source, first)
-
-
-def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
-    """Whether all inputs that an entry knows are as they were: most look-ups, in a third of the time.
-
-    False says nothing. What the entry does not know does not count: neither state is read, nor is a file looked up where it
-    names none.
-    """
-    if type(thunk) is not types.FunctionType or kept.get(SIGNER) != key.id:
-        return False
-    code, make, same, large = thunk.__code__, _texts_of(key.secret), 1, list[tuple[Any, str]]()
-    if len(args) > code.co_argcount:
-        return False
-    for name, value in zip(code.co_varnames, args, strict=False):
-        kept_text = kept.get(name)
-        if kept_text is not None:
-            same += 1
-            text = _plain_text(value, make)
-            if text is None:
-                large.append((value, kept_text))
-            elif text != kept_text:
-                return False
-    sources, first = seen.sources, cast("Any", seen.first)
-    texts = sources.texts
-    for source in sources.inputs:
-        kept_text = kept.get(source.label)
-        if kept_text is None:
-            continue
-        same += 1
-        value = read_source(source, first)
-        known = texts.get(source.label)
-        if known is not None and known[0] is value and known[1] == key.id:
-            text = known[2]
-        else:
-            text = _plain_text(value, make)
-            if text is None:
-                large.append((value, kept_text))
-                continue
-            texts[source.label] = value, key.id, text
-        if text != kept_text:
-            return False
-    return same == len(kept) and (not large or _same_large(large, make))
-
-
-def _same_large(values: list[tuple[Any, str]], make: Texts) -> bool:
-    ends_ns = time.thread_time_ns() + int(_BUDGET_S * 1e9)
-    return all(
-        (not at or time.thread_time_ns() <= ends_ns) and (make.of_flat(value) or make.of(value)) == text
-        for at, (value, text) in enumerate(values)
-    )
-
-
-def _plain_text(value: Any, make: Texts) -> str | None:
-    """The text of what is plain; None of all else."""
-    kind = type(value)
-    if kind is str and len(value) <= _MAX_PATH_CHARS:
-        return make.of_short(value)
-    scalar = SCALARS.get(kind)
-    return scalar(value) if scalar is not None else None
 
 
 def _with_rest(
@@ -247,16 +187,11 @@ def file_of(stamp: str) -> tuple[int, float] | None:
         return None
 
 
-@functools.lru_cache(maxsize=8)
-def _texts_of(secret: bytes) -> Texts:
-    return Texts(SigningKey(secret).sign("inputs:v1"))
-
-
 def _add(
     name: str, value: Any, make: Texts, found: dict[str, str], large: list[tuple[str, Any]], paths: list[str]
 ) -> None:
     """Reads what is plain at once; the rest goes to `large`."""
-    text = _plain_text(value, make)
+    text = make.of_plain(value)
     if text is None:
         large.append((name, value))
         return
@@ -333,7 +268,7 @@ def _arguments(thunk: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
 
 def _stamp(path: str, explicit: bool) -> str | None:
     """Size and time of a file; None where there is none, or where that takes asking another machine."""
-    if not path or len(path) > _MAX_PATH_CHARS * (16 if explicit else 1):
+    if not path or len(path) > MAX_PLAIN_CHARS * (16 if explicit else 1):
         return None
     if not explicit and (path.startswith(("\\\\", "//")) or "://" in path):
         return None

@@ -49,14 +49,14 @@ class Sources(NamedTuple):
         inputs: Where its inputs are found.
         paths: Texts in the code that may name a file.
         written: The names that the code writes: what they hold is state.
-        texts: By label a plain value that was met there, the id of a key, and the text made with it: mostly it is still there.
+        agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
         callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
     """
 
     inputs: tuple[Source, ...] = ()
     paths: tuple[str, ...] = ()
     written: frozenset[str] = frozenset()
-    texts: dict[str, tuple[object, str, str]] = {}  # noqa: RUF012 - that of no inputs stays empty
+    agreed: dict[str, Any] = {}  # noqa: RUF012 - that of no inputs says nothing of any
     callables: tuple[Source, ...] = ()
 
 

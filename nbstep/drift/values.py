@@ -11,12 +11,13 @@ import functools
 import hashlib
 from typing import Any, Final, cast
 
+from nbstep.cache.trust import SigningKey
 from nbstep.drift.encoding import MAX_ITEMS, Encoding
 from nbstep.drift.scalars import SCALARS, scalar_of
 
 _COMPARED: Final = frozenset({str, int, bool, type(None)})
 _FEW: Final = 32
-_SHORT: Final = 255
+MAX_PLAIN_CHARS: Final = 255  # of a text
 
 
 class Texts:
@@ -43,6 +44,14 @@ class Texts:
         text = scalar(value) if scalar is not None else None
         return text if text is not None else self.digest(Encoding(paths).of(value, MAX_ITEMS, 0))
 
+    def of_plain(self, value: object) -> str | None:
+        """The text of what is plain, a scalar or a short text; None of all else."""
+        kind = type(value)
+        if kind is str and len(cast("str", value)) <= MAX_PLAIN_CHARS:
+            return self.of_short(cast("str", value))
+        scalar = SCALARS.get(kind)
+        return scalar(value) if scalar is not None else None
+
     def of_flat(self, value: object) -> str | None:
         """The same of a small list, tuple or dict of short texts, whole numbers and the like, mostly remembered; else None."""
         kind, given = type(value), cast("Any", value)
@@ -51,7 +60,9 @@ class Texts:
         items = (*given, *given.values()) if kind is dict else tuple(given)
         kinds = (*map(type, items),)
         # Of floats some are equal that are not the same, such as 0.0 and -0.0.
-        if not _COMPARED.issuperset(kinds) or any(len(item) > _SHORT for item in items if type(item) is str):
+        if not _COMPARED.issuperset(kinds):
+            return None
+        if str in kinds and any(type(item) is str and len(item) > MAX_PLAIN_CHARS for item in items):
             return None
         return self._of_items(kind, kinds, items)
 
@@ -65,6 +76,12 @@ class Texts:
 
     def _of_short(self, text: str) -> str:
         return self.digest(b"s" + text.encode("utf-8", "surrogatepass"))
+
+
+@functools.lru_cache(maxsize=8)
+def texts_of(secret: bytes) -> Texts:
+    """What makes the texts of inputs with a user's secret."""
+    return Texts(SigningKey(secret).sign("inputs:v1"))
 
 
 def is_digest(text: str) -> bool:

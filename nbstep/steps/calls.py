@@ -22,10 +22,10 @@ from nbstep.drift.inputs import (
     read_fixed,
     read_inputs,
     settled,
-    surely_same,
 )
 from nbstep.drift.lineage import HANDED_OUT, origin_of
 from nbstep.drift.sourcetext import source_text, source_texts
+from nbstep.drift.surely import surely_same
 from nbstep.drift.today import drifted
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
