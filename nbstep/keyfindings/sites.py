@@ -6,7 +6,7 @@ import ast
 import hashlib
 import re
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from nbstep.foreign import interrupts
@@ -37,6 +37,7 @@ class Site:
         id: The same in every process as long as the text of the call is the same; None where it has none, or is silenced.
         call: The call as written; None where its text is not to be had.
         with_f: The key with the `f` that was forgotten; None where none was.
+        line: Where it is called, counted from 1; None where that is not known.
     """
 
     finding: str | None = None
@@ -44,6 +45,7 @@ class Site:
     id: str | None = None
     call: ast.Call | None = None
     with_f: str | None = None
+    line: int | None = None
 
 
 NOWHERE: Final = Site()
@@ -68,7 +70,7 @@ def site_of(frame: types.FrameType) -> Site:
             raise
         except BaseException:  # noqa: BLE001 - odd names and sources must not cost the value (C3)
             site = NOWHERE
-        known[1][frame.f_lasti] = site
+        known[1][frame.f_lasti] = site = replace(site, line=frame.f_lineno)
     return site
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from nbstep.batch import check_map, map_steps
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
@@ -53,9 +53,11 @@ def ask(
     checked = _checked(
         run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error, ignore=ignore, files=files
     )
-    place, site = _place_of(caller, run), NOWHERE
-    if key is not None:
+    if key is None:
+        place, site = _place_of(caller, run), NOWHERE
+    else:
         site = site_of(caller)
+        place = _place_of(caller, run, site.line)
         if site.finding is not None or "\n" in key or " at 0x" in key:
             call_out(run, site, key, place)
     try:
@@ -173,11 +175,13 @@ def ask_all(
         raise
 
 
-def _place_of(caller: FrameType, run: Run) -> Place:
-    name = _script(caller.f_code.co_filename)
-    if name is None:
-        return Place(run.place.notebook, run.place.cell, caller.f_lineno)
-    return Place(name, None, caller.f_lineno)
+def _place_of(caller: FrameType, run: Run, line: int | None = None) -> Place:
+    """Where a frame calls; in a line that is known already, as a frame's is looked for from the first one of its code."""
+    script, at = _script(caller.f_code.co_filename), caller.f_lineno if line is None else line
+    return _place(run.place.notebook, run.place.cell, at) if script is None else _place(script, None, at)
+
+
+_place: Final = functools.lru_cache(maxsize=4096)(Place)
 
 
 @functools.lru_cache(maxsize=256)
