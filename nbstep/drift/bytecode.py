@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nbstep.drift.annotations import unannotated
 from nbstep.thunks import instructions
 
 # Instructions that depend on layout or on where the code stands, not on what it does.
@@ -33,6 +34,7 @@ _ABOUT_A_CLASS: Final = frozenset({"__doc__", "__firstlineno__", "__static_attri
 _BY_NAME: Final = frozenset((*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare))
 _CONSTANTS: Final = frozenset(dis.hasconst)
 _JUMPS: Final = frozenset((*dis.hasjrel, *dis.hasjabs))
+_TESTS: Final = {"JUMP_IF_FALSE_OR_POP": False, "JUMP_IF_TRUE_OR_POP": True}
 _ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
 _FLAGS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE | (
     inspect.CO_ASYNC_GENERATOR
@@ -63,22 +65,18 @@ class _Node:
     next: list[int]
     handler: list[int] = field(default_factory=list[int])
 
+    def settle(self, skips: Mapping[int, int]) -> None:
+        self.next = [_settled(offset, skips) for offset in self.next]
+        self.handler = [_settled(offset, skips) for offset in self.handler]
+
 
 def listing(code: types.CodeType) -> list[str]:
     """The instructions as text, each with those that may follow it, in the order in which they are reached."""
     nodes, skips = _graph(code)
-
-    def settled(offset: int) -> int:
-        """The instruction that runs next at an offset: jumps and what is silent are passed over."""
-        seen = set[int]()
-        while offset in skips and offset not in seen:
-            seen.add(offset)
-            offset = skips[offset]
-        return offset
-
+    _join_ends(nodes, skips)
     numbers: dict[int, int] = {}
     order: list[int] = []
-    waiting = [settled(0)]
+    waiting = [_settled(0, skips)]
     while waiting:
         at = waiting.pop()
         if at in numbers or at not in nodes:
@@ -86,8 +84,7 @@ def listing(code: types.CodeType) -> list[str]:
         numbers[at] = len(order)
         order.append(at)
         node = nodes[at]
-        node.next = [settled(offset) for offset in node.next]
-        node.handler = [settled(offset) for offset in node.handler]
+        node.settle(skips)
         waiting += [*node.handler, *reversed(node.next)]
     return [
         f"{nodes[at].text} {[numbers.get(n) for n in nodes[at].next]} {[numbers.get(n) for n in nodes[at].handler]}"
@@ -97,7 +94,7 @@ def listing(code: types.CodeType) -> list[str]:
 
 def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
     """The instructions by offset; and for each offset where nothing happens the one to go on at."""
-    listed = instructions(code)
+    listed = unannotated(code)
     nodes: dict[int, _Node] = {}
     skips: dict[int, int] = {}
     last = -1
@@ -116,8 +113,71 @@ def _graph(code: types.CodeType) -> tuple[dict[int, _Node], dict[int, int]]:
         else:
             nodes |= _nodes(instruction, after)
             last = offset
+    for node in nodes.values():
+        if node.text.startswith("STORE_FAST ") and _text_at(node.next[0], nodes, skips) == node.text:
+            node.text = "POP_TOP None"  # what is stored over at once, as in `a, _, _ = …`
+    for offset in reversed(nodes):
+        text = nodes[offset].text
+        if text in _TESTS:
+            _thread(nodes[offset], nodes, skips)
+        elif text.startswith("SWAP "):
+            _put_in_order(offset, int(text[5:]), nodes, skips)
     _guard(nodes, list(getattr(dis.Bytecode(code), "exception_entries", ())) if code.co_exceptiontable else [])
     return nodes, skips
+
+
+def _settled(offset: int, skips: Mapping[int, int]) -> int:
+    """The instruction that runs next at an offset: jumps and what is silent are passed over."""
+    seen = set[int]()
+    while offset in skips and offset not in seen:
+        seen.add(offset)
+        offset = skips[offset]
+    return offset
+
+
+def _join_ends(nodes: Mapping[int, _Node], skips: dict[int, int]) -> None:
+    """Takes one for all of what does the same and goes on alike: Python copies the last lines of a function to where they are reached."""
+    first: dict[tuple[object, ...], int] = {}
+    for offset in reversed(nodes):
+        node = nodes[offset]
+        if offset not in skips:
+            node.settle(skips)
+            same = first.setdefault((node.text, *node.next, None, *node.handler), offset)
+            if same != offset:
+                skips[offset] = same
+
+
+def _text_at(offset: int, nodes: Mapping[int, _Node], skips: Mapping[int, int]) -> str:
+    node = nodes.get(_settled(offset, skips))
+    return "" if node is None else node.text
+
+
+def _thread(node: _Node, nodes: Mapping[int, _Node], skips: Mapping[int, int]) -> None:
+    """Lets a test go where the test it leads to would send it: Python does so where both stand on one line."""
+    truth = _TESTS[node.text]
+    for _ in nodes:
+        (target, after), at = node.next, nodes.get(_settled(node.next[0], skips))
+        if at is None or (at.text not in _TESTS and at.text != "POP_JUMP_IF_TRUE"):
+            return
+        if at.text == node.text:
+            node.next[0] = at.next[0]
+            continue
+        target = at.next[1] if at.text in _TESTS else at.next[not truth]
+        node.text, node.next = "POP_JUMP_IF_TRUE", [target, after] if truth else [after, target]
+        return
+
+
+def _put_in_order(swap: int, count: int, nodes: Mapping[int, _Node], skips: dict[int, int]) -> None:
+    """Stores values in the order they are in, instead of swapping them first: Python does so where all stands on one line."""
+    stores: list[_Node] = []
+    at = nodes[swap]
+    for _ in range(count):
+        found = nodes.get(_settled(at.next[0], skips)) if len(at.next) == 1 else None
+        if found is None or not (found.text == "POP_TOP None" or found.text.startswith("STORE_FAST ")):
+            return
+        stores.append(at := found)
+    stores[0].text, stores[-1].text = stores[-1].text, stores[0].text
+    skips[swap] = nodes[swap].next[0]
 
 
 def _with_constant(instruction: dis.Instruction, code: types.CodeType) -> dis.Instruction:

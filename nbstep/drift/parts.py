@@ -10,8 +10,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
+from nbstep.drift.annotations import unannotated
 from nbstep.drift.watch import Part, Watch, is_namespace
-from nbstep.thunks import instructions
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -111,7 +111,7 @@ def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """
     paths: list[list[str]] = []
     follows, key = False, None
-    for instruction in instructions(code):
+    for instruction in unannotated(code):
         name = instruction.opname
         if name in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
             paths.append([str(instruction.argval)])
