@@ -26,9 +26,7 @@ def unannotated(code: types.CodeType) -> tuple[dis.Instruction, ...]:
             flags[at] = _flags(listed, at)
             if flags[at] & _ANNOTATED:
                 dropped.update(_annotation(listed, at, flags[at]))
-        elif name == "SET_FUNCTION_ATTRIBUTE" and instruction.arg == _ANNOTATED:
-            dropped.add(at)
-        elif name == "SETUP_ANNOTATIONS":
+        elif (name == "SET_FUNCTION_ATTRIBUTE" and instruction.arg == _ANNOTATED) or name == "SETUP_ANNOTATIONS":
             dropped.add(at)
         elif name == "STORE_SUBSCR" and at > 1 and listed[at - 2].argval == "__annotations__":
             dropped.update(range(_beginning(listed, at - 2, 1), at + 1))

@@ -135,8 +135,8 @@ def _settled(offset: int, skips: Mapping[int, int]) -> int:
     return offset
 
 
-def _join_ends(nodes: Mapping[int, _Node], skips: dict[int, int]) -> None:
-    """Takes one for all of what does the same and goes on alike: Python copies the last lines of a function to where they are reached."""
+def _join_ends(nodes: dict[int, _Node], skips: dict[int, int]) -> None:
+    """Takes one for all of what does the same and goes on alike: Python copies short ends to where they are reached."""
     first: dict[tuple[object, ...], int] = {}
     for offset in reversed(nodes):
         node = nodes[offset]
