@@ -186,6 +186,86 @@ def test_c4_work_that_no_thread_of_the_pool_has_begun_may_be_what_the_holder_wai
     assert (len(calls), len(told.findings())) == (2, 1)
 
 
+def ask_again(is_done: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not is_done():
+        assert time.monotonic() < until, "nobody computed it"
+        time.sleep(0.01)
+
+
+def asks_the_future(pool: ThreadPoolExecutor, ask: Callable[[], Any]) -> Any:
+    future = pool.submit(ask)
+    ask_again(future.done)
+    return future.result()
+
+
+def asks_all_futures(pool: ThreadPoolExecutor, ask: Callable[[], Any]) -> Any:
+    futures = {pool.submit(ask): "a", pool.submit(lambda: 1): "b"}
+    ask_again(lambda: all(future.done() for future in futures))
+    return next(future.result() for future in futures)
+
+
+def asks_the_thread(_: ThreadPoolExecutor, ask: Callable[[], Any]) -> Any:
+    gave = list[Any]()
+    thread = threading.Thread(target=lambda: gave.append(ask()))
+    thread.start()
+    ask_again(lambda: not thread.is_alive())
+    return gave[0]
+
+
+def asks_who_waits_for_it(pool: ThreadPoolExecutor, ask: Callable[[], Any]) -> Any:
+    return asks_the_future(pool, lambda: pool.submit(ask).result())
+
+
+@pytest.mark.parametrize(
+    "polls",
+    [asks_the_future, asks_all_futures, asks_the_thread, asks_who_waits_for_it],
+    ids=lambda one: one.__name__,
+)
+def test_c4_a_holder_that_asks_again_and_again_whether_the_work_is_done_is_not_waited_for_for_ever(
+    polls: Callable[[ThreadPoolExecutor, Callable[[], Any]], Any],
+) -> None:
+    told, calls = RecordingListener(), list[Any]()
+
+    def body(step: Any) -> Any:
+        with ThreadPoolExecutor(3) as pool:
+
+            def work() -> Any:
+                calls.append(1)
+                return "inner" if len(calls) > 1 else polls(pool, _pooled(lambda: step(work, key="k"), 0.2))
+
+            return step(work, key="k")
+
+    assert run_as_a_cell(body, told) == Ok("inner")
+    assert len(calls) == 2
+    assert [text.partition(" in ")[0] for text in told.findings()] == [
+        "k: computed here too, as MainThread did not finish it"
+    ]
+
+
+def test_c4_a_holder_that_waits_a_limited_time_may_go_on_so_nobody_is_told_that_it_asks_itself() -> None:
+    told, given = RecordingListener(), list[Any]()
+
+    def body(step: Any) -> Any:
+        def watch() -> None:
+            nested_wait_s.set(PATIENCE_S)
+            given.append(step(work, key="k"))
+
+        def work() -> str:
+            watching.start()
+            for _ in range(4):
+                watching.join(0.3)  # longer than it takes until a waiting step looks whom it waits for
+            return "once"
+
+        watching = threading.Thread(target=watch)
+        value = step(work, key="k")
+        watching.join(PATIENCE_S)
+        return value
+
+    assert run_as_a_cell(body, told) == Ok("once")
+    assert (given, told.findings()) == (["once"], [])
+
+
 def test_c4_a_landed_flight_leaves_nothing_to_wait_for() -> None:
     flight, _ = FLIGHTS.claim("scope", "k", "me", 0.0)
     FLIGHTS.land("scope", "k", flight, "kept")

@@ -99,15 +99,17 @@ class Flights:
                 for flight in self._flights.values()
             )
 
-    def waits_for(self, flight: Flight) -> WaitsFor:
+    def waits_for(self, flight: Flight, *, closely: bool = False) -> WaitsFor:
         """For whom a flight waits, as far as can be told."""
-        found = "unknown" if flight.awaits() else waits_for(flight.thread, self._computing())
+        found = "unknown" if flight.awaits() else waits_for(flight.thread, self._computing(), closely=closely)
         return "nobody" if flight.landing.done() else found  # it landed meanwhile, and its thread may be gone
 
     def any_may_wait(self) -> bool:
         """Whether any flight may be waiting for another thread, which may be the one that asks."""
         computing = self._computing()
-        return any(thread is None or waits_for(thread, computing) != "nobody" for thread in computing.values())
+        return any(
+            thread is None or waits_for(thread, computing, closely=True) != "nobody" for thread in computing.values()
+        )
 
     def _computing(self) -> dict[Future[Landing], int | None]:
         me = threading.get_ident()

@@ -167,7 +167,7 @@ def _is_over(call: Call, until: float | None, flight: Flight, *, elsewhere: bool
     """
     if until is not None:
         return True
-    if FLIGHTS.any_may_wait() if elsewhere else FLIGHTS.waits_for(flight) != "nobody":
+    if FLIGHTS.any_may_wait() if elsewhere else FLIGHTS.waits_for(flight, closely=True) != "nobody":
         call.run.find(
             "computed-twice",
             call.key,
