@@ -52,6 +52,7 @@ def test_c3_an_entry_whose_handle_is_stale_is_opened_once_more_then_a_miss_that_
 
     with monkeypatch.context() as then:
         then.setattr(os, "open", opens)
+        assert Cache(tmp_path).get(KEY, "a miss") == ("a miss" if lasting else "kept")
         given, listener = asked(cache, "computed")
     assert len(set(stale)) == 1
     if lasting:
