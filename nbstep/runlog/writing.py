@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
 _MAX_STEPS: Final = 100_000
+_HEARD_AT_MOST: Final = 10_000
 _WITHOUT_SEEN: Final = 10  # so many fields of a step come before what was seen of it
 
 
@@ -51,6 +53,7 @@ class Recorder:
 
     directory: Path
     redact: Callable[[str], str] = str
+    _heard: deque[Event] = field(default_factory=deque[Event])
     _started: RunStarted | None = None
     _finished: bool = False
     _write_took_s: float = 0.0
@@ -66,15 +69,31 @@ class Recorder:
     _lock: ThreadLock = field(default_factory=ThreadLock)
 
     def __call__(self, event: Event) -> None:
-        """Takes one event."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._begin_in_child()
-            ended = isinstance(event, (StepHit, StepFinished))
+        """Takes one event: remembers it, as mostly nobody asks before the run ends."""
+        if self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._begin_in_child()
+        heard = self._heard
+        heard.append(event)
+        due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
+        if due or self._finished or type(event) is RunFinished or len(heard) >= _HEARD_AT_MOST:
+            with self._lock:
+                self._reduce()
+                ended = isinstance(event, (RunFinished, StepHit, StepFinished))
+                late = self._finished and ended and (isinstance(event, RunFinished) or self._is_time())
+                if self._asked and (due or late):
+                    self._write()
+
+    def _reduce(self) -> None:
+        """Makes of what was heard since what the log says."""
+        heard = self._heard
+        while heard:
+            event = heard.popleft()
             if isinstance(event, StepAsked):
                 if event.key is not None and len(self._asked) < _MAX_STEPS:
                     self._asked[event.step] = event
-            elif ended:
+            elif isinstance(event, (StepHit, StepFinished)):
                 if event.step in self._asked:
                     self._ended[event.step] = event
                     if isinstance(event, StepHit) and event.drift is not None:
@@ -89,14 +108,11 @@ class Recorder:
                 self._finished = True
             elif isinstance(event, Finding) and len(self._findings) < MAX_FINDINGS:
                 self._findings.append((event.kind, self._written(event.text)))
-            due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
-            late = self._finished and (isinstance(event, RunFinished) or (ended and self._is_time()))
-            if self._asked and (due or late):
-                self._write()
 
     def only_new(self) -> dict[str, tuple[Place, list[str]]]:
         """The call sites of which every step ran because its key was new, each with its place and keys."""
         with self._lock:
+            self._reduce()
             asked = [event for event in self._asked.values() if event.site is not None]
             new = {event.step for event in asked if self._is_new(event.step)}
         found_again = {event.site for event in asked if event.step not in new}
@@ -113,6 +129,7 @@ class Recorder:
         return self.redact(text)[:TEXT_CHARS]
 
     def _begin_in_child(self) -> None:
+        self._reduce()  # for when the run began
         self._pid = os.getpid()
         if self._started is not None:
             run, root = self._started.run, self._started.root
@@ -145,6 +162,7 @@ class Recorder:
             if self._timer is None or self._pid != os.getpid():
                 return  # it was written, or is the parent's to write
             self._timer = None
+            self._reduce()
             self._write()
 
     def _write(self) -> None:
