@@ -14,7 +14,7 @@ from nbstep.cache.drifted import Drifted
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
-from nbstep.cache.records import CacheOptions, Facts, Kept, LookUp, Miss, NotKept
+from nbstep.cache.records import CacheOptions, Facts, Hit, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, project_place
 from nbstep.durations import size_text, to_bytes
@@ -88,6 +88,8 @@ class Cache(Upkeep):
         self.is_the_projects: Final[bool] = where is None or (isinstance(where, Cache) and where.is_the_projects)
         self.options = CacheOptions(most, durability, previews, redact)
         self._entries = Entries(store, durability, previews, redact, limit)
+        # What two caches share that keep in one place: a folder, or an object of the user's.
+        self.scope: Final[Hashable] = store.directory or store
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -123,11 +125,6 @@ class Cache(Upkeep):
         """Whether its methods give awaitables."""
         return self._entries.store.is_async
 
-    @property
-    def scope(self) -> Hashable:
-        """What two caches share that keep in one place: a folder, or an object of the user's."""
-        return self.directory or self._entries.store
-
     def is_news(self, text: str) -> bool:
         """Whether a line about somebody who signed entries here was not told yet in this process."""
         return self._entries.is_news(text)
@@ -137,6 +134,10 @@ class Cache(Upkeep):
         return f"Cache({self.place!r})" if most is None else f"Cache({self.place!r}, max_bytes={size_text(most)!r})"
 
     # For steps -------------------------------------------------------------------------------------------------------
+
+    def held(self, key: str) -> Hit | None:
+        """The hit under `key` where the entry was read lately and stands as it was: most look-ups. None says nothing."""
+        return self._entries.held(key)
 
     async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = False) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.

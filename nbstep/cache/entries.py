@@ -69,6 +69,13 @@ class Entries:
         self._limit = limit
         self._headers = Headers(store)
 
+    def held(self, key: str) -> Hit | None:
+        """The hit under `key` where the entry was read lately and stands as it was. None says nothing."""
+        found = self._hot.find(key, trust.signing_key().id)
+        if found is not None and self._limit is not None:
+            self._limit.used(key, self.clock())
+        return found
+
     async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = True) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
@@ -78,10 +85,8 @@ class Entries:
         if not insist and (resting := self.why_resting()) is not None:
             return Miss("unreadable", resting)
         signing_key = trust.signing_key()
-        found = self._hot.find(key, signing_key.id)
+        found = self.held(key)
         if found is not None:
-            if self._limit is not None:
-                self._limit.used(key, self.clock())
             return found
         try:
             document = await self.store.open(key, signing_key.id)

@@ -194,7 +194,7 @@ class Run:
         if self.cache is not None and self.cache.options.max_bytes is not None and not self.endless:
             self.held.add(key, size_bytes, evicted)
 
-    def has_kept(self, key: str) -> bool:
+    def has_kept(self, key: str | None) -> bool:
         """Whether this run, or one around or inside it, kept the entry of `key`."""
         kept = self.root()._kept
         return bool(kept) and (self.scope(), key) in kept

@@ -13,7 +13,7 @@ from typing import Any
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
-from nbstep.cache.records import Hit, Miss, Unreadable
+from nbstep.cache.records import Hit, LookUp, Miss, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
@@ -66,15 +66,15 @@ def take_step(
         call.note_fixed()
         return AwaitableStep(call, _take_awaiting)
     given = run_now(_take(call, awaiting=False, prepared=None))
-    if is_a(given, Stopped):
+    if type(given) is Stopped:
         raise given.error
-    if is_a(given, _Later) and options.plain:
+    if type(given) is _Later and options.plain:
         discard(given.prepared)
         raise TypeError(
             "step.map takes a plain function, and this one gave an awaitable; "
             "for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
         )
-    if is_a(given, _Later):
+    if type(given) is _Later:
         call.thunk = freeze(thunk)
         call.note_fixed()
         return AwaitableStep(call, _take_awaiting, given.prepared)
@@ -95,7 +95,7 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     try:
         given = await _take(call, awaiting=True, prepared=prepared)
-        if is_a(given, Stopped):
+        if type(given) is Stopped:
             raise given.error
         return given
     except BaseException as error:
@@ -133,7 +133,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     source: Source = "cache"
     while True:
         given = await _used(call, run.cache, key, awaiting, source)
-        if not is_a(given, Compute):
+        if type(given) is not Compute:
             return given
         if run.mode == "offline":
             return refuse(call, given, offline_miss(call, given))
@@ -173,7 +173,7 @@ async def _fly(
         flight.let_go = lock.release
         # Somebody may have kept it between our look-up and our claim.
         given = await _used(call, cache, key, awaiting, "shared")
-        if not is_a(given, Compute):
+        if type(given) is not Compute:
             shared.append("kept")
             return given
         lock.sign(name_elsewhere(call), flight.since)
@@ -189,9 +189,12 @@ async def _fly(
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:
     """What the cache has for the step, handed out; or the `Compute` that says why not."""
     __tracebackhide__ = True
+    found = cache.held(key)
+    if found is None:
+        found = await _looked_up(call, cache, key)
     decision: Decision | DriftError
     try:
-        decision = await _decided(call, cache, key, source)
+        decision = _decided(call, found, source)
     except DriftError as drifted:
         decision = drifted
     if isinstance(decision, DriftError):  # raised outside the `except`, so that it is shown once
@@ -251,20 +254,23 @@ def _may_replay(call: Call, error: Any) -> bool:
     return isinstance(wanted, bool) or isinstance(error, CachedError) or still_kept(call, error)
 
 
-async def _decided(call: Call, cache: Cache, key: str, source: Source) -> Decision:
-    run = call.run
+async def _looked_up(call: Call, cache: Cache, key: str) -> LookUp:
     try:
-        found = await cache.look_up(key, call.missed, insist=run.mode == "offline")
+        return await cache.look_up(key, call.missed, insist=call.run.mode == "offline")
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
-        found = Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))
+        return Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))
+
+
+def _decided(call: Call, found: LookUp, source: Source) -> Decision:
+    run = call.run
     mark = found.mark if isinstance(found, Hit) else None
     kept_meanwhile = source == "shared" and mark != call.seen and not call.blind
     call.missed = found if isinstance(found, Miss) else None
     call.seen, call.blind = mark, call.missed is not None and call.missed.reason == "unreadable"
     asked = Asked(
-        policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(key), refresh=call.options.refresh,
+        policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(call.key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
         inputs=call.inputs, surely_same=call.surely_same,
         function=call.thunk.__name__ if type(call.thunk) is FunctionType else "",
