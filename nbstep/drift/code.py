@@ -113,7 +113,7 @@ def look_behind(thunk: object) -> Seen:
     place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
     for known in _known.get(place, ()):
         if known.watch.holds(first, owner):
-            return Seen(known.fingerprint(first), first, known.sources, known.parts)
+            return tuple.__new__(Seen, (known.fingerprint(first), first, known.sources, known.parts))  # half the time
     if not is_users(first):
         return Seen(_fingerprint_of_name(_full_name(thunk, first)), first)
     known = _read(first, owner)

@@ -23,6 +23,7 @@ _Seen: TypeAlias = tuple[type, _Reference | None]
 
 _Named: TypeAlias = tuple[str, type, _Reference | None]
 
+_CAN_BE_ASSIGNED: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: `__class__` of all other objects is fixed
 _NAMESPACES: Final = (types.ModuleType, types.SimpleNamespace, Deps)
 _PLAIN: Final = frozenset({type(None), str, int, float, bool, bytes, complex})
 
@@ -141,6 +142,8 @@ class Watch:
     def read(self, how: Callable[[Any], Any], value: Any) -> Any:
         """What `how` gives for a value."""
         found = how(value)
+        if how is type and not found.__flags__ & _CAN_BE_ASSIGNED:
+            return found
         self._reads.append((how, _reference(value), *_sight(found, by_itself=True)))
         return found
 
@@ -199,7 +202,9 @@ class Watch:
             if not _same_names(vars(cls), variables):
                 return False
         for reference, name, kind, itself in self._attributes:
-            value = content_of(reference()).get(name, _UNBOUND)
+            space = reference()
+            content = space.__dict__ if type(space) is types.ModuleType else content_of(space)
+            value = content.get(name, _UNBOUND)
             if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
                 return False
         for how, reference, kind, itself in self._reads:
