@@ -17,6 +17,9 @@ Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
 _NAMED_KEYS: Final = 5
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+_SENTENCE_CHARS: Final = 120
+# A message stands in one line here; what httpx adds to each of its own was a line by itself.
+_SENTENCE_END: Final = re.compile(r"(?<=[^\s.]{2}[.!?])\s+(?=[A-Z])|\s+(?=For more information check: )")
 WHY_MISSED: Final[dict[Reason, str]] = {
     "new": "first time under this key",
     "deleted": "its entry had been deleted",
@@ -176,6 +179,18 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     ('1 entry', '1,200 errors')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def first_sentence(text: str) -> str:
+    """What a list shows of an error's message, at most 120 characters.
+
+    >>> first_sentence("ValueError: no such user. Ask for another one. Or wait.")
+    'ValueError: no such user.'
+    >>> first_sentence("HTTPStatusError: 404 Not Found for url 'http://x/1' For more information check: https://x.org/404")
+    "HTTPStatusError: 404 Not Found for url 'http://x/1'"
+    """
+    first = _SENTENCE_END.split(text, maxsplit=1)[0]
+    return first if len(first) <= _SENTENCE_CHARS else first[: _SENTENCE_CHARS - 1] + "…"
 
 
 def with_article(name: str) -> str:

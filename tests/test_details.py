@@ -37,6 +37,31 @@ def test_e5_an_error_shows_type_message_and_its_original_traceback_with_hostile_
     assert detail.traceback == "Traceback (most recent call last):\n    f(999)\nHTTP\\x1b[31mError"
 
 
+def test_e5_a_traceback_names_cells_and_packages_not_where_they_lie() -> None:
+    """And the head says of a long message what comes first; the traceback ends with all of it."""
+    message = "404 Not Found for url 'http://x/1' For more information check: https://x.org/404"
+    traceback = (
+        'Traceback (most recent call last):\n  File "/tmp/ipykernel_6814/3450784636.py", line 3, in airline\n'
+        '  File "<ipython-input-3-ab12>", line 1, in <lambda>\n  File "C:\\T\\ipykernel_1\\2.py", line 5, in f\n'
+        '  File "/home/ada/.venv/lib/python3.11/site-packages/httpx/_models.py", line 829, in raise_for_status\n'
+        f'  File "/home/ada/etl.py", line 2, in load\nhttpx.HTTPStatusError: {message}'
+    )
+    error = ErrorText("httpx.HTTPStatusError", message, traceback)
+    detail = detail_of(a_meta("airline:CO", outcome="error", error=error), now=NOW)
+    assert detail.headline == "httpx.HTTPStatusError: 404 Not Found for url 'http://x/1'"
+    assert detail.traceback.split("\n") == [
+        "Traceback (most recent call last):",
+        "  Cell, line 3, in airline",
+        "  Cell, line 1, in <lambda>",
+        "  Cell, line 5, in f",
+        '  File "httpx/_models.py", line 829, in raise_for_status',
+        '  File "/home/ada/etl.py", line 2, in load',
+        f"httpx.HTTPStatusError: {message}",
+    ]
+    bare = ErrorText("builtins.str", message, "")
+    assert detail_of(a_meta("a", outcome="error", error=bare), now=NOW).headline.endswith("https://x.org/404")
+
+
 def test_an_entry_of_somebody_else_says_that_no_step_uses_it() -> None:
     facts = dict(detail_of(a_meta("a", trusted=False), now=NOW).facts)
     assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it"

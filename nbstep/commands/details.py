@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +17,32 @@ from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.runlog import Usage
-from nbstep.words import MARKS, WHY_MISSED, Status, keys_text, place_text, plural, shown, shown_lines, text_width
+from nbstep.words import (
+    MARKS,
+    WHY_MISSED,
+    Status,
+    first_sentence,
+    keys_text,
+    place_text,
+    plural,
+    shown,
+    shown_lines,
+    text_width,
+)
 
 Tone: TypeAlias = Literal["plain", "added", "removed"]
 
 _RESET: Final = "\x1b[0m"
 _COLOURS: Final[dict[Tone, str]] = {"added": "\x1b[32m", "removed": "\x1b[31m"}
+# As in the panel; the text keeps its colour, which is legible in every theme.
 _STYLES: Final[dict[Tone, str]] = {
-    "added": "color:var(--jp-success-color0,#1b7f3b)",
-    "removed": "color:var(--jp-error-color1,#d32f2f)",
+    "added": "background:color-mix(in srgb,var(--jp-success-color1,#388e3c) 20%,transparent)",
+    "removed": "background:color-mix(in srgb,var(--jp-error-color1,#d32f2f) 18%,transparent)",
 }
+# As the text outputs beside it.
+_PRE: Final = "margin:0;padding:0;font-size:var(--jp-code-font-size,13px);line-height:var(--jp-code-line-height,1.3)"
+_CELL_FILE: Final = re.compile(r'\bFile "(?:<ipython-input-[^"\n]*>|[^"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py)", line\b')
+_PACKAGE_FILE: Final = re.compile(r'\bFile "[^"\n]*[/\\](?:site|dist)-packages[/\\]([^"\n]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +99,10 @@ def detail_of(
     drifted = drifted if drifted is not None and drifted.is_news(meta.created, meta.facts) else None
     changed = differences(meta.facts, drifted) if meta.trusted else ()
     told = any(one.is_diff and one.title == step_title(meta.facts) for one in changed)
+    traceback = shown_lines(_named_files(error.traceback)).rstrip() if error else ""
     if error:
-        headline = f"{row.type}: {shown(error.message)}" if error.message else row.type
+        message = first_sentence(error.message) if traceback else error.message  # which ends with all of it
+        headline = f"{row.type}: {shown(message)}" if message else row.type
     else:
         headline = f"{row.type} {row.shape}".rstrip()
     return Detail(
@@ -93,7 +112,7 @@ def detail_of(
         headline=headline,
         facts=tuple((name, text) for name, text in _facts(meta, row, usage, now, went_into) if text),
         preview=shown_lines(meta.preview),
-        traceback=shown_lines(error.traceback).rstrip() if error else "",
+        traceback=traceback,
         source="" if told else shown_lines(meta.facts.source or "").rstrip(),
         inputs=tuple(
             (shown(name), shown(text), changed)
@@ -102,6 +121,16 @@ def detail_of(
         ),
         differences=tuple((shown(title), shown_lines(text), is_diff) for title, text, is_diff in changed),
     )
+
+
+def _named_files(traceback: str) -> str:
+    r"""A traceback with the files that people know: not the temporary one of a cell, nor where packages are installed.
+
+    >>> print(_named_files('  File "/tmp/ipykernel_7/123.py", line 3, in f\n  File "/v/site-packages/httpx/a.py", line 8, in g'))
+      Cell, line 3, in f
+      File "httpx/a.py", line 8, in g
+    """
+    return _PACKAGE_FILE.sub(r'File "\1"', _CELL_FILE.sub("Cell, line", traceback))
 
 
 def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Sequence[str]) -> list[tuple[str, str]]:
@@ -168,7 +197,7 @@ def detail_html(detail: Detail, *more: str) -> str:
         f'<span style="{_STYLES[tone]}">{html.escape(text)}</span>' if tone in _STYLES else html.escape(text)
         for tone, text in _lines(detail)
     ]
-    return "<pre>" + "\n".join([*lines, *map(html.escape, more)]) + "</pre>"
+    return f'<pre style="{_PRE}">' + "\n".join([*lines, *map(html.escape, more)]) + "</pre>"
 
 
 def _lines(detail: Detail) -> list[tuple[Tone, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -11,7 +10,7 @@ from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notes import one_line
-from nbstep.words import MARKS, WHY_MISSED, plural, shown
+from nbstep.words import MARKS, WHY_MISSED, first_sentence, plural, shown
 
 State: TypeAlias = Literal[
     "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
@@ -33,9 +32,6 @@ _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
 )
 _LONGEST_TEXT: Final = 300  # characters
 _REASON_CHARS: Final = 100  # the line under the list says all of it
-_SENTENCE_CHARS: Final = 120
-# A message stands in one line here; what httpx adds to each of its own was a line by itself.
-_SENTENCE_END: Final = re.compile(r"(?<=[^\s.]{2}[.!?])\s+(?=[A-Z])|\s+(?=For more information check: )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,18 +296,6 @@ def _hint(call: Call, row: Row) -> str:
 def _error_text(call: Call) -> str:
     """The user's errors in short; nbstep's own end with what to do."""
     return (call.error or "") if call.refused else first_sentence(call.error or "")
-
-
-def first_sentence(text: str) -> str:
-    """What an error's row shows of its message, at most 120 characters; all of it stands in `show` and when one points there.
-
-    >>> first_sentence("ValueError: no such user. Ask for another one. Or wait.")
-    'ValueError: no such user.'
-    >>> first_sentence("HTTPStatusError: 404 Not Found for url 'http://x/1' For more information check: https://x.org/404")
-    "HTTPStatusError: 404 Not Found for url 'http://x/1'"
-    """
-    first = _SENTENCE_END.split(text, maxsplit=1)[0]
-    return first if len(first) <= _SENTENCE_CHARS else first[: _SENTENCE_CHARS - 1] + "…"
 
 
 def _short(text: str, most: int = _LONGEST_TEXT) -> str:
