@@ -560,6 +560,8 @@ def test_k8_in_a_notebook_the_message_spells_the_magic(tmp_path: Path) -> None:
         assert re.search(r"workflow churn +drop_churned\(df\) +list 1 item", kept)
         assert re.search(r"In \[3\], line 3 +tidy\(raw\)$", here)
         assert fix.endswith("If the old one is obsolete: %nbstep rm clean   (undo for 24 h)")
+        failed = shell.run('%%workflow sales\nstep(tidy, raw, key="clean")')
+        assert re.search(r"In \[4\], line 2 +tidy\(rows\)$", str(failed.error).splitlines()[2])
         assert "KeyCollision: 'clean'" in failed.text
         shell.good("%nbstep rm clean")
         shell.good('%%workflow sales\nstep(lambda: tidy(raw), key="clean")')

@@ -145,7 +145,7 @@ def _short_name(look: Look) -> str:
 
 def _argument(label: str, seen: Sight) -> str:
     if not is_scalar(seen):
-        return "…"
+        return label if label.isidentifier() else "…"  # the parameter's name, as of what is kept
     return "<not shown>" if is_secret_name(label) else value_text(seen)
 
 
