@@ -2,7 +2,8 @@
 
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
 the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
-values, and the question that the panel asks before it deletes what other steps were made from.
+values, what *Accept* and *Re-run* made of them, the question that the panel asks before it deletes what other steps were made
+from, keys that collide, and a kept failure that is met again.
 `python tests/take_screenshots.py drift` takes those of one scene.
 """
 
@@ -11,18 +12,20 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal, TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "tests")]
 
 import flights_api  # noqa: E402 - it lies beside the notebooks
-from browser import open_lab, wait_until, write_notebook  # noqa: E402
+from browser import NotebookPage, open_lab, wait_until, write_notebook  # noqa: E402
 
-SCREENSHOTS = ROOT / "tests" / "screenshots"
+Theme: TypeAlias = Literal["light", "dark"]
+
+SCREENSHOTS: Final = ROOT / "tests" / "screenshots"
 CELLS = (
     "import httpx\nfrom flights_api import start\n%load_ext nbstep\nclient = httpx.Client(base_url=start().url, timeout=30)",
     """%%workflow carriers
@@ -100,7 +103,8 @@ scores = [step(clean, n, key=f"score:{n}") for n in parts]""",
 DRIFT = (
     """%load_ext nbstep
 import pandas as pd
-raw = pd.DataFrame({"store": ["A", "B", "B", None], "day": pd.date_range("2026-11-02", periods=4), "sales": [5, 7, 0, 2]})""",
+raw = pd.DataFrame({"store": ["A", "B", "B", None], "day": pd.date_range("2026-11-02", periods=4), "sales": [5, 7, 0, 2]})
+texts = ["Fine.", "Too late", "Broken", "Thanks!"]""",
     """def tidy(sales):
     \"\"\"Rows that can be counted.\"\"\"
     sales = sales.dropna()
@@ -114,10 +118,10 @@ rate = 1.5""",
     """%%workflow sales
 clean = step(lambda: tidy(raw), key="clean")
 by_store = step(lambda: clean.groupby("store").sales.sum() * rate, key="by_store")
-labels = [step(lambda: label(text, PROMPT), key=f"label:{n}") for n, text in enumerate(["Fine.", "Too late", "Broken", "Thanks!"])]
+labels = [step(lambda: label(text, PROMPT), key=f"label:{n}") for n, text in enumerate(texts)]
 report = step(lambda: f"{len(labels)} labels", key="report")""",
-    "%nbstep panel",
     "%nbstep show clean",
+    "%nbstep panel",
 )
 DRIFT_EDIT = """def tidy(sales):
     \"\"\"Rows that can be counted, without the days when a store was closed.\"\"\"
@@ -154,104 +158,189 @@ report = step(lambda: f"slope {model[0]:.1f}, best store {by_store.idxmax()}", k
     "%nbstep panel",
 )
 
+COLLISION = (
+    "%load_ext nbstep\nimport pandas as pd\nraw = pd.DataFrame({'customer': [1, 2, 3], 'left': [False, True, False]})",
+    """%%workflow sales
+def tidy(table):
+    return table.dropna()
 
-def take_lineage(theme: Literal["light", "dark"], folder: Path) -> None:
-    """What the panel asks before it deletes an entry from which others were made, and that entry in full."""
-    write_notebook(folder / "stores.ipynb", *LINEAGE)
-    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("stores.ipynb", width=1180, height=1230, scale=1.25)
-        page = notebook.page
+clean = step(tidy, raw, key="clean")""",
+    """%%workflow years
+def load(year):
+    return pd.DataFrame({"year": year, "month": range(1, 13)})
+
+for year in (2025, 2026):
+    print(len(step(load, year, key="load")), "months of", year)""",
+    """%%workflow churn
+def drop_churned(table):
+    return table[~table["left"]]
+
+clean = step(drop_churned, raw, key="clean")""",
+)
+
+FAILURE = (
+    CELLS[0],
+    """%%workflow carriers
+def airline(code):
+    return client.get(f"/airlines/{code}").raise_for_status().json()
+
+united = step(airline, "UA", key="airline:UA")
+continental = step(airline, "CO", key="airline:CO")""",
+    """%%workflow carriers
+for attempt in range(2):
+    try:
+        continental = step(airline, "CO", key="airline:CO")
+    except httpx.HTTPStatusError:
+        if attempt:
+            raise""",
+    "%nbstep show airline:CO",
+    "%nbstep retry airline:CO",
+)
+
+
+@contextmanager
+def _opened(
+    theme: Theme,
+    folder: Path,
+    cells: tuple[str, ...],
+    height: int,
+    width: int = 1180,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[NotebookPage]:
+    """A notebook of these cells in JupyterLab, without its side bar, its window so large that no cell is out of it."""
+    write_notebook(folder / "analysis.ipynb", *cells)
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent), **(env or {})}) as lab:
+        notebook = lab.open("analysis.ipynb", width=width, height=height, scale=1.25)
         notebook.command("application:toggle-left-area")
+        yield notebook
+
+
+def _run_and_wait(notebook: NotebookPage, *numbers: int) -> None:
+    """Runs cells one after another, failing ones too; each says by its list or its text that it has ended."""
+    for number in numbers:
+        notebook.run_cell(number)
+        notebook.wait_idle()
+
+
+def _shoot(notebook: NotebookPage, name: str, theme: Theme, scroll: int | None = 0, *, focused: bool = False) -> None:
+    """Takes the picture of the notebook, with neither the mouse nor, but for a question, the focus in it.
+
+    Its top is `scroll` pixels down; None leaves it where it is.
+    """
+    page = notebook.page
+    if scroll is not None:
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer, top) => outer.scrollTo(0, top)", scroll)
+    page.mouse.move(5, 5)
+    if not focused:
+        page.evaluate("document.activeElement.blur()")
+    page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"{name}-{theme}.png"))
+
+
+def _panel(notebook: NotebookPage, head: str) -> Any:
+    """The panel, once its head says so."""
+    panel = notebook.page.locator(".nbstep-panel")
+    panel.locator(".nbstep-head", has_text=head).wait_for()
+    return panel
+
+
+def take_lineage(theme: Theme, folder: Path) -> None:
+    """What the panel asks before it deletes an entry from which others were made, and that entry in full."""
+    with _opened(theme, folder, LINEAGE, height=1400) as notebook:
         notebook.run_all()
-        panel = page.locator(".nbstep-panel")
-        panel.locator(".nbstep-head strong", has_text="11 entries").wait_for()
-        panel.locator(".nbstep-row", has=page.get_by_text("clean", exact=True)).click()
+        panel = _panel(notebook, "11 entries")
+        panel.locator(".nbstep-row", has=notebook.page.get_by_text("clean", exact=True)).click()
         panel.locator("dt", has_text="went into").wait_for()
         panel.get_by_role("button", name="Delete", exact=True).click()
         panel.get_by_role("alertdialog").wait_for()
-        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 480)")
-        page.mouse.move(5, 5)
-        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"lineage-{theme}.png"))
+        _shoot(notebook, "lineage", theme, scroll=480, focused=True)
 
 
-def take_cell_and_plan(theme: Literal["light", "dark"], folder: Path) -> None:
+def take_cell_and_plan(theme: Theme, folder: Path) -> None:
     """A `%%step` cell the second time, and the plan of a cell that grew since it ran."""
-    write_notebook(folder / "model.ipynb", *CELL_AND_PLAN)
-    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("model.ipynb", width=1000, height=1790, scale=1.25)
-        page = notebook.page
-        notebook.command("application:toggle-left-area")
+    with _opened(theme, folder, CELL_AND_PLAN, height=1790, width=1000) as notebook:
         notebook.run_all()
         notebook.output(3).locator(".nbstep-l").wait_for()
         notebook.wait_idle()
-        for number in (4, 1, 3):
-            notebook.run_cell(number)
-            notebook.wait_idle()
+        _run_and_wait(notebook, 4, 1, 3)
         wait_until(lambda: "1 cached" in notebook.output(1).locator(".nbstep-l .s").inner_text(), "the hit")
         wait_until(lambda: "2 missing" in notebook.output(3).locator(".nbstep-l .s").inner_text(), "the plan")
-        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
-        page.mouse.move(5, 5)
-        page.evaluate("document.activeElement.blur()")
-        page.locator(".jp-MainAreaWidget:visible").first.screenshot(
-            path=str(SCREENSHOTS / f"cell-and-plan-{theme}.png")
-        )
+        _shoot(notebook, "cell-and-plan", theme)
 
 
-def take_drift(theme: Literal["light", "dark"], folder: Path) -> None:
-    """Old values: amber rows with their causes, the panel with an old value in full, and what `show` says of it."""
-    write_notebook(folder / "sales.ipynb", *DRIFT)
-    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("sales.ipynb", width=1180, height=1750, scale=1.25)
-        page = notebook.page
-        notebook.command("application:toggle-left-area")
+@contextmanager
+def _drifted(theme: Theme, folder: Path, cells: tuple[str, ...], height: int) -> Iterator[tuple[NotebookPage, Any]]:
+    """A notebook whose function, rate and prompt were edited since its steps ran, and its panel."""
+    with _opened(theme, folder, cells, height=height) as notebook:
         notebook.run_all()
-        panel = page.locator(".nbstep-panel")
-        panel.locator(".nbstep-head strong", has_text="7 entries").wait_for()
+        _panel(notebook, "7 entries")
         notebook.set_source(1, DRIFT_EDIT)
-        notebook.run_cell(1)
-        notebook.run_cell(2)
-        panel.locator(".nbstep-head", has_text="6 old values").wait_for()
-        notebook.run_cell(4)
-        notebook.output(4).get_by_text("Source then and now").wait_for()
+        _run_and_wait(notebook, 1, 2)
+        yield notebook, _panel(notebook, "6 old values")
+
+
+def take_drift(theme: Theme, folder: Path) -> None:
+    """Old values: amber rows with their causes, what `show` says of one, and the panel with it in full."""
+    with _drifted(theme, folder, DRIFT, height=2440) as (notebook, panel):
+        notebook.run_cell(3)
+        notebook.output(3).get_by_text("Source then and now").wait_for()
         panel.locator(".nbstep-row", has_text="clean").click()
         panel.get_by_text("Source then and now: tidy()").wait_for()
-        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
-        page.mouse.move(5, 5)
-        page.evaluate("document.activeElement.blur()")
-        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"drift-{theme}.png"))
+        _shoot(notebook, "drift", theme)
 
 
-def take_hundred(theme: Literal["light", "dark"], folder: Path) -> None:
+def take_accept(theme: Theme, folder: Path) -> None:
+    """One old value accepted, four to run again, by the buttons of the panel, and the next run."""
+    with _drifted(theme, folder, (*DRIFT[:3], DRIFT[-1]), height=1210) as (notebook, panel):
+        panel.locator(".nbstep-row", has_text="clean").click()
+        panel.get_by_role("button", name="Accept", exact=True).first.click()
+        panel.locator(".nbstep-note", has_text="Accepted 1 old value: clean").wait_for()
+        panel.get_by_role("button", name="Close", exact=True).click()
+        panel.locator(".nbstep-row", has_text="label:0").click()
+        panel.locator(".nbstep-row", has_text="label:3").click(modifiers=["Shift"])
+        panel.get_by_role("button", name="Re-run", exact=True).first.click()
+        panel.locator(".nbstep-note", has_text="Deleted 4 old values").wait_for()
+        notebook.run_cell(2)
+        wait_until(lambda: "4 ran" in notebook.output(2).locator(".nbstep-l .s").inner_text(), "the next run")
+        _panel(notebook, "2 old values")
+        _shoot(notebook, "accept", theme)
+
+
+def take_collision(theme: Theme, folder: Path) -> None:
+    """Two values under one key in a run, and work that meets another workflow's key."""
+    with _opened(theme, folder, COLLISION, height=1440) as notebook:
+        _run_and_wait(notebook, 0, 1, 2, 3)
+        notebook.output(3).get_by_text("in this project").first.wait_for()
+        _shoot(notebook, "collision", theme)
+
+
+def take_failure(theme: Theme, folder: Path, api: flights_api.Api) -> None:
+    """A kept failure met again: its note, what it says to who retries around the step, and how to try it again."""
+    shutil.copy(ROOT / "notebooks" / "flights_api.py", folder)
+    with _opened(theme, folder, FAILURE, height=1900, env={"FLIGHTS_API_URL": api.url}) as notebook:
+        _run_and_wait(notebook, 0, 1, 1, 2, 3, 4)
+        notebook.output(4).get_by_text("Deleted 1 kept error").wait_for()
+        _shoot(notebook, "failure", theme)
+
+
+def take_hundred(theme: Theme, folder: Path) -> None:
     """A hundred entries in the list, cached, and in the panel."""
-    write_notebook(folder / "churn.ipynb", *HUNDRED)
-    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("churn.ipynb", width=1180, height=1500, scale=1.25)
-        page = notebook.page
-        notebook.command("application:toggle-left-area")
+    with _opened(theme, folder, HUNDRED, height=1500) as notebook:
         notebook.run_all()
-        panel = page.locator(".nbstep-panel")
-        panel.locator(".nbstep-head strong", has_text="100 entries").wait_for()
+        _panel(notebook, "100 entries")
         notebook.run_cell(1)
         summary = notebook.output(1).locator(".nbstep-l .s")
         wait_until(lambda: "97 cached" in summary.inner_text(), "the second run")
-        panel.locator(".nbstep-head", has_text="saved").wait_for()
-        page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").scroll_into_view_if_needed()
-        page.mouse.move(5, 5)
-        page.evaluate("document.activeElement.blur()")
-        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"hundred-{theme}.png"))
+        _panel(notebook, "saved")
+        notebook.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").scroll_into_view_if_needed()
+        _shoot(notebook, "hundred", theme, scroll=None)
 
 
-def take(theme: Literal["light", "dark"], folder: Path, api: flights_api.Api) -> None:
+def take_carriers(theme: Theme, folder: Path, api: flights_api.Api) -> None:
     """Runs the cells, deletes two entries, runs them again, and takes the picture."""
     shutil.copy(ROOT / "notebooks" / "flights_api.py", folder)
-    write_notebook(folder / "carriers.ipynb", *CELLS)
-    with open_lab(folder, theme=theme, env={"FLIGHTS_API_URL": api.url, "HOME": str(folder.parent)}) as lab:
-        notebook = lab.open("carriers.ipynb", width=1180, height=1195, scale=1.25)
-        page = notebook.page
-        notebook.command("application:toggle-left-area")
+    with _opened(theme, folder, CELLS, height=1195, env={"FLIGHTS_API_URL": api.url}) as notebook:
         notebook.run_all()
-        panel = page.locator(".nbstep-panel")
-        panel.locator(".nbstep-head strong", has_text="8 entries").wait_for()
+        panel = _panel(notebook, "8 entries")
         for key in ("flights:B6:1", "airline:AA"):
             panel.locator(".nbstep-row", has_text=key).click()
             panel.get_by_role("button", name="Delete", exact=True).click()
@@ -259,26 +348,25 @@ def take(theme: Literal["light", "dark"], folder: Path, api: flights_api.Api) ->
         notebook.run_cell(1)
         summary = notebook.output(1).locator(".nbstep-l .s")
         wait_until(lambda: "2 ran" in summary.inner_text(), "the second run")
-        panel.locator(".nbstep-head", has_text="saved").wait_for()  # the rows have moved to their new places
+        _panel(notebook, "saved")  # the rows have moved to their new places
         panel.locator(".nbstep-row", has_text="airline:CO").click()
         panel.get_by_text("Original traceback").wait_for()
-        page.locator(".jp-CodeCell").nth(1).scroll_into_view_if_needed()
-        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 95)")
-        page.mouse.move(5, 5)
-        page.evaluate("document.activeElement.blur()")
-        page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"carriers-{theme}.png"))
+        _shoot(notebook, "carriers", theme, scroll=95)
 
 
 def main() -> None:
     """Takes all pictures, or those of the scenes that are named."""
     SCREENSHOTS.mkdir(exist_ok=True)
     with flights_api.serve() as api:
-        scenes: dict[str, Callable[[Literal["light", "dark"], Path], None]] = {
-            "carriers": lambda theme, folder: take(theme, folder, api),
+        scenes: dict[str, Callable[[Theme, Path], None]] = {
+            "carriers": lambda theme, folder: take_carriers(theme, folder, api),
             "hundred": take_hundred,
             "cell-and-plan": take_cell_and_plan,
             "drift": take_drift,
+            "accept": take_accept,
             "lineage": take_lineage,
+            "collision": take_collision,
+            "failure": lambda theme, folder: take_failure(theme, folder, api),
         }
         for name in sys.argv[1:] or scenes:
             for theme in ("light", "dark"):
