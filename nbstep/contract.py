@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
@@ -21,7 +22,8 @@ Writer: TypeAlias = Callable[[bytes], bytes | str]
 
 # Each beside another that a store might take for the same: by case, spelling, decoding, trimming, cutting or as a pattern.
 _KEYS: Final = (
-    "user:1", "user:1/special", "user_1/special", "User:1", "user:1 ", " user:1", "user:1\n", " ", "*", "%", "a*b?[c]",
+    "user:1", "user:1/special", "user:1:special", "user_1/special", "User:1", "user:1 ", " user:1", "user:1\n", " ", "*", "%",
+    "a*b?[c]",
     "a b", "a+b", "a/b", "a%2Fb", "a//b", "a/b/", "a\\b", "a\nb", "100%", "100%25", "..", "/", "../../x", "C:\\x",
     "ключ", "🙂", "\u00e9", "e\u0301", "fi", "\ufb01", "strasse", "straße", "nul", "nul\x00",
     "y" * 300 + "a", "y" * 300 + "b", "x" * 4095 + "a", "x" * 4095 + "b",
@@ -30,7 +32,7 @@ _EVERY_BYTE: Final = bytes(range(256))
 _EDGES: Final = (b"\x00", b"\n", b"\r", b"\r\n", b" ", b"\t", b"\x1a", b"\xef\xbb\xbf", b"\xff")
 _LARGE_BYTES: Final = 20_000_000
 _MANY: Final = 300
-_AT_ONCE, _TURNS = 8, 12
+_AT_ONCE, _TURNS, _LONG = 8, 12, 50_000
 
 
 def check_store(store: Any) -> Any:
@@ -39,7 +41,8 @@ def check_store(store: Any) -> Any:
     That is a path or URL, a mapping, or an object with `get`, `set`, `has`, `delete`, perhaps `keys`, `clear`. Give it an
     empty store; it is empty afterwards. Tried are: keys that are easily taken for one another, values with every byte and
     one of 20 MB, values that replace others, 300 entries, deleting, calls from eight threads (eight tasks for an async
-    store) at once, and a `Cache` on top. A store that refuses another thread by raising is not tried with threads.
+    store) at once, each with a key of its own and all with one, and a `Cache` on top. A store that refuses another thread by
+    raising is not tried with threads.
 
     Args:
         store: The object, sync or async.
@@ -228,6 +231,15 @@ async def _check_replacing(calls: _Calls, write: Writer) -> None:
             await calls.holds(clause, key, value)
     for number, key in enumerate(_KEYS):
         await calls.holds(f"{clause} under this very key", key, write(f"{number} 1".encode()))
+    old = write(b"0 1")
+    gave = await calls.get(clause, _KEYS[0])
+    await calls.set(_KEYS[0], write(b"0 2"))
+    await calls.get(clause, _KEYS[1])
+    if not _same(gave, old):
+        calls.broken(
+            f"{calls.name}.get gives what stays as it is; after another call it is {_shown(gave)}", "get", _KEYS[0]
+        )
+    await calls.set(_KEYS[0], old)
     await calls.lists(_KEYS)
 
 
@@ -270,27 +282,62 @@ async def _check_many(calls: _Calls, write: Writer) -> None:
 
 async def _check_at_once(calls: _Calls, write: Writer) -> None:
     keys = [f"worker:{number}" for number in range(_AT_ONCE)]
-    if calls.is_async:
-        await asyncio.gather(*(_take_turns(calls, write, key, "tasks") for key in keys))
-    elif _serves_threads(calls):
-        start = threading.Barrier(_AT_ONCE)
-
-        def work(key: str) -> None:
-            start.wait()
-            run_now(_take_turns(calls, write, key, "threads"))
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(work, keys))
+    workers = f"{_AT_ONCE} {'tasks' if calls.is_async else 'threads'} at once"
+    clause = f"{calls.name} serves {workers}, each with a key of its own"
+    if await _all_at_once(calls, [functools.partial(_take_turns, calls, write, key, clause) for key in keys]):
+        for key in keys:
+            await calls.holds(f"{clause}, and all see what each of them set", key, _of_turn(write, key, _TURNS - 1))
+        await calls.lists(keys)
+        values = [write(f"{number} ".encode() * _LONG) for number in range(_AT_ONCE)]
+        await calls.set(keys[0], values[0])
+        clause = (
+            f"{calls.name} serves {workers} under one key: while it is replaced, the old value is there, or the new one"
+        )
+        await _all_at_once(
+            calls, [functools.partial(_share, calls, keys[0], values, n, clause) for n in range(_AT_ONCE)]
+        )
     for key in keys:
         await calls.delete(key)
 
 
-async def _take_turns(calls: _Calls, write: Writer, key: str, workers: str) -> None:
-    clause = f"{calls.name} serves {_AT_ONCE} {workers} at once, each with a key of its own"
+async def _all_at_once(calls: _Calls, works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> bool:
+    """Does all of it at once, in tasks or threads; false where the store serves one thread only."""
+    if calls.is_async:
+        await asyncio.gather(*(work() for work in works))
+        return True
+    if not _serves_threads(calls):
+        return False
+    start = threading.Barrier(len(works))
+
+    def act(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        start.wait()
+        run_now(work())
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        list(pool.map(act, works))
+    return True
+
+
+async def _take_turns(calls: _Calls, write: Writer, key: str, clause: str) -> None:
     for turn in range(_TURNS):
-        value = write(f"{key} {turn}".encode())
+        value = _of_turn(write, key, turn)
         await calls.call(clause, "set", key, value)
         await calls.holds(clause, key, value)
+
+
+def _of_turn(write: Writer, key: str, turn: int) -> bytes | str:
+    return write(f"{key} {turn}".encode())
+
+
+async def _share(calls: _Calls, key: str, values: Sequence[bytes | str], number: int, clause: str) -> None:
+    """Half of them replace what the others read."""
+    for _ in range(_TURNS):
+        if number % 2:
+            await calls.call(clause, "set", key, values[number])
+            continue
+        gave = await calls.get(clause, key)
+        if not any(_same(gave, value) for value in values):
+            calls.broken(f"{clause}; it gave {_shown(gave)}", "get", key)
 
 
 def _serves_threads(calls: _Calls) -> bool:

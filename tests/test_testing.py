@@ -7,6 +7,7 @@ import configparser
 import json
 import posixpath
 import shelve
+import threading
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
@@ -265,6 +266,72 @@ class AsyncOneHand(AsyncMemoryStore):
         await super().set(self._at, value)
 
 
+class OfEachThread(MemoryStore):
+    """As a connection to a database in memory that each thread opens for itself."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    @property
+    def _entries(self) -> Any:
+        return self._of_thread.__dict__.setdefault("entries", {})
+
+
+class OfEachTask(AsyncMemoryStore):
+    def __init__(self) -> None:
+        self._of_task: dict[Any, MemoryStore] = {}
+
+    @property
+    def _store(self) -> Any:
+        return self._of_task.setdefault(asyncio.current_task(), MemoryStore())
+
+
+class OverwritesOthers(MemoryStore):
+    """Reads everything and writes everything, as a store of one JSON file does."""
+
+    def set(self, key: str, value: Any) -> None:
+        entries = dict(self._entries)
+        time.sleep(0.001)
+        self._entries = {**entries, key: value}
+
+
+class WrittenInPlace(MemoryStore):
+    """As a file that is opened to be written: at first it is empty, then it has a part."""
+
+    def set(self, key: str, value: Any) -> None:
+        for end in (0, len(value) // 2, len(value)):
+            super().set(key, value[:end])
+            time.sleep(0.001)
+
+
+class AsyncGoneWhileReplaced(AsyncMemoryStore):
+    async def set(self, key: str, value: Any) -> None:
+        await self.delete(key)
+        await asyncio.sleep(0)
+        await super().set(key, value)
+
+
+class OneBuffer(MemoryStore):
+    """What `get` gave is what the next call works with."""
+
+    _buffer = bytearray()
+
+    def get(self, key: str) -> Any:
+        found = super().get(key)
+        if found is None:
+            return None
+        self._buffer[:] = found
+        return self._buffer
+
+
+class DeletesBelow(MemoryStore):
+    def delete(self, key: str) -> bool:
+        for other in self.keys():
+            if other.startswith(f"{key}:"):
+                super().delete(other)
+        return super().delete(key)
+
+
 class PickyDelete(MemoryStore):
     def delete(self, key: str) -> bool:
         if not super().delete(key):
@@ -304,6 +371,10 @@ class Down(MemoryStore):
         (Full(), "gives what was set last"), (EmptyIsFalse(), "gives None"), (HalfCleared(), "all is gone"),
         (NamesDeleted(), "no key that was deleted"), (CachedReads(), r"CachedReads.get\('user:1'\): CachedReads.get hands back"),
         (OneHand(), r"OneHand.get\('worker:\d'\): OneHand serves 8 threads at once"),
+        (OfEachThread(), r"OfEachThread.get\('worker:0'\): .*8 threads at once.* all see what each of them set; it gave None"),
+        (OverwritesOthers(), r"OverwritesOthers serves 8 threads at once"),
+        (WrittenInPlace(), r"WrittenInPlace serves 8 threads at once under one key: while it is replaced"),
+        (OneBuffer(), "gives what stays as it is; after another call it is"), (DeletesBelow(), "one key only"),
         (PickyDelete(), r"PickyDelete.delete\('user:1'\): .*raises KeyError; it raised ValueError: no such key"),
         (NoKeys(), r"NoKeys.keys\(\): NoKeys.keys lists every key; it raised NotImplementedError"),
         (HalfAsync(), r"HalfAsync.get\('user:1'\): .*gave an awaitable; write all as `async def`"),
@@ -317,9 +388,18 @@ def test_c1_the_contract_finds_a_broken_store(store: Any, said: str) -> None:
         check_store(store)
 
 
-def test_c1_the_contract_finds_an_async_store_that_mixes_up_two_tasks() -> None:
-    with pytest.raises(AssertionError, match="AsyncOneHand serves 8 tasks at once"):
-        asyncio.run(check_store(AsyncOneHand()))
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (AsyncOneHand(), "AsyncOneHand serves 8 tasks at once"),
+        (OfEachTask(), "8 tasks at once.* all see what each of them set"),
+        (AsyncGoneWhileReplaced(), "8 tasks at once under one key: while it is replaced, .*; it gave None"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_c1_the_contract_finds_an_async_store_that_mixes_up_two_tasks(store: Any, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        asyncio.run(check_store(store))
 
 
 class Rewritten(MemoryStore):
