@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 Duration: TypeAlias = float | int | timedelta | str
 
 _UNIT_S: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_NO_LIMIT_S: Final = 1e12  # thirty thousand years; what is longer fits into no entry's header
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])\s*")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B|[KMGT]|)", re.IGNORECASE)
 
@@ -19,7 +20,7 @@ def to_seconds(value: Duration | None, option: str) -> float | None:
     """Seconds of a duration given as a number, a `timedelta` or text such as `"15m"` or `"2h30m"`.
 
     Args:
-        value: The duration; None and infinity mean "no limit", which is None.
+        value: The duration; None and what is beyond 30,000 years mean "no limit", which is None.
         option: The option's name, for the message.
 
     Raises:
@@ -44,7 +45,7 @@ def to_seconds(value: Duration | None, option: str) -> float | None:
             seconds = math.inf if value > 0 else -math.inf
     if not seconds >= 0:
         raise ValueError(f"{option}= takes a duration of 0 or more; got {value!r}")
-    return None if math.isinf(seconds) else seconds
+    return None if seconds >= _NO_LIMIT_S else seconds
 
 
 def _parse(text: str, option: str) -> float:

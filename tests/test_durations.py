@@ -17,7 +17,7 @@ from nbstep.durations import age_text, date_text, duration_text, size_text, to_s
     [
         (None, None), (0, 0.0), (90, 90.0), (1.5, 1.5), (datetime.timedelta(minutes=5), 300.0), ("250ms", 0.25), ("30s", 30.0),
         ("15m", 900.0), ("15 min", 900.0), ("2h30m", 9000.0), ("2h 30m", 9000.0), ("7d", 604800.0), ("1w", 604800.0),
-        ("0.5h", 1800.0), (float("inf"), None),
+        ("0.5h", 1800.0), (float("inf"), None), (1e300, None), (10**400, None), ("9999999999999w", None),
     ],
 )  # fmt: skip
 def test_numbers_timedeltas_and_text_are_durations(value: object, seconds: float | None) -> None:
