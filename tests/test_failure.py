@@ -306,12 +306,20 @@ def test_e4_the_traceback_is_text_without_locals_and_without_our_frames(cache: C
 
 
 def test_e4_an_error_whose_str_raises_is_kept(cache: Cache) -> None:
+    """`except` finds it as it finds the fresh one."""
+
     class Mute(ValueError):
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
-    assert isinstance(kept_and_back(cache, Mute(1)), CachedError)
+    back = kept_and_back(cache, Mute(1))
+    assert (type(back), back.args) == (Mute, (1,))
     assert cache.errors()[0].error.message == "<its text could not be made>"
+
+
+def test_e4_an_error_whose_number_is_too_long_to_be_shown_is_caught_as_what_it_is(cache: Cache) -> None:
+    back = kept_and_back(cache, ValueError(10**5000))
+    assert (type(back), back.args) == (ValueError, (10**5000,))
 
 
 def test_e4_httpx_status_errors_keep_status_body_and_url_but_no_secret(cache: Cache, server: str) -> None:

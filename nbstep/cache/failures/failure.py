@@ -227,11 +227,11 @@ def _by_itself(error: BaseException, record: Record, shown: Shown) -> Record:
 
 
 def _comes_back(stream: bytes, text: ErrorText, error: BaseException) -> bool:
-    """The round trip: the same class, and a text that can be made."""
+    """The round trip: the same class, and a text that can be made where that of the error itself can."""
     back = rebuild(stream, text)
     if type(back).__qualname__ != type(error).__qualname__ or isinstance(back, CachedError):
         return False
-    return _speaks(back, str) and (_speaks(back, repr) or not _speaks(error, repr))
+    return all(_speaks(back, how) or not _speaks(error, how) for how in (str, repr))
 
 
 def _speaks(error: BaseException, how: Callable[[BaseException], str]) -> bool:
