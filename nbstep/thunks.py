@@ -84,6 +84,8 @@ def surely_awaitable(thunk: Thunk) -> bool:
 
     True for `async def`, for a partial of one, and for a lambda whose one call resolves to one.
     """
+    if type(thunk) is types.FunctionType and thunk.__name__ != "<lambda>" and not thunk.__dict__:  # most
+        return bool(thunk.__code__.co_flags & inspect.CO_COROUTINE)
     if isinstance(thunk, functools.partial):
         return surely_awaitable(thunk.func)
     try:

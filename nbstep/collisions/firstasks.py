@@ -30,7 +30,9 @@ class FirstAsks:
     """
 
     endless: bool = False
-    _asks: dict[_At, tuple[Look, Place]] = field(default_factory=dict[_At, tuple[Look, Place]])
+    _asks: dict[Hashable, dict[str, tuple[Look, Place]]] = field(
+        default_factory=dict[Hashable, "dict[str, tuple[Look, Place]]"]
+    )
     # The names that changed while the thunk of a first call ran.
     _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
 
@@ -49,21 +51,23 @@ class FirstAsks:
         Raises:
             KeyCollision: They are certainly different steps.
         """
-        at = scope, key
         try:
             look = look_at(thunk, args)
-            known = self._asks.get(at)
+            asks = self._asks.get(scope)
+            if asks is None:
+                asks = self._asks.setdefault(scope, {})
+            known = asks.get(key)
             if known is None:
-                if len(self._asks) >= _MAX_KEYS:
-                    self._asks.pop(next(iter(self._asks)), None)
-                known = self._asks.setdefault(at, (look, place))
+                if len(asks) >= _MAX_KEYS:
+                    asks.pop(next(iter(asks)), None)
+                known = asks.setdefault(key, (look, place))
             first = known[0]
             if look is first or (
                 look.code is first.code and look.callee_id == first.callee_id and look.sights == first.sights
                 and look.labels == first.labels
             ):  # fmt: skip
                 return
-            found = difference(first, look, self._states.get(at, frozenset()))
+            found = difference(first, look, self._states.get((scope, key), frozenset()))
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
@@ -71,14 +75,14 @@ class FirstAsks:
         if found is None:
             return
         if self.endless and _is_new_version(first, look):
-            self._asks[at] = look, place
+            asks[key] = look, place
             return
         raise collision_in_run(key, found, known, (look, place), template, site)
 
     def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:
         """After a thunk ran: the names that hold something else now are state, which says nothing of the step."""
         at = scope, key
-        known = self._asks.get(at)
+        known = self._asks.get(scope, {}).get(key)
         if known is None:
             return
         try:

@@ -76,6 +76,7 @@ class _Plan(NamedTuple):
 
 
 _plans: dict[int, _Plan] = {}
+_functions: dict[int, tuple[str, types.CodeType, str]] = {}
 _MAX_PLANS: Final = 4096
 
 
@@ -83,7 +84,7 @@ def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
     """What a step is, as far as its thunk's own code and arguments tell."""
     keywords: dict[str, Any] = {}
     bound = False
-    while True:
+    while type(thunk) is not types.FunctionType:
         if isinstance(thunk, functools.partial):
             args, keywords = thunk.args + args, {**thunk.keywords, **keywords} if thunk.keywords else keywords
             thunk = thunk.func
@@ -116,8 +117,8 @@ def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
         labels = plan.all_labels
         values += args
         values += defaults[len(args) - count :] if len(args) < count else ()
-    callee = ("function", code, thunk.__qualname__)
-    fields = (callee, id(thunk), code, labels, tuple(map(sight, values)), tuple(map(id, values)), read, bound)
+    sights = [value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values]
+    fields = (_function(thunk), id(thunk), code, labels, tuple(sights), tuple(map(id, values)), read, bound)
     return tuple.__new__(Look, fields)  # half the time of Look(…)
 
 
@@ -133,10 +134,21 @@ def sight(value: Any) -> Sight:
     if kind is str or kind is bytes:
         return value if len(value) <= _SHORT else ("text", kind, len(value), hash(value), repr(value[:40]))
     if kind is types.FunctionType:
-        return ("function", value.__code__, value.__qualname__)
+        return _function(value)
     if value is UNBOUND:
         return UNBOUND
     return _rarer(value, kind)
+
+
+def _function(function: types.FunctionType) -> Sight:
+    """Of a function its code and name: the same tuple each time, as a run holds one for each of its steps."""
+    code = function.__code__
+    known = _functions.get(id(code))
+    if known is None or known[1] is not code or known[2] is not function.__qualname__:
+        if len(_functions) >= _MAX_PLANS:
+            _functions.clear()
+        known = _functions[id(code)] = ("function", code, function.__qualname__)
+    return known
 
 
 def _rarer(value: Any, kind: type) -> Sight:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import Seen
@@ -48,7 +48,8 @@ def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen
     code, make, large = thunk.__code__, texts_of(key.secret), list[tuple[Any, str]]()
     if len(args) > code.co_argcount:
         return False
-    sources, first = seen.sources, cast("Any", seen.first)
+    sources = seen.sources
+    first: Any = seen.first
     agreed = sources.agreed.get(key.id)
     if agreed is None or not _holds(agreed, kept, first):
         agreed = _agree(kept, sources, first, key, make)

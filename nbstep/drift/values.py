@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.encoding import MAX_ITEMS, Encoding
 from nbstep.drift.scalars import SCALARS, scalar_of
 
 _COMPARED: Final = frozenset({str, int, bool, type(None)})
+_FLAT: Final = (list, tuple, dict)
 _FEW: Final = 32
 MAX_PLAIN_CHARS: Final = 255  # of a text
 
@@ -44,20 +45,20 @@ class Texts:
         text = scalar(value) if scalar is not None else None
         return text if text is not None else self.digest(Encoding(paths).of(value, MAX_ITEMS, 0))
 
-    def of_plain(self, value: object) -> str | None:
+    def of_plain(self, value: Any) -> str | None:
         """The text of what is plain, a scalar or a short text; None of all else."""
         kind = type(value)
-        if kind is str and len(cast("str", value)) <= MAX_PLAIN_CHARS:
-            return self.of_short(cast("str", value))
+        if kind is str and len(value) <= MAX_PLAIN_CHARS:
+            return self.of_short(value)
         scalar = SCALARS.get(kind)
         return scalar(value) if scalar is not None else None
 
-    def of_flat(self, value: object) -> str | None:
+    def of_flat(self, value: Any) -> str | None:
         """The same of a small list, tuple or dict of short texts, whole numbers and the like, mostly remembered; else None."""
-        kind, given = type(value), cast("Any", value)
-        if kind not in (list, tuple, dict) or len(given) > _FEW:
+        kind = type(value)
+        if kind not in _FLAT or len(value) > _FEW:
             return None
-        items = (*given, *given.values()) if kind is dict else tuple(given)
+        items = (*value, *value.values()) if kind is dict else tuple(value)
         kinds = (*map(type, items),)
         # Of floats some are equal that are not the same, such as 0.0 and -0.0.
         if not _COMPARED.issuperset(kinds):
