@@ -399,3 +399,23 @@ def test_e1_what_methods_set_on_their_class_is_state_not_code() -> None:
     assert code_fingerprint(scope["thunk"]) == before
     scope["Api"].limit = 4
     assert code_changes(before, code_fingerprint(scope["thunk"])) == ["Api() was edited"]
+
+
+MODELS = {
+    "a default of a pydantic model": "class Settings(pydantic.BaseModel):\n    pages: int = {}",
+    "a default in a field of one": "class Settings(pydantic.BaseModel):\n    pages: int = pydantic.Field({}, ge=0)",
+    "what makes a default of one": (
+        "class Settings(pydantic.BaseModel):\n    pages: int = pydantic.Field(default_factory=lambda: {})"
+    ),
+    "a default of an attrs class": "@attrs.define\nclass Settings:\n    pages: int = {}",
+    "what makes a default of one of those": "@attrs.define\nclass Settings:\n    pages: int = attrs.Factory(lambda: {})",
+}
+
+
+@pytest.mark.parametrize("text", MODELS.values(), ids=MODELS)
+def test_d1_the_default_of_a_declared_field_counts(text: str) -> None:
+    pytest.importorskip("attrs")
+    pytest.importorskip("pydantic")
+    cell = f"import attrs, pydantic\n{text}\nthunk = lambda: Settings().pages"
+    assert _changes(cell.format(1), cell.format(1)) == []
+    assert _changes(cell.format(1), cell.format(2)) == ["Settings() was edited"]

@@ -285,7 +285,7 @@ def test_d3_on_drift_decides_by_cause(cache: Cache, on_drift: Any, outcome: Any)
 
     run(1)
     if outcome is None:
-        with pytest.raises(DriftError, match=r"^k: `n` was 1, is now 2: put it in the key since"):
+        with pytest.raises(DriftError, match=r"^k is an old value, and on_drift=\"error\": `n` was 1, is now 2"):
             run(2, on_drift=on_drift)
         return
     result, told = run(2, on_drift=on_drift)

@@ -73,6 +73,14 @@ class Shape(Base):
     @functools.lru_cache
     def counted(self): return 1
 Shape.thing, Shape.last = Base(), 5
+def staged(row): return row - 5
+def tabled(row): return row - 6
+def given(row): return row - 7
+def named(row): return row - 8
+STAGES, TABLE = [staged], {"first": tabled, "n": 1}
+@functools.singledispatch
+def general(row): return row
+def chosen(row, how=given, *, then=named): return how(row)
 class Model:
     def __call__(self, x): return x
 class Point: pass
@@ -80,7 +88,8 @@ model, shape, point = Model(), Shape(), Point()
 def fetch(uid):
     later
     found = tidy(uid), through_cell(uid), partly(), kept(uid), wrapped(uid)
-    return found, Shape, Kind.A, model(uid), shape.area(), point, Decimal(1)
+    held = STAGES, TABLE, general(uid), chosen(uid)
+    return found, held, Shape, Kind.A, model(uid), shape.area(), point, Decimal(1)
 thunk = lambda: fetch("1")
 """
 
@@ -194,6 +203,16 @@ CHANGES: dict[str, str | Callable[[Scope], None]] = {
     "a plain object of another class": "point = shape",
     "an object wraps a function": "model.__wrapped__ = spare",
     "an installed class swapped for one's own": "class Decimal:\n    def __init__(self, n): pass",
+    "a function in a dict replaced": "TABLE['first'] = spare",
+    "a function in a dict under another name": "TABLE['first'] = lambda row: 1; TABLE['second'] = TABLE.pop('first')",
+    "a function in a list replaced": "STAGES[0] = spare",
+    "a function put into a list": "STAGES.append(spare)",
+    "a list of other functions": "STAGES = [spare]",
+    "a list of functions that ends to be one": "STAGES = [1]",
+    "a case of a generic function added": "general.register(int, spare)",
+    "a function that is a default replaced": "chosen.__defaults__ = (spare,)",
+    "a function that is a named default replaced": "chosen.__kwdefaults__['then'] = spare",
+    "a class put into a class": "class Inner: pass\nShape.Inner = Inner",
     "another module": "__name__ = 'json'",
 }  # fmt: skip
 

@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from nbstep.drift.bytecode import code_digest, constant_text, only_call
-from nbstep.drift.parts import is_users, label_of, methods_in, named_parts, part_of
+from nbstep.drift.fields import declared_fields
+from nbstep.drift.parts import is_users, label_of, methods_in, named_parts, part_of, set_attributes
+from nbstep.drift.plain import is_plain
 from nbstep.drift.sources import Sources, sources_of
-from nbstep.drift.watch import Part, Watch, content_of, is_namespace, is_plain, member_value
+from nbstep.drift.watch import Part, Watch, content_of, is_namespace, member_value
 from nbstep.forks import ThreadLock
-from nbstep.thunks import instructions, named_values
+from nbstep.thunks import named_values
 
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAX_PARTS: Final = 200
@@ -149,10 +151,10 @@ def _read(first: Part, owner: type | None) -> _Known:
             waiting += named
             digests.setdefault(label_of(name, part), []).append(found.digest)
             parts.append((label_of(name, part), weakref.ref(part) if isinstance(part, type) else part.__code__))
-    others = {name: _text(found) for name, found in digests.items()}
+    others = {name: _text(sorted(found)) for name, found in digests.items()}
     called = _only_called(first)
     of_called = _text([_digest(called)]) if called else ""
-    return _Known(watch, others, sources_of(watch.functions(first)), of_called, parts)
+    return _Known(watch, others, sources_of(watch.functions(first), watch.classes()), of_called, parts)
 
 
 def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
@@ -202,13 +204,14 @@ def _digest(part: Part) -> bytes:
     if isinstance(part, types.FunctionType):
         return _function_digest(part.__code__, _defaults_text(part))
     pieces = [repr([base.__qualname__ for base in part.__bases__]).encode()]
-    methods = methods_in(vars(part))
-    # What the methods set, a counter or a client made when first needed, is state: it differs from run to run.
-    state = frozenset[str]().union(*(_set_attributes(method.__code__) for method in methods.values()))
+    methods, state = methods_in(vars(part)), set_attributes(part)
     for name, value in sorted(vars(part).items()):
         plain = member_value(value) if isinstance(value, enum.Enum) else value
         if not (name.startswith("__") and name.endswith("__")) and name not in state and is_plain(plain):
             pieces.append(f"{name}={constant_text(plain)}".encode("utf-8", "surrogatepass"))
+    for name, default, _ in declared_fields(part):
+        if is_plain(default):
+            pieces.append(f"{name}={constant_text(default)}".encode("utf-8", "surrogatepass"))
     for name, method in sorted(methods.items()):
         pieces += [name.encode(), _digest(method)]
     return _combined(pieces)
@@ -219,22 +222,20 @@ def _function_digest(code: types.CodeType, defaults: str) -> bytes:
     return _combined([code_digest(code), defaults.encode("utf-8", "surrogatepass")])
 
 
-@functools.lru_cache(maxsize=4096)
-def _set_attributes(code: types.CodeType) -> frozenset[str]:
-    """The attributes that code and the code nested in it set, of whatever object."""
-    names = {str(i.argval) for i in instructions(code) if i.opname == "STORE_ATTR"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _set_attributes(constant)
-    return frozenset(names)
-
-
 def _defaults_text(function: types.FunctionType) -> str:
     if function.__defaults__ is None and function.__kwdefaults__ is None:
         return "[]"
-    positional = [constant_text(default) for default in function.__defaults__ or () if is_plain(default)]
+    positional = [text for default in function.__defaults__ or () if (text := _default_text(default))]
     named = sorted((function.__kwdefaults__ or {}).items()) if function.__code__.co_kwonlyargcount else []
-    return repr(positional + [f"{name}={constant_text(default)}" for name, default in named if is_plain(default)])
+    return repr(positional + [f"{name}={text}" for name, default in named if (text := _default_text(default))])
+
+
+def _default_text(default: object) -> str:
+    """What stands for a default; nothing for what is no code and may change in place."""
+    if is_plain(default):
+        return constant_text(default)
+    name = default.__qualname__ if isinstance(default, types.FunctionType | type) else ""
+    return f"code:{name.rpartition('<locals>.')[2]}" if name else ""
 
 
 def _combined(pieces: list[bytes]) -> bytes:

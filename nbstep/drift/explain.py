@@ -152,12 +152,25 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str 
         return []
     same, called = one_step(kept.get("", ""), now.get("", ""))
     changes = [] if same else [f"{function}() was edited" if function else "the step was edited"]
-    changes += [f"{name}() was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]]
+    changes += [
+        f"{part_text(name)} was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]
+    ]
     if not changes:
         gone = [name for name in sorted(kept.keys() - now.keys()) if kept[name] != called]
-        changes += [f"{name}() is used now" for name in sorted(now.keys() - kept.keys()) if now[name] != called]
-        changes += [f"{name}() is no longer used" for name in gone]
+        changes += [
+            f"{part_text(name)} is used now" for name in sorted(now.keys() - kept.keys()) if now[name] != called
+        ]
+        changes += [f"{part_text(name)} is no longer used" for name in gone]
     return changes
+
+
+def part_text(name: str) -> str:
+    """What a part of the code is called.
+
+    >>> part_text("tidy"), part_text("OPS['add']")
+    ('tidy()', "OPS['add']")
+    """
+    return name if name.endswith("]") else f"{name}()"
 
 
 def function_in(source: str | None) -> str:

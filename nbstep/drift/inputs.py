@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple, cast
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import Seen
+from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
-from nbstep.drift.watch import is_plain
 from nbstep.foreign import interrupts
 
 SIGNER: Final = ""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from nbstep.drift.annotations import unannotated
+from nbstep.drift.fields import declared_fields
 from nbstep.drift.watch import Part, Watch, is_namespace
+from nbstep.thunks import instructions
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -66,15 +68,29 @@ def named_parts(part: Part, watch: Watch) -> Iterator[tuple[str, Part]]:
             found = part_of(value, watch.read) if callable(value) else type(value)
             if is_users(found):
                 yield name, found
+    if isinstance(part, type):
+        yield from _in_a_class(part, watch)
     for base in part.__bases__ if isinstance(part, type) else ():
         if is_users(base):
             yield base.__qualname__, base
 
 
+def _in_a_class(cls: type, watch: Watch) -> Iterator[tuple[str, Part]]:
+    """The user's classes that a class is made with: nested ones, those of its descriptors, its own."""
+    for value in (*vars(cls).values(), cls):
+        found = value if isinstance(value, type) and value is not cls else type(value)
+        if is_users(found):
+            yield found.__qualname__, found
+    for _, _, factory in declared_fields(cls):
+        found = part_of(factory, watch.read) if callable(factory) else type(factory)
+        if is_users(found):
+            yield cls.__qualname__, found
+
+
 def label_of(name: str, part: Part) -> str:
     """The name people know a part by that is called `name` where it is named."""
-    own = part.__qualname__.rpartition("<locals>.")[2]
-    return name if "<" in own or not own else own
+    own = part.__qualname__.rpartition("<locals>.")[2].removesuffix(".<lambda>")
+    return name if "<" in own or own in ("", "_") else own
 
 
 def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.FunctionType]:
@@ -89,6 +105,21 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
     return found
 
 
+def set_attributes(cls: type) -> frozenset[str]:
+    """The attributes that a class's methods set, a counter or a client made when first needed: they are state."""
+    return frozenset[str]().union(*(_set_in(method.__code__) for method in methods_in(vars(cls)).values()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _set_in(code: types.CodeType) -> frozenset[str]:
+    """The attributes that code and the code nested in it set, of whatever object."""
+    names = {str(i.argval) for i in instructions(code) if i.opname == "STORE_ATTR"}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _set_in(constant)
+    return frozenset(names)
+
+
 def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple[str, Any]]:
     """What a function's names mean; of a dotted name through modules (`etl.fetch`) or deps, what stands at its end."""
     values = watch.values(function)
@@ -101,6 +132,18 @@ def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple
                 break
             name, value = attribute, watch.attribute(value, attribute)
         yield name, value
+        for where, item in watch.held(value):
+            yield name + where, item
+    if function.__defaults__ or function.__kwdefaults__:
+        yield from default_values(function)
+
+
+def default_values(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The defaults of a function, by the names of its parameters."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=False)
+    if code.co_kwonlyargcount:
+        yield from (function.__kwdefaults__ or {}).items()
 
 
 @functools.lru_cache(maxsize=4096)

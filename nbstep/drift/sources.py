@@ -10,18 +10,22 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
-from nbstep.drift.parts import dotted_names, is_users_module
+from nbstep.drift.parts import default_values, dotted_names, is_users_module, set_attributes
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.watch import content_of
 from nbstep.freezing import written_cells, written_globals
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
+GLOBAL: Final = -1
+_DEFAULT: Final = -2
+_OF_A_CLASS: Final = -3
+_CHANGEABLE: Final = (list, dict, set)
 _HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
 _FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
 
@@ -31,8 +35,8 @@ class Source(NamedTuple):
 
     Attributes:
         label: Its name as people know it.
-        function: Gives the function that names it; None where that is the thunk.
-        cell: The place of its closure cell; below 0 for a global.
+        function: Gives the function that names it, or the class that it is an attribute of; None where that is the thunk.
+        cell: The place of its closure cell; below 0 for a global, a default of a function, an attribute of a class.
         path: The name, and what is read from it.
     """
 
@@ -67,8 +71,11 @@ class _Unbound:
 UNBOUND: Final = _Unbound()
 
 
-def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.FunctionType]]) -> Sources:
-    """The sources of some functions, the thunk's own first, each with what gives it again later."""
+def sources_of(
+    functions: Iterable[tuple[Callable[[], Any] | None, types.FunctionType]],
+    classes: Iterable[tuple[Callable[[], Any], type]] = (),
+) -> Sources:
+    """The sources of some functions, the thunk's own first, and of classes, each with what gives it again later."""
     found: list[Source] = []
     callables: list[Source] = []
     paths: dict[str, None] = {}
@@ -80,7 +87,7 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
         paths.update(dict.fromkeys(named_files(code)))
         written |= written_globals(code) | written_cells(code)
         for path in dotted_names(code):
-            cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else -1
+            cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else GLOBAL
             place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), *path)
             if len(found) >= _MAX_SOURCES or path[0] in _HISTORY or place in known:
                 continue
@@ -102,7 +109,36 @@ def sources_of(functions: Iterable[tuple[Callable[[], Any] | None, types.Functio
             if label not in labels:
                 labels.add(label)
                 found.append(Source(label, reference, cell, taken))
+        if reference is not None:  # of the thunk itself they are arguments
+            found += _changeable_defaults(reference, function, labels)
+    for reference, cls in classes:
+        found += _changeable_attributes(reference, cls, labels)
     return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], written, {}, tuple(callables[:_MAX_SOURCES]))
+
+
+def _changeable_defaults(
+    reference: Callable[[], Any], function: types.FunctionType, labels: set[str]
+) -> Iterator[Source]:
+    """The lists, dicts and sets that are defaults of a function: their content is no part of its code."""
+    for name, value in default_values(function):
+        label = f"{name} in {function.__qualname__.rpartition('<locals>.')[2]}"
+        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name) and label not in labels:
+            labels.add(label)
+            yield Source(label, reference, _DEFAULT, (name,))
+
+
+def _changeable_attributes(reference: Callable[[], Any], cls: type, labels: set[str]) -> Iterator[Source]:
+    """The same of those that stand in the body of a class."""
+    for name, value in vars(cls).items():
+        label = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
+        if (
+            isinstance(value, _CHANGEABLE)
+            and not counts_for_nothing(name)
+            and label not in labels
+            and name not in set_attributes(cls)
+        ):
+            labels.add(label)
+            yield Source(label, reference, _OF_A_CLASS, (name,))
 
 
 def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
@@ -116,6 +152,10 @@ def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
             value = function.__closure__[cell].cell_contents
         except (ValueError, IndexError, TypeError):
             return UNBOUND
+    elif cell == _OF_A_CLASS:
+        return vars(function).get(path[0], UNBOUND)
+    elif cell == _DEFAULT:
+        return dict(default_values(function)).get(path[0], UNBOUND)
     else:
         value = function.__globals__.get(path[0], UNBOUND)
     return value if len(path) == 1 else _followed(value, path)[1]

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import Seen
 from nbstep.drift.inputs import BUDGET_S, SIGNER
-from nbstep.drift.sources import UNBOUND, Source, Sources, read_source
+from nbstep.drift.sources import GLOBAL, UNBOUND, Source, Sources, read_source
 from nbstep.drift.values import Texts, texts_of
 
 _AGREED_AT_MOST: Final = 4
@@ -105,7 +105,7 @@ def _agree(kept: Mapping[str, str], sources: Sources, first: Any, key: SigningKe
             continue
         function: Any = None if source.function is None else source.function()
         value = read_source(source, first)
-        plain = make.of_plain(value) if source.cell < 0 and len(source.path) == 1 else None
+        plain = make.of_plain(value) if source.cell == GLOBAL and len(source.path) == 1 else None
         if plain is None:
             rest.append(source)
         elif plain != text:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps, given
+from nbstep.drift.held import held_code
+from nbstep.drift.plain import PLAIN
 from nbstep.thunks import global_names
 
 Part: TypeAlias = types.FunctionType | type
@@ -25,7 +27,6 @@ _Named: TypeAlias = tuple[str, type, _Reference | None]
 
 _CAN_BE_ASSIGNED: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: `__class__` of all other objects is fixed
 _NAMESPACES: Final = (types.ModuleType, types.SimpleNamespace, Deps)
-_PLAIN: Final = frozenset({type(None), str, int, float, bool, bytes, complex})
 
 
 class _Unbound:
@@ -80,6 +81,7 @@ class Watch:
         "_classes",
         "_first",
         "_functions",
+        "_held",
         "_owner",
         "_reads",
         "_scopes",
@@ -98,6 +100,7 @@ class Watch:
         self._functions: list[_Function] = []
         self._checks: tuple[_Check, ...] | None = None
         self._classes: list[_Class] = []
+        self._held: list[tuple[_Reference, tuple[_Reference, ...]]] = []
         self._attributes: list[tuple[_Reference, str, type, _Reference | None]] = []
         self._reads: list[tuple[Callable[[Any], Any], _Reference, type, _Reference | None]] = []
 
@@ -118,8 +121,8 @@ class Watch:
                 None if is_first else _reference(function),
                 code,
                 function.__qualname__,
-                None if defaults is None else _seen(defaults, _counts),
-                _scope(named_defaults, _counts) if code.co_kwonlyargcount else None,
+                None if defaults is None else _seen(defaults, _counts_or_leads_on),
+                _scope(named_defaults, _counts_or_leads_on) if code.co_kwonlyargcount else None,
                 watched,
                 _seen(cells, _leads_on),
             )
@@ -147,12 +150,20 @@ class Watch:
         self._reads.append((how, _reference(value), *_sight(found, by_itself=True)))
         return found
 
+    def held(self, value: Any) -> tuple[tuple[str, Any], ...]:
+        """The functions and classes that a value holds, each with where."""
+        found = held_code(value)
+        if found:
+            self._held.append((_reference(value), tuple([_reference(item) for _, item in found])))
+        return found
+
     def include(self, other: Watch) -> None:
         """Watches what the watch of a part does as well."""
         first = self._first()
         self.met_again |= any(read.function is not None and read.function() is first for read in other._functions)
         self._functions += other._functions
         self._classes += other._classes
+        self._held += other._held
         self._attributes += other._attributes
         self._reads += other._reads
 
@@ -162,6 +173,13 @@ class Watch:
             function = first if read.function is None else read.function()
             if isinstance(function, types.FunctionType):
                 yield read.function, function
+
+    def classes(self) -> Iterator[tuple[_Reference, type]]:
+        """The classes that were read, each with what gives it later."""
+        for read in self._classes:
+            cls = read.cls()
+            if isinstance(cls, type):
+                yield read.cls, cls
 
     def holds(self, first: Part | None = None, owner: type | None = None) -> bool:
         """Whether the same would be read again of a thunk that `first` stands for, given that it has the code of the watch's.
@@ -201,6 +219,10 @@ class Watch:
                 return False
             if not _same_names(vars(cls), variables):
                 return False
+        for reference, items in self._held:
+            now = held_code(reference())
+            if len(now) != len(items) or any(item() is not value for item, (_, value) in zip(items, now, strict=True)):
+                return False
         for reference, name, kind, itself in self._attributes:
             space = reference()
             content = space.__dict__ if type(space) is types.ModuleType else content_of(space)
@@ -236,13 +258,6 @@ class Watch:
         return self._checks
 
 
-def is_plain(value: object) -> bool:
-    """Whether a value's text is the same in every process."""
-    if isinstance(value, (tuple, frozenset)):
-        return all(is_plain(item) for item in value)
-    return type(value) in _PLAIN
-
-
 def _reference(value: object) -> _Reference:
     """What gives the value when called: weakly where that can be, then None once it is gone."""
     try:
@@ -265,12 +280,16 @@ def _scope(scope: Mapping[str, object], by_itself: Callable[[object], bool]) -> 
 
 def _counts(value: object) -> bool:
     """Whether the value itself may count, or whether something in it does."""
-    return type(value) in _PLAIN or isinstance(value, (tuple, frozenset))
+    return type(value) in PLAIN or isinstance(value, (tuple, frozenset))
 
 
 def _leads_on(value: object) -> bool:
     """Whether there may be code behind the value."""
-    return callable(value) or isinstance(value, _NAMESPACES)
+    return callable(value) or isinstance(value, _NAMESPACES) or bool(held_code(value))
+
+
+def _counts_or_leads_on(value: object) -> bool:
+    return _counts(value) or _leads_on(value)
 
 
 def is_namespace(value: object) -> bool:

@@ -11,7 +11,8 @@ from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
-from nbstep.drift.code import Seen, look_behind
+from nbstep.drift.code import Seen
+from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
     Fixed,
@@ -230,7 +231,7 @@ class Call:
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since
             self._seen_thunk = self.thunk
             try:
-                self._seen_code = look_behind(self.thunk)
+                self._seen_code = look_behind_call(self.thunk, self.args)
             except interrupts():
                 raise
             except BaseException:  # noqa: BLE001 - odd callables must not cost the value (C3)

@@ -11,7 +11,8 @@ from typing import Any, Final
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, LookUp, Miss
 from nbstep.cache.trust import signing_key
-from nbstep.drift.code import Seen, look_behind
+from nbstep.drift.code import Seen
+from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import Inputs, read_inputs
 from nbstep.drift.parts import dotted_names, is_users, part_of
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
@@ -120,7 +121,7 @@ def _inputs(given: Given, seen: Seen, wanted: Wanted) -> Inputs:
 def _behind(given: Given) -> tuple[Given, Seen] | None:
     """What stands behind a step; None where the cell itself changes it before the step is asked, or it cannot be read."""
     try:
-        seen = look_behind(given.function)
+        seen = look_behind_call(given.function, given.args)
         return None if given.rebound and _leads_to(part_of(given.function), given.rebound) else (given, seen)
     except interrupts():
         raise
