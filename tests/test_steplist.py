@@ -43,6 +43,7 @@ class Story:
     def __init__(self, name: str | None = None, mode: str = "normal") -> None:
         self.events: list[Event] = [RunStarted("r", NOW - 60, name, Place("a.ipynb", 1), mode, "~/proj/.nbstep")]
         self._next = 0
+        self._free_at = NOW - 30_000  # when the next step may run
 
     def asked(self, key: str | None, line: int = 1, parent: int | None = None) -> int:
         number = self._next
@@ -56,10 +57,17 @@ class Story:
         self.events.append(StepHit("r", step, key, outcome, NOW, NOW - age_s, saved_s, size, **facts))
         return step
 
-    def started(self, key: str | None, line: int = 1, parent: int | None = None, reason: Reason = "new") -> int:
+    def started(
+        self,
+        key: str | None,
+        line: int = 1,
+        parent: int | None = None,
+        reason: Reason = "new",
+        at: float = NOW - 20,
+    ) -> int:
         step = self.asked(key, line, parent)
         self.events.append(StepMissed("r", step, key, reason if key else "no-key"))
-        self.events.append(StepStarted("r", step, key, NOW - 20))
+        self.events.append(StepStarted("r", step, key, at))
         return step
 
     def finished(self, step: int, key: str | None, took_s: float = 2.0, error: str | None = None, **facts: Any) -> None:
@@ -71,7 +79,9 @@ class Story:
     def ran(
         self, key: str | None, took_s: float = 2.0, *, line: int = 1, parent: int | None = None, **facts: Any
     ) -> int:
-        step = self.started(key, line, parent, facts.pop("reason", "new"))
+        at = facts.pop("at", self._free_at)
+        self._free_at = at + took_s
+        step = self.started(key, line, parent, facts.pop("reason", "new"), at)
         facts.setdefault("size", 500 if key and not facts.get("interrupted") else None)
         self.finished(step, key, took_s, **facts)
         return step
@@ -123,6 +133,16 @@ def test_n3_summary_counts_what_was_saved_ran_and_failed() -> None:
     story.hit("user:999", error="HTTPStatusError: 404")
     expected = r"12 steps: 9 cached \(saved 4 m 10 s, oldest \d+ d ago\), 2 ran \(31 s\), 1 failed \(cached\)"
     assert re.fullmatch(expected, summary(story))
+
+
+def test_n3_steps_that_ran_side_by_side_are_said_to_have() -> None:
+    story = Story()
+    for number in range(20):
+        story.ran(f"page:{number}", 3, at=NOW - 20 + number / 20)
+    assert summary(story) == "20 steps: 20 ran (1 m, side by side in 4.0 s)"
+    story.ran("alone", 9)
+    story.ran(None, 5, line=7, at=NOW - 18)
+    assert summary(story) == "22 steps: 21 ran (1 m 9 s, side by side in 13 s), 1 without key (5.0 s)"
 
 
 def test_every_word_of_a_row() -> None:
@@ -466,7 +486,7 @@ def test_n3_a_map_that_began_says_what_is_still_to_come() -> None:
         story.finished(step, f"m:{n}", took_s=1.0)
     story.started("m:8")
     state = story.state()
-    assert "30 steps: 8 ran (8.0 s), 1 running, 21 not started" in plain_of(state, NOW)
+    assert "30 steps: 8 ran (8.0 s, side by side in 1.0 s), 1 running, 21 not started" in plain_of(state, NOW)
     assert "run the cell again" not in plain_of(state, NOW)
     story.events.append(RunFinished("r", NOW, "error", 60.0, "KeyboardInterrupt"))
     assert "! 21 steps did not start: run the cell again for the rest" in plain_of(story.state(), NOW)

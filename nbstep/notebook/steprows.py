@@ -31,6 +31,7 @@ _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
     {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
 )
 _LONGEST_TEXT: Final = 300  # characters
+_SIDE_BY_SIDE: Final = 0.8  # of the time that steps took; less than that says that several ran at once
 _REASON_CHARS: Final = 100  # the line under the list says all of it
 
 
@@ -349,7 +350,20 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
 
 
 def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
-    return f" ({duration_text(sum(row.spent_s for row in rows))})"
+    rows = list(rows)
+    spent_s, lasted_s = sum(row.spent_s for row in rows), _lasted_s(rows)
+    together = f", side by side in {duration_text(lasted_s)}" if lasted_s < _SIDE_BY_SIDE * spent_s else ""
+    return f" ({duration_text(spent_s)}{together})"
+
+
+def _lasted_s(rows: Sequence[Row]) -> float:
+    """How long it took until all had run: time in which several ran at once counts once."""
+    spans = sorted((row.call.began_at or 0.0, row.spent_s) for row in rows if row.call.key is not None)
+    lasted_s, until = sum(row.spent_s for row in rows if row.call.key is None), 0.0
+    for began_at, spent_s in spans:
+        lasted_s += max(0.0, began_at + spent_s - max(began_at, until))
+        until = max(until, began_at + spent_s)
+    return lasted_s
 
 
 def _expected_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
