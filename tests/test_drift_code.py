@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -292,7 +293,8 @@ def test_the_source_is_shown_where_there_is_one() -> None:
     assert source_text(test_recursion_ends) is not None
     assert str(source_text(_changes)).startswith("def _changes(")
     assert source_text(_thunk(BASE)) is None
-    assert source_text(len) is None
+    assert source_text(len) == "builtins.len"
+    assert source_text(shutil.copyfile) == source_text(functools.partial(shutil.copyfile, "a")) == "shutil.copyfile"
     assert len(str(source_text(test_e1_edits_of_classes_decorators_and_lambdas_are_named, limit=20))) <= 20
 
 

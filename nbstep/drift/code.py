@@ -117,7 +117,7 @@ def look_behind(thunk: object) -> Seen:
         if known.watch.holds(first, owner):
             return tuple.__new__(Seen, (known.fingerprint(first), first, known.sources, known.parts))  # half the time
     if not is_users(first):
-        return Seen(_fingerprint_of_name(_full_name(thunk, first)), first)
+        return Seen(_fingerprint_of_name(full_name(thunk, first)), first)
     known = _read(first, owner)
     with _writing:
         if place not in _known and len(_known) >= _MAX_KNOWN:
@@ -131,7 +131,7 @@ def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
     _parts.clear()
     owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
     first = part_of(thunk)
-    return _read(first, owner).fingerprint(first) if is_users(first) else _fingerprint_of_name(_full_name(thunk, first))
+    return _read(first, owner).fingerprint(first) if is_users(first) else _fingerprint_of_name(full_name(thunk, first))
 
 
 def _read(first: Part, owner: type | None) -> _Known:
@@ -195,7 +195,8 @@ def _fingerprint_of_name(name: str) -> dict[str, str]:
     return {"": _text([name.encode()])}
 
 
-def _full_name(thunk: object, part: Part) -> str:
+def full_name(thunk: object, part: Part) -> str:
+    """What a function or class of an installed package is called: `pandas.read_csv`."""
     named = thunk if isinstance(thunk, types.BuiltinFunctionType) else part
     return f"{named.__module__}.{named.__qualname__}"
 

@@ -12,8 +12,8 @@ import weakref
 from collections.abc import Mapping
 from typing import Final
 
-from nbstep.drift.code import Seen
-from nbstep.drift.parts import methods_in, part_of
+from nbstep.drift.code import Seen, full_name
+from nbstep.drift.parts import is_users, methods_in, part_of
 
 TEXT_CHARS: Final = 4096  # of one function or class; what is longer is left out
 READ_CHARS: Final = 4 * TEXT_CHARS  # of the thunk: it is cut once its secrets are out, or half of one could stay
@@ -23,9 +23,11 @@ _of_classes: Final[weakref.WeakKeyDictionary[type, str | None]] = weakref.WeakKe
 
 
 def source_text(thunk: object, limit: int = READ_CHARS) -> str | None:
-    """The thunk's source for people, or None where there is none."""
+    """The thunk's source for people, of an installed function its name; None where there is neither."""
     try:
         part = part_of(thunk)
+        if not is_users(part):
+            return full_name(thunk, part).removeprefix("None.")[:limit]  # the module of a method of a text
     except Exception:  # noqa: BLE001 - odd callables must not cost the value (C3)
         return None
     text = _text_of(part if isinstance(part, type) else part.__code__)
