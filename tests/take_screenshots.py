@@ -338,7 +338,7 @@ def take_hundred(theme: Theme, folder: Path) -> None:
 def take_carriers(theme: Theme, folder: Path, api: flights_api.Api) -> None:
     """Runs the cells, deletes two entries, runs them again, and takes the picture."""
     shutil.copy(ROOT / "notebooks" / "flights_api.py", folder)
-    with _opened(theme, folder, CELLS, height=1195, env={"FLIGHTS_API_URL": api.url}) as notebook:
+    with _opened(theme, folder, CELLS, height=1520, env={"FLIGHTS_API_URL": api.url}) as notebook:
         notebook.run_all()
         panel = _panel(notebook, "8 entries")
         for key in ("flights:B6:1", "airline:AA"):
