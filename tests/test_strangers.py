@@ -116,6 +116,26 @@ def test_trust_the_line_is_short_and_says_what_why_and_both_ways_out(
     assert "Run `nbstep trust` **before** you run a colleague's notebook" in readme
 
 
+def test_trust_a_kernel_whose_key_was_replaced_says_that_it_must_be_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`nbstep trust --rotate` in a shell: the entries are not a stranger's, and to accept them would be no way out."""
+    environ = {"JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    monkeypatch.setattr(trust, "_ring", trust.KeyRing(environ))
+    cache, listener = Cache(tmp_path / "c"), RecordingListener()
+    cache.set("b", 1)
+    with monkeypatch.context() as shell:
+        shell.setattr(trust, "_ring", trust.KeyRing(environ))
+        new = trust.key_ring().rotate().new.id
+        Cache(tmp_path / "c").set("a", 1)
+    workflow = create_workflow(cache=cache, on_event=listener)
+    workflow(lambda step: (step(lambda: 2, key="a"), step(lambda: 2, key="b")))
+    assert listener.findings() == [
+        f"signed by key {new}, which is yours now: restart this kernel, it goes on with the key it began with"
+    ]
+    assert [event.reason for event in listener.of(StepMissed)] == ["untrusted"]
+
+
 def test_trust_async_steps_tell_it_once_too(tmp_path: Path, sign_as: Callable[[str, Any, str], None]) -> None:
     for key in ("a", "b"):
         sign_as("them", tmp_path / "c", key)

@@ -406,6 +406,9 @@ def _check_usable(head: entry.Head, key: str) -> None:
 
 def _untrusted(signer: str) -> Miss:
     shown = signer if re.fullmatch(r"[0-9a-f]{8}", signer) else "of an unknown form"
+    if trust.key_ring().replaced_by(signer):
+        why = f"signed by key {shown}, which is yours now: restart this kernel, it goes on with the key it began with"
+        return Miss("untrusted", why)
     why = (
         f"signed by key {shown}, not yours, so not used: accept it with `nbstep trust`, "
         "or let NBSTEP_SIGNING_KEY_FILE name the file of that key"

@@ -156,6 +156,14 @@ class KeyRing:
             self._key = SigningKey(secret)
             return Rotation(old, self._key, kept)
 
+    def replaced_by(self, signer: str) -> bool:
+        """Whether the key of this id took the place of this process's, in its file, since the process began."""
+        try:
+            secret = read_secret(self.path(), named=self.named)
+        except (OSError, ValueError):
+            return False
+        return secret is not None and SigningKey(secret).id == signer != self.key().id
+
     def collect(self, now_s: float) -> None:
         """Removes what killed processes left beside the key's file."""
         if not self.named:
