@@ -97,9 +97,7 @@ class DiskTrash:
         target = self._target(entry, batch)
         try:
             os.link(entry, target, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        except (OSError, NotImplementedError):  # a file system without links; the key has no entry for a moment
+        except (OSError, NotImplementedError):  # no links here: the key has no entry for a moment; or it is gone
             return target if self._move(entry, target) else None
         self._forget(target)
         return target

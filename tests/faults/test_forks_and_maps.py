@@ -234,6 +234,7 @@ def test_a_child_forked_in_the_middle_of_a_store_tidies_up_and_leaves_its_parent
     cache = Cache(tmp_path)
     cache.set("k", "before")
     codes: list[int] = []
+    written: list[int] = []
     real = os.write
 
     def tidy() -> bool:
@@ -242,15 +243,18 @@ def test_a_child_forked_in_the_middle_of_a_store_tidies_up_and_leaves_its_parent
         return cache.get("k") == "the child's"
 
     def write(fd: int, part: Any) -> int:
-        if not codes and len(part) > ROWS.nbytes // 2:
-            codes.append(-1)
-            codes[0] = in_child(tidy)
+        if len(part) > ROWS.nbytes // 2:
+            written.append(fd)
+            if not codes:
+                codes.append(-1)
+                codes[0] = in_child(tidy)
         return real(fd, part)
 
     with pytest.MonkeyPatch.context() as then:
         then.setattr(os, "write", write)
         cache.set("k", ROWS)
     assert codes == [0]
+    assert len(written) == 1, "its file was taken away, and it wrote another"
     assert (Cache(tmp_path).get("k") == ROWS).all()
     assert list((tmp_path / "v1" / "tmp").iterdir()) == []
     assert (cache.undo("k"), cache.get("k")) == (["k"], "the child's")

@@ -134,6 +134,7 @@ LATE: Final[dict[str, tuple[Callable[[Cache], Any], Callable[[Cache], Any], Any,
     "undo k": (lambda cache: cache.undo("k"), lambda rival: rival.undo("k"), [], "old", 0),
     "undo what goes for good": (lambda cache: cache.undo(), lambda rival: rival.empty_trash(), [], None, 0),
     "replace, deleted": (lambda cache: cache.set("k", "new"), lambda rival: rival.delete("k"), None, "new", 1),
+    "keep, kept": (lambda cache: cache.set("k", "new"), lambda rival: rival.set("k", "rival's"), None, "new", 2),
     "replace, replaced": (lambda cache: cache.set("k", "new"), lambda rival: rival.set("k", "rival's"), None, "new", 2),
 }  # fmt: skip
 
@@ -145,7 +146,7 @@ def test_c2_who_is_a_moment_too_late_finds_nothing_and_raises_nothing(
     do, do_before, told, kept, trashed = LATE[act]
     cache, rival = Cache(tmp_path), Cache(tmp_path)
     cache.set("k", "old")
-    if act.startswith("undo"):
+    if act.startswith(("undo", "keep")):
         cache.delete("k")
     came: list[str] = []
 

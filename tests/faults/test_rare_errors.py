@@ -356,16 +356,22 @@ def test_c3_a_store_that_does_not_answer_is_left_alone_by_steps_until_it_does(er
 
 def test_c3_a_store_that_dies_while_a_step_computes_is_told_once_and_the_next_steps_do_not_wait() -> None:
     store, listener = Failing(), RecordingListener()
+    cache = Cache(store)
+    breaker = cache._entries.store.breaker
+    assert breaker is not None
+    breaker.clock = clock = SettableClock(100.0)
 
     def thunk() -> str:
         store.error = TimeoutError("timed out")
         store.calls.clear()
         return "computed"
 
-    workflow = create_workflow(cache=store, on_event=listener)
-    given = workflow(
-        lambda step: [step(thunk, key="a"), step(lambda: "b", key="b"), step(lambda: "c", key="c")]
-    ).unwrap()
+    def slow() -> str:
+        clock.advance(4)  # what is said of the store would be another text
+        return "b"
+
+    workflow = create_workflow(cache=cache, on_event=listener)
+    given = workflow(lambda step: [step(thunk, key="a"), step(slow, key="b"), step(lambda: "c", key="c")]).unwrap()
     assert (given, store.calls) == (["computed", "b", "c"], ["get"])
     assert [finding.kind for finding in listener.of(Finding)] == ["unreachable"]
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from faults.removals.entry import ENTRY
+from faults.removals.processes import PROCESSES
 from faults.removals.removal import Removal as Removal
+from faults.removals.servers import SERVERS
+from faults.removals.signing import SIGNING
+from faults.removals.surroundings import SURROUNDINGS
 from faults.removals.trash import TRASH
 from faults.removals.writing import WRITING
 
-REMOVALS: Final[tuple[Removal, ...]] = (*ENTRY, *WRITING, *TRASH)
+REMOVALS: Final[tuple[Removal, ...]] = (*ENTRY, *WRITING, *TRASH, *PROCESSES, *SIGNING, *SURROUNDINGS, *SERVERS)

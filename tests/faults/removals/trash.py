@@ -118,4 +118,12 @@ TRASH: Final = (
         "if fnmatch.fnmatchcase(key.lower(), pattern.lower())",
         ("model::does_what_a_dict_with_a_trash_would[memory]",),
     ),
+    Removal(
+        "nothing-to-save",
+        "what is gone when it is to be saved is an error",
+        "stores/disktrash.py",
+        "            os.lstat(entry)\n        except FileNotFoundError:",
+        "            os.lstat(entry)\n        except ZeroDivisionError:",
+        ("processes::a_moment_too_late[undo]", "processes::a_moment_too_late[undo what goes for good]"),
+    ),
 )

@@ -35,7 +35,11 @@ WRITING: Final = (
         "stores/replacing.py",
         'saved = self._trash.save_copy(target, batch or "")',
         "saved = None",
-        ("killed::dies_at_any_call[keep over]", "killed::dies_at_any_call[step]"),
+        (
+            "killed::dies_at_any_call[keep over]",
+            "killed::dies_at_any_call[step]",
+            "processes::a_moment_too_late[replace, replaced]",
+        ),
     ),
     Removal(
         "twin-stays",
@@ -123,7 +127,7 @@ WRITING: Final = (
         "cache/entries.py",
         "except BaseException as error:  # noqa: BLE001 - the user's own store may raise anything",
         "except ZeroDivisionError as error:",
-        ("rare_errors::whose_handle_is_stale[True]",),
+        ("rare_errors::whose_handle_is_stale[True]", "rare_errors::a_frozen_redis"),
     ),
     Removal(
         "tidying-raises",
