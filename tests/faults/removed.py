@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -91,6 +91,19 @@ def without(removal: Removal, text: str) -> str:
     if text.count(removal.old) != 1:
         raise LookupError(f"{removal.name}: stands {text.count(removal.old)} times in nbstep/{removal.file}, not once")
     return text.replace(removal.old, removal.new)
+
+
+def table(removals: Iterable[Removal]) -> str:
+    """What the README shows of the removals: each test, and what it is seen to fail by."""
+    by_test: dict[str, dict[str, list[str]]] = {}
+    for removal in removals:
+        for test in dict.fromkeys(test.partition("[")[0] for test in removal.tests):
+            module, _, part = test.partition("::")
+            by_test.setdefault(module, {}).setdefault(part, []).append(removal.says)
+    lines = ["| test | seen to fail when |", "|---|---|"]
+    for module, parts in by_test.items():
+        lines += [f"| **test_{module}** | |", *(f"| {part} | {'; '.join(says)} |" for part, says in parts.items())]
+    return "\n".join(lines)
 
 
 # Copies --------------------------------------------------------------------------------------------------------------------
@@ -236,22 +249,29 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("-j", dest="at_once", type=int, default=1, metavar="N", help="try so many at once")
     parser.add_argument("--list", action="store_true", help="show the removals and try none")
+    parser.add_argument("--table", action="store_true", help="the same by tests, as in the README")
     asked = parser.parse_args(arguments)
     known = {one.name for one in REMOVALS} | {test.partition("::")[0] for one in REMOVALS for test in one.tests}
     for name in asked.names:
         if name not in known:
             parser.error(f"there is no removal {name}; --list shows all")
-    chosen = [one for one in REMOVALS if not asked.names or _is_meant(one, asked.names)]
+    chosen = [one for one in (_meant(one, asked.names) for one in REMOVALS) if one.tests]
     if asked.list:
         for one in chosen:
             print(f"{one.name}: {one.says} ({one.file})")
             print("".join(f"    {test}\n" for test in one.tests), end="")
         return 0
+    if asked.table:
+        print(table(chosen))
+        return 0
     return run(chosen, max(1, asked.at_once))
 
 
-def _is_meant(removal: Removal, names: Sequence[str]) -> bool:
-    return removal.name in names or any(test.partition("::")[0] in names for test in removal.tests)
+def _meant(removal: Removal, names: Sequence[str]) -> Removal:
+    """A removal with those of its tests that are asked for: all by its own name, or those of a file that is named."""
+    if not names or removal.name in names:
+        return removal
+    return replace(removal, tests=tuple(test for test in removal.tests if test.partition("::")[0] in names))
 
 
 if __name__ == "__main__":

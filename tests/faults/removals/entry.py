@@ -115,4 +115,13 @@ ENTRY: Final = (
         "count = len(await self.store.remove(list(keys), batch))",
         ("every_byte::what_only_claims[no header]",),
     ),
+    Removal(
+        "bound-to-a-folder",
+        "an entry counts only where it was written",
+        "stores/disk.py",
+        '        return f"{self._entries}/{name[:2]}/{name}"',
+        "        turn = 2 + len(self._entries) % 62\n        name = name[:2] + name[turn:64] + name[2:turn] + name[64:]\n"
+        '        return f"{self._entries}/{name[:2]}/{name}"',
+        ("swapped::an_entry_of_another_cache_of_mine",),
+    ),
 )

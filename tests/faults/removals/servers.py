@@ -54,6 +54,14 @@ SERVERS: Final = (
         ("rare_errors::that_refuses_one_entry",),
     ),
     Removal(
+        "never-rests",
+        "a store that refuses the connection counts as one that answers",
+        "stores/breaker.py",
+        "        if did_not_answer(error):\n",
+        "        if did_not_answer(error) and 'refused' not in str(error):\n",
+        ("rare_errors::a_redis_that_is_not_there",),
+    ),
+    Removal(
         "cause-unseen",
         "the cause of a driver's error is not looked at",
         "stores/breaker.py",
