@@ -51,8 +51,11 @@ class Keeper:
         Raises:
             Exception: The result cannot be kept; `why_not` says why.
         """
-        source = None if facts.source is None else self.source(facts.source)
-        facts = replace(facts, source=source, sources={name: self.source(text) for name, text in facts.sources.items()})
+        if facts.source is not None or facts.sources:
+            source = None if facts.source is None else self.source(facts.source)
+            facts = replace(
+                facts, source=source, sources={name: self.source(text) for name, text in facts.sources.items()}
+            )
         meta = Meta(
             key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
             signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,

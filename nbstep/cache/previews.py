@@ -12,6 +12,7 @@ from nbstep.foreign import interrupts
 
 PREVIEW_CHARS: Final = 1000
 _NAME_CHARS: Final = 200
+_ATOMS: Final = frozenset({float, bool, complex, type(None)})
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
 
 
@@ -95,6 +96,12 @@ class _Short(reprlib.Repr):
         self.maxdict = 16
         self.maxstring = self.maxother = 240
         self.maxlong = 60
+
+    def repr1(self, x: Any, level: int) -> str:
+        kind = type(x)
+        if kind in _ATOMS:
+            return repr(x)
+        return self.repr_str(x, level) if kind is str else super().repr1(x, level)
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         if level <= 0 and x:
