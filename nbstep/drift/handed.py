@@ -18,8 +18,10 @@ _MAX_HANDED = 16
 def look_behind_call(thunk: Any, args: tuple[Any, ...]) -> Seen:
     """The code fingerprint, and where the inputs are, of a thunk and of the functions among its arguments and defaults."""
     seen = look_behind(thunk)
-    if not args and type(thunk) is types.FunctionType and thunk.__defaults__ is None and thunk.__kwdefaults__ is None:
-        return seen  # most are
+    if type(thunk) is types.FunctionType and thunk.__kwdefaults__ is None:
+        given = args if thunk.__defaults__ is None else (*args, *thunk.__defaults__)
+        if not any(map(callable, given)):
+            return seen  # most are
     handed = [value for value in _given(thunk, args) if callable(value)]
     for value in handed[:_MAX_HANDED]:
         part = part_of(value)
