@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from nbstep.frozen import record
+
 _log: Final = logging.getLogger("nbstep")
 
 Outcome: TypeAlias = Literal["ok", "error"]
@@ -62,7 +64,7 @@ class RunFinished:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepAsked:
     """A step was called. First event of every step: before the cache is read, before the thunk runs.
 
@@ -87,7 +89,7 @@ class StepsAhead:
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepHit:
     """A kept entry was used; the last event of its step.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from nbstep.events import Outcome, Place, Reason
+from nbstep.frozen import record
 from nbstep.words import keys_text, plural, shown
 
 SYNC_FROM_S: Final = 10.0  # what took longer is synced to the disk where `durability` is "auto"
@@ -24,7 +25,7 @@ class CacheOptions:
     redact: Callable[[str], str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What a step knows of an entry it wants kept, beside the value itself.
 
@@ -122,7 +123,7 @@ class ErrorText:
     transient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Meta:
     """Everything an entry says without being unpickled. All text in it is untrusted until the signature was checked.
 
