@@ -261,3 +261,25 @@ def test_n8_a_task_that_has_not_begun_when_its_run_ends_is_no_step_that_was_forg
     assert asyncio.run(main()) == 8
     assert told.findings() == []
     assert told.kinds("k")[-1] == "StepFinished"
+
+
+def test_k4_a_step_that_is_async_no_longer_says_that_it_was_and_how_to_run_it_anew() -> None:
+    store, told = dict[str, Any](), RecordingListener()
+    kept = create_workflow(cache=store)(_keep)
+    assert asyncio.run(kept) == Ok(2)
+
+    def body(step: Any) -> None:
+        value = step(lambda: 2, key="k")
+        with pytest.raises(TypeError, match=r"it was async when it was kept\. .* run it anew: .*k"):
+            value + 1
+
+    assert create_workflow(cache=store, on_event=told)(body) == Ok(None)
+    (found,) = (text for text in told.findings() if "never awaited" in text)
+    assert "it was async when it was kept" in found
+    assert "rm" in found or "cache.delete" in found
+    again = create_workflow(cache=store, on_drift="rerun")(lambda step: step(lambda: 2, key="k"))
+    assert again == Ok(2)
+
+
+async def _keep(step: Any) -> Any:
+    return await step(double, 1, key="k")

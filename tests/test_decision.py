@@ -90,17 +90,19 @@ def test_c5_what_a_clock_far_ahead_kept_has_no_age_and_is_over_for_who_has_a_ttl
     hit, error = _hit(**stamp), replace(LASTING, meta=replace(LASTING.meta, **stamp))
     why = "its time is in the future, so its age is not known"
     assert decide(hit, _asked(ttl_s=ttl_s)) == (Use(hit) if used else Compute("expired", why, old=hit))
-    assert decide(error, _asked(error_ttl_s=ttl_s)) == (Use(error) if used else Compute("expired", why))
+    assert decide(error, _asked(error_ttl_s=ttl_s)) == (Use(error) if used else Compute("error-retried", why))
 
 
 @pytest.mark.parametrize(("ttl_s", "used"), [("auto", True), (None, True), (11.0, True), (10.0, False)])
 def test_e3_a_lasting_error_lives_by_error_ttl_alone(ttl_s: Any, used: bool) -> None:
-    assert decide(LASTING, _asked(error_ttl_s=ttl_s, ttl_s=1.0)) == (Use(LASTING) if used else Compute("expired"))
+    over = Compute("error-retried", "error_ttl is 10 s")
+    assert decide(LASTING, _asked(error_ttl_s=ttl_s, ttl_s=1.0)) == (Use(LASTING) if used else over)
 
 
 @pytest.mark.parametrize(("age_s", "used"), [(59.0, True), (60.0, False)])
 def test_e3_an_error_that_passes_lives_a_minute(age_s: float, used: bool) -> None:
-    assert decide(PASSING, _asked(now=KEPT + age_s)) == (Use(PASSING) if used else Compute("expired"))
+    over = Compute("error-retried", "an error that passes counts for 1 m")
+    assert decide(PASSING, _asked(now=KEPT + age_s)) == (Use(PASSING) if used else over)
 
 
 def test_e1_an_error_whose_code_changed_is_tried_again() -> None:

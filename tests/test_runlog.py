@@ -96,8 +96,10 @@ recorder(StepFinished("r1", 0, "k0", "ok", 103.0, 1.0, 10))
 def _run_late(cache: Path, code: str) -> None:
     script = LATE + textwrap.dedent(code)
     done = subprocess.run(
-        [sys.executable, "-c", script, str(cache)], capture_output=True, text=True, check=False, timeout=120
-    )
+        # from Python 3.12 on a fork beside threads, which IPython starts, is warned of
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, str(cache)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -20,8 +20,12 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
 
     _prepared: Awaitable[Any] | None = None
 
-    def __init__(self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None) -> None:
+    def __init__(
+        self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None, *, kept_only: bool = False
+    ) -> None:
+        """Of a call; `kept_only` where only the entry says that it is awaitable: it was when that was kept."""
         self._call = call
+        self._kept_only = kept_only
         self._begin_step = begin
         self._prepared = prepared
         self._running: Coroutine[Any, Any, Any] | None = None
@@ -97,7 +101,13 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
 
     def _to_await(self) -> str:
         key = vars(self).get("key")
-        return f"{f'step {key!r}' if key else 'this step'} gives something to await: write `await step(…)`"
+        return f"{f'step {key!r}' if key else 'this step'} gives something to await: {self.advice()}"
+
+    def advice(self) -> str:
+        """What to write, or where it is async no longer, what to do."""
+        if not vars(self).get("_kept_only"):
+            return "write `await step(…)`"
+        return f"it was async when it was kept. Write `await step(…)`, or if it no longer is, run it anew: {self._call.command('rm')}"
 
     def __repr__(self) -> str:
         return f"<awaitable step {self.key!r}>" if self.key else "<awaitable step>"

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 from nbstep.cache.records import Hit, LookUp, Meta, Miss
 from nbstep.drift.explain import Change, changes_between
 from nbstep.drift.inputs import Inputs
+from nbstep.durations import duration_text
 from nbstep.errors import DriftError
 from nbstep.events import Reason
 from nbstep.policy import Policy
@@ -120,7 +121,7 @@ def _decide_error(found: Hit, asked: Asked) -> Decision:
         return Compute("error-retried", "cache_errors=False")
     ttl_s = asked.policy.error_ttl(error is not None and error.transient)
     if ttl_s is not None and asked.now >= meta.ends_at(ttl_s, asked.now):
-        return Compute("expired", _why_ended(meta, ttl_s, asked.now))
+        return Compute("error-retried", _why_ended(meta, ttl_s, asked.now) or _error_ttl_text(asked.policy, ttl_s))
     changes = _changes(found, asked)
     if any(change.cause == "code" for change in changes):
         return Compute("error-retried", _joined(changes))
@@ -135,6 +136,16 @@ def _decide_error(found: Hit, asked: Asked) -> Decision:
 def _why_ended(meta: Meta, ttl_s: float, now: float) -> str | None:
     """What an entry that looks new has against it."""
     return None if now >= meta.created + ttl_s else "its time is in the future, so its age is not known"
+
+
+def _error_ttl_text(policy: Policy, ttl_s: float) -> str:
+    """Why a kept error is over; without an `error_ttl` of the user's it is one that passes.
+
+    >>> _error_ttl_text(Policy(), 60.0), _error_ttl_text(Policy(error_ttl_s=5.0), 5.0)
+    ('an error that passes counts for 1 m', 'error_ttl is 5.0 s')
+    """
+    text = duration_text(ttl_s)
+    return f"an error that passes counts for {text}" if policy.error_ttl_s == "auto" else f"error_ttl is {text}"
 
 
 def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:

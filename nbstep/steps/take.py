@@ -77,7 +77,7 @@ def take_step(
     if type(given) is _Later:
         call.thunk = freeze(thunk)
         call.note_fixed()
-        return AwaitableStep(call, _take_awaiting, given.prepared)
+        return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
     return given
 
 
