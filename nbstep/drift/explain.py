@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +39,12 @@ class Change:
 
 
 def changes_between(
-    facts: Facts, code: Mapping[str, str], inputs: Inputs | None, at: float, function: str = ""
+    facts: Facts,
+    code: Mapping[str, str],
+    inputs: Inputs | None,
+    at: float,
+    function: str = "",
+    where: Callable[[str], str] = lambda _: "",
 ) -> tuple[Change, ...]:
     """What changed between an entry and the step as it is now.
 
@@ -49,8 +54,9 @@ def changes_between(
         inputs: The inputs of now, None where they are unknown.
         at: Now, in seconds since the epoch.
         function: The name of the function that is the thunk now, empty where it is a lambda or something else.
+        where: Gives the file that a function or class stands in; empty where that is the notebook.
     """
-    edits = code_changes(facts.code, code, function if function == function_in(facts.source) else "")
+    edits = code_changes(facts.code, code, function if function == function_in(facts.source) else "", where)
     changed = [] if inputs is None else input_changes(facts.inputs, inputs, at)
     return (*(Change("code", text, text) for text in edits), *changed) if edits or changed else ()
 
@@ -135,16 +141,23 @@ def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str 
     return f"{shown(key)}: {' and '.join(then)} {when}: put what differs into the key"
 
 
-def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str = "") -> list[str]:
+def code_changes(
+    kept: Mapping[str, str],
+    now: Mapping[str, str],
+    function: str = "",
+    where: Callable[[str], str] = lambda _: "",
+) -> list[str]:
     """What changed between two fingerprints, as short clauses for people; empty when nothing did or nothing can be said.
 
     Args:
         kept: The fingerprint of an entry.
         now: That of the step that asks.
         function: The name of the function that was and is the thunk, empty where there is none.
+        where: Gives the file that a function or class stands in; empty where that is the notebook.
 
-    >>> code_changes({"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"})
-    ['tidy() was edited']
+    >>> kept, now = {"": "3.11:a", "tidy": "3.11:b"}, {"": "3.11:a", "tidy": "3.11:c"}
+    >>> code_changes(kept, now), code_changes(kept, now, where=lambda name: "etl.py")
+    (['tidy() was edited'], ['tidy() was edited in etl.py'])
     """
     if kept == now:
         return []
@@ -152,9 +165,10 @@ def code_changes(kept: Mapping[str, str], now: Mapping[str, str], function: str 
         return []
     same, called = one_step(kept.get("", ""), now.get("", ""))
     changes = [] if same else [f"{function}() was edited" if function else "the step was edited"]
-    changes += [
-        f"{part_text(name)} was edited" for name in sorted(kept.keys() & now.keys()) if name and kept[name] != now[name]
-    ]
+    for name in sorted(kept.keys() & now.keys()):
+        if name and kept[name] != now[name]:
+            file = where(name)
+            changes.append(f"{part_text(name)} was edited{f' in {file}' if file else ''}")
     if not changes:
         gone = [name for name in sorted(kept.keys() - now.keys()) if kept[name] != called]
         changes += [

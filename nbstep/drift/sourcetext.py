@@ -6,6 +6,8 @@ import ast
 import functools
 import inspect
 import linecache
+import os
+import sys
 import textwrap
 import types
 import weakref
@@ -46,6 +48,21 @@ def source_texts(seen: Seen) -> Mapping[str, str]:
         left -= len(text)
         texts[name] = f"{texts[name]}\n\n{text}" if name in texts else text
     return texts
+
+
+def file_name(seen: Seen, name: str) -> str:
+    """The name of the module's file that something named by a thunk stands in; empty where it is none, as for a cell."""
+    for known, found in seen.parts:
+        part = found() if isinstance(found, weakref.ref) else found
+        if known != name or part is None:
+            continue
+        path = (
+            getattr(sys.modules.get(part.__module__), "__file__", None) if isinstance(part, type) else part.co_filename
+        )
+        modules = [module for called, module in list(sys.modules.items()) if called != "__main__"]
+        if path and any(getattr(module, "__file__", None) == path for module in modules):
+            return os.path.basename(path)
+    return ""
 
 
 def _text_of(part: types.CodeType | type) -> str | None:

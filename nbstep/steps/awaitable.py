@@ -107,7 +107,8 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         """What to write, or where it is async no longer, what to do."""
         if not vars(self).get("_kept_only"):
             return "write `await step(…)`"
-        return f"it was async when it was kept. Write `await step(…)`, or if it no longer is, run it anew: {self._call.command('rm')}"
+        again = self._call.command("rm")
+        return f"it was async when it was kept. Write `await step(…)`, or if it no longer is, run it anew: {again}"
 
     def __repr__(self) -> str:
         return f"<awaitable step {self.key!r}>" if self.key else "<awaitable step>"

@@ -25,7 +25,7 @@ from nbstep.drift.inputs import (
     settled,
 )
 from nbstep.drift.lineage import HANDED_OUT, origin_of
-from nbstep.drift.sourcetext import source_text, source_texts
+from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same
 from nbstep.drift.today import drifted
 from nbstep.drift.wanted import ALL, Wanted
@@ -110,6 +110,15 @@ class Call:
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""
         return self._behind().code
+
+    def where(self, name: str) -> str:
+        """The file that a function or class of its code stands in; empty where that is the notebook."""
+        try:
+            return file_name(self._behind(), name)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - as below
+            return ""
 
     def inputs(self) -> Inputs:
         """The inputs as they are now; none where they cannot be read."""

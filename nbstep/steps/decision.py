@@ -29,6 +29,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
         inputs: Gives its inputs as they are now; called at the most once, and only where the entry's are known.
         surely_same: Whether they are certainly what an entry knows of its own; False says nothing.
         function: The name of the function that is the thunk, empty where it is something else.
+        where: Gives the file that a function or class of its code stands in; empty where that is the notebook.
     """
 
     policy: Policy
@@ -42,6 +43,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
     surely_same: Callable[[Mapping[str, str]], bool] = lambda _: False
     rerun_drifted: bool = False
     function: str = ""
+    where: Callable[[str], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
     inputs = asked.inputs() if looked_at else None
     if facts.code == code and (inputs is None or facts.inputs == inputs.texts):
         return ()  # most look-ups
-    return changes_between(facts, code, inputs, asked.now, asked.function)
+    return changes_between(facts, code, inputs, asked.now, asked.function, asked.where)
 
 
 def drift_of(found: Hit, asked: Asked) -> str:

@@ -273,7 +273,7 @@ def _decided(call: Call, found: LookUp, source: Source) -> Decision:
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(call.key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
         inputs=call.inputs, surely_same=call.surely_same,
-        function=call.thunk.__name__ if type(call.thunk) is FunctionType else "",
+        function=call.thunk.__name__ if type(call.thunk) is FunctionType else "", where=call.where,
     )  # fmt: skip
     try:
         return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from nbstep.drift.code import Seen
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import Inputs, read_inputs
 from nbstep.drift.parts import dotted_names, is_users, part_of
+from nbstep.drift.sourcetext import file_name
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.errors import DriftError
 from nbstep.foreign import interrupts
@@ -70,6 +72,7 @@ def planned(cache: Cache | None, step: Foreseen, wish: Wish, usage: Usage) -> Pl
         retry_errors=wish.retry_errors, rerun_drifted=wish.rerun_drifted, code=lambda: seen.code,
         inputs=lambda: _inputs(given, seen, wanted),
         function=given.function.__name__ if type(given.function) is types.FunctionType else "",
+        where=functools.partial(file_name, seen),
     )  # fmt: skip
     try:
         return Planned(step.key, decide(found, asked), compared=True)
