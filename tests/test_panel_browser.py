@@ -16,9 +16,9 @@ from sample_rows import a_failure, a_row
 
 import nbstep.notebook
 from nbstep.commands.listing import matches, parse_query
+from nbstep.commands.panelside import packed
 from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, duration_text, size_text
-from nbstep.notebook.kernelside import packed
 from nbstep.words import shown
 
 STATIC = Path(nbstep.notebook.__file__).parent / "static"
