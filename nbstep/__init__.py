@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+    from jupyter_server.serverapp import ServerApp
 
     from nbstep.cache.cache import Cache
     from nbstep.errors import (
@@ -97,3 +98,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """`%unload_ext nbstep`."""
     importlib.import_module("nbstep.notebook.extension").unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:  # pyright: ignore[reportUnusedFunction]
+    """Jupyter's server asks for it."""
+    return [{"module": "nbstep"}]
+
+
+def _load_jupyter_server_extension(app: ServerApp) -> None:  # pyright: ignore[reportUnusedFunction]
+    """The sidebar's addresses, in a Jupyter server that has nbstep installed."""
+    importlib.import_module("nbstep.server").load(app)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from shared_data import lay_out
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -201,9 +202,7 @@ def open_lab(
 
 @contextlib.contextmanager
 def _server(folder: Path, home: Path, theme: str, app: str, env: Mapping[str, str]) -> Iterator[str]:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     _write_settings(home, theme)
     command = [
         sys.executable, "-m", "jupyter", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
@@ -211,25 +210,36 @@ def _server(folder: Path, home: Path, theme: str, app: str, env: Mapping[str, st
         "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
         f"--{'LabApp' if app == 'lab' else 'JupyterNotebookApp'}.expose_app_in_browser=True",
     ]  # fmt: skip
-    log = home / "server.log"
-    with log.open("wb") as sink:
-        server = subprocess.Popen(
-            command, env=_environment(home, env), stdout=sink, stderr=sink, start_new_session=True
-        )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
+    with running(command, _environment(home, env), home / "server.log", f"{url}/api"):
+        yield url
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command: list[str], environ: Mapping[str, str], log: Path, address: str) -> Iterator[None]:
+    """A server that answers at an address, ended with its children when the block ends."""
+    with log.open("wb") as sink:
+        server = subprocess.Popen(command, env=environ, stdout=sink, stderr=sink, start_new_session=True)
 
     def answers() -> bool:
         if server.poll() is not None:
             raise RuntimeError("the server ended:\n" + log.read_text(errors="replace")[-3000:])
         try:
-            urllib.request.urlopen(url + "/api", timeout=5).close()
+            urllib.request.urlopen(address, timeout=5).close()
         except OSError:
             return False
         return True
 
     try:
         wait_until(answers, "the Jupyter server")
-        yield url
+        yield
     finally:
         # The server's own process group: the server and its kernels, nobody else's.
         os.killpg(server.pid, signal.SIGTERM)
@@ -250,6 +260,7 @@ def _environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        **lay_out(home / "prefix"),
     }
     return {**os.environ, **own, **env}
 

@@ -7,6 +7,8 @@ const ROW_PX = 26;
 const VISIBLE_ROWS = 15;
 const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
+const KERNEL_IS_BUSY =
+  "Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again.";
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
 const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
@@ -224,9 +226,13 @@ function merged(many, few, compare) {
   return all.concat(few.slice(at));
 }
 
-class Panel {
-  constructor(model, el) {
+// `model` brings what the other side says and takes what it is asked: a kernel's widget, or the sidebar's requests.
+export class Panel {
+  constructor(model, el, { fill = false, waiting = KERNEL_IS_BUSY, snapshot = null } = {}) {
     this.model = model;
+    this.fill = fill; // as high as its place, instead of as its rows
+    this.hint = fill ? "" : HINT;
+    this.waiting = waiting;
     this.rows = new Map(); // id -> row
     this.sorted = null; // all rows in order; null when they are to be sorted anew
     this.view = []; // those of them that match the query; a row's `at` is its index here, or undefined
@@ -247,7 +253,7 @@ class Panel {
     this.agesTimer = setInterval(() => this.paint(), AGES_EVERY_MS);
     this.resized = new ResizeObserver(() => this.paint());
     this.resized.observe(this.scroller);
-    this.snapshot = new Snapshot(el);
+    this.snapshot = snapshot;
     this.send({ kind: "ready", view: this.id });
   }
 
@@ -258,7 +264,7 @@ class Panel {
     clearTimeout(this.slowTimer);
     clearTimeout(this.detailTimer);
     this.resized.disconnect();
-    this.snapshot.restore();
+    this.snapshot?.restore();
   }
 
   now() {
@@ -268,7 +274,7 @@ class Panel {
   // Building the page's part
 
   build(el) {
-    this.root = element("div", "nbstep-panel");
+    this.root = element("div", this.fill ? "nbstep-panel nbstep-fill" : "nbstep-panel");
     this.root.append(this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
     el.append(this.root);
     this.applyTotals();
@@ -311,8 +317,9 @@ class Panel {
     );
     buttons.append(
       this.deleteButton, this.retryButton, this.rerunButton, this.acceptButton, this.undoButton, this.errorsButton,
-      this.clearButton, this.refreshButton,
+      this.clearButton,
     );
+    if (!this.fill) buttons.append(this.refreshButton); // a sidebar looks again by itself
     bar.append(this.search, buttons);
     return bar;
   }
@@ -389,7 +396,7 @@ class Panel {
 
   buildFoot() {
     const foot = element("div", "nbstep-foot");
-    this.note = element("span", "nbstep-note", HINT);
+    this.note = element("span", "nbstep-note", this.hint);
     this.note.setAttribute("role", "status");
     this.note.setAttribute("aria-live", "polite");
     this.picked = element("span", "nbstep-picked");
@@ -410,10 +417,7 @@ class Panel {
   act(message) {
     this.send(message);
     clearTimeout(this.slowTimer);
-    this.slowTimer = setTimeout(
-      () => this.say("Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again."),
-      SLOW_ANSWER_MS,
-    );
+    this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
   }
 
   receive(message) {
@@ -474,7 +478,7 @@ class Panel {
 
   setQuery(text) {
     this.query = parseQuery(text);
-    this.say(this.query.problem || HINT);
+    this.say(this.query.problem || this.hint);
     this.scroller.scrollTop = 0;
     this.arrange();
   }
@@ -573,12 +577,12 @@ class Panel {
   paint() {
     const count = this.view.length;
     this.space.style.height = `${count * ROW_PX}px`;
-    this.scroller.style.height = `${Math.min(count, VISIBLE_ROWS) * ROW_PX}px`;
+    if (!this.fill) this.scroller.style.height = `${Math.min(count, VISIBLE_ROWS) * ROW_PX}px`;
     this.scroller.hidden = count === 0;
     // Counted with the header row, as ARIA wants it.
     this.grid.setAttribute("aria-rowcount", count + 1);
     const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_PX) - OVERSCAN);
-    const last = Math.min(count, first + VISIBLE_ROWS + 2 * OVERSCAN);
+    const last = Math.min(count, first + this.visibleRows() + 2 * OVERSCAN);
     while (this.painted.length < last - first) this.painted.push(this.makeRow());
     while (this.painted.length > last - first) this.painted.pop().remove();
     const now = this.now();
@@ -588,6 +592,10 @@ class Panel {
     else this.grid.removeAttribute("aria-activedescendant");
     // The scroll bar takes its width from the rows, not from the header: keep the columns in line.
     this.root.style.setProperty("--nbstep-bar", `${this.scroller.offsetWidth - this.scroller.clientWidth}px`);
+  }
+
+  visibleRows() {
+    return this.fill ? Math.max(1, Math.floor(this.scroller.clientHeight / ROW_PX)) : VISIBLE_ROWS;
   }
 
   makeRow() {
@@ -672,7 +680,8 @@ class Panel {
     const command = event.ctrlKey || event.metaKey;
     const at = this.atOf(this.cursor) ?? -1;
     const end = this.view.length - 1;
-    const steps = { ArrowDown: at + 1, ArrowUp: at < 0 ? end : at - 1, PageDown: at + VISIBLE_ROWS, PageUp: at - VISIBLE_ROWS, Home: 0, End: end };
+    const page = this.visibleRows();
+    const steps = { ArrowDown: at + 1, ArrowUp: at < 0 ? end : at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: end };
     if (event.key in steps && !event.altKey) {
       const id = this.view[Math.max(0, Math.min(end, steps[event.key]))].id;
       if (event.shiftKey) this.extendTo(id);
@@ -715,7 +724,7 @@ class Panel {
   receiveQuestion({ view, text, told, only, all, ids, later }) {
     if (view !== this.id) return;
     clearTimeout(this.slowTimer);
-    this.say(HINT);
+    this.say(this.hint);
     const title = "Delete the later steps, too: they run again with what they are made from";
     this.ask([text, told], [
       { text: only, title: "Keep the later steps as they are", message: { kind: "delete", ids, asked: true } },
@@ -839,7 +848,7 @@ class Snapshot {
 
 export default {
   render({ model, el }) {
-    const panel = new Panel(model, el);
+    const panel = new Panel(model, el, { snapshot: new Snapshot(el) });
     return () => panel.close();
   },
 };

@@ -1,0 +1,160 @@
+// The panel's other side over HTTP: takes the messages that a kernel would, and asks the Jupyter server instead.
+//
+// What kernels keep meanwhile is found by asking again every few seconds; the server answers 304 while nothing changed.
+
+const EVERY_MS = 3000;
+const REFUSED_EVERY_MS = 30_000;
+const PAUSES_A_REQUEST = 10; // a cache that takes long to list is asked less often
+const NO_ANSWER = "The Jupyter server does not answer; it is asked again.";
+const NO_ADDRESS =
+  "The sidebar's part in the server is not running. In a terminal: jupyter server extension enable nbstep. Then restart Jupyter.";
+
+export class RestModel {
+  // `request(address, init)` gives a Response; `tell(text)` shows what stands in the way of any table, or "".
+  constructor(request, path, tell) {
+    this.request = request;
+    this.path = path;
+    this.tell = tell;
+    this.hear = () => {};
+    this.rows = null; // id -> the row as JSON, once there are any
+    this.tag = "";
+    this.paused = false;
+    this.failing = false;
+    this.refused = false;
+    this.turn = Promise.resolve(); // one request at a time, in the order asked
+  }
+
+  on(_, hear) {
+    this.hear = hear;
+  }
+
+  off() {
+    this.hear = () => {};
+  }
+
+  send(message) {
+    if (message.kind === "closed") this.close();
+    else this.queue(() => this.answer(message));
+  }
+
+  close() {
+    this.closed = true;
+    clearTimeout(this.timer);
+  }
+
+  // While nobody looks, nothing is asked.
+  pause() {
+    this.paused = true;
+    clearTimeout(this.timer);
+  }
+
+  resume() {
+    this.paused = false;
+    this.queue(() => this.load());
+  }
+
+  queue(work) {
+    clearTimeout(this.timer);
+    this.turn = this.turn.then(async () => {
+      if (this.closed) return;
+      const began = performance.now();
+      try {
+        await work();
+      } catch (error) {
+        this.fail(error);
+      }
+      this.wait(performance.now() - began);
+    });
+  }
+
+  wait(tookMs) {
+    clearTimeout(this.timer);
+    if (this.paused || this.closed) return;
+    this.timer = setTimeout(() => {
+      if (document.hidden) this.wait(tookMs);
+      else this.queue(() => this.load());
+    }, Math.max(this.refused ? REFUSED_EVERY_MS : EVERY_MS, PAUSES_A_REQUEST * tookMs));
+  }
+
+  async answer(message) {
+    if (message.kind === "ready") {
+      this.rows = null;
+      this.tag = "";
+      await this.load();
+    } else if (message.kind === "detail") {
+      const response = await this.fetch(`entries/${message.id}`);
+      if (response.ok) this.hear(await response.json());
+      else await this.load();
+    } else if (message.kind === "refresh") {
+      this.tag = "";
+      await this.load();
+      this.hear({ kind: "note", text: "The cache was read again." });
+    } else {
+      const { ids, asked, view } = message;
+      const response = await this.fetch(message.kind, { method: "POST", body: JSON.stringify({ ids, asked }) });
+      if (!response.ok) throw new Refusal(await reason(response), response.status);
+      const answer = await response.json();
+      if (answer.kind === "note") await this.load();
+      this.hear({ ...answer, view });
+    }
+  }
+
+  async load() {
+    const headers = this.tag ? { "If-None-Match": this.tag } : {};
+    const response = await this.fetch("entries", { headers });
+    if (response.status !== 304) {
+      if (!response.ok) throw new Refusal(await reason(response), response.status);
+      const { rows, totals } = await response.json();
+      this.tag = response.headers.get("ETag") ?? "";
+      this.take(rows, { totals, now: Date.parse(response.headers.get("Date")) / 1000 || Date.now() / 1000 });
+    }
+    this.tell("");
+    this.refused = false;
+    if (this.failing) this.hear({ kind: "note", text: "The Jupyter server answers again." });
+    this.failing = false;
+  }
+
+  // The first rows, or what changed since the last ones.
+  take(rows, state) {
+    const known = new Map(rows.map((row) => [row[0], JSON.stringify(row)]));
+    const before = this.rows;
+    this.rows = known;
+    if (before === null) {
+      this.hear({ kind: "rows", first: true, last: true, rows, ...state });
+      return;
+    }
+    const gone = [...before.keys()].filter((id) => !known.has(id));
+    const changed = rows.filter((row) => before.get(row[0]) !== known.get(row[0]));
+    this.hear({ kind: "change", gone, rows: changed, ...state });
+  }
+
+  // A refusal stands in the table's place; rows once shown stay while the server is away.
+  fail(error) {
+    if (error instanceof Refusal) {
+      this.tag = "";
+      this.refused = true;
+      this.tell(error.message);
+    } else {
+      this.failing = true;
+      if (this.rows === null) this.tell(NO_ANSWER);
+      else this.hear({ kind: "note", text: NO_ANSWER, failed: true });
+    }
+  }
+
+  fetch(address, init = {}) {
+    const query = new URLSearchParams({ path: this.path, no_track_activity: "1" });
+    return this.request(`${address}?${query}`, init);
+  }
+}
+
+class Refusal extends Error {}
+
+async function reason(response) {
+  try {
+    const { message } = await response.json();
+    if (message && message !== "Not Found") return message;
+  } catch {
+    // no JSON: not one of our addresses
+  }
+  return response.status === 404 ? NO_ADDRESS : `The Jupyter server answers ${response.status} ${response.statusText}`.trim();
+}
