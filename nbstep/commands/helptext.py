@@ -115,6 +115,13 @@ Under a line that tells of a problem stands what to do. It changes nothing.
 
 The exit code is 0, whatever it found; 1 where the cache cannot be opened, 2 where the command is wrong.
 """,
+    "autoload": """\
+Off until you turn it on. `on` writes one file that IPython runs when a kernel or a terminal starts, in the folder of this
+Python's environment, so for all that use it; `off` removes that file. Without a word: which it is, and where. It is for
+yourself: a notebook for others still says %load_ext nbstep.
+
+  {nbstep} autoload on
+""",
     "export": """\
 One file a value, which `joblib.load` opens without nbstep. What cannot be written (a lambda, a kept error) is named and
 left out; the exit code is 1 then. Classes of a notebook must be defined where such a file is loaded.

@@ -20,6 +20,7 @@ from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.accepting import accept
+from nbstep.commands.autoload import set_autoload
 from nbstep.commands.descent import went_into
 from nbstep.commands.details import Detail, detail_html, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
@@ -87,6 +88,8 @@ def run_command(
         verb, arguments = parse_command(command, VERBS, screen)
         if verb.name == "help":
             return _help_outcome(arguments, screen)
+        if verb.name == "autoload":
+            return set_autoload(arguments, screen)
         if verb.name not in {"settings", "doctor"}:  # these tell what is wrong
             _check_settings()
         if arguments.folder is not None:
@@ -298,6 +301,10 @@ async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcom
     return _help_outcome(arguments, screen)
 
 
+async def _autoload(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    return set_autoload(arguments, screen)
+
+
 def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
     if arguments.words:
         verb = find_verb(arguments.words[0], VERBS, screen)
@@ -403,6 +410,13 @@ VERBS: Final[Mapping[str, Verb]] = {
             None,
             ("--all", "--replace"),
             changes=True,
+        ),
+        Verb(
+            "autoload",
+            "[on|off]",
+            "load nbstep in every kernel of this environment, without %load_ext",
+            _autoload,
+            most=1,
         ),
         Verb("help", "[VERB]", "this list", _help, most=1),
     )
