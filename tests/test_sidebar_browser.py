@@ -156,14 +156,30 @@ def test_the_keyboard_reaches_it_and_jupyterlab_does_not_hear_it(filled: Noteboo
     wait_until(lambda: search_box.evaluate("(box) => box === document.activeElement"), "the focus")
     search_box.press("ArrowDown")
     grid = sidebar.get_by_role("grid", name="Kept entries")
-    for key in ("Home", "PageDown", "d", "d", "x", "b"):
+    for key in ("Home", "d", "d", "x", "b"):
         grid.press(key)
-    at = int(str(sidebar.locator(".nbstep-row.nbstep-cursor").get_attribute("aria-rowindex"))) - 2
-    rows_in_view = grid.evaluate("(grid) => Math.floor(grid.querySelector('.nbstep-scroller').clientHeight / 26)")
-    assert at == rows_in_view
+    assert sidebar.locator(".nbstep-row.nbstep-cursor").get_attribute("aria-rowindex") == "2"
     assert filled.page.locator(".jp-CodeCell").count() == cells
     without = sidebar.locator(":is(button, input, a, [tabindex]):not([data-lm-suppress-shortcuts='true'])")
     assert without.count() == 0
+    grid.press("Escape")
+
+
+def test_a_page_is_as_long_as_what_is_seen_and_the_details_cover_no_chosen_row(sidebar: Any) -> None:
+    grid, cursor = sidebar.locator(".nbstep-grid"), sidebar.locator(".nbstep-row.nbstep-cursor")
+    grid.press("Escape")  # no details
+    rows_in_view = sidebar.locator(".nbstep-scroller").evaluate("(rows) => Math.floor(rows.clientHeight / 26)")
+    assert rows_in_view > 15
+    grid.press("Home")
+    grid.press("Escape")
+    grid.press("PageDown")
+    assert cursor.get_attribute("aria-rowindex") == str(rows_in_view + 2)
+    sidebar.locator(".nbstep-facts").wait_for()
+    covered = """(row) => {
+        const details = row.closest(".nbstep-panel").querySelector(".nbstep-detail").getBoundingClientRect();
+        return details.height < 60 || row.getBoundingClientRect().bottom > details.top + 1;
+    }"""
+    wait_until(lambda: not cursor.evaluate(covered), "the row above the details", 20)
     grid.press("Escape")
 
 

@@ -251,7 +251,10 @@ export class Panel {
     this.onMessage = (message) => this.receive(message);
     model.on("msg:custom", this.onMessage);
     this.agesTimer = setInterval(() => this.paint(), AGES_EVERY_MS);
-    this.resized = new ResizeObserver(() => this.paint());
+    this.resized = new ResizeObserver(() => {
+      if (fill) this.showCursor(); // the details, opening, leave the table less room
+      this.paint();
+    });
     this.resized.observe(this.scroller);
     this.snapshot = snapshot;
     this.send({ kind: "ready", view: this.id });
@@ -666,13 +669,19 @@ export class Panel {
 
   moveCursor(id) {
     this.cursor = id;
-    const top = this.atOf(id) * ROW_PX;
-    const height = this.scroller.clientHeight;
-    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
-    else if (top + ROW_PX > this.scroller.scrollTop + height) this.scroller.scrollTop = top + ROW_PX - height;
+    this.showCursor();
     this.applySelection();
     this.paint();
     this.askDetail(id);
+  }
+
+  // Scrolls as little as brings the row of the cursor into view.
+  showCursor() {
+    if (this.atOf(this.cursor) === undefined) return;
+    const top = this.atOf(this.cursor) * ROW_PX;
+    const height = this.scroller.clientHeight;
+    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
+    else if (top + ROW_PX > this.scroller.scrollTop + height) this.scroller.scrollTop = top + ROW_PX - height;
   }
 
   onKey(event) {
