@@ -21,7 +21,7 @@ from shared_data import lay_out
 from test_commands import keep_error
 from test_kernelside import HOSTILE
 
-from nbstep import Cache, Ok
+from nbstep import Cache, Ok, create_workflow
 from nbstep.cache import trust
 from nbstep.cache.records import Facts
 from nbstep.commands.listing import entry_id
@@ -31,6 +31,17 @@ from nbstep.stores.base import run_now
 from nbstep.words import shown
 
 TOKEN = "a-token-of-the-test"
+# A server may let somebody read its contents and not write them: here whoever sends this header.
+READ_ONLY = {"X-Read-Only": "yes"}
+CONFIG = """
+from jupyter_server.auth import AllowAllAuthorizer
+
+class Guests(AllowAllAuthorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return (action, resource) != ("write", "contents") or "X-Read-Only" not in handler.request.headers
+
+c.ServerApp.authorizer_class = Guests
+"""
 BASE = "/user/x/"
 
 
@@ -98,6 +109,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PYTHONPATH": str(ROOT),
         **lay_out(home / "prefix"),
     }
+    (home / "config").mkdir()
+    (home / "config" / "jupyter_server_config.py").write_text(CONFIG)
     environ = {name: value for name, value in os.environ.items() if name != "NBSTEP_DIR"} | own
     url = f"http://127.0.0.1:{port}"
     with running(command, environ, home / "server.log", f"{url}{BASE}api"):
@@ -152,6 +165,30 @@ def test_a_browsers_cookie_deletes_only_with_the_xsrf_token(server: Server, proj
     assert (clear.status, len(cache)) == (200, 0)
 
 
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_stranger_with_an_xsrf_token_and_no_login_does_nothing(
+    server: Server, project: tuple[str, Cache], action: str
+) -> None:
+    notebook, cache = project
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    opener.open(f"{server.url}{BASE}login", timeout=60).close()
+    xsrf = str(next(cookie.value for cookie in jar if cookie.name == "_xsrf"))
+    headers = {"Referer": server.url + BASE, "X-XSRFToken": xsrf}
+    answer = server.ask(action, {}, token=None, opener=opener, headers=headers, path=notebook)
+    assert (answer.status, len(cache)) == (403, 4)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_who_may_only_read_the_servers_contents_changes_nothing(
+    server: Server, project: tuple[str, Cache], action: str
+) -> None:
+    notebook, cache = project
+    assert server.ask("entries", headers=READ_ONLY, path=notebook).status == 200
+    assert server.ask(action, {}, headers=READ_ONLY, path=notebook).status == 403
+    assert len(cache) == 4
+
+
 def test_it_lists_newest_first_and_answers_304_until_something_changes(
     server: Server, project: tuple[str, Cache]
 ) -> None:
@@ -197,6 +234,18 @@ def test_d6_it_asks_before_it_deletes_what_others_were_made_from(server: Server,
     both = [*question["ids"], *question["later"]]
     done = server.ask("delete", {"ids": both, "asked": True}, path=notebook).content
     assert (done["kind"], "raw" in cache, "report" in cache) == ("note", False, False)
+
+
+def test_d4_old_values_are_accepted_by_what_the_last_run_found(server: Server, project: tuple[str, Cache]) -> None:
+    notebook, cache = project
+    for n in (1, 2):
+        create_workflow(cache=cache)(lambda step, n=n: step(lambda: n, key="old")).unwrap()
+    rows = {row[1]: row for row in server.ask("entries", path=notebook).content["rows"]}
+    assert rows["old"][2] == "old value"
+    said = server.ask("accept", {"ids": [entry_id("old"), entry_id("raw")]}, path=notebook).content
+    assert said == {"kind": "note", "text": "Accepted 1 old value: old.", "failed": False}
+    rows = {row[1]: row for row in server.ask("entries", path=notebook).content["rows"]}
+    assert rows["old"][2] == "ok"
 
 
 def test_e5_one_entry_in_full(server: Server, project: tuple[str, Cache]) -> None:

@@ -8,7 +8,8 @@ from typing import Final
 MORE: Final[Mapping[str, str]] = {
     "panel": """\
 In a notebook: search, select, delete, undo, retry, and each entry in full; in a shell the table of `ls`.
-Nothing is loaded, and the panel follows what runs keep.
+Nothing is loaded, and the panel follows what runs keep. JupyterLab's left sidebar shows the same of the open notebook's
+project, with no kernel and while one is busy.
 """,
     "ls": """\
 All words of a query must hold:

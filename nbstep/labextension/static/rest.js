@@ -92,7 +92,7 @@ export class RestModel {
     } else {
       const { ids, asked, view } = message;
       const response = await this.fetch(message.kind, { method: "POST", body: JSON.stringify({ ids, asked }) });
-      if (!response.ok) throw new Refusal(await reason(response), response.status);
+      if (!response.ok) throw new Refusal(await reason(response));
       const answer = await response.json();
       if (answer.kind === "note") await this.load();
       this.hear({ ...answer, view });
@@ -103,7 +103,7 @@ export class RestModel {
     const headers = this.tag ? { "If-None-Match": this.tag } : {};
     const response = await this.fetch("entries", { headers });
     if (response.status !== 304) {
-      if (!response.ok) throw new Refusal(await reason(response), response.status);
+      if (!response.ok) throw new Refusal(await reason(response));
       const { rows, totals } = await response.json();
       this.tag = response.headers.get("ETag") ?? "";
       this.take(rows, { totals, now: Date.parse(response.headers.get("Date")) / 1000 || Date.now() / 1000 });
@@ -149,12 +149,20 @@ export class RestModel {
 
 class Refusal extends Error {}
 
+const SAID_BY_STATUS = {
+  403: "The Jupyter server does not let you do this. If you were logged out, reload the page and log in.",
+  404: NO_ADDRESS,
+};
+
+// What to tell of an answer: our own addresses say it in JSON, others' answers are told by their status.
 async function reason(response) {
+  const plain = `The Jupyter server answers ${response.status} ${response.statusText}`.trim();
+  let message;
   try {
-    const { message } = await response.json();
-    if (message && message !== "Not Found") return message;
+    ({ message } = await response.json());
   } catch {
     // no JSON: not one of our addresses
   }
-  return response.status === 404 ? NO_ADDRESS : `The Jupyter server answers ${response.status} ${response.statusText}`.trim();
+  if (message && response.status !== 403 && message !== response.statusText) return message;
+  return SAID_BY_STATUS[response.status] ?? plain;
 }

@@ -105,9 +105,9 @@ export async function makePlugin(shared, here) {
     id: "nbstep:sidebar",
     description: "Lists, deletes and brings back what steps keep, without a kernel.",
     autoStart: true,
-    requires: [INotebookTracker],
-    optional: [ILayoutRestorer, ICommandPalette],
+    optional: [INotebookTracker, ILayoutRestorer, ICommandPalette],
     activate(app, tracker, restorer, palette) {
+      if (!tracker) return; // a page without notebooks
       for (const name of ["panel.css", "sidebar.css"]) addStyle(new URL(name, here));
       const sidebar = new Sidebar(app, tracker);
       app.shell.add(sidebar, "left", { rank: 850, type: "nbstep" });
