@@ -7,7 +7,6 @@ key), never keys or paths; what is no id of a listed entry is passed over.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,8 +23,6 @@ from nbstep.runlog import Usage
 from nbstep.words import for_good, keys_text, natural_order, plural, runs_again, shown
 
 Message: TypeAlias = dict[str, Any]
-
-_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +41,8 @@ class Listing:
         """The listed entries that ids of a page stand for."""
         if not isinstance(ids, list):
             return []
-        valid = [i for i in cast("list[object]", ids) if isinstance(i, str) and _ID.fullmatch(i)]
-        return [self.row(i) for i in dict.fromkeys(valid) if i in self.metas]
+        listed = (i for i in cast("list[object]", ids) if isinstance(i, str) and i in self.metas)
+        return [self.row(i) for i in dict.fromkeys(listed)]
 
     def errors(self) -> list[Row]:
         """Every kept error that the page shows as one."""
