@@ -3,7 +3,7 @@
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
 the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
 values, what *Accept* and *Re-run* made of them, the question that the panel asks before it deletes what other steps were made
-from, keys that collide, and a kept failure that is met again.
+from, keys that collide, a kept failure that is met again, and the sidebar, where an error was deleted while a cell runs.
 `python tests/take_screenshots.py drift` takes those of one scene.
 """
 
@@ -243,6 +243,23 @@ def _panel(notebook: NotebookPage, head: str) -> Any:
     return panel
 
 
+SIDEBAR = (
+    LINEAGE[0],
+    """%%workflow stores
+def sales(store):
+    if store > 6:
+        raise ConnectionRefusedError(f"store {store} does not answer")
+    return pd.DataFrame({"store": store, "day": pd.date_range("2026-11-01", periods=25), "sales": np.arange(25.0) * store})
+
+parts = step.map(sales, range(1, 9), key="store:{}", on_error="keep")
+clean = step(lambda: pd.concat(part.value for part in parts if part.ok).dropna(), key="clean")
+weeks = [step(lambda: clean.sales.sum() * n, key=f"week:{n}") for n in range(1, 8)]
+model = step(lambda: np.polyfit(clean.store, clean.sales, 1), key="model")
+report = step(lambda: f"slope {model[0]:.1f}, best week {max(weeks):,.0f}", key="report")""",
+    "while True:  # a long training, say\n    time.sleep(0.1)",
+)
+
+
 def take_lineage(theme: Theme, folder: Path) -> None:
     """What the panel asks before it deletes an entry from which others were made, and that entry in full."""
     with _opened(theme, folder, LINEAGE, height=1400) as notebook:
@@ -253,6 +270,32 @@ def take_lineage(theme: Theme, folder: Path) -> None:
         panel.get_by_role("button", name="Delete", exact=True).click()
         panel.get_by_role("alertdialog").wait_for()
         _shoot(notebook, "lineage", theme, scroll=480, focused=True)
+
+
+def take_sidebar(theme: Theme, folder: Path) -> None:
+    """The sidebar while a cell keeps the kernel busy: an error was deleted, and one entry is looked at."""
+    with _opened(theme, folder, SIDEBAR, height=820, width=1280) as notebook:
+        page = notebook.page
+        notebook.run_all(wait=False)
+        wait_until(lambda: "18 steps" in notebook.output(1).inner_text(), "the steps")
+        notebook.command("nbstep:show")
+        edge = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle").first.bounding_box()
+        page.mouse.move(edge["x"] + 1, 400)
+        page.mouse.down()
+        page.mouse.move(390, 400, steps=5)
+        page.mouse.up()
+        panel = _panel(notebook, "18 entries")
+        panel.locator(".nbstep-row", has_text="store:8").click()
+        panel.get_by_text("Original traceback").wait_for()
+        panel.get_by_role("button", name="Delete", exact=True).click()
+        panel.locator(".nbstep-note", has_text="Deleted 1 entry: store:8").wait_for()
+        panel.locator(".nbstep-row", has=page.get_by_text("clean", exact=True)).click()
+        panel.locator("dt", has_text="went into").wait_for()
+        assert notebook.running()
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
+        page.mouse.move(700, 5)
+        page.evaluate("document.activeElement.blur()")
+        page.screenshot(path=str(SCREENSHOTS / f"sidebar-{theme}.png"))
 
 
 def take_cell_and_plan(theme: Theme, folder: Path) -> None:
@@ -365,6 +408,7 @@ def main() -> None:
             "drift": take_drift,
             "accept": take_accept,
             "lineage": take_lineage,
+            "sidebar": take_sidebar,
             "collision": take_collision,
             "failure": lambda theme, folder: take_failure(theme, folder, api),
         }
