@@ -86,7 +86,7 @@ PROCESSES: Final = (
     Removal(
         "maps-write-through",
         "maps write through to the file",
-        "stores/files.py",
+        "stores/documents.py",
         "        return memoryview(mapped)",
         '        return memoryview(mmap.mmap(os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR), max(ends)))',
         ("forks_and_maps::an_array_that_is_mapped[delete]",),
@@ -102,7 +102,7 @@ PROCESSES: Final = (
     Removal(
         "mapped-everywhere",
         "files are mapped where others can write",
-        "stores/files.py",
+        "stores/system.py",
         "return status.st_uid == os.geteuid() and not status.st_mode & 0o022 and not",
         "return status.st_uid == os.geteuid() and not",
         ("forks_and_maps::a_truncated_file_does_not_end[511]", "forks_and_maps::a_truncated_file_does_not_end[504]"),
@@ -110,7 +110,7 @@ PROCESSES: Final = (
     Removal(
         "mapped-for-a-group",
         "files are mapped where only the group can write",
-        "stores/files.py",
+        "stores/system.py",
         "and not status.st_mode & 0o022 and",
         "and not status.st_mode & 0o002 and",
         ("forks_and_maps::a_truncated_file_does_not_end[504]",),

@@ -164,7 +164,7 @@ WRITING: Final = (
     Removal(
         "stale-handle",
         "what has a stale handle is not opened once more",
-        "stores/files.py",
+        "stores/documents.py",
         "if error.errno == errno.ESTALE and attempt == 1:",
         "if False:",
         ("rare_errors::whose_handle_is_stale[False]",),
@@ -189,9 +189,9 @@ WRITING: Final = (
         "hit-writes",
         "a hit writes into the cache",
         "stores/disk.py",
-        '        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)',
+        '        return documents.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)',
         '        files.write_file(f"{self._temps}/{files.temp_name()}", [], durable=False)\n'
-        '        return files.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)',
+        '        return documents.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)',
         (
             "surroundings::over_a_read_only_cache[without permission]",
             "surroundings::over_a_read_only_cache[mounted read-only]",
