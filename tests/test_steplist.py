@@ -407,18 +407,6 @@ def test_n3_the_saved_text_is_the_same_cold_and_warm() -> None:
     )
 
 
-def test_d3_the_saved_text_calls_an_old_value_one() -> None:
-    story = Story("sales")
-    story.hit("clean", drift="tidy() was edited")
-    story.hit("raw")
-    state = story.ended().state()
-    assert saved_of(state, NOW) == "sales: 2 steps\n  old value  clean\n  ok         raw"
-    for number in range(60):
-        story.hit(f"label:{number}", drift="tidy() was edited")
-    many = saved_of(story.state(), NOW)
-    assert many == "sales: 62 steps\n  old value  clean\n  old value  label:* ×60\n  ok         raw"
-
-
 def test_n3_one_pattern_makes_the_html_equal_too() -> None:
     cold, warm = (f"before {html_of(state, NOW)} after" for state in cold_and_warm())
     pattern, replacement = re.search("^regex: (.*)\nreplace: (.*)$", NBVAL_SANITIZE, re.MULTILINE).groups()  # type: ignore[union-attr]

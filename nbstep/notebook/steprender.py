@@ -26,7 +26,6 @@ from nbstep.words import fit, natural_order, plural, shown, text_width
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
 HTML_BEGIN: Final = "<!--nbstep steps-->"
 HTML_END: Final = "<!--end of nbstep-->"
-_FOLDED_WORDS: Final = ("old value", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,27 +161,22 @@ def _plain_line(line: tuple[str, ...], widths: Sequence[int]) -> str:
 def saved_of(state: StepList, now: float) -> str:
     """The text saved with the notebook: keys and how they ended, the same whether they ran or came from the cache.
 
-    An old value is called one: whoever reads the notebook later sees what it was made with. Steps inside steps are left out (on
-    a hit of the outer one they are not even asked), and the order is that of the keys, which threads cannot change.
+    Steps inside steps are left out (on a hit of the outer one they are not even asked), and the order is that of the
+    keys, which threads cannot change.
     """
     rows = [row for row in rows_of(state, now) if not row.depth]
     said = [(_ended_word(row), row) for row in rows]
     name = f"{shown(state.name)}: " if state.name else ""
     lines = [f"{name}{plural(len(rows), 'step')}"]
     said.sort(key=lambda pair: natural_order(pair[1].label))
-    folding = _FOLDED_WORDS if len(said) > FOLD_ABOVE else ()
-    listed = [(word, row.label) for word, row in said if word not in folding]
-    for folded in folding:
-        folds = fold_labels((row.label for word, row in said if word == folded), FOLD_ABOVE)
-        listed += [(folded, f"{prefix} ×{len(at)}" if len(at) > 1 else prefix) for prefix, at in folds]
-    width = max([6, *(len(word) for word, _ in listed)]) + 2
-    lines += [f"  {word:<{width}}{fit(label, 100, keep_end=True).rstrip()}" for word, label in listed]
+    alone = [(word, row.label) for word, row in said if word != "ok" or len(said) <= FOLD_ABOVE]
+    folds = fold_labels((row.label for word, row in said if word == "ok"), FOLD_ABOVE) if len(said) > FOLD_ABOVE else []
+    alone += [("ok", f"{prefix} ×{len(at)}" if len(at) > 1 else prefix) for prefix, at in folds]
+    lines += [f"  {word:<8}{fit(label, 100, keep_end=True).rstrip()}" for word, label in alone]
     return "\n".join(lines)
 
 
 def _ended_word(row: Row) -> str:
     if row.state in ("failed", "failed (cached)"):
         return "failed"
-    if row.state == "old value":
-        return "old value"
     return "ok" if row.call.phase == "done" and row.state != "interrupted" else "open"
