@@ -209,9 +209,18 @@ class DiskStore:
         return self._trash.lost(batch)
 
     async def spots(self) -> list[Spot]:
-        """Where entries stand; what is deleted meanwhile stands nowhere."""
-        stamped = ((name, self.stamp(name)) for name in self._all())
-        return [self.spot(name, stamp) for name, stamp in stamped if stamp is not None]
+        """Where entries stand; what is deleted meanwhile stands nowhere, what the system does not tell of has no stamp."""
+        found: list[Spot] = []
+        for name in self._all():
+            try:
+                stamp = files.stamp_of(os.lstat(self._path(name)))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                found.append(Spot(name, name[65:]))
+            else:
+                found.append(self.spot(name, stamp))
+        return found
 
     async def addresses(self, group: str) -> list[str]:
         """The names of the files in a shard."""

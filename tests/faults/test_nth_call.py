@@ -238,6 +238,20 @@ ACTS: dict[str, tuple[Callable[[Cache], Any], Callable[[Any, Cache], bool]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("call", ["lstat", "open", "listdir"])
+def test_c3_verify_counts_every_entry_or_says_that_it_cannot(failing: Failing, tmp_path: Path, call: str) -> None:
+    cache = Cache(tmp_path)
+    cache.set("user:1", 1)
+    cache.set("user:2", 2)
+    for nth, error, lasting in trials(failing, call):
+        with failing.fails(call, nth, error, lasting=lasting):
+            try:
+                checked = cache.verify().checked
+            except OSError:
+                continue
+        assert checked == 2
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("act", ACTS)
 def test_c2_whatever_fails_no_entry_is_lost_and_nobody_is_told_otherwise(
