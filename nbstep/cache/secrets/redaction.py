@@ -287,19 +287,19 @@ _RULES: Final = (
     ),
     # <header name="X-Api-Key">…</header>
     _Rule(
-        rf"(?P<head>(?:<|&lt;)[\w:.-]{{1,40}}\s[^<>]{{0,400}}?{_NAMES_IT}[^<>]{{0,400}}?(?<!/)(?:>|&gt;)(?:\s|\\[nrt])*(?:<!\[CDATA\[)?)"
+        rf"(?P<head>(?:<|&lt;)[\w:.-]{{1,40}}\s[^<>]{{0,120}}?{_NAMES_IT}[^<>]{{0,120}}?(?<!/)(?:>|&gt;)(?:\s|\\[nrt])*(?:<!\[CDATA\[)?)"
         rf"{_CONTENT}(?=(?:\s|\\[nrt])*(?:\]\]>)?(?:\s|\\[nrt])*(?:<|&lt;)/|\Z)",
         _tagged,
-        NAME_HINTS,
+        ("name=", "key=", "id="),
     ),
     # <add key="ApiKey" value="…"/>, {"key": "password", "value": "…"}
-    _Rule(rf"(?P<head>{_NAMES_IT}[^<>]{{0,200}}?\svalue\s*=\s*){_STRING}", _beside_its_name, NAME_HINTS),
-    _Rule(rf"(?P<head>\bvalue\s*=\s*){_STRING}(?=[^<>]{{0,200}}?\s{_NAMES_IT})", _beside_its_name, NAME_HINTS),
+    _Rule(rf"(?P<head>{_NAMES_IT}[^<>]{{0,120}}?\svalue\s*=\s*){_STRING}", _beside_its_name, ("value=",)),
+    _Rule(rf"(?P<head>\bvalue\s*=\s*){_STRING}(?=[^<>]{{0,120}}?\s{_NAMES_IT})", _beside_its_name, ("value=",)),
     _Rule(
         rf"(?P<head>(?P<mark>\\*['\"])(?:name|key|header)(?P=mark)\s*:\s*(?P=mark)(?P<name>{ANY_NAME})(?P=mark)\s*,\s*(?P=mark)value(?P=mark)\s*:\s*)"
         + _STRING,
         _beside_its_name,
-        NAME_HINTS,
+        ("'value", '"value'),
     ),
     # (b"x-auth-token", b"…")
     _Rule(
