@@ -25,6 +25,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
 from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
+from nbstep.frozen import record
 from nbstep.runlog import Usage
 from nbstep.words import Status, natural_order, plural, shown, status_of
 
@@ -37,7 +38,7 @@ _MESSAGE_CHARS: Final = 300
 _UNUSED: Final = Usage()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One kept entry as every list shows it; all text has been through `shown`.
 
