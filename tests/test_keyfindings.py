@@ -98,6 +98,9 @@ BAD = {
     'step(work, key=f"a:{work}")': "an object's address",
     "step(work, key=str(lambda: 1))": "an object's address",
     'step.map(work, [user], key=lambda u: f"a:{u}")': "an object's address",
+    "step(work, key=f\"a:{ {'x', 'y'} }\")": "the text of a set",
+    "step(work, key=f\"a:{frozenset(['x', 'y', 'z'])}\")": "the text of a set",
+    'step(work, key=f"a:{np.arange(2000)}")': "the text of a long array",
     'step(work, key="user:{uid}")': "{uid}",
     'step(lambda: work(uid), key="user:{uid}:{n}")': "{uid}",
     'step(\n    lambda: work(uid),\n    key="user:{uid}",\n)': "{uid}",
@@ -112,6 +115,8 @@ BAD = {
 }
 
 GOOD = [
+    "step(work, key=f\"a:{ {'x': 'y', 'z': 'w'} }\")", "step(work, key=f\"a:{ {'x'} }\")", 'step(work, key=f"a:{np.arange(9)}")',
+    'step(work, key="first ... last")',
     'step(work, key="a")', 'step(lambda: work(uid), key=f"user:{uid}")', 'step(work, uid, key=f"user:{user.id}")',
     'step(work, key="a:" + name)', 'step(work, key="a:%s" % uid)', 'step(work, key="a:{}".format(uid))',
     'step(work, key="a:{uid}".format(uid=uid))', 'step(work, key=step.key("cv", lr=0.1, text="x" * 100))',

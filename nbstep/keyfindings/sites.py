@@ -18,6 +18,8 @@ _MAX_CODES: Final = 4096
 _ADDRESS: Final = re.compile(r"<[^\n]{1,200}? at 0x[0-9a-fA-F]{4,}[^\n<>]{0,100}>")
 _ADDRESS_DIGITS: Final = re.compile(r"0x[0-9a-fA-F]+")
 
+_SET: Final = re.compile(r"\{'[^'{}]*'(?:, '[^'{}]*')+\}")
+_SHORTENED: Final = re.compile(r"\[[^\]]* \.\.\. [^\]]*\]")
 _WHY: Final[dict[Kind, str]] = {
     "clock": "so it is a new one in every run and nothing is found again; leave it out, or take the day: {date.today()}",
     "chance": "so it is a new one in every run and nothing is found again; make the key of what identifies the result",
@@ -126,4 +128,19 @@ def text_finding(key: str) -> str | None:
             "the key holds a line break, as the text of a frame or a long text does; step.key makes a short digest of "
             'such values: key=step.key("name", value=value)'
         )
+    if _SET.search(key) is not None:
+        return (
+            "the key holds the text of a set, whose order is another one in every process; sort it first, or take "
+            'key=step.key("name", value=value)'
+        )
+    if _SHORTENED.search(key) is not None:
+        return (
+            "the key holds the text of a long array, which leaves most values out: other arrays have the same; step.key makes a "
+            'digest of all: key=step.key("name", value=value)'
+        )
     return None
+
+
+def may_have_finding(key: str) -> bool:
+    """Whether `text_finding` may find something; told at each call."""
+    return "\n" in key or " at 0x" in key or "{'" in key or " ... " in key

@@ -13,7 +13,7 @@ from nbstep.batch import check_map, map_steps
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place, StepsAhead
-from nbstep.keyfindings.sites import NOWHERE, Site, site_of, text_finding
+from nbstep.keyfindings.sites import NOWHERE, Site, may_have_finding, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
@@ -58,7 +58,7 @@ def ask(
     else:
         site = site_of(caller)
         place = _place_of(caller, run, site.line)
-        if site.finding is not None or "\n" in key or " at 0x" in key:
+        if site.finding is not None or may_have_finding(key):
             call_out(run, site, key, place)
     try:
         return take_step(run, key, thunk, args, checked, place, site)
@@ -163,7 +163,7 @@ def ask_all(
     def check_keys(keys: list[str]) -> None:
         check_offline(run, keys)
         for item_key in filter(None, keys):
-            if site.finding is not None or "\n" in item_key or " at 0x" in item_key:
+            if site.finding is not None or may_have_finding(item_key):
                 call_out(run, site, item_key, place)
         run.tell(StepsAhead(run.id, tuple(filter(None, keys))))
 
