@@ -115,6 +115,12 @@ def test_n1_an_error_in_line_7_says_line_7_and_shows_no_frame_of_nbstep(shell: S
     assert "hidden" not in ran.text
 
 
+@pytest.mark.parametrize("flags", ["", " --mode offline"])
+def test_n1_nor_does_one_of_a_cached_function_that_is_refused(shell: Shell, flags: str) -> None:
+    ran = shell.run(f"%%workflow w{flags}\n@step.cached('u')\ndef double(n): return n * 2\ndouble(1)\ndouble(2)")
+    assert frames(ran.text) == [f"Cell In[1], line {4 if flags else 5}"]
+
+
 def test_n1_frames_inside_the_thunk_stay(shell: Shell) -> None:
     shell.good("def inner(x):\n    return {}[x]\ndef outer(x):\n    return inner(x)")
     ran = shell.run("%%workflow\n\nstep(outer, 'nope', key='k')")

@@ -92,6 +92,16 @@ def test_n4_an_old_value_is_named(shell: Shell) -> None:
     assert re.search(r"▸ k +would run .*drifted", shell.good(cell.format(" --plan --rerun-drifted")).text)
 
 
+def test_n4_an_old_value_that_was_accepted_is_none(shell: Shell) -> None:
+    cell = "%%workflow w{}\nraw = step(lambda: [1, 2], key='raw')\nstep(lambda: [n * {} for n in raw], key='k')"
+    shell.good(cell.format("", 2))
+    shell.good(cell.format("", 3))
+    assert re.search(r"▲ k +old value +the step was edited", shell.good(cell.format(" --plan", 3)).text)
+    shell.good("%nbstep accept k")
+    assert re.search(r"✓ k +cached", shell.good(cell.format(" --plan", 3)).text)
+    assert re.search(r"✓ k +cached", shell.good(cell.format(" --plan --rerun-drifted", 3)).text)
+
+
 def test_n4_flags_count(shell: Shell) -> None:
     cell = "%%workflow w{}\nstep(work, 1, key='k')"
     shell.good(cell.format(""))

@@ -63,7 +63,11 @@ def _decorated(function: Any, template: str | None, options: Mapping[str, Any]) 
         key = _bare_key(name, bound) if template is None else _filled(template, bound)
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         thunk = functools.partial(function, **bound.kwargs) if bound.kwargs else function
-        return _asking().ask_cached(caller, thunk, bound.args, key, template, note, options)
+        try:
+            return _asking().ask_cached(caller, thunk, bound.args, key, template, note, options)
+        except BaseException as error:
+            _asking().without_first(error)
+            raise
 
     if inspect.iscoroutinefunction(function):
         _mark_awaitable(call)

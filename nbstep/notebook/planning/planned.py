@@ -101,7 +101,8 @@ def _as_last_seen(found: LookUp, wish: Wish, policy: Policy, refresh: bool, usag
     )  # fmt: skip
     if isinstance(decision, Compute) or policy.on_drift == "ignore" or decision.hit.meta.outcome == "error":
         return decision
-    drift = usage.drift if usage.drift_at >= decision.hit.meta.created else None
+    meta = decision.hit.meta
+    drift = usage.drift_since(meta.created, meta.facts.accepted)
     if drift and (wish.rerun_drifted or reruns(policy)):
         return Compute("drifted", drift, old=decision.hit)
     return replace(decision, drift=drift)
