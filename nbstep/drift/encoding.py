@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import datetime
 import decimal
@@ -184,6 +185,8 @@ def _plain_bytes(value: Any, kind: type, room: int) -> bytes | None:
         return b"f" + float.__repr__(value).encode()
     if kind is decimal.Decimal or kind is fractions.Fraction or kind is range or kind is slice:
         return b"q" + repr(value).encode() if kind is not slice or _is_plain_slice(value) else None
+    if kind is array.array:
+        return b"z" + value.typecode.encode() + _some_bytes(memoryview(value).cast("B"), _room_of_text(room))
     if kind is uuid.UUID:
         return b"v" + value.bytes
     if kind is re.Pattern:

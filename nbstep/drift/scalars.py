@@ -46,7 +46,10 @@ def _decimal_text(value: decimal.Decimal) -> str | None:
 
 
 def _moment_text(value: datetime.datetime | datetime.time) -> str | None:
-    return str(value) if type(value.tzinfo) in _ZONES else None
+    zone = value.tzinfo
+    if type(zone) is zoneinfo.ZoneInfo:  # two may be as far from UTC on that day
+        return f"{value} {zone.key}"
+    return str(value) if type(zone) in _ZONES else None
 
 
 def _fraction_text(value: fractions.Fraction) -> str | None:

@@ -60,7 +60,9 @@ def _array_parts(numpy: Any, value: Any) -> tuple[Any, ...]:
         issubclass(type(value), numpy.memmap) and filename is not None
     ):  # its file counts, and its pages stay where they are
         return "memmap", shape, dtype, str(filename)
-    return "array", shape, dtype, _sample(array, MAX_SAMPLE)
+    masked = issubclass(type(value), numpy.ma.MaskedArray)
+    mask = (_sample(numpy.ma.getmaskarray(value).view(numpy.ndarray), MAX_SAMPLE),) if masked else ()
+    return "array", shape, dtype, _sample(array, MAX_SAMPLE), *mask
 
 
 def _sample(array: Any, most: int) -> bytes | list[Any]:
@@ -84,7 +86,10 @@ def _pandas_parts(pandas: Any, value: Any) -> tuple[Any, ...] | None:
         return None
     rows, width = value.shape
     head = (_name(kind), rows, width, *_headings(value.columns), *_types(value))
-    index = () if type(value.index) is pandas.RangeIndex else (value.index,)
+    index = (value.index,)
+    if type(value.index) is pandas.RangeIndex:
+        index, numbered = (), (value.index.start, value.index.step)
+        head = head if numbered == (0, 1) else (*head, *numbered)
     if width > _MAX_COLUMNS:  # the rows first: taking one column after the other would take too long
         value = value.take(_indices(rows, 2 + MAX_SAMPLE // width))
         value = value.iloc[:, _indices(width, _MAX_COLUMNS)]
