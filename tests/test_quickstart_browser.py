@@ -45,13 +45,19 @@ def summaries_while_running(notebook: NotebookPage, cell: int) -> list[str]:
     """The different summaries that a cell's step list showed until the notebook came to rest."""
     seen: list[str] = []
     summary = notebook.output(cell).locator(".nbstep-l .s")
+
+    def shown() -> list[str]:
+        """What the page shows of it; nothing, where JupyterLab has scrolled to another cell."""
+        return [text for text in summary.all_inner_texts() if text]
+
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        texts = summary.all_inner_texts()
+        texts = shown()
         if texts and (not seen or texts[-1] != seen[-1]):
             seen.append(texts[-1])
         if seen and not notebook.running():
-            return seen
+            scroll_to(notebook, cell)
+            return [*seen, wait_until(shown, "the list at rest")[-1]]
     raise TimeoutError("the notebook did not end")
 
 
