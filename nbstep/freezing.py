@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
-from nbstep.thunks import Thunk, global_names, instructions
+from nbstep.operations import operations
+from nbstep.thunks import Thunk, global_names
 
 _MISSING: Final = object()
 _REACH_FOR_GLOBALS: Final = frozenset({"globals", "exec"})
@@ -129,7 +130,7 @@ def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | 
 @functools.lru_cache(maxsize=4096)
 def written_globals(code: types.CodeType) -> frozenset[str]:
     """The global names that code and the code nested in it write or delete."""
-    names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"}}
+    names = {value for name, value in operations(code) if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= written_globals(constant)
@@ -139,7 +140,7 @@ def written_globals(code: types.CodeType) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def written_cells(code: types.CodeType) -> frozenset[str]:
     """The closure cells that code and the code nested in it write or delete."""
-    names = {str(i.argval) for i in instructions(code) if i.opname in {"STORE_DEREF", "DELETE_DEREF"}}
+    names = {value for name, value in operations(code) if name in {"STORE_DEREF", "DELETE_DEREF"}}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= written_cells(constant) & set(constant.co_freevars)

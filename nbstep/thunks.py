@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from nbstep.foreign import interrupts
+from nbstep.operations import ATTRIBUTES, GLOBALS, NAMES, operations
 
 Thunk: TypeAlias = Callable[..., Any]
 
@@ -128,8 +129,7 @@ def _called_path(code: types.CodeType) -> tuple[str, ...]:
     """The dotted name that a lambda's only call calls, ("client", "get"); empty where it does not just return such a call."""
     path: list[str] = []
     calls, loading, last = 0, True, ""
-    for instruction in instructions(code):
-        name = instruction.opname
+    for name, value in operations(code):
         if name in _BEFORE_THE_NAME:
             continue
         if name == "RETURN_VALUE" and not last.startswith("CALL"):
@@ -138,12 +138,12 @@ def _called_path(code: types.CodeType) -> tuple[str, ...]:
         if name.startswith("CALL") and not name.startswith("CALL_INTRINSIC"):
             calls += 1
         if not path:
-            if name in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
-                path.append(str(instruction.argval))
+            if name in NAMES:
+                path.append(value)
             else:
                 return ()
-        elif loading and name in {"LOAD_ATTR", "LOAD_METHOD"}:
-            path.append(str(instruction.argval))
+        elif loading and name in ATTRIBUTES:
+            path.append(value)
         else:
             loading = False
     return tuple(path) if calls == 1 else ()
@@ -177,7 +177,7 @@ def named_values(function: types.FunctionType) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def global_names(code: types.CodeType) -> tuple[str, ...]:
     """The global names that code and the code nested in it read, in order of appearance."""
-    names = [str(i.argval) for i in instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"}]
+    names = [value for name, value in operations(code) if name in GLOBALS]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names += global_names(constant)

@@ -10,7 +10,7 @@ from typing import Final
 
 from nbstep.thunks import instructions
 
-_ANNOTATED: Final = 4  # the flag of MAKE_FUNCTION, and from Python 3.13 on the attribute that is set after it
+ANNOTATED: Final = 4  # the flag of MAKE_FUNCTION, and from Python 3.13 on the attribute that is set after it
 _CLOSURE: Final = 8
 
 
@@ -24,9 +24,9 @@ def unannotated(code: types.CodeType) -> tuple[dis.Instruction, ...]:
         name = instruction.opname
         if name == "MAKE_FUNCTION":
             flags[at] = _flags(listed, at)
-            if flags[at] & _ANNOTATED:
+            if flags[at] & ANNOTATED:
                 dropped.update(_annotation(listed, at, flags[at]))
-        elif (name == "SET_FUNCTION_ATTRIBUTE" and instruction.arg == _ANNOTATED) or name == "SETUP_ANNOTATIONS":
+        elif (name == "SET_FUNCTION_ATTRIBUTE" and instruction.arg == ANNOTATED) or name == "SETUP_ANNOTATIONS":
             dropped.add(at)
         elif name == "STORE_SUBSCR" and at > 1 and listed[at - 2].argval == "__annotations__":
             dropped.update(range(_beginning(listed, at - 2, 1), at + 1))
@@ -36,7 +36,7 @@ def unannotated(code: types.CodeType) -> tuple[dis.Instruction, ...]:
         instruction._replace(opname="NOP", opcode=dis.opmap["NOP"], arg=None, argval=None)
         if at in dropped
         else _without_flag(instruction)
-        if flags.get(at, 0) & _ANNOTATED
+        if flags.get(at, 0) & ANNOTATED
         else instruction
         for at, instruction in enumerate(listed)
     )
@@ -69,5 +69,5 @@ def _beginning(listed: Sequence[dis.Instruction], end: int, values: int) -> int:
 def _without_flag(instruction: dis.Instruction) -> dis.Instruction:
     if instruction.arg is None:
         return instruction
-    arg = instruction.arg & ~_ANNOTATED
+    arg = instruction.arg & ~ANNOTATED
     return instruction._replace(arg=arg, argval=arg)

@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nbstep.drift.annotations import unannotated
-from nbstep.thunks import instructions
+from nbstep.operations import ATTRIBUTES, NAMES, operations
 
 # Instructions that depend on layout or on where the code stands, not on what it does.
 _SILENT: Final = frozenset(
     {"NOP", "CACHE", "EXTENDED_ARG", "RESUME", "PUSH_NULL", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL", "NOT_TAKEN"}
 )
 # A name is a global in a cell and a closure cell in a function; moving code must not count.
-_NAMED: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
+_NAMED: Final = NAMES
 # Which of these Python takes depends on what it can prove, not on what the code says.
 _LOCAL: Final = frozenset({"LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
 # Which of these Python takes for `module.f()` depends on whether it compiles the `import` too; IPython compiles that apart.
-_ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_ATTRIBUTE: Final = ATTRIBUTES
 _JOINED: Final = re.compile(r"(LOAD_FAST|STORE_FAST)(?:_BORROW)?_(LOAD_FAST|STORE_FAST)(?:_BORROW)?")
 _ABOUT_A_CLASS: Final = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _BY_NAME: Final = frozenset((*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare))
@@ -243,17 +243,20 @@ def constant_text(constant: Any) -> str:
 def only_call(code: types.CodeType) -> tuple[str, ...]:
     """The dotted name of what code calls, if all it does is return that call, with names alone for arguments; else empty."""
     path: list[str] = []
-    dotted, calls = True, 0
-    listed = [i for i in instructions(code) if i.opname not in _SILENT and i.opname != "KW_NAMES"]
-    for instruction, follows in zip(listed, [*(i.opname for i in listed[1:]), ""], strict=True):
-        name = instruction.opname
-        if name in _NAMED or name in _LOCAL or name == "LOAD_FAST":
-            dotted = not path
-            path += [str(instruction.argval)] * dotted
-        elif name in {"LOAD_ATTR", "LOAD_METHOD"} and path and dotted:
-            path.append(str(instruction.argval))
-        elif name in {"CALL", "CALL_KW"} and path:
-            calls += 1
-        elif not (name == "LOAD_CONST" and follows == "CALL_KW") and not (name == "RETURN_VALUE" and calls == 1):
+    dotted, calls, last = True, 0, ""
+    for name, value in operations(code):
+        if name in _SILENT or name == "KW_NAMES":
+            continue
+        if (not path and name not in NAMES) or (last == "LOAD_CONST" and name != "CALL_KW"):
             return ()
-    return tuple(path) if calls == 1 and listed[0].opname in _NAMED else ()
+        if name in NAMES or name in _LOCAL or name == "LOAD_FAST":
+            dotted = not path
+            path += [value] * dotted
+        elif name in ATTRIBUTES and dotted:
+            path.append(value)
+        elif name in {"CALL", "CALL_KW"}:
+            calls += 1
+        elif name != "LOAD_CONST" and not (name == "RETURN_VALUE" and calls == 1):  # of `CALL_KW` it is the names
+            return ()
+        last = name
+    return tuple(path) if calls == 1 else ()

@@ -7,13 +7,13 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from nbstep.drift.annotations import unannotated
+from nbstep.drift.annotations import ANNOTATED, unannotated
 from nbstep.drift.fields import declared_fields
 from nbstep.drift.watch import Part, Watch, is_namespace
-from nbstep.thunks import instructions
+from nbstep.operations import ATTRIBUTES, NAMES, SUBSCRIPT, Operation, operations
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -21,6 +21,7 @@ _INSTALLED: Final = tuple(
     sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _MAX_LAYERS: Final = 20
+_MAKING: Final = frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"})
 _FIXED: Final = (types.MethodType, staticmethod, classmethod)  # what they wrap cannot be set
 
 
@@ -113,7 +114,7 @@ def set_attributes(cls: type) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def _set_in(code: types.CodeType) -> frozenset[str]:
     """The attributes that code and the code nested in it set, of whatever object."""
-    names = {str(i.argval) for i in instructions(code) if i.opname == "STORE_ATTR"}
+    names = {value for name, value in operations(code) if name == "STORE_ATTR"}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _set_in(constant)
@@ -154,25 +155,33 @@ def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """
     paths: list[list[str]] = []
     follows, key = False, None
-    for instruction in unannotated(code):
-        name = instruction.opname
-        if name in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}:
-            paths.append([str(instruction.argval)])
+    for name, value in _unannotated_operations(code):
+        if name in NAMES:
+            paths.append([value])
             follows, key = True, None
-        elif follows and key is None and name in {"LOAD_ATTR", "LOAD_METHOD"}:
-            paths[-1].append(str(instruction.argval))
-        elif follows and key is None and name == "LOAD_CONST" and isinstance(instruction.argval, str):
-            key = instruction.argval
-        elif follows and key is not None and (name == "BINARY_SUBSCR" or instruction.argrepr == "[]"):
+        elif follows and key is None and name in ATTRIBUTES:
+            paths[-1].append(value)
+        elif follows and key is None and name == "LOAD_CONST" and isinstance(value, str):
+            key = value
+        elif follows and key is not None and (name, value) == SUBSCRIPT:
             paths[-1].append(key)
             key = None
-        elif name not in {"CACHE", "PUSH_NULL", "EXTENDED_ARG"}:
+        elif name != "PUSH_NULL":
             follows, key = False, None
     names = [tuple(path) for path in paths]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names += dotted_names(constant)
     return tuple(dict.fromkeys(names))
+
+
+def _unannotated_operations(code: types.CodeType) -> Sequence[Operation]:
+    """The operations of code, with nothing for annotations: `dis` is slow, and most code has none to look for with it."""
+    found = operations(code)
+    if not any((name in _MAKING and value & ANNOTATED) or value == "__annotations__" for name, value in found):
+        return found
+    listed = [one for one in unannotated(code) if one.opname != "EXTENDED_ARG"]
+    return [one for one, kept in zip(found, listed, strict=True) if one[0] == kept.opname]
 
 
 def is_users(part: Part) -> bool:
