@@ -97,6 +97,13 @@ def test_d4_accept_keeps_the_value_and_its_age_and_the_next_edit_is_told_again(s
     assert "-    kept = [row for row in rows if row > 1]" in shell.good("%nbstep show clean").text
 
 
+def test_d4_code_that_was_accepted_and_is_taken_back_is_told(shell: Shell) -> None:
+    _drift(shell)
+    shell.good("%nbstep accept clean")
+    shell.good(TIDY)
+    assert "1 old value (clean): tidy() was edited." in shell.good(CELL.format(cut=2)).text
+
+
 def test_d4_undo_takes_an_accept_back_as_any_replacement(shell: Shell) -> None:
     _drift(shell)
     shell.good("%nbstep accept clean")

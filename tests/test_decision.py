@@ -141,3 +141,16 @@ def test_the_fingerprint_is_made_only_where_it_is_needed() -> None:
 
     for asked in (_asked(on_drift="ignore"), _asked(refresh=True), _asked(ttl_s=1.0)):
         decide(_hit(), asked._replace(code=never))
+
+
+def test_d1_code_that_is_the_same_to_the_last_bit_is_looked_at_no_further() -> None:
+    asked = _asked(exact=lambda: "x", code=_no_load)
+    hit = _hit(facts=Facts(took_s=1.0, code=CODE, exact="x"))
+    assert decide(hit, asked) == Use(hit)
+
+
+@pytest.mark.parametrize(("kept", "now"), [("", ""), ("", "x"), ("x", ""), ("x", "y")])
+def test_d1_code_that_is_another_or_not_known_is_compared_by_its_digests(kept: str, now: str) -> None:
+    hit = _hit(facts=Facts(took_s=1.0, code=CODE, exact=kept))
+    assert decide(hit, _asked(exact=lambda: now)) == Use(hit)
+    assert decide(hit, _asked(EDITED, exact=lambda: now)) == Use(hit, "tidy() was edited")

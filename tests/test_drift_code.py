@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import functools
 import importlib
 import inspect
@@ -12,18 +13,23 @@ import subprocess
 import sys
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nbstep.deps import Deps
-from nbstep.drift.bytecode import code_digest
-from nbstep.drift.code import code_fingerprint
+from nbstep.drift.bytecode import code_digest, exact_bytes
+from nbstep.drift.code import look_behind
 from nbstep.drift.explain import code_changes
+from nbstep.drift.handed import look_behind_call
 from nbstep.drift.sourcetext import source_text
 from nbstep.freezing import freeze
+
+
+def code_fingerprint(thunk: object) -> Mapping[str, str]:
+    return look_behind(thunk).code
 
 
 def _thunk(source: str) -> Any:
@@ -34,7 +40,10 @@ def _thunk(source: str) -> Any:
 
 
 def _changes(before: str, after: str) -> list[str]:
-    return code_changes(code_fingerprint(_thunk(before)), code_fingerprint(_thunk(after)))
+    kept, now = look_behind(_thunk(before)), look_behind(_thunk(after))
+    changes = code_changes(kept.code, now.code)
+    assert not changes or kept.fingerprint.exact != now.fingerprint.exact
+    return changes
 
 
 BASE = '''
@@ -268,14 +277,15 @@ def test_d5_fingerprints_are_stable_across_processes_and_hash_seeds() -> None:
     program = textwrap.dedent(
         """
         import json
-        from nbstep.drift.code import code_fingerprint
+        from nbstep.drift.code import look_behind
         class Shape:
             KINDS = frozenset({"a", "b", "c"})
             def area(self, kind="x", *, mark=("p", "q")):
                 return kind in {"square", "circle", "line", 1, None}
         def fetch(uid, client=object()):
             return [Shape().area() for _ in {"x", "y", "z"}]
-        print(json.dumps(code_fingerprint(lambda: fetch({"k": 1}))))
+        seen = look_behind(lambda: fetch({"k": 1}))
+        print(json.dumps([seen.fingerprint.exact, *seen.code.items()]))
         """
     )
     prints = {
@@ -302,6 +312,69 @@ def test_a_digest_is_of_one_code_object() -> None:
     first, second = (compile("x = 1", f"<{n}>", "exec") for n in "ab")
     assert code_digest(first) == code_digest(second)
     assert code_digest(first) != code_digest(compile("x = 2", "<a>", "exec"))
+
+
+def test_d1_code_that_only_moved_is_told_by_what_python_compiled() -> None:
+    moved = "\n\n" + BASE.replace("total = 0", "total = (  # a comment\n        0\n    )")
+    seen = [look_behind(_thunk(source)) for source in (BASE, moved)]
+    assert seen[0].code == seen[1].code
+    assert seen[0].fingerprint.exact == seen[1].fingerprint.exact
+
+
+LIKE_ONE = (
+    "1",
+    "True",
+    "1.0",
+    "1 + 0j",
+    "'1'",
+    "b'1'",
+    "(1,)",
+    "(True,)",
+    "(1.0,)",
+    "x in {1}",
+    "x in {True}",
+    "x in {1, 2}",
+)
+LIKE_ZERO = (
+    "0.0",
+    "-0.0",
+    "(0.0,)",
+    "(-0.0,)",
+    "lambda: 0.0",
+    "lambda: -0.0",
+    "None",
+    "[]",
+    "()",
+    "...",
+    "lambda: None",
+)
+
+
+@pytest.mark.parametrize("place", ["thunk = lambda x=0: {0}", "part = lambda x: {0}\nthunk = lambda: part(1)"])
+@pytest.mark.parametrize("values", [LIKE_ONE, LIKE_ZERO])
+def test_d1_constants_that_are_equal_but_not_the_same_count(place: str, values: tuple[str, ...]) -> None:
+    seen = [look_behind(_thunk(place.format(value))) for value in values]
+    assert len({one.fingerprint.exact for one in seen}) == len(values)
+    assert len({str(one.code) for one in seen}) == len(values)
+
+
+def test_d1_which_of_two_constants_is_code_counts() -> None:
+    first, second = (_thunk(f"thunk = lambda: {text}") for text in ("(lambda: 1, 'a')", "('a', lambda: 1)"))
+    assert look_behind(first).fingerprint.exact != look_behind(second).fingerprint.exact
+
+
+def test_d5_who_else_holds_a_constant_does_not_count() -> None:
+    code = _thunk("thunk = lambda: ('a text', 123456.5, b'bytes', 1 << 40, thunk.part)").__code__
+    before = exact_bytes(code)
+    held = [*code.co_consts]
+    assert [sys.intern(text) for text in held if isinstance(text, str)] == ["a text"]
+    assert exact_bytes(code) == before
+
+
+def test_a_constant_that_python_does_not_write_counts_by_its_text() -> None:
+    codes = [_thunk("thunk = lambda: 1").__code__.replace(co_consts=(None, datetime.date(2026, 1, n))) for n in (1, 2)]
+    assert exact_bytes(codes[0]) != exact_bytes(codes[1])
+    assert [exact_bytes(code) for code in codes] == [code_digest(code) for code in codes]
 
 
 MODULES = (
@@ -335,6 +408,16 @@ def test_e1_real_code_laid_out_anew_keeps_its_digests(module: str) -> None:
     after = dict(_functions(compile(ast.unparse(ast.parse(source)), "after", "exec")))
     assert before.keys() == after.keys()
     assert [name for name in before if code_digest(before[name]) != code_digest(after[name])] == []
+
+
+def test_e1_real_code_that_was_compiled_alike_has_one_digest() -> None:
+    digests: dict[bytes, set[bytes]] = {}
+    for module in MODULES:
+        for source in (_source(module), ast.unparse(ast.parse(_source(module)))):
+            for _, code in _functions(compile(source, module, "exec")):
+                digests.setdefault(exact_bytes(code), set()).add(code_digest(code))
+    assert len(digests) > 500
+    assert all(len(found) == 1 for found in digests.values())
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -421,3 +504,11 @@ def test_d1_the_default_of_a_declared_field_counts(text: str) -> None:
     cell = f"import attrs, pydantic\n{text}\nthunk = lambda: Settings().pages"
     assert _changes(cell.format(1), cell.format(1)) == []
     assert _changes(cell.format(1), cell.format(2)) == ["Settings() was edited"]
+
+
+def test_d1_a_function_that_is_handed_over_counts_as_python_compiled_it() -> None:
+    apply, one, two = (_thunk(f"def thunk(x): return {text}") for text in ("x(1)", "x + 1", "x + 2"))
+    alone, first, again, other = (look_behind_call(apply, args) for args in ((), (one,), (one,), (two,)))
+    assert first.fingerprint.exact == again.fingerprint.exact
+    assert len({seen.fingerprint.exact for seen in (alone, first, other)}) == 3
+    assert len({str(seen.code) for seen in (alone, first, other)}) == 3

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbstep.drift import code as drift_code
-from nbstep.drift.code import code_fingerprint, fresh_fingerprint
+from nbstep.drift.code import look_anew, look_behind
 from nbstep.drift.explain import code_changes
 from nbstep.freezing import freeze
 
@@ -106,7 +106,12 @@ def notebook(source: str = NOTEBOOK) -> Scope:
 
 def is_true(thunk: Any) -> bool:
     """Whether what is remembered is what a fresh look gives, in the order of its names too."""
-    return list(code_fingerprint(thunk).items()) == list(fresh_fingerprint(thunk).items())
+    seen, anew = look_behind(thunk), look_anew(thunk)
+    return seen.fingerprint.exact == anew.fingerprint.exact and list(seen.code.items()) == list(anew.code.items())
+
+
+def code_fingerprint(thunk: object) -> Mapping[str, str]:
+    return look_behind(thunk).code
 
 
 def _replaced_code(scope: Scope) -> None:
@@ -234,7 +239,7 @@ def test_d3_a_change_is_seen_at_once_and_so_is_its_end(name: str) -> None:
     assert code_fingerprint(thunk) is before
     run(change, scope) if isinstance(change, str) else change(scope)
     after = code_fingerprint(thunk)
-    assert after == fresh_fingerprint(thunk) != before
+    assert after == look_anew(thunk).code != before
     assert code_fingerprint(thunk) is after
     run(NOTEBOOK.replace("__name__", ""), scope)
     assert is_true(scope["thunk"])
@@ -246,7 +251,7 @@ def test_d3_what_does_not_count_leaves_the_fingerprint_as_it_was(name: str) -> N
     scope = notebook()
     before = code_fingerprint(scope["thunk"])
     run(AS_BEFORE[name], scope)
-    assert code_fingerprint(scope["thunk"]) == fresh_fingerprint(scope["thunk"]) == before
+    assert code_fingerprint(scope["thunk"]) == look_anew(scope["thunk"]).code == before
 
 
 def test_d3_values_that_vary_do_not_make_it_look_again() -> None:
@@ -382,7 +387,7 @@ def test_d3_what_is_gone_is_not_taken_for_none() -> None:
     before = code_fingerprint(scope["thunk"])
     run("part = None; C.f = None", scope)
     gc.collect()
-    assert code_fingerprint(scope["thunk"]) == fresh_fingerprint(scope["thunk"]) != before
+    assert code_fingerprint(scope["thunk"]) == look_anew(scope["thunk"]).code != before
 
 
 def test_d3_what_is_remembered_is_bounded() -> None:

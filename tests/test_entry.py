@@ -25,7 +25,7 @@ META = Meta(
     key="user:1", outcome="ok", created=1000.0, size_bytes=0, type="dict", shape="1 item", preview="{'a': 1}", error=None,
     signer="", trusted=True, python=entry.PYTHON, packages={"pandas": "3.0"},
     facts=Facts(took_s=1.5, awaitable=True, ttl_s=60.0, workflow="w", place=Place("a.ipynb", 3, 7), code={"": "d1", "f": "d2"},
-                source="lambda: 1", uses=("a", "b")),
+                source="lambda: 1", uses=("a", "b"), exact="x"),
 )  # fmt: skip
 
 loaded: list[str] = []
@@ -203,10 +203,10 @@ def test_a_forked_child_hashes_large_values_without_the_threads_of_its_parent() 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_k8_an_entry_from_before_its_names_were_kept_is_read_and_says_that_they_are_not_known() -> None:
+def test_k8_an_entry_from_before_names_and_compiled_code_were_kept_is_read_and_says_that_they_are_not_known() -> None:
     fields = json.loads(json.dumps(dict(entry.read_header(BytesDocument(encoded({"a": 1}))).fields)))
-    del fields["facts"]["names"]
+    del fields["facts"]["names"], fields["facts"]["exact"]
     stream = cloudpickle.dumps({"a": 1}, protocol=5)
     fields["stream"] = [len(stream), blake3.blake3(stream).hexdigest()]
     head, value = read(b"".join(entry.lay_out(entry.sign_header(fields, KEY), stream, [])))
-    assert (head.meta.facts.names, value) == (None, {"a": 1})
+    assert (head.meta.facts.names, head.meta.facts.exact, value) == (None, "", {"a": 1})

@@ -75,6 +75,7 @@ class Drifted:
             names=facts.names if self.names is None else self.names,
             source=source,
             sources=sources,
+            exact="" if self.code else facts.exact,
         )
 
     def logged(self, key: str, signing_key: SigningKey) -> str | None:

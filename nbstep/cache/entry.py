@@ -38,7 +38,7 @@ _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "c
 _USES_AT_MOST: Final = 1000
 _USES_CHARS_AT_MOST: Final = 1 << 15
 _LATER: Final = frozenset(
-    {"names", "inputs", "sources", "accepted", "uses_beyond"}
+    {"names", "inputs", "sources", "accepted", "uses_beyond", "exact"}
 )  # of the facts: not in older entries
 _PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
@@ -341,6 +341,7 @@ def _facts(fields: Any) -> Facts:
         _texts(fields.get("sources", {})),
         None if accepted is None else _number(accepted),
         beyond if type(beyond) is int and beyond > 0 else 0,
+        _text(fields.get("exact", "")),
     )
 
 

@@ -44,6 +44,7 @@ class Facts:
         sources: The source texts of what `code` names beside the thunk, where they are small; not in lists.
         accepted: When `accept` gave it the fingerprints of that moment, in seconds since the epoch.
         uses_beyond: How many more such keys there are than `uses` names.
+        exact: A digest of all that `code` is of, as Python compiled it; empty where unknown.
     """
 
     took_s: float
@@ -60,6 +61,7 @@ class Facts:
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     accepted: float | None = None
     uses_beyond: int = 0
+    exact: str = ""
 
 
 @dataclass(frozen=True, slots=True)

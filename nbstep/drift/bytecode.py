@@ -10,6 +10,7 @@ import dis
 import functools
 import hashlib
 import inspect
+import marshal
 import re
 import types
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ _CONSTANTS: Final = frozenset(dis.hasconst)
 _JUMPS: Final = frozenset((*dis.hasjrel, *dis.hasjabs))
 _TESTS: Final = {"JUMP_IF_FALSE_OR_POP": False, "JUMP_IF_TRUE_OR_POP": True}
 _ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
+_MARSHAL: Final = 0  # later versions also tell who else holds a text
 _FLAGS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE | (
     inspect.CO_ASYNC_GENERATOR
 )  # fmt: skip
@@ -55,6 +57,19 @@ def code_digest(code: types.CodeType) -> bytes:
     for line in listing(code):
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.digest()
+
+
+def exact_bytes(code: types.CodeType) -> bytes:
+    """What code is just as it was compiled, docstring included: where that is the same, so is `code_digest`, which takes longer."""
+    constants = [[exact_bytes(one)] if isinstance(one, types.CodeType) else one for one in code.co_consts]
+    parts = (
+        code.co_code, constants, code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars, code.co_exceptiontable,
+        code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
+    )  # fmt: skip
+    try:
+        return marshal.dumps(parts, _MARSHAL)
+    except ValueError:  # a constant that it does not write, such as a slice of Python 3.14
+        return code_digest(code)
 
 
 @dataclass(slots=True)

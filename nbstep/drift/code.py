@@ -6,26 +6,21 @@ between entries of one Python minor version.
 
 from __future__ import annotations
 
-import enum
 import functools
-import hashlib
-import sys
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from nbstep.drift.bytecode import code_digest, constant_text, only_call
-from nbstep.drift.fields import declared_fields
-from nbstep.drift.parts import is_users, label_of, methods_in, named_parts, part_of, set_attributes
-from nbstep.drift.plain import is_plain
+from nbstep.drift.bytecode import only_call
+from nbstep.drift.parts import is_users, label_of, named_parts, part_of
+from nbstep.drift.pieces import Pieces, defaults_text, digest_of, exact_of, pieces_of, text_of
 from nbstep.drift.sources import Sources, sources_of
-from nbstep.drift.watch import Part, Watch, content_of, is_namespace, member_value
+from nbstep.drift.watch import Part, Watch, content_of, is_namespace
 from nbstep.forks import ThreadLock
 from nbstep.thunks import named_values
 
-_VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-_MAX_PARTS: Final = 200
+_MAX_PARTS: Final = 199  # beside the thunk
 CALLS: Final = ">"
 
 NamedText: TypeAlias = tuple[str, types.CodeType | weakref.ref[type]]  # of a part whose text can be read
@@ -36,34 +31,65 @@ _MAX_WATCHES: Final = 4
 _MAX_DEFAULTS: Final = 256
 
 
-class _Known:
-    """What was found behind a thunk, good as long as the watch holds: the digests of all but the thunk itself."""
+class Fingerprint:
+    """The code fingerprint of a step as it was when it was looked at.
 
-    __slots__ = ("_called", "_fingerprints", "_others", "parts", "sources", "watch")
+    Attributes:
+        exact: A digest of all that it is of, just as Python compiled it: where that is equal, so are the texts, which take ten
+            times as long. Empty where it is not known.
+    """
+
+    def __init__(self, exact: str, make: Callable[[], Mapping[str, str]]) -> None:
+        self.exact = exact
+        self._make = make
+
+    @functools.cached_property
+    def texts(self) -> Mapping[str, str]:
+        """The digests by name, made when first needed."""
+        return self._make()
+
+
+UNKNOWN: Final = Fingerprint("", dict)
+
+
+class _Known:
+    """What was found behind a thunk, good as long as the watch holds: all but the thunk itself."""
+
+    __slots__ = ("_called", "_exact", "_fingerprints", "_others", "parts", "sources", "watch")
 
     def __init__(
-        self, watch: Watch, others: Mapping[str, str], sources: Sources, called: str, parts: Sequence[NamedText]
+        self, watch: Watch, others: Sequence[tuple[str, _Part]], sources: Sources, called: _Part | None
     ) -> None:
         self.watch = watch
-        self.parts = parts
-        self._called = called
         self.sources = sources
         self._others = others
-        self._fingerprints: dict[str, Mapping[str, str]] = {}
+        self._called = called
+        self.parts: Sequence[NamedText] = [(name, part.text) for name, part in others]
+        exact = [f"{part.exact} {name!r}" for name, part in others]
+        self._exact = " ".join([called.exact if called else "", *exact]).encode()
+        self._fingerprints: dict[str, Fingerprint] = {}
 
-    def fingerprint(self, first: Part) -> Mapping[str, str]:
-        """The whole, with the thunk's own digest: `lambda uid=uid: …` has other defaults each time round a loop."""
-        own = _defaults_text(first) if isinstance(first, types.FunctionType) else ""
-        whole = self._fingerprints.get(own)
-        if whole is None:
+    def fingerprint(self, first: Part) -> Fingerprint:
+        """The whole, with the thunk itself: `lambda uid=uid: …` has other defaults each time round a loop."""
+        defaults = defaults_text(first) if isinstance(first, types.FunctionType) else ""
+        found = self._fingerprints.get(defaults)
+        if found is None:
             if len(self._fingerprints) >= _MAX_DEFAULTS:
                 self._fingerprints.clear()
-            text = _text([_digest(first)])
-            whole = self._fingerprints[own] = {
-                "": f"{text}{CALLS}{self._called}" if self._called else text,
-                **self._others,
-            }
-        return whole
+            own = pieces_of(first)
+            found = Fingerprint(exact_of((own, self._exact)), functools.partial(self._texts, own))
+            self._fingerprints[defaults] = found
+        return found
+
+    def _texts(self, own: Pieces) -> Mapping[str, str]:
+        others: dict[str, list[Pieces]] = {}
+        for name, part in self._others:
+            others.setdefault(name, []).append(part.pieces)
+        text = text_of(own)
+        return {
+            "": f"{text}{CALLS}{text_of(self._called.pieces)}" if self._called else text,
+            **{name: text_of(*sorted(map(digest_of, pieces))) for name, pieces in others.items()},
+        }
 
 
 class _Part(NamedTuple):
@@ -72,7 +98,9 @@ class _Part(NamedTuple):
     itself: Callable[[], object]
     watch: Watch
     named: tuple[tuple[str, Callable[[], Part | None]], ...]
-    digest: bytes
+    pieces: Pieces
+    exact: str
+    text: types.CodeType | weakref.ref[type]
 
 
 # By the id of a function or class. Read without a lock.
@@ -86,26 +114,26 @@ class Seen(NamedTuple):
     """What was found behind a thunk.
 
     Attributes:
-        code: The code fingerprint.
+        fingerprint: The code fingerprint.
         first: What stands for the thunk's own code.
         sources: Where its inputs are found, beside its arguments.
         parts: What of the user's it names, by name: the code of a function, or a class.
     """
 
-    code: Mapping[str, str]
+    fingerprint: Fingerprint
     first: Part
     sources: Sources = Sources()
     parts: Sequence[NamedText] = ()
 
+    @property
+    def code(self) -> Mapping[str, str]:
+        """Digests by name: "" is the thunk's own code, the others are what it names, by qualified name.
 
-def code_fingerprint(thunk: object) -> Mapping[str, str]:
-    """Digests by name: "" is the thunk's own code, the others are what it names, by qualified name.
-
-    Of a lambda that does nothing but call a function of the user's, the digest of that function follows its own. A part's
-    digest starts with the Python version it was made by. Parts of one name, such as a function and its decorator,
-    share one digest. As long as nothing changed, the answer is the very same object.
-    """
-    return look_behind(thunk).code
+        Of a lambda that does nothing but call a function of the user's, the digest of that function follows its own. A
+        part's digest starts with the Python version it was made by. Parts of one name, such as a function and its
+        decorator, share one digest. As long as nothing changed, the answer is the very same object.
+        """
+        return self.fingerprint.texts
 
 
 def look_behind(thunk: object) -> Seen:
@@ -126,12 +154,15 @@ def look_behind(thunk: object) -> Seen:
     return Seen(known.fingerprint(first), first, known.sources, known.parts)
 
 
-def fresh_fingerprint(thunk: object) -> Mapping[str, str]:
-    """The code fingerprint made anew, whatever is known."""
+def look_anew(thunk: object) -> Seen:
+    """The same, whatever is known."""
     _parts.clear()
     owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
     first = part_of(thunk)
-    return _read(first, owner).fingerprint(first) if is_users(first) else _fingerprint_of_name(full_name(thunk, first))
+    if not is_users(first):
+        return Seen(_fingerprint_of_name(full_name(thunk, first)), first)
+    known = _read(first, owner)
+    return Seen(known.fingerprint(first), first, known.sources, known.parts)
 
 
 def _read(first: Part, owner: type | None) -> _Known:
@@ -139,22 +170,19 @@ def _read(first: Part, owner: type | None) -> _Known:
     waiting = [*named_parts(first, watch)]
     if owner is not None and is_users(owner):
         waiting.append((owner.__qualname__, owner))
-    digests: dict[str, list[bytes]] = {}
-    parts: list[NamedText] = []
-    seen: set[Part] = {first}
+    others: list[tuple[str, _Part]] = []
+    found: dict[Part, _Part] = {}
     for name, part in waiting:  # it grows
         watch.met_again |= part is first
-        if part not in seen and len(seen) < _MAX_PARTS:
-            seen.add(part)
-            found, named = _read_part(part)
-            watch.include(found.watch)
+        if part is not first and part not in found and len(found) < _MAX_PARTS:
+            found[part], named = _read_part(part)
+            watch.include(found[part].watch)
             waiting += named
-            digests.setdefault(label_of(name, part), []).append(found.digest)
-            parts.append((label_of(name, part), weakref.ref(part) if isinstance(part, type) else part.__code__))
-    others = {name: _text(sorted(found)) for name, found in digests.items()}
+            others.append((label_of(name, part), found[part]))
     called = _only_called(first)
-    of_called = _text([_digest(called)]) if called else ""
-    return _Known(watch, others, sources_of(watch.functions(first), watch.classes()), of_called, parts)
+    return _Known(
+        watch, others, sources_of(watch.functions(first), watch.classes()), found.get(called) if called else None
+    )
 
 
 def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
@@ -166,8 +194,15 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
             return known, alive
     watch = Watch()
     named = [*named_parts(part, watch)]
-    digest = _digest(part)  # after it was read: what changes in between is noticed later
-    found = _Part(weakref.ref(part), watch, tuple([(name, weakref.ref(other)) for name, other in named]), digest)
+    pieces = pieces_of(part)  # after it was read: what changes in between is noticed later
+    found = _Part(
+        weakref.ref(part),
+        watch,
+        tuple([(name, weakref.ref(other)) for name, other in named]),
+        pieces,
+        exact_of(pieces),
+        weakref.ref(part) if isinstance(part, type) else part.__code__,
+    )
     if len(_parts) >= _MAX_KNOWN_PARTS:
         _parts.clear()
     _parts[id(part)] = found
@@ -186,61 +221,13 @@ def _only_called(first: Part) -> Part | None:
     return called if called is not None and called is not first and is_users(called) else None
 
 
-def _text(digests: list[bytes]) -> str:
-    return f"{_VERSION}:{_combined(digests).hex()}"
-
-
 @functools.lru_cache(maxsize=1024)
-def _fingerprint_of_name(name: str) -> dict[str, str]:
-    return {"": _text([name.encode()])}
+def _fingerprint_of_name(name: str) -> Fingerprint:
+    text = text_of(name.encode())
+    return Fingerprint(text, lambda: {"": text})
 
 
 def full_name(thunk: object, part: Part) -> str:
     """What a function or class of an installed package is called: `pandas.read_csv`."""
     named = thunk if isinstance(thunk, types.BuiltinFunctionType) else part
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _digest(part: Part) -> bytes:
-    if isinstance(part, types.FunctionType):
-        return _function_digest(part.__code__, _defaults_text(part))
-    pieces = [repr([base.__qualname__ for base in part.__bases__]).encode()]
-    methods, state = methods_in(vars(part)), set_attributes(part)
-    for name, value in sorted(vars(part).items()):
-        plain = member_value(value) if isinstance(value, enum.Enum) else value
-        if not (name.startswith("__") and name.endswith("__")) and name not in state and is_plain(plain):
-            pieces.append(f"{name}={constant_text(plain)}".encode("utf-8", "surrogatepass"))
-    for name, default, _ in declared_fields(part):
-        if is_plain(default):
-            pieces.append(f"{name}={constant_text(default)}".encode("utf-8", "surrogatepass"))
-    for name, method in sorted(methods.items()):
-        pieces += [name.encode(), _digest(method)]
-    return _combined(pieces)
-
-
-@functools.lru_cache(maxsize=4096)
-def _function_digest(code: types.CodeType, defaults: str) -> bytes:
-    return _combined([code_digest(code), defaults.encode("utf-8", "surrogatepass")])
-
-
-def _defaults_text(function: types.FunctionType) -> str:
-    if function.__defaults__ is None and function.__kwdefaults__ is None:
-        return "[]"
-    positional = [text for default in function.__defaults__ or () if (text := _default_text(default))]
-    named = sorted((function.__kwdefaults__ or {}).items()) if function.__code__.co_kwonlyargcount else []
-    return repr(positional + [f"{name}={text}" for name, default in named if (text := _default_text(default))])
-
-
-def _default_text(default: object) -> str:
-    """What stands for a default; nothing for what is no code and may change in place."""
-    if is_plain(default):
-        return constant_text(default)
-    name = default.__qualname__ if isinstance(default, types.FunctionType | type) else ""
-    return f"code:{name.rpartition('<locals>.')[2]}" if name else ""
-
-
-def _combined(pieces: list[bytes]) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
-        digest.update(len(piece).to_bytes(4, "little") + piece)
-    return digest.digest()

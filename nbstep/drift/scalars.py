@@ -21,11 +21,12 @@ CODE: Final = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType, types.MethodDescriptorType,
     types.WrapperDescriptorType, types.ClassMethodDescriptorType, type, staticmethod, classmethod, property,
 )  # fmt: skip
+_CODE_AND_MODULES: Final = (*CODE, types.ModuleType)
 
 
 def is_code(value: object) -> bool:
     """Whether a value is the code fingerprint's business: a function, a class, a module."""
-    return issubclass(type(value), (*CODE, types.ModuleType))
+    return issubclass(type(value), _CODE_AND_MODULES)
 
 
 def counts_for_nothing(name: str) -> bool:

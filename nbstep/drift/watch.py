@@ -113,7 +113,9 @@ class Watch:
         is_first = function is self._first() and not self._functions
         watched = _scope(values, _leads_on)
         if id(scope) not in self._scopes:
-            watched += _scope({"__name__": scope.get("__name__", _UNBOUND)}, _counts)  # it says whose the function is
+            watched += (
+                ("__name__", *_sight(scope.get("__name__", _UNBOUND), by_itself=True)),
+            )  # it says whose the function is
         if not is_first:  # the thunk may be another time one of other globals
             self._scopes.add(id(scope))
         self._functions.append(
@@ -159,8 +161,9 @@ class Watch:
 
     def include(self, other: Watch) -> None:
         """Watches what the watch of a part does as well."""
-        first = self._first()
-        self.met_again |= any(read.function is not None and read.function() is first for read in other._functions)
+        if other._classes:  # one of its methods may be the thunk's own
+            first = self._first()
+            self.met_again |= any(read.function is not None and read.function() is first for read in other._functions)
         self._functions += other._functions
         self._classes += other._classes
         self._held += other._held
@@ -260,10 +263,7 @@ class Watch:
 
 def _reference(value: object) -> _Reference:
     """What gives the value when called: weakly where that can be, then None once it is gone."""
-    try:
-        return weakref.ref(value)
-    except TypeError:
-        return itertools.repeat(value).__next__
+    return weakref.ref(value) if type(value).__weakrefoffset__ else itertools.repeat(value).__next__
 
 
 def _sight(value: object, by_itself: bool) -> _Seen:

@@ -11,7 +11,7 @@ from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
-from nbstep.drift.code import Seen
+from nbstep.drift.code import UNKNOWN, Seen
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
@@ -109,7 +109,16 @@ class Call:
 
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""
-        return self._behind().code
+        try:
+            return self._behind().code
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3)
+            return {}
+
+    def exact(self) -> str:
+        """The digest of all its code as Python compiled it."""
+        return self._behind().fingerprint.exact
 
     def where(self, name: str) -> str:
         """The file that a function or class of its code stands in; empty where that is the notebook."""
@@ -244,7 +253,7 @@ class Call:
             except interrupts():
                 raise
             except BaseException:  # noqa: BLE001 - odd callables must not cost the value (C3)
-                self._seen_code = Seen({}, type(self.thunk))
+                self._seen_code = Seen(UNKNOWN, type(self.thunk))
         return self._seen_code
 
     def names(self) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from nbstep.cache.records import Hit, LookUp, Meta, Miss
+from nbstep.cache.records import Facts, Hit, LookUp, Meta, Miss
 from nbstep.drift.explain import Change, changes_between
 from nbstep.drift.inputs import Inputs
 from nbstep.durations import duration_text
@@ -26,6 +26,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
         retry_errors: Kept errors from before the run are to run again.
         rerun_drifted: Entries from before the run whose code or inputs changed are to run again.
         code: Gives the step's code fingerprint as it is now; called at the most once.
+        exact: Gives the digest of all its code as Python compiled it; where an entry says the same, nothing of the code changed.
         inputs: Gives its inputs as they are now; called at the most once, and only where the entry's are known.
         surely_same: Whether they are certainly what an entry knows of its own; False says nothing.
         function: The name of the function that is the thunk, empty where it is something else.
@@ -39,6 +40,7 @@ class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's t
     refresh_run: bool
     retry_errors: bool
     code: Callable[[], Mapping[str, str]]
+    exact: Callable[[], str] = str
     inputs: Callable[[], Inputs] = Inputs
     surely_same: Callable[[Mapping[str, str]], bool] = lambda _: False
     rerun_drifted: bool = False
@@ -155,12 +157,17 @@ def _changes(found: Hit, asked: Asked) -> tuple[Change, ...]:
     facts, policy = found.meta.facts, asked.policy
     if policy.on_drift == "ignore":
         return ()
-    code = asked.code() if policy.on("code") != "ignore" else {}
+    code = _code(facts, asked) if policy.on("code") != "ignore" else {}
     looked_at = bool(facts.inputs) and policy.on("inputs") != "ignore" and not asked.surely_same(facts.inputs)
     inputs = asked.inputs() if looked_at else None
     if facts.code == code and (inputs is None or facts.inputs == inputs.texts):
         return ()  # most look-ups
     return changes_between(facts, code, inputs, asked.now, asked.function, asked.where)
+
+
+def _code(facts: Facts, asked: Asked) -> Mapping[str, str]:
+    """The code fingerprint as it is now; mostly it need not be made, as the code is what it was to the last bit."""
+    return facts.code if facts.exact and facts.exact == asked.exact() else asked.code()
 
 
 def drift_of(found: Hit, asked: Asked) -> str:

@@ -103,8 +103,8 @@ def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
     ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
     return Facts(
         took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
-        place=call.place, code=call.code(), inputs=call.settled_inputs(), source=call.source(), sources=call.sources(),
-        uses=ran.used, names=call.names(),
+        place=call.place, code=call.code(), exact=call.exact(), inputs=call.settled_inputs(), source=call.source(),
+        sources=call.sources(), uses=ran.used, names=call.names(),
     )  # fmt: skip
 
 

@@ -272,7 +272,7 @@ def _decided(call: Call, found: LookUp, source: Source) -> Decision:
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(call.key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
-        inputs=call.inputs, surely_same=call.surely_same,
+        exact=call.exact, inputs=call.inputs, surely_same=call.surely_same,
         function=call.thunk.__name__ if type(call.thunk) is FunctionType else "", where=call.where,
     )  # fmt: skip
     try:

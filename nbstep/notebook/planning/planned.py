@@ -70,7 +70,7 @@ def planned(cache: Cache | None, step: Foreseen, wish: Wish, usage: Usage) -> Pl
     asked = Asked(
         policy=policy, now=wish.now, kept_here=False, refresh=refresh, refresh_run=wish.refresh,
         retry_errors=wish.retry_errors, rerun_drifted=wish.rerun_drifted, code=lambda: seen.code,
-        inputs=lambda: _inputs(given, seen, wanted),
+        exact=lambda: seen.fingerprint.exact, inputs=lambda: _inputs(given, seen, wanted),
         function=given.function.__name__ if type(given.function) is types.FunctionType else "",
         where=functools.partial(file_name, seen),
     )  # fmt: skip
