@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from nbstep.drift.bytecode import only_call
 from nbstep.drift.parts import is_users, label_of, named_parts, part_of
 from nbstep.drift.pieces import Pieces, defaults_text, digest_of, exact_of, pieces_of, text_of
-from nbstep.drift.sources import Sources, sources_of
+from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
 from nbstep.drift.watch import Part, Watch, content_of, is_namespace
 from nbstep.forks import ThreadLock
 from nbstep.thunks import named_values
@@ -98,6 +98,7 @@ class _Part(NamedTuple):
     itself: Callable[[], object]
     watch: Watch
     named: tuple[tuple[str, Callable[[], Part | None]], ...]
+    inputs: list[Named]
     pieces: Pieces
     exact: str
     text: types.CodeType | weakref.ref[type]
@@ -168,6 +169,7 @@ def look_anew(thunk: object) -> Seen:
 def _read(first: Part, owner: type | None) -> _Known:
     watch = Watch(first, owner)
     waiting = [*named_parts(first, watch)]
+    inputs = _named_by(first, watch)
     if owner is not None and is_users(owner):
         waiting.append((owner.__qualname__, owner))
     others: list[tuple[str, _Part]] = []
@@ -177,12 +179,11 @@ def _read(first: Part, owner: type | None) -> _Known:
         if part is not first and part not in found and len(found) < _MAX_PARTS:
             found[part], named = _read_part(part)
             watch.include(found[part].watch)
+            inputs += found[part].inputs
             waiting += named
             others.append((label_of(name, part), found[part]))
     called = _only_called(first)
-    return _Known(
-        watch, others, sources_of(watch.functions(first), watch.classes()), found.get(called) if called else None
-    )
+    return _Known(watch, others, sources_of(inputs), found.get(called) if called else None)
 
 
 def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
@@ -199,6 +200,7 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
         weakref.ref(part),
         watch,
         tuple([(name, weakref.ref(other)) for name, other in named]),
+        _named_by(part, watch),
         pieces,
         exact_of(pieces),
         weakref.ref(part) if isinstance(part, type) else part.__code__,
@@ -207,6 +209,11 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
         _parts.clear()
     _parts[id(part)] = found
     return found, named
+
+
+def _named_by(part: Part, watch: Watch) -> list[Named]:
+    named = [named_in(*one) for one in watch.functions(part)] + [named_in_class(*one) for one in watch.classes()]
+    return [one for one in named if any(one)]  # most name no input
 
 
 def _only_called(first: Part) -> Part | None:

@@ -11,7 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
@@ -28,6 +28,9 @@ _OF_A_CLASS: Final = -3
 _CHANGEABLE: Final = (list, dict, set)
 _HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
 _FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
+
+
+_Place: TypeAlias = tuple[int, tuple[str, ...]]  # the id of a closure cell or a namespace, and the name there
 
 
 class Source(NamedTuple):
@@ -71,73 +74,92 @@ class _Unbound:
 UNBOUND: Final = _Unbound()
 
 
-def sources_of(
-    functions: Iterable[tuple[Callable[[], Any] | None, types.FunctionType]],
-    classes: Iterable[tuple[Callable[[], Any], type]] = (),
-) -> Sources:
-    """The sources of some functions, the thunk's own first, and of classes, each with what gives it again later."""
-    found: list[Source] = []
-    callables: list[Source] = []
+class Named(NamedTuple):
+    """What one function or class names, good as long as its watch holds.
+
+    Attributes:
+        inputs: Each with the place that it is read from, where others may read it too, and a longer label where its own is taken.
+        callables: The objects that can be called, each with its place.
+        paths: Texts in its code that may name a file.
+        written: The names that its code writes.
+    """
+
+    inputs: tuple[tuple[_Place | None, Source, str], ...] = ()
+    callables: tuple[tuple[_Place, Source], ...] = ()
+    paths: tuple[str, ...] = ()
+    written: frozenset[str] = frozenset()
+
+
+def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) -> Named:
+    """What a function names; `reference` gives it again later, None where it is the thunk's own."""
+    inputs: list[tuple[_Place | None, Source, str]] = []
+    callables: list[tuple[_Place, Source]] = []
+    code, scope = function.__code__, function.__globals__
+    for path in dotted_names(code):
+        if path[0] in _HISTORY:
+            continue
+        cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else GLOBAL
+        taken, value = _followed(_root(function, cell, path[0]), path)
+        if (
+            value is UNBOUND
+            or is_code(value)
+            or any(map(counts_for_nothing, taken))
+            or _is_foreign(function, cell, taken)
+        ):
+            continue
+        place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), path)
+        source = Source(".".join(taken), reference, cell, taken)
+        if _is_input(value):
+            inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
+        else:
+            callables.append((place, source))
+    if reference is not None:  # of the thunk itself they are arguments
+        inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
+    return Named(tuple(inputs), tuple(callables), named_files(code), written_globals(code) | written_cells(code))
+
+
+def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
+    """The same of the body of a class."""
+    return Named(tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)]))
+
+
+def sources_of(found_in: Iterable[Named]) -> Sources:
+    """The sources of some functions and classes, the thunk's own first."""
+    found: dict[str, Source] = {}
+    callables: dict[_Place, Source] = {}
     paths: dict[str, None] = {}
-    known: dict[tuple[object, ...], None] = {}
-    labels: set[str] = set()
-    written = frozenset[str]()
-    for reference, function in functions:
-        code, scope = function.__code__, function.__globals__
-        paths.update(dict.fromkeys(named_files(code)))
-        written |= written_globals(code) | written_cells(code)
-        for path in dotted_names(code):
-            cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else GLOBAL
-            place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), *path)
-            if len(found) >= _MAX_SOURCES or path[0] in _HISTORY or place in known:
-                continue
-            taken, value = _followed(_root(function, cell, path[0]), path)
-            if (
-                value is UNBOUND
-                or is_code(value)
-                or any(map(counts_for_nothing, taken))
-                or _is_foreign(function, cell, taken)
-            ):
-                continue
-            known[place] = None
-            label = ".".join(taken)
-            if not _is_input(value):
-                callables.append(Source(label, reference, cell, taken))
-                continue
-            if label in labels:
-                label = f"{label} in {function.__qualname__.rpartition('<locals>.')[2]}"
-            if label not in labels:
-                labels.add(label)
-                found.append(Source(label, reference, cell, taken))
-        if reference is not None:  # of the thunk itself they are arguments
-            found += _changeable_defaults(reference, function, labels)
-    for reference, cls in classes:
-        found += _changeable_attributes(reference, cls, labels)
-    return Sources(tuple(found), tuple(paths)[:_MAX_PATHS], written, {}, tuple(callables[:_MAX_SOURCES]))
+    known: set[_Place] = set()
+    written: set[str] = set()
+    for named in found_in:
+        for place, source, longer in named.inputs:
+            if place is not None:
+                if place in known or len(found) >= _MAX_SOURCES:
+                    continue
+                known.add(place)
+            if source.label in found:
+                source = source._replace(label=longer)
+            found.setdefault(source.label, source)
+        for place, source in named.callables:
+            callables.setdefault(place, source)
+        paths.update(dict.fromkeys(named.paths))
+        written |= named.written
+    few = tuple(callables.values())[:_MAX_SOURCES]
+    return Sources(tuple(found.values()), tuple(paths)[:_MAX_PATHS], frozenset(written), {}, few)
 
 
-def _changeable_defaults(
-    reference: Callable[[], Any], function: types.FunctionType, labels: set[str]
-) -> Iterator[Source]:
+def _changeable_defaults(reference: Callable[[], Any], function: types.FunctionType) -> Iterator[Source]:
     """The lists, dicts and sets that are defaults of a function: their content is no part of its code."""
     for name, value in default_values(function):
-        label = f"{name} in {function.__qualname__.rpartition('<locals>.')[2]}"
-        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name) and label not in labels:
-            labels.add(label)
+        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name):
+            label = f"{name} in {function.__qualname__.rpartition('<locals>.')[2]}"
             yield Source(label, reference, _DEFAULT, (name,))
 
 
-def _changeable_attributes(reference: Callable[[], Any], cls: type, labels: set[str]) -> Iterator[Source]:
+def _changeable_attributes(reference: Callable[[], Any], cls: type) -> Iterator[Source]:
     """The same of those that stand in the body of a class."""
     for name, value in vars(cls).items():
-        label = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
-        if (
-            isinstance(value, _CHANGEABLE)
-            and not counts_for_nothing(name)
-            and label not in labels
-            and name not in set_attributes(cls)
-        ):
-            labels.add(label)
+        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name) and name not in set_attributes(cls):
+            label = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
             yield Source(label, reference, _OF_A_CLASS, (name,))
 
 
