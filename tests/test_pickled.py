@@ -336,6 +336,9 @@ def test_a_class_is_told_apart_by_what_the_user_wrote() -> None:
     marks = [class_fingerprint(make(body)) for body in bodies]
     assert len(set(marks)) == len(bodies)
     assert class_fingerprint(make("def f(self):\n        'doc'\n        return 1")) == marks[3]
+    asked = make("x = 1")
+    assert asked.__annotations__ == {}, "Python may keep the empty dict on the class from now on"
+    assert class_fingerprint(asked) == marks[0]
 
 
 STATE = """

@@ -83,6 +83,8 @@ class _Reader:
         left_out = _NOT_TEXT if self.state else _NOT_TEXT.union(*map(_set_by, attributes.values()))
         # What pydantic makes of the fields holds addresses, and grows as the class is used.
         names = sorted(name for name in attributes if name not in left_out and not name.startswith("__pydantic_"))
+        if not attributes.get("__annotations__", True):  # Python adds them, empty, when somebody looks for them
+            names.remove("__annotations__")
         texts = {name: self._attribute(cls, name, attributes[name], depth + 1) for name in names}
         return [*parts, [(name, text) for name, text in texts.items() if text is not None]]
 
