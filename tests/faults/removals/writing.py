@@ -186,6 +186,14 @@ WRITING: Final = (
         ("surroundings::without_room_for_one_more_file",),
     ),
     Removal(
+        "untold-entries",
+        "an entry that the system does not tell of is left out",
+        "stores/disk.py",
+        "                found.append(Spot(name, name[65:]))",
+        "                continue",
+        ("nth_call::verify_counts_every_entry_or_says_that_it_cannot[lstat]",),
+    ),
+    Removal(
         "hit-writes",
         "a hit writes into the cache",
         "stores/disk.py",
