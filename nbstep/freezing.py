@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
-from nbstep.operations import operations
-from nbstep.thunks import Thunk, global_names
+from nbstep.operations import names_in
+from nbstep.thunks import Thunk
 
 _MISSING: Final = object()
 _REACH_FOR_GLOBALS: Final = frozenset({"globals", "exec"})
@@ -49,7 +49,7 @@ def freeze(thunk: Thunk) -> Thunk:
     if not isinstance(thunk, types.FunctionType) or thunk in _frozen:
         return thunk
     code, live = thunk.__code__, thunk.__globals__
-    names, written = global_names(code), written_globals(code)
+    names, written, _ = names_in(code)
     keeps_live = bool(written) or not _REACH_FOR_GLOBALS.isdisjoint(names)
     scope = live if keeps_live else _FrozenGlobals(live)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))
@@ -114,7 +114,7 @@ def _holds_up_its_caller() -> bool:
 def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | None:
     if function.__closure__ is None:
         return None
-    writes = set(function.__code__.co_freevars) & written_cells(function.__code__)
+    writes = set(function.__code__.co_freevars) & names_in(function.__code__).written_cells
     copies: list[types.CellType] = []
     for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
         if name in writes:
@@ -125,23 +125,3 @@ def _copied_cells(function: types.FunctionType) -> tuple[types.CellType, ...] | 
         except ValueError:
             copies.append(cell)
     return tuple(copies)
-
-
-@functools.lru_cache(maxsize=4096)
-def written_globals(code: types.CodeType) -> frozenset[str]:
-    """The global names that code and the code nested in it write or delete."""
-    names = {value for name, value in operations(code) if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= written_globals(constant)
-    return frozenset(names)
-
-
-@functools.lru_cache(maxsize=4096)
-def written_cells(code: types.CodeType) -> frozenset[str]:
-    """The closure cells that code and the code nested in it write or delete."""
-    names = {value for name, value in operations(code) if name in {"STORE_DEREF", "DELETE_DEREF"}}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= written_cells(constant) & set(constant.co_freevars)
-    return frozenset(names)

@@ -6,13 +6,16 @@ import dis
 import functools
 import sys
 import types
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 Operation: TypeAlias = tuple[str, Any]
 
 GLOBALS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 NAMES: Final = GLOBALS | {"LOAD_DEREF", "LOAD_CLASSDEREF"}
 ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_WRITES_GLOBALS: Final = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_WRITES_CELLS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_OF_OTHER_SCOPES: Final = GLOBALS | _WRITES_GLOBALS | _WRITES_CELLS
 
 _NAME, _CONSTANT, _LOCAL, _PAIR, _NUMBER = range(5)
 _CACHE: Final = dis.opmap["CACHE"]
@@ -77,3 +80,33 @@ def _item(space: Any, key: Any) -> Any:
 
 # An operation of its own until Python 3.13, an argument of another since.
 SUBSCRIPT: Final = operations(_item.__code__)[-2]
+
+
+class Names(NamedTuple):
+    """The names of other scopes in code and in the code nested in it.
+
+    Attributes:
+        globals: The global names that it reads, in order of appearance.
+        written_globals: The global names that it writes or deletes.
+        written_cells: The closure cells that it writes or deletes.
+    """
+
+    globals: tuple[str, ...]
+    written_globals: frozenset[str]
+    written_cells: frozenset[str]
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> Names:
+    """The names of other scopes in code, read once."""
+    told = [one for one in operations(code) if one[0] in _OF_OTHER_SCOPES]
+    read = [value for name, value in told if name in GLOBALS]
+    written = {value for name, value in told if name in _WRITES_GLOBALS}
+    cells = {value for name, value in told if name in _WRITES_CELLS}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            nested = names_in(constant)
+            read += nested.globals
+            written |= nested.written_globals
+            cells |= nested.written_cells.intersection(constant.co_freevars)
+    return Names(tuple(dict.fromkeys(read)), frozenset(written), frozenset(cells))

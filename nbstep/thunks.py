@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from nbstep.foreign import interrupts
-from nbstep.operations import ATTRIBUTES, GLOBALS, NAMES, operations
+from nbstep.operations import ATTRIBUTES, NAMES, operations
 
 Thunk: TypeAlias = Callable[..., Any]
 
@@ -154,31 +154,19 @@ _BEFORE_THE_NAME: Final = frozenset({"RESUME", "COPY_FREE_VARS", "PUSH_NULL", "P
 
 def _resolve(function: types.FunctionType, path: tuple[str, ...]) -> object:
     """What a dotted name means inside a function, without running any code of the user's; None where that cannot be known."""
-    target: Any = named_values(function).get(path[0])
+    target: Any = named_value(function, path[0])
     for attribute in path[1:]:
         found = inspect.getattr_static(target, attribute, None)
         target = found.__func__ if isinstance(found, staticmethod | classmethod) else found
     return target
 
 
-def named_values(function: types.FunctionType) -> dict[str, Any]:
-    """The values of the closure cells and of the globals that a function's own code names, nested code included."""
-    values = {
-        name: function.__globals__[name] for name in global_names(function.__code__) if name in function.__globals__
-    }
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+def named_value(function: types.FunctionType, name: str) -> Any:
+    """What a name of another scope, that a function reads, means there; None where it is not bound."""
+    code = function.__code__
+    if name in code.co_freevars:
         try:
-            values[name] = cell.cell_contents
+            return (function.__closure__ or ())[code.co_freevars.index(name)].cell_contents
         except ValueError:  # an empty cell: the name is not bound yet
-            continue
-    return values
-
-
-@functools.lru_cache(maxsize=4096)
-def global_names(code: types.CodeType) -> tuple[str, ...]:
-    """The global names that code and the code nested in it read, in order of appearance."""
-    names = [value for name, value in operations(code) if name in GLOBALS]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += global_names(constant)
-    return tuple(dict.fromkeys(names))
+            return None
+    return None if name in code.co_cellvars else function.__globals__.get(name)

@@ -16,9 +16,9 @@ import uuid
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from nbstep.freezing import written_cells, written_globals
 from nbstep.keys import python_scalar
-from nbstep.thunks import Thunk, global_names
+from nbstep.operations import names_in
+from nbstep.thunks import Thunk
 
 # What a value is: itself where it is a small scalar, else a tuple whose first item says how to read it.
 Sight: TypeAlias = Any
@@ -209,9 +209,8 @@ def _arguments(
 
 def _plan(code: types.CodeType) -> _Plan:
     """What to read for a thunk of this code: not what it writes, which is state, nor names that begin with `_`."""
-    written = written_globals(code)
-    names = tuple(name for name in global_names(code) if name not in written and not name.startswith("_"))
-    state = written_cells(code)
+    read, written, state = names_in(code)
+    names = tuple(name for name in read if name not in written and not name.startswith("_"))
     cells = tuple(at for at, name in enumerate(code.co_freevars) if name not in state and not name.startswith("_"))
     count, named_only = code.co_argcount, code.co_kwonlyargcount
     labels, parameters = names + tuple(code.co_freevars[at] for at in cells), code.co_varnames[:count]

@@ -18,7 +18,7 @@ from nbstep.drift.pieces import Pieces, defaults_text, digest_of, exact_of, piec
 from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
 from nbstep.drift.watch import Part, Watch, content_of, is_namespace
 from nbstep.forks import ThreadLock
-from nbstep.thunks import named_values
+from nbstep.thunks import named_value
 
 _MAX_PARTS: Final = 199  # beside the thunk
 CALLS: Final = ">"
@@ -77,7 +77,7 @@ class _Known:
             if len(self._fingerprints) >= _MAX_DEFAULTS:
                 self._fingerprints.clear()
             own = pieces_of(first)
-            found = Fingerprint(exact_of((own, self._exact)), functools.partial(self._texts, own))
+            found = Fingerprint(exact_of((*own, self._exact)), functools.partial(self._texts, own))
             self._fingerprints[defaults] = found
         return found
 
@@ -104,8 +104,17 @@ class _Part(NamedTuple):
     text: types.CodeType | weakref.ref[type]
 
 
+class _Behind(NamedTuple):
+    """A part with all parts behind it, each with its label; good as long as the watch of them all holds."""
+
+    own: _Part
+    watch: Watch
+    rest: tuple[tuple[str, _Part], ...]
+
+
 # By the id of a function or class. Read without a lock.
 _parts: dict[int, _Part] = {}
+_behind: dict[int, _Behind] = {}
 # By the code of the thunk, or the id of a class. Read without a lock.
 _known: dict[object, tuple[_Known, ...]] = {}
 _writing: Final = ThreadLock()
@@ -158,6 +167,7 @@ def look_behind(thunk: object) -> Seen:
 def look_anew(thunk: object) -> Seen:
     """The same, whatever is known."""
     _parts.clear()
+    _behind.clear()
     owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
     first = part_of(thunk)
     if not is_users(first):
@@ -168,22 +178,56 @@ def look_anew(thunk: object) -> Seen:
 
 def _read(first: Part, owner: type | None) -> _Known:
     watch = Watch(first, owner)
-    waiting = [*named_parts(first, watch)]
+    direct = [*named_parts(first, watch)]
     inputs = _named_by(first, watch)
     if owner is not None and is_users(owner):
-        waiting.append((owner.__qualname__, owner))
+        direct.append((owner.__qualname__, owner))
     others: list[tuple[str, _Part]] = []
-    found: dict[Part, _Part] = {}
-    for name, part in waiting:  # it grows
+    found: dict[object, _Part] = {}
+    behind: list[_Behind] = []
+    for name, part in direct:
         watch.met_again |= part is first
         if part is not first and part not in found and len(found) < _MAX_PARTS:
-            found[part], named = _read_part(part)
-            watch.include(found[part].watch)
-            inputs += found[part].inputs
-            waiting += named
-            others.append((label_of(name, part), found[part]))
+            behind.append(_read_behind(part))
+            found[part] = behind[-1].own
+            others.append((label_of(name, part), behind[-1].own))
+    for own, all_watch, rest in behind:
+        new: list[tuple[str, _Part]] = []
+        for label, one in rest:
+            part = one.itself()
+            watch.met_again |= part is first
+            if part is not first and part not in found and len(found) < _MAX_PARTS:
+                found[part] = one
+                new.append((label, one))
+        for watched in [all_watch] if len(new) == len(rest) else [own.watch, *[one.watch for _, one in new]]:
+            watch.include(watched)
+        others += new
+    for _, one in others:
+        inputs += one.inputs
     called = _only_called(first)
     return _Known(watch, others, sources_of(inputs), found.get(called) if called else None)
+
+
+def _read_behind(part: Part) -> _Behind:
+    """A part and all parts behind it: what was found before, where it still holds."""
+    known = _behind.get(id(part))
+    if known is not None and known.own.itself() is part and known.watch.holds():
+        return known
+    watch = Watch()
+    own, waiting = _read_part(part)
+    watch.include(own.watch)
+    rest: dict[Part, tuple[str, _Part]] = {}
+    for name, other in waiting:  # it grows
+        if other is not part and other not in rest and len(rest) < _MAX_PARTS:
+            found, named = _read_part(other)
+            watch.include(found.watch)
+            rest[other] = label_of(name, other), found
+            waiting += named
+    found = _Behind(own, watch, (*rest.values(),))
+    if len(_behind) >= _MAX_KNOWN_PARTS:
+        _behind.clear()
+    _behind[id(part)] = found
+    return found
 
 
 def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
@@ -221,7 +265,7 @@ def _only_called(first: Part) -> Part | None:
     path = only_call(first.__code__) if isinstance(first, types.FunctionType) and first.__name__ == "<lambda>" else ()
     if not path or not isinstance(first, types.FunctionType):
         return None
-    value = named_values(first).get(path[0])
+    value = named_value(first, path[0])
     for attribute in path[1:]:
         value = content_of(value).get(attribute) if is_namespace(value) else None
     called = part_of(value) if callable(value) else None

@@ -178,6 +178,8 @@ def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
 def _unannotated_operations(code: types.CodeType) -> Sequence[Operation]:
     """The operations of code, with nothing for annotations: `dis` is slow, and most code has none to look for with it."""
     found = operations(code)
+    if "__annotations__" not in code.co_names and not any(type(one) is types.CodeType for one in code.co_consts):
+        return found
     if not any((name in _MAKING and value & ANNOTATED) or value == "__annotations__" for name, value in found):
         return found
     listed = [one for one in unannotated(code) if one.opname != "EXTENDED_ARG"]

@@ -18,7 +18,7 @@ from nbstep.drift.encoding import record_fields
 from nbstep.drift.parts import default_values, dotted_names, is_users_module, set_attributes
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.watch import content_of
-from nbstep.freezing import written_cells, written_globals
+from nbstep.operations import names_in
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
@@ -115,7 +115,8 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             callables.append((place, source))
     if reference is not None:  # of the thunk itself they are arguments
         inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
-    return Named(tuple(inputs), tuple(callables), named_files(code), written_globals(code) | written_cells(code))
+    said = names_in(code)
+    return Named(tuple(inputs), tuple(callables), named_files(code), said.written_globals | said.written_cells)
 
 
 def named_in_class(reference: Callable[[], Any], cls: type) -> Named:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from nbstep.deps import Deps, given
 from nbstep.drift.held import held_code
 from nbstep.drift.plain import PLAIN
-from nbstep.thunks import global_names
+from nbstep.operations import names_in
 
 Part: TypeAlias = types.FunctionType | type
 _Reference: TypeAlias = Callable[[], Any]
@@ -109,7 +109,7 @@ class Watch:
         code, defaults = function.__code__, function.__defaults__
         named_defaults = function.__kwdefaults__ or {}
         scope, cells = function.__globals__, [*map(_content, function.__closure__ or ())]
-        values = {name: scope.get(name, _UNBOUND) for name in global_names(code)}
+        values = {name: scope.get(name, _UNBOUND) for name in names_in(code).globals}
         is_first = function is self._first() and not self._functions
         watched = _scope(values, _leads_on)
         if id(scope) not in self._scopes:
