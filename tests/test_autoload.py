@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -80,9 +81,11 @@ def test_kernels_and_terminals_of_the_environment_load_it_and_stand_its_uninstal
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (packages / "nbstep.pth").write_text(f"{ROOT}\n")
 
+    environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}  # IPython warns of another
+
     def ran(*arguments: str) -> str:
         done = subprocess.run(
-            [python, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+            [python, *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=True
         )  # fmt: skip
         return done.stdout + done.stderr
 
