@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -64,4 +65,5 @@ def open_shell(folder: Path) -> Generator[Shell]:
             yield Shell(ip)
         finally:
             ip.extension_manager.unload_extension("nbstep")
+            atexit.unregister(ip.atexit_operations)  # else all shells live to the end of the process
             InteractiveShell.clear_instance()
