@@ -49,7 +49,8 @@ def freeze(thunk: Thunk) -> Thunk:
     if not isinstance(thunk, types.FunctionType) or thunk in _frozen:
         return thunk
     code, live = thunk.__code__, thunk.__globals__
-    names, written, _ = names_in(code)
+    told = names_in(code)
+    names, written = told.globals, told.written_globals
     keeps_live = bool(written) or not _REACH_FOR_GLOBALS.isdisjoint(names)
     scope = live if keeps_live else _FrozenGlobals(live)
     frozen = types.FunctionType(code, scope, thunk.__name__, thunk.__defaults__, _copied_cells(thunk))

@@ -13,9 +13,7 @@ Operation: TypeAlias = tuple[str, Any]
 GLOBALS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 NAMES: Final = GLOBALS | {"LOAD_DEREF", "LOAD_CLASSDEREF"}
 ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_WRITES_GLOBALS: Final = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
-_WRITES_CELLS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
-_OF_OTHER_SCOPES: Final = GLOBALS | _WRITES_GLOBALS | _WRITES_CELLS
+ANNOTATED: Final = 4  # the flag of MAKE_FUNCTION, and from Python 3.13 on the attribute that is set after it
 
 _NAME, _CONSTANT, _LOCAL, _PAIR, _NUMBER = range(5)
 _CACHE: Final = dis.opmap["CACHE"]
@@ -45,12 +43,7 @@ def operations(code: types.CodeType) -> tuple[Operation, ...]:
     among them, the bare argument.
     """
     found: list[Operation] = []
-    names, constants = code.co_names, code.co_consts
-    variables = (
-        *code.co_varnames,
-        *[name for name in code.co_cellvars if name not in code.co_varnames],
-        *code.co_freevars,
-    )
+    names, constants, variables = code.co_names, code.co_consts, _variables(code)
     bytecode, extended = code.co_code, 0
     for opcode, low in zip(bytecode[::2], bytecode[1::2], strict=True):
         if opcode == _CACHE:
@@ -74,39 +67,124 @@ def operations(code: types.CodeType) -> tuple[Operation, ...]:
     return tuple(found)
 
 
+def _variables(code: types.CodeType) -> tuple[str, ...]:
+    """What operations on local variables and closure cells count through."""
+    local, cells = code.co_varnames, code.co_cellvars
+    return (*local, *[name for name in cells if name not in local], *code.co_freevars)
+
+
 def _item(space: Any, key: Any) -> Any:
     return space[key]
 
 
 # An operation of its own until Python 3.13, an argument of another since.
-SUBSCRIPT: Final = operations(_item.__code__)[-2]
+_SUBSCRIPT, _SUBSCRIPT_ARGUMENT = operations(_item.__code__)[-2]
+
+_NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL, _MAKES = range(10)
+_LOAD_GLOBAL: Final = dis.opmap["LOAD_GLOBAL"]
+_LOAD_ATTR: Final = dis.opmap["LOAD_ATTR"]
+_SHIFT_GLOBAL: Final = _SHIFTS["LOAD_GLOBAL"]
+_SHIFT_ATTRIBUTE: Final = _SHIFTS.get("LOAD_ATTR", 0)
+# What operations tell of names; all others only end a dotted one.
+_TELLING: Final = {
+    dis.opmap[name]: telling
+    for telling, told in {
+        _NOTHING: ("CACHE", "PUSH_NULL"),
+        _MORE: ("EXTENDED_ARG",),
+        _GLOBAL: GLOBALS,
+        _CELL: NAMES - GLOBALS,
+        _ATTRIBUTE: ATTRIBUTES,
+        _KEY: ("LOAD_CONST",),
+        _AT_KEY: (_SUBSCRIPT,),
+        _SET_GLOBAL: ("STORE_GLOBAL", "DELETE_GLOBAL"),
+        _SET_CELL: ("STORE_DEREF", "DELETE_DEREF"),
+        _MAKES: ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"),
+    }.items()
+    for name in told
+    if name in dis.opmap
+}
 
 
 class Names(NamedTuple):
-    """The names of other scopes in code and in the code nested in it.
+    """The names of other scopes in code; what it reads and writes in the code nested in it as well.
 
     Attributes:
         globals: The global names that it reads, in order of appearance.
         written_globals: The global names that it writes or deletes.
         written_cells: The closure cells that it writes or deletes.
+        paths: The names that this code alone reads, global or not, each with what is read from it: attributes and, as in
+            `deps["fetch"]`, constant keys.
+        annotated: Whether there may be annotations among what it reads.
     """
 
     globals: tuple[str, ...]
     written_globals: frozenset[str]
     written_cells: frozenset[str]
+    paths: tuple[tuple[str, ...], ...]
+    annotated: bool
 
 
 @functools.lru_cache(maxsize=4096)
 def names_in(code: types.CodeType) -> Names:
     """The names of other scopes in code, read once."""
-    told = [one for one in operations(code) if one[0] in _OF_OTHER_SCOPES]
-    read = [value for name, value in told if name in GLOBALS]
-    written = {value for name, value in told if name in _WRITES_GLOBALS}
-    cells = {value for name, value in told if name in _WRITES_CELLS}
-    for constant in code.co_consts:
+    return names_told(code, code.co_code)
+
+
+def names_told(code: types.CodeType, bytecode: bytes) -> Names:
+    """The same with other bytecode in place of the code's own: one pass, as the first look at a step waits for it."""
+    names, constants = code.co_names, code.co_consts
+    read: list[str] = []
+    written: list[str] = []
+    cells: list[str] = []
+    paths: list[list[str]] = []
+    path: list[str] | None = None  # that of the name read last, while more is read from it
+    key: str | None = None
+    annotated, extended = "__annotations__" in names, 0
+    for opcode, low in zip(bytecode[::2], bytecode[1::2], strict=True):
+        telling = _TELLING.get(opcode)
+        if telling is None:
+            path, extended = None, 0
+            continue
+        if telling == _NOTHING:
+            continue
+        argument = extended | low
+        if telling == _MORE:
+            extended = argument << 8
+            continue
+        extended = 0
+        if telling == _GLOBAL:
+            name = names[argument >> _SHIFT_GLOBAL if opcode == _LOAD_GLOBAL else argument]
+            read.append(name)
+            path, key = [name], None
+            paths.append(path)
+        elif telling == _CELL:
+            path, key = [_variables(code)[argument]], None
+            paths.append(path)
+        elif telling == _ATTRIBUTE and path and key is None:
+            path.append(names[argument >> _SHIFT_ATTRIBUTE if opcode == _LOAD_ATTR else argument])
+        elif telling == _KEY and path and key is None and type(constants[argument]) is str:
+            key = constants[argument]
+        elif telling == _AT_KEY and path and key is not None and argument == _SUBSCRIPT_ARGUMENT:
+            path.append(key)
+            key = None
+        else:
+            path = None
+            if telling == _SET_GLOBAL:
+                written.append(names[argument])
+            elif telling == _SET_CELL:
+                cells.append(_variables(code)[argument])
+            elif telling == _MAKES:
+                annotated = annotated or bool(argument & ANNOTATED)
+    for constant in constants:
         if isinstance(constant, types.CodeType):
             nested = names_in(constant)
             read += nested.globals
-            written |= nested.written_globals
-            cells |= nested.written_cells.intersection(constant.co_freevars)
-    return Names(tuple(dict.fromkeys(read)), frozenset(written), frozenset(cells))
+            written += nested.written_globals
+            cells += nested.written_cells.intersection(constant.co_freevars)
+    return Names(
+        tuple(dict.fromkeys(read)),
+        frozenset(written),
+        frozenset(cells),
+        tuple(dict.fromkeys(map(tuple, paths))),
+        annotated,
+    )

@@ -209,9 +209,11 @@ def _arguments(
 
 def _plan(code: types.CodeType) -> _Plan:
     """What to read for a thunk of this code: not what it writes, which is state, nor names that begin with `_`."""
-    read, written, state = names_in(code)
-    names = tuple(name for name in read if name not in written and not name.startswith("_"))
-    cells = tuple(at for at, name in enumerate(code.co_freevars) if name not in state and not name.startswith("_"))
+    told = names_in(code)
+    names = tuple(name for name in told.globals if name not in told.written_globals and not name.startswith("_"))
+    cells = tuple(
+        at for at, name in enumerate(code.co_freevars) if name not in told.written_cells and not name.startswith("_")
+    )
     count, named_only = code.co_argcount, code.co_kwonlyargcount
     labels, parameters = names + tuple(code.co_freevars[at] for at in cells), code.co_varnames[:count]
     plan = _Plan(

@@ -8,10 +8,11 @@ import types
 from collections.abc import Sequence
 from typing import Final
 
+from nbstep.operations import ANNOTATED
 from nbstep.thunks import instructions
 
-ANNOTATED: Final = 4  # the flag of MAKE_FUNCTION, and from Python 3.13 on the attribute that is set after it
 _CLOSURE: Final = 8
+_NOP: Final = dis.opmap["NOP"]
 
 
 @functools.lru_cache(maxsize=32)
@@ -33,13 +34,22 @@ def unannotated(code: types.CodeType) -> tuple[dis.Instruction, ...]:
     if not dropped:
         return listed
     return tuple(
-        instruction._replace(opname="NOP", opcode=dis.opmap["NOP"], arg=None, argval=None)
+        instruction._replace(opname="NOP", opcode=_NOP, arg=None, argval=None)
         if at in dropped
         else _without_flag(instruction)
         if flags.get(at, 0) & ANNOTATED
         else instruction
         for at, instruction in enumerate(listed)
     )
+
+
+def without_annotations(code: types.CodeType) -> bytes:
+    """The bytecode of code; in place of annotations nothing is done."""
+    bytecode = bytearray(code.co_code)
+    for instruction in unannotated(code):
+        if instruction.opname == "NOP":
+            bytecode[instruction.offset : instruction.offset + 2] = _NOP, 0
+    return bytes(bytecode)
 
 
 def _flags(listed: Sequence[dis.Instruction], at: int) -> int:

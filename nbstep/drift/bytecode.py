@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nbstep.drift.annotations import unannotated
-from nbstep.operations import ATTRIBUTES, NAMES, operations
+from nbstep.operations import ATTRIBUTES, NAMES, names_in
 
 # Instructions that depend on layout or on where the code stands, not on what it does.
 _SILENT: Final = frozenset(
@@ -257,21 +257,20 @@ def constant_text(constant: Any) -> str:
 @functools.lru_cache(maxsize=4096)
 def only_call(code: types.CodeType) -> tuple[str, ...]:
     """The dotted name of what code calls, if all it does is return that call, with names alone for arguments; else empty."""
-    path: list[str] = []
-    dotted, calls, last = True, 0, ""
-    for name, value in operations(code):
-        if name in _SILENT or name == "KW_NAMES":
-            continue
-        if (not path and name not in NAMES) or (last == "LOAD_CONST" and name != "CALL_KW"):
-            return ()
-        if name in NAMES or name in _LOCAL or name == "LOAD_FAST":
-            dotted = not path
-            path += [value] * dotted
-        elif name in ATTRIBUTES and dotted:
-            path.append(value)
-        elif name in {"CALL", "CALL_KW"}:
-            calls += 1
-        elif name != "LOAD_CONST" and not (name == "RETURN_VALUE" and calls == 1):  # of `CALL_KW` it is the names
-            return ()
-        last = name
-    return tuple(path) if calls == 1 else ()
+    shape = code.co_code[::2].translate(_LETTERS, _SILENT_OPCODES)
+    return names_in(code).paths[0] if _ONLY_A_CALL.fullmatch(shape) else ()
+
+
+_OPCODES: Final = {
+    b"N": NAMES,
+    b"A": ATTRIBUTES,
+    b"F": _LOCAL | {"LOAD_FAST"},
+    b"L": {"LOAD_CONST"},
+    b"C": {"CALL"},
+    b"K": {"CALL_KW"},
+    b"R": {"RETURN_VALUE"},
+}
+_LETTER_OF: Final = {name: letter for letter, names in _OPCODES.items() for name in names}
+_LETTERS: Final = b"".join(_LETTER_OF.get(name, b"x") for name in dis.opname[:256])
+_SILENT_OPCODES: Final = bytes(at for at, name in enumerate(dis.opname[:256]) if name in _SILENT | {"KW_NAMES"})
+_ONLY_A_CALL: Final = re.compile(rb"NA*[NF]*(?:C|LK)R")

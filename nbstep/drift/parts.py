@@ -7,13 +7,13 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from nbstep.drift.annotations import ANNOTATED, unannotated
+from nbstep.drift.annotations import without_annotations
 from nbstep.drift.fields import declared_fields
 from nbstep.drift.watch import Part, Watch, is_namespace
-from nbstep.operations import ATTRIBUTES, NAMES, SUBSCRIPT, Operation, operations
+from nbstep.operations import names_in, names_told, operations
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -21,7 +21,6 @@ _INSTALLED: Final = tuple(
     sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _MAX_LAYERS: Final = 20
-_MAKING: Final = frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"})
 _FIXED: Final = (types.MethodType, staticmethod, classmethod)  # what they wrap cannot be set
 
 
@@ -149,41 +148,12 @@ def default_values(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 @functools.lru_cache(maxsize=4096)
 def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """The names that code and the code nested in it read, each with what is read from it, in order of appearance.
-
-    From it are read attributes and, as in `deps["fetch"]`, constant keys.
-    """
-    paths: list[list[str]] = []
-    follows, key = False, None
-    for name, value in _unannotated_operations(code):
-        if name in NAMES:
-            paths.append([value])
-            follows, key = True, None
-        elif follows and key is None and name in ATTRIBUTES:
-            paths[-1].append(value)
-        elif follows and key is None and name == "LOAD_CONST" and isinstance(value, str):
-            key = value
-        elif follows and key is not None and (name, value) == SUBSCRIPT:
-            paths[-1].append(key)
-            key = None
-        elif name != "PUSH_NULL":
-            follows, key = False, None
-    names = [tuple(path) for path in paths]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += dotted_names(constant)
-    return tuple(dict.fromkeys(names))
-
-
-def _unannotated_operations(code: types.CodeType) -> Sequence[Operation]:
-    """The operations of code, with nothing for annotations: `dis` is slow, and most code has none to look for with it."""
-    found = operations(code)
-    if "__annotations__" not in code.co_names and not any(type(one) is types.CodeType for one in code.co_consts):
-        return found
-    if not any((name in _MAKING and value & ANNOTATED) or value == "__annotations__" for name, value in found):
-        return found
-    listed = [one for one in unannotated(code) if one.opname != "EXTENDED_ARG"]
-    return [one for one, kept in zip(found, listed, strict=True) if one[0] == kept.opname]
+    """The names that code and the code nested in it read, each with what is read from it, in order of appearance."""
+    told = names_in(code)
+    if told.annotated:
+        told = names_told(code, without_annotations(code))
+    nested = [path for one in code.co_consts if type(one) is types.CodeType for path in dotted_names(one)]
+    return tuple(dict.fromkeys((*told.paths, *nested))) if nested else told.paths
 
 
 def is_users(part: Part) -> bool:
