@@ -6,6 +6,7 @@ import dis
 import functools
 import sys
 import types
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 Operation: TypeAlias = tuple[str, Any]
@@ -80,40 +81,36 @@ def _item(space: Any, key: Any) -> Any:
 # An operation of its own until Python 3.13, an argument of another since.
 _SUBSCRIPT, _SUBSCRIPT_ARGUMENT = operations(_item.__code__)[-2]
 
-_NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL, _MAKES = range(10)
+_NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL, _MAKES, _ENDS = range(11)
 _LOAD_GLOBAL: Final = dis.opmap["LOAD_GLOBAL"]
 _LOAD_ATTR: Final = dis.opmap["LOAD_ATTR"]
 _SHIFT_GLOBAL: Final = _SHIFTS["LOAD_GLOBAL"]
 _SHIFT_ATTRIBUTE: Final = _SHIFTS.get("LOAD_ATTR", 0)
-# What operations tell of names; all others only end a dotted one.
-_TELLING: Final = {
-    dis.opmap[name]: telling
-    for telling, told in {
-        _NOTHING: ("CACHE", "PUSH_NULL"),
-        _MORE: ("EXTENDED_ARG",),
-        _GLOBAL: GLOBALS,
-        _CELL: NAMES - GLOBALS,
-        _ATTRIBUTE: ATTRIBUTES,
-        _KEY: ("LOAD_CONST",),
-        _AT_KEY: (_SUBSCRIPT,),
-        _SET_GLOBAL: ("STORE_GLOBAL", "DELETE_GLOBAL"),
-        _SET_CELL: ("STORE_DEREF", "DELETE_DEREF"),
-        _MAKES: ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"),
-    }.items()
-    for name in told
-    if name in dis.opmap
+_WHO_TELLS: Final = {
+    _NOTHING: frozenset({"CACHE", "PUSH_NULL"}),
+    _MORE: frozenset({"EXTENDED_ARG"}),
+    _GLOBAL: GLOBALS,
+    _CELL: NAMES - GLOBALS,
+    _ATTRIBUTE: ATTRIBUTES,
+    _KEY: frozenset({"LOAD_CONST"}),
+    _AT_KEY: frozenset({_SUBSCRIPT}),
+    _SET_GLOBAL: frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"}),
+    _SET_CELL: frozenset({"STORE_DEREF", "DELETE_DEREF"}),
+    _MAKES: frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}),
 }
+# What operations tell of names, by opcode; most only end a dotted one.
+_TELLING: Final = [next((at for at, told in _WHO_TELLS.items() if name in told), _ENDS) for name in dis.opname]
 
 
 class Names(NamedTuple):
-    """The names of other scopes in code; what it reads and writes in the code nested in it as well.
+    """The names of other scopes in code and in the code nested in it.
 
     Attributes:
         globals: The global names that it reads, in order of appearance.
         written_globals: The global names that it writes or deletes.
         written_cells: The closure cells that it writes or deletes.
-        paths: The names that this code alone reads, global or not, each with what is read from it: attributes and, as in
-            `deps["fetch"]`, constant keys.
+        paths: All names that it reads, global or not, each with what is read from it: attributes and, as in `deps["fetch"]`,
+            constant keys.
         annotated: Whether there may be annotations among what it reads.
     """
 
@@ -127,25 +124,25 @@ class Names(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def names_in(code: types.CodeType) -> Names:
     """The names of other scopes in code, read once."""
-    return names_told(code, code.co_code)
+    return names_told(code, code.co_code, names_in)
 
 
-def names_told(code: types.CodeType, bytecode: bytes) -> Names:
+def names_told(code: types.CodeType, bytecode: bytes, names_nested: Callable[[types.CodeType], Names]) -> Names:
     """The same with other bytecode in place of the code's own: one pass, as the first look at a step waits for it."""
     names, constants = code.co_names, code.co_consts
     read: list[str] = []
     written: list[str] = []
     cells: list[str] = []
-    paths: list[list[str]] = []
+    paths: list[Sequence[str]] = []
     path: list[str] | None = None  # that of the name read last, while more is read from it
     key: str | None = None
     annotated, extended = "__annotations__" in names, 0
     for opcode, low in zip(bytecode[::2], bytecode[1::2], strict=True):
-        telling = _TELLING.get(opcode)
-        if telling is None:
-            path, extended = None, 0
-            continue
+        telling = _TELLING[opcode]
         if telling == _NOTHING:
+            continue
+        if telling == _ENDS:
+            path, extended = None, 0
             continue
         argument = extended | low
         if telling == _MORE:
@@ -177,7 +174,9 @@ def names_told(code: types.CodeType, bytecode: bytes) -> Names:
                 annotated = annotated or bool(argument & ANNOTATED)
     for constant in constants:
         if isinstance(constant, types.CodeType):
-            nested = names_in(constant)
+            nested = names_nested(constant)
+            annotated = annotated or nested.annotated
+            paths += nested.paths
             read += nested.globals
             written += nested.written_globals
             cells += nested.written_cells.intersection(constant.co_freevars)

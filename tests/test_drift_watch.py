@@ -394,7 +394,7 @@ def test_d3_what_is_remembered_is_bounded() -> None:
     scope = notebook("")
     for n in range(drift_code._MAX_KNOWN + 10):
         code_fingerprint(eval(f"lambda: {n}", scope))
-    assert len(drift_code._known) == drift_code._MAX_KNOWN
+    assert 0 < len(drift_code._known) <= drift_code._MAX_KNOWN
     make = run("def make(f): return lambda: f()", scope)["make"]
     thunks = [make(types.FunctionType((lambda: 1).__code__, scope)) for _ in range(10)]
     assert all(is_true(thunk) for thunk in thunks)

@@ -14,10 +14,19 @@ from typing import Final, NamedTuple, TypeAlias
 
 from nbstep.drift.bytecode import only_call
 from nbstep.drift.parts import is_users, label_of, named_parts, part_of
-from nbstep.drift.pieces import Pieces, defaults_text, digest_of, exact_of, pieces_of, text_of
+from nbstep.drift.pieces import (
+    Exact,
+    Pieces,
+    defaults_text,
+    digest_of,
+    exact_of,
+    exact_text,
+    function_pieces,
+    pieces_of,
+    text_of,
+)
 from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
 from nbstep.drift.watch import Part, Watch, content_of, is_namespace
-from nbstep.forks import ThreadLock
 from nbstep.thunks import named_value
 
 _MAX_PARTS: Final = 199  # beside the thunk
@@ -65,19 +74,19 @@ class _Known:
         self._others = others
         self._called = called
         self.parts: Sequence[NamedText] = [(name, part.text) for name, part in others]
-        exact = [f"{part.exact} {name!r}" for name, part in others]
-        self._exact = " ".join([called.exact if called else "", *exact]).encode()
+        self._exact = [called.exact if called else [], *[(name, part.exact) for name, part in others]]
         self._fingerprints: dict[str, Fingerprint] = {}
 
     def fingerprint(self, first: Part) -> Fingerprint:
         """The whole, with the thunk itself: `lambda uid=uid: …` has other defaults each time round a loop."""
-        defaults = defaults_text(first) if isinstance(first, types.FunctionType) else ""
+        is_function = isinstance(first, types.FunctionType)
+        defaults = defaults_text(first) if is_function else ""
         found = self._fingerprints.get(defaults)
         if found is None:
             if len(self._fingerprints) >= _MAX_DEFAULTS:
                 self._fingerprints.clear()
-            own = pieces_of(first)
-            found = Fingerprint(exact_of((*own, self._exact)), functools.partial(self._texts, own))
+            own = function_pieces(first, defaults) if is_function else pieces_of(first)
+            found = Fingerprint(exact_text(exact_of(own), self._exact), functools.partial(self._texts, own))
             self._fingerprints[defaults] = found
         return found
 
@@ -100,7 +109,7 @@ class _Part(NamedTuple):
     named: tuple[tuple[str, Callable[[], Part | None]], ...]
     inputs: list[Named]
     pieces: Pieces
-    exact: str
+    exact: Exact
     text: types.CodeType | weakref.ref[type]
 
 
@@ -112,12 +121,11 @@ class _Behind(NamedTuple):
     rest: tuple[tuple[str, _Part], ...]
 
 
-# By the id of a function or class. Read without a lock.
+# By the id of a function or class. Without a lock: what two threads find is the same.
 _parts: dict[int, _Part] = {}
 _behind: dict[int, _Behind] = {}
-# By the code of the thunk, or the id of a class. Read without a lock.
+# By the code of the thunk, or the id of a class.
 _known: dict[object, tuple[_Known, ...]] = {}
-_writing: Final = ThreadLock()
 
 
 class Seen(NamedTuple):
@@ -157,10 +165,9 @@ def look_behind(thunk: object) -> Seen:
     if not is_users(first):
         return Seen(_fingerprint_of_name(full_name(thunk, first)), first)
     known = _read(first, owner)
-    with _writing:
-        if place not in _known and len(_known) >= _MAX_KNOWN:
-            del _known[next(iter(_known))]
-        _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
     return Seen(known.fingerprint(first), first, known.sources, known.parts)
 
 
@@ -178,8 +185,8 @@ def look_anew(thunk: object) -> Seen:
 
 def _read(first: Part, owner: type | None) -> _Known:
     watch = Watch(first, owner)
-    direct = [*named_parts(first, watch)]
-    inputs = _named_by(first, watch)
+    direct = named_parts(first, watch)
+    inputs = _named_by(first, watch, None)
     if owner is not None and is_users(owner):
         direct.append((owner.__qualname__, owner))
     others: list[tuple[str, _Part]] = []
@@ -213,10 +220,12 @@ def _read_behind(part: Part) -> _Behind:
     known = _behind.get(id(part))
     if known is not None and known.own.itself() is part and known.watch.holds():
         return known
-    watch = Watch()
     own, waiting = _read_part(part)
-    watch.include(own.watch)
+    watch = own.watch
     rest: dict[Part, tuple[str, _Part]] = {}
+    if waiting:
+        watch = Watch()
+        watch.include(own.watch)
     for name, other in waiting:  # it grows
         if other is not part and other not in rest and len(rest) < _MAX_PARTS:
             found, named = _read_part(other)
@@ -238,13 +247,14 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
         if len(alive) == len(known.named):
             return known, alive
     watch = Watch()
-    named = [*named_parts(part, watch)]
+    named = named_parts(part, watch)
+    reference = weakref.ref(part)
     pieces = pieces_of(part)  # after it was read: what changes in between is noticed later
     found = _Part(
-        weakref.ref(part),
+        reference,
         watch,
         tuple([(name, weakref.ref(other)) for name, other in named]),
-        _named_by(part, watch),
+        _named_by(part, watch, reference),
         pieces,
         exact_of(pieces),
         weakref.ref(part) if isinstance(part, type) else part.__code__,
@@ -255,8 +265,12 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
     return found, named
 
 
-def _named_by(part: Part, watch: Watch) -> list[Named]:
-    named = [named_in(*one) for one in watch.functions(part)] + [named_in_class(*one) for one in watch.classes()]
+def _named_by(part: Part, watch: Watch, reference: Callable[[], Part | None] | None) -> list[Named]:
+    """What is named in a function, or in a class and its methods; `reference` gives it again, None where it is the thunk's own."""
+    if isinstance(part, types.FunctionType):
+        named = [named_in(reference, part)]
+    else:
+        named = [named_in(*one) for one in watch.functions(part)] + [named_in_class(*one) for one in watch.classes()]
     return [one for one in named if any(one)]  # most name no input
 
 

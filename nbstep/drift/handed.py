@@ -10,7 +10,7 @@ from typing import Any
 
 from nbstep.drift.code import CALLS, Fingerprint, NamedText, Seen, look_behind
 from nbstep.drift.parts import is_users, label_of, part_of
-from nbstep.drift.pieces import exact_of
+from nbstep.drift.pieces import exact_text
 from nbstep.drift.sources import Source
 
 _MAX_HANDED = 16
@@ -48,14 +48,14 @@ def _joined(seen: Seen, handed: Seen, name: str) -> Seen:
     text: NamedText = name, weakref.ref(part) if isinstance(part, type) else part.__code__
     sources = seen.sources
     known = {source.label for source in sources.inputs}
-    exact = f"{seen.fingerprint.exact} {handed.fingerprint.exact} {name}"
+    exact = exact_text(seen.fingerprint.exact, handed.fingerprint.exact, name)
 
     def texts() -> dict[str, str]:
         own, _, _ = handed.code.get("", "").partition(CALLS)
         return {name: own, **handed.code, **seen.code}
 
     return seen._replace(
-        fingerprint=Fingerprint(exact_of((exact.encode("utf-8", "surrogatepass"),)), texts),
+        fingerprint=Fingerprint(exact, texts),
         sources=sources._replace(
             inputs=(*sources.inputs, *_others(handed.sources.inputs, part, known)),
             paths=(*sources.paths, *handed.sources.paths),

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from nbstep.drift.annotations import without_annotations
 from nbstep.drift.fields import declared_fields
 from nbstep.drift.watch import Part, Watch, is_namespace
-from nbstep.operations import names_in, names_told, operations
+from nbstep.operations import Names, names_in, names_told, operations
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -30,7 +30,7 @@ def _read(how: Callable[[Any], Any], value: Any) -> Any:
 
 def part_of(value: object, read: Read = _read) -> Part:
     """What stands for a value's code: a function, under partials, methods and foreign decorators; else its class."""
-    if type(value) is types.FunctionType and is_users(value):
+    if isinstance(value, type) or (type(value) is types.FunctionType and is_users(value)):
         return value  # most are
     inner = _unwrapped(value, read)
     return inner if isinstance(inner, (types.FunctionType, type)) else read(type, inner)
@@ -60,19 +60,24 @@ def _inner(value: object) -> object:
     return own.get("__wrapped__" if callable(value) else "func")
 
 
-def named_parts(part: Part, watch: Watch) -> Iterator[tuple[str, Part]]:
+def named_parts(part: Part, watch: Watch) -> list[tuple[str, Part]]:
     """The functions and classes of the user's that a part names, each with the name it is called by there."""
-    methods = methods_in(watch.variables(part), watch.read).values() if isinstance(part, type) else [part]
-    for function in methods:
-        for name, value in _named_objects(function, watch):
-            found = part_of(value, watch.read) if callable(value) else type(value)
-            if is_users(found):
-                yield name, found
-    if isinstance(part, type):
-        yield from _in_a_class(part, watch)
-    for base in part.__bases__ if isinstance(part, type) else ():
-        if is_users(base):
-            yield base.__qualname__, base
+    if isinstance(part, types.FunctionType):
+        return _named_by(part, watch)
+    found: list[tuple[str, Part]] = []
+    for method in methods_in(watch.variables(part), watch.read).values():
+        found += _named_by(method, watch)
+    found += _in_a_class(part, watch)
+    return found + [(base.__qualname__, base) for base in part.__bases__ if is_users(base)]
+
+
+def _named_by(function: types.FunctionType, watch: Watch) -> list[tuple[str, Part]]:
+    found: list[tuple[str, Part]] = []
+    for name, value in _named_objects(function, watch):
+        part = part_of(value, watch.read) if callable(value) else type(value)
+        if is_users(part):
+            found.append((name, part))
+    return found
 
 
 def _in_a_class(cls: type, watch: Watch) -> Iterator[tuple[str, Part]]:
@@ -120,9 +125,10 @@ def _set_in(code: types.CodeType) -> frozenset[str]:
     return frozenset(names)
 
 
-def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple[str, Any]]:
+def _named_objects(function: types.FunctionType, watch: Watch) -> list[tuple[str, Any]]:
     """What a function's names mean; of a dotted name through modules (`etl.fetch`) or deps, what stands at its end."""
     values = watch.values(function)
+    found: list[tuple[str, Any]] = []
     for path in dotted_names(function.__code__):
         if path[0] not in values:
             continue
@@ -131,11 +137,11 @@ def _named_objects(function: types.FunctionType, watch: Watch) -> Iterator[tuple
             if not is_namespace(value):
                 break
             name, value = attribute, watch.attribute(value, attribute)
-        yield name, value
-        for where, item in watch.held(value):
-            yield name + where, item
+        found.append((name, value))
+        found += [(name + where, item) for where, item in watch.held(value)]
     if function.__defaults__ or function.__kwdefaults__:
-        yield from default_values(function)
+        found += default_values(function)
+    return found
 
 
 def default_values(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -146,14 +152,15 @@ def default_values(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         yield from (function.__kwdefaults__ or {}).items()
 
 
-@functools.lru_cache(maxsize=4096)
 def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """The names that code and the code nested in it read, each with what is read from it, in order of appearance."""
     told = names_in(code)
-    if told.annotated:
-        told = names_told(code, without_annotations(code))
-    nested = [path for one in code.co_consts if type(one) is types.CodeType for path in dotted_names(one)]
-    return tuple(dict.fromkeys((*told.paths, *nested))) if nested else told.paths
+    return _without_annotations(code).paths if told.annotated else told.paths
+
+
+@functools.lru_cache(maxsize=4096)
+def _without_annotations(code: types.CodeType) -> Names:
+    return names_told(code, without_annotations(code), _without_annotations)
 
 
 def is_users(part: Part) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import marshal
 import sys
 import types
-from collections.abc import Callable
 from importlib.util import MAGIC_NUMBER
 from typing import Any, Final, TypeAlias
 
@@ -17,18 +17,29 @@ from nbstep.drift.plain import is_plain
 from nbstep.drift.watch import Part, member_value
 
 Pieces: TypeAlias = tuple[Any, ...]  # of bytes, code and pieces
+Exact: TypeAlias = list[Any]  # of bytes and the like of it
 
+_MARSHAL: Final = 0  # later versions also tell who else holds a text
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def exact_of(pieces: Pieces) -> str:
-    """A digest of pieces just as this Python compiled them: where it is the same, so is `text_of` them, which takes longer."""
-    return _combined((MAGIC_NUMBER, *pieces), exact_bytes).hex()
+def exact_of(pieces: Pieces) -> Exact:
+    """Pieces just as this Python compiled them: where they are the same, so is `text_of` them, which takes longer."""
+    return [
+        exact_bytes(one) if type(one) is types.CodeType else exact_of(one) if type(one) is tuple else one
+        for one in pieces
+    ]
+
+
+def exact_text(*exact: str | Exact) -> str:
+    """A digest of what `exact_of` said of some pieces, and of names beside it."""
+    told: Any = (MAGIC_NUMBER, exact)
+    return hashlib.blake2b(marshal.dumps(told, _MARSHAL), digest_size=16).hexdigest()
 
 
 def digest_of(pieces: Pieces) -> bytes:
     """A digest of pieces that layout, docstrings and annotations do not change."""
-    return _combined(pieces, code_digest)
+    return _combined(pieces)
 
 
 def text_of(*pieces: bytes | Pieces) -> str:
@@ -39,7 +50,7 @@ def text_of(*pieces: bytes | Pieces) -> str:
 def pieces_of(part: Part) -> Pieces:
     """What counts in a function or class itself."""
     if isinstance(part, types.FunctionType):
-        return part.__code__, _encoded(defaults_text(part))
+        return function_pieces(part, defaults_text(part))
     pieces: list[bytes | types.CodeType | Pieces] = [repr([base.__qualname__ for base in part.__bases__]).encode()]
     methods, state = methods_in(vars(part)), set_attributes(part)
     for name, value in sorted(vars(part).items()):
@@ -52,6 +63,11 @@ def pieces_of(part: Part) -> Pieces:
     for name, method in sorted(methods.items()):
         pieces += [name.encode(), pieces_of(method)]
     return tuple(pieces)
+
+
+def function_pieces(function: types.FunctionType, defaults: str) -> Pieces:
+    """The same of a function of which `defaults_text` is known."""
+    return function.__code__, _encoded(defaults)
 
 
 def defaults_text(function: types.FunctionType) -> str:
@@ -71,13 +87,13 @@ def _default_text(default: object) -> str:
     return f"code:{name.rpartition('<locals>.')[2]}" if name else ""
 
 
-def _combined(pieces: Pieces, of_code: Callable[[types.CodeType], bytes]) -> bytes:
+def _combined(pieces: Pieces) -> bytes:
     told: list[bytes] = []
     for piece in pieces:
         if isinstance(piece, types.CodeType):
-            piece = of_code(piece)
+            piece = code_digest(piece)
         elif isinstance(piece, tuple):
-            piece = _combined(piece, of_code)
+            piece = _combined(piece)
         told += len(piece).to_bytes(4, "little"), piece
     return hashlib.blake2b(b"".join(told), digest_size=16).digest()
 

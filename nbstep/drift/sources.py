@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
@@ -67,6 +67,9 @@ class Sources(NamedTuple):
     callables: tuple[Source, ...] = ()
 
 
+_NONE: Final = Sources()
+
+
 class _Unbound:
     """What a name that is not bound, or an empty cell, holds."""
 
@@ -95,10 +98,12 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
     inputs: list[tuple[_Place | None, Source, str]] = []
     callables: list[tuple[_Place, Source]] = []
     code, scope = function.__code__, function.__globals__
+    cells = code.co_freevars
     for path in dotted_names(code):
-        if path[0] in _HISTORY:
+        name = path[0]
+        if name in _HISTORY or (len(path) == 1 and name not in cells and is_code(scope.get(name))):
             continue
-        cell = code.co_freevars.index(path[0]) if path[0] in code.co_freevars else GLOBAL
+        cell = cells.index(name) if name in cells else GLOBAL
         taken, value = _followed(_root(function, cell, path[0]), path)
         if (
             value is UNBOUND
@@ -113,7 +118,7 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
         else:
             callables.append((place, source))
-    if reference is not None:  # of the thunk itself they are arguments
+    if reference is not None and (function.__defaults__ or function.__kwdefaults__):  # of the thunk they are arguments
         inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
     said = names_in(code)
     return Named(tuple(inputs), tuple(callables), named_files(code), said.written_globals | said.written_cells)
@@ -124,8 +129,10 @@ def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     return Named(tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)]))
 
 
-def sources_of(found_in: Iterable[Named]) -> Sources:
+def sources_of(found_in: Sequence[Named]) -> Sources:
     """The sources of some functions and classes, the thunk's own first."""
+    if not found_in:
+        return _NONE
     found: dict[str, Source] = {}
     callables: dict[_Place, Source] = {}
     paths: dict[str, None] = {}

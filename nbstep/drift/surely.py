@@ -45,6 +45,8 @@ def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen
     """
     if type(thunk) is not types.FunctionType:
         return False
+    if len(kept) == 1:  # most steps have no inputs
+        return kept.get(SIGNER) == key.id
     code, make, large = thunk.__code__, texts_of(key.secret), list[tuple[Any, str]]()
     if len(args) > code.co_argcount:
         return False

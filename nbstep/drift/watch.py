@@ -34,6 +34,7 @@ class _Unbound:
 
 
 _UNBOUND: Final = _Unbound()
+_none: Final = itertools.repeat(None).__next__
 
 
 class _Function(NamedTuple):
@@ -94,8 +95,8 @@ class Watch:
         Without a thunk it is of a part alone, to be included in others.
         """
         self.met_again = isinstance(first, type)
-        self._first = _reference(first)
-        self._owner = _reference(owner)
+        self._first = _none if first is None else _reference(first)
+        self._owner = _none if owner is None else _reference(owner)
         self._scopes: set[int] = set()
         self._functions: list[_Function] = []
         self._checks: tuple[_Check, ...] | None = None
@@ -107,30 +108,36 @@ class Watch:
     def values(self, function: types.FunctionType) -> dict[str, Any]:
         """What the globals and closure cells that a function names hold."""
         code, defaults = function.__code__, function.__defaults__
-        named_defaults = function.__kwdefaults__ or {}
-        scope, cells = function.__globals__, [*map(_content, function.__closure__ or ())]
-        values = {name: scope.get(name, _UNBOUND) for name in names_in(code).globals}
-        is_first = function is self._first() and not self._functions
-        watched = _scope(values, _leads_on)
-        if id(scope) not in self._scopes:
-            watched += (
-                ("__name__", *_sight(scope.get("__name__", _UNBOUND), by_itself=True)),
-            )  # it says whose the function is
-        if not is_first:  # the thunk may be another time one of other globals
-            self._scopes.add(id(scope))
+        scope, closure = function.__globals__, function.__closure__
+        is_first = not self._functions and function is self._first()
+        values: dict[str, Any] = {}
+        watched: list[_Named] = []
+        for name in names_in(code).globals:
+            value = scope.get(name, _UNBOUND)
+            watched.append((name, type(value), _reference(value) if _leads_on(value) else None))
+            if value is not _UNBOUND:
+                values[name] = value
+        if id(scope) not in self._scopes:  # it says whose the function is
+            watched.append(("__name__", *_sight(scope.get("__name__", _UNBOUND), by_itself=True)))
+            if not is_first:  # the thunk may be another time one of other globals
+                self._scopes.add(id(scope))
+        cells: tuple[_Seen, ...] = ()
+        if closure:
+            held = [*map(_content, closure)]
+            cells = _seen(held, _leads_on)
+            values.update((name, one) for name, one in zip(code.co_freevars, held, strict=True) if one is not _UNBOUND)
         self._functions.append(
             _Function(
                 None if is_first else _reference(function),
                 code,
                 function.__qualname__,
                 None if defaults is None else _seen(defaults, _counts_or_leads_on),
-                _scope(named_defaults, _counts_or_leads_on) if code.co_kwonlyargcount else None,
-                watched,
-                _seen(cells, _leads_on),
+                _scope(function.__kwdefaults__ or {}, _counts_or_leads_on) if code.co_kwonlyargcount else None,
+                tuple(watched),
+                cells,
             )
         )
-        values.update((name, cell) for name, cell in zip(code.co_freevars, cells, strict=True) if cell is not _UNBOUND)
-        return {name: value for name, value in values.items() if value is not _UNBOUND}
+        return values
 
     def variables(self, cls: type) -> dict[str, Any]:
         """What stands in a class's body; of the members of an enum their values."""
