@@ -18,7 +18,7 @@ UNSET: Final[Any] = _Unset()
 CACHE_OPTIONS: Final = ("max_bytes", "durability", "previews", "redact")
 WORKFLOW_OPTIONS: Final = ("cache", "name", "mode", "on_event", *POLICY_OPTIONS)
 STEP_OPTIONS: Final = ("key", "refresh", "retries", "timeout", "on_error", "ignore", "files", *POLICY_OPTIONS)
-MAP_OPTIONS: Final = (*STEP_OPTIONS, "n_jobs")
+MAP_OPTIONS: Final = (*STEP_OPTIONS, "n_jobs", "rate")
 CACHED_OPTIONS: Final = tuple(option for option in STEP_OPTIONS if option != "key")
 
 _HOMES: Final = {

@@ -6,18 +6,19 @@ import asyncio
 import datetime
 import re
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
-from nbstep import Err, Ok, RecursiveStep, create_workflow, step
+from nbstep import Err, KeyCollision, Ok, RecursiveStep, create_workflow, step
 from nbstep.events import StepAsked, StepHit
 from nbstep.keys import fill_template
-from nbstep.testing import AsyncMemoryStore, RecordingListener
+from nbstep.testing import RecordingListener
 
 
 def test_the_keys_are_made_of_the_items() -> None:
@@ -51,22 +52,6 @@ def test_every_item_belongs_to_the_run_and_to_the_line_that_asked() -> None:
     assert {(e.place.notebook, e.place.line) for e in asked} == {("test_batch.py", body.__code__.co_firstlineno + 1)}
 
 
-def test_items_run_on_threads_whatever_backend_joblib_is_set_to() -> None:
-    pids: list[int] = []
-    lock = threading.Lock()  # cannot be sent to a process
-
-    def work(n: int) -> int:
-        with lock:
-            pids.append(n)
-        return n
-
-    with joblib.parallel_config(backend="loky"):
-        assert create_workflow(cache={})(lambda step: step.map(work, range(4), key="n:{}", n_jobs=2)) == Ok(
-            [0, 1, 2, 3]
-        )
-    assert sorted(pids) == [0, 1, 2, 3]
-
-
 def test_w3_a_failure_that_is_no_exception_ends_the_run_as_that_very_error() -> None:
     workflow = create_workflow(cache={})
     for _ in range(2):
@@ -92,12 +77,24 @@ async def fetch(n: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("fn", "store", "says"),
-    [(fetch, dict, "takes a plain function"), (abs, AsyncMemoryStore, "takes a sync store"), (3, dict, "got int")],
+    ("options", "says"),
+    [
+        ({"n_jobs": 0}, "n_jobs=0: use a number"),
+        ({"rate": "fast"}, "rate='fast': write how many"),
+        ({"rate": "0/s"}, "rate='0/s'"),
+        ({"rate": 10}, "rate=10: write how many"),
+    ],
 )
-def test_what_it_cannot_do_is_a_type_error_that_shows_the_way(fn: Any, store: Any, says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        create_workflow(cache=store())(lambda step: step.map(fn, [1], key="n:{}"))
+def test_w2_wrong_numbers_are_refused_before_any_item_runs(options: dict[str, Any], says: str) -> None:
+    calls: list[int] = []
+    with pytest.raises(ValueError, match=re.escape(says)):
+        create_workflow(cache={})(lambda step: step.map(calls.append, [1], key="n:{}", **options))
+    assert calls == []
+
+
+def test_what_is_no_function_is_a_type_error_that_shows_the_way() -> None:
+    with pytest.raises(TypeError, match="got int"):
+        create_workflow(cache={})(lambda step: step.map(3, [1], key="n:{}"))
 
 
 @pytest.mark.parametrize("key", ["{}:{}", "{1}", "a", "{}:{name}", "{}{", "{0[x]}"])
@@ -122,7 +119,7 @@ def test_a_function_that_gives_an_awaitable_is_a_type_error_that_shows_the_way()
         made = fetch(n)
         return made
 
-    with pytest.raises(TypeError, match=r"step\.map takes a plain function, and this one gave an awaitable"):
+    with pytest.raises(TypeError, match=r"step\.map was given a plain function, and this one gave an awaitable"):
         create_workflow(cache={})(lambda step: step.map(hidden, [1], key="n:{}"))
 
 
@@ -230,3 +227,38 @@ def test_hits_are_hits_on_threads_too() -> None:
     for _ in range(2):
         workflow(lambda step: step.map(abs, [1, 2, 3], key="n:{}"))
     assert sorted(hit.key for hit in told.of(StepHit)) == ["n:1", "n:2", "n:3"]
+
+
+def test_rate_limits_how_often_items_run_and_not_how_often_they_are_found() -> None:
+    workflow = create_workflow(cache={})
+    for least_s, most_s in ((0.4, 60), (0, 0.4)):
+        began = time.monotonic()
+        workflow(lambda step: step.map(abs, range(5), key="n:{}", rate="10/s"))
+        assert least_s <= time.monotonic() - began < most_s
+
+
+def test_items_of_a_generator_are_asked_for_one_by_one() -> None:
+    made: list[int] = []
+    ran: list[int] = []
+    ahead: list[int] = []
+
+    def items() -> Iterator[int]:
+        for n in range(100):
+            ahead.append(n - len(ran))
+            made.append(n)
+            yield n
+
+    def work(n: int) -> int:
+        ran.append(n)
+        return -n
+
+    assert create_workflow(cache={})(lambda step: step.map(work, items(), key="n:{}", n_jobs=2)) == Ok(
+        [-n for n in range(100)]
+    )
+    assert len(made) == 100
+    assert max(ahead) < 20
+
+
+def test_k8_items_of_a_generator_that_would_share_a_key_are_told() -> None:
+    with pytest.raises(KeyCollision, match="would share the key 'n'"):
+        create_workflow(cache={})(lambda step: step.map(abs, iter([1, 2]), key=lambda n: "n", n_jobs=1))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, Final
 
-from nbstep.batch import check_map, map_steps
+from nbstep.batch.dispatch import backend_for, in_workers, on_threads
+from nbstep.batch.keying import Keyed, keyed
+from nbstep.batch.pace import Pace
+from nbstep.batch.tasks import in_tasks
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place, StepsAhead
@@ -19,11 +23,12 @@ from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
 from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
-from nbstep.runs.state import Run
-from nbstep.steps.calls import Options
+from nbstep.runs.state import Run, enclosing
+from nbstep.steps.calls import Call, Options
 from nbstep.steps.giving import check_offline
+from nbstep.steps.handover import HandedStep, packed, work_of
 from nbstep.steps.take import take_step, timeout_needs_async
-from nbstep.thunks import check_thunk
+from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
 from nbstep.words import spot_text
 
@@ -141,38 +146,88 @@ def _without_options(policy: Policy) -> Options:
 
 
 def ask_all(
-    caller: FrameType, fn: Any, items: Iterable[Any], options: dict[str, Any], *, key: Any, n_jobs: Any, on_error: Any
-) -> list[Any]:
-    """Takes one step for each item, on threads."""
+    caller: FrameType,
+    fn: Any,
+    items: Iterable[Any],
+    options: dict[str, Any],
+    *,
+    key: Any,
+    n_jobs: Any,
+    rate: Any,
+    on_error: Any,
+) -> Any:
+    """Takes one step for each item: on threads, in joblib's workers, or as tasks, which gives something to await."""
     __tracebackhide__ = True
     run = current_run()
-    check_map(fn, items, n_jobs, run)
+    _check_map(fn, items, n_jobs)
     own = {name: options[name] for name in ("refresh", "retries", "timeout", "ignore", "files") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
     checked = _checked(run, policy, **own, on_error=on_error)
-    if checked.timeout_s is not None:
+    is_async = surely_awaitable(fn) or (run.cache is not None and run.cache.is_async)
+    if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
-    each, place = replace(checked, hand_back=True, plain=True), _place_of(caller, run)
-
-    site = site_of(caller)
-
-    def one(item: Any, item_key: str | None) -> Ok[Any] | Err[Any]:
-        checked_key = None if item_key is None else check_key(item_key)
-        return take_step(run, checked_key, fn, (item,), each, place, site)
-
-    def check_keys(keys: list[str]) -> None:
+    pace = None if rate is None else Pace(rate)
+    each, place, site = replace(checked, hand_back=True, plain=True, pace=pace), _place_of(caller, run), site_of(caller)
+    work: Iterable[Keyed] = keyed(items, key, site.with_f)
+    if isinstance(items, Sized):  # else they are asked for one by one, and may be more than memory holds
+        work = list(work)
+        keys = [item.key for item in work if item.key is not None]
         check_offline(run, keys)
-        for item_key in filter(None, keys):
-            if site.finding is not None or may_have_finding(item_key):
-                call_out(run, site, item_key, place)
-        run.tell(StepsAhead(run.id, tuple(filter(None, keys))))
+        run.tell(StepsAhead(run.id, tuple(keys)))
 
+    def called_out(item_key: str | None) -> str | None:
+        if item_key is not None and (site.finding is not None or may_have_finding(item_key)):
+            call_out(run, site, item_key, place)
+        return item_key
+
+    def one(item: Any, item_key: str | None) -> Any:
+        return take_step(run, called_out(item_key), fn, (item,), each, place, site)
+
+    if is_async:
+        return _results(in_tasks(one, work, n_jobs), on_error, run)
     try:
-        results = map_steps(one, items, key, n_jobs, check_keys, site.with_f)
+        backend = backend_for(n_jobs)
+        if backend.threads:
+            results = on_threads(one, work, backend.n_jobs)
+        else:
+            begin, task = _for_workers(run, fn, replace(each, elsewhere=True), place, site, called_out)
+            results = in_workers(begin, task, work, backend.n_jobs)
         return results if on_error == "keep" else [result.unwrap() for result in results]
     except BaseException as error:
         trim(error, run.owns)
         raise
+
+
+def _check_map(fn: object, items: object, n_jobs: object) -> None:
+    if not callable(fn) or not isinstance(items, Iterable):
+        got = f"{type(fn).__name__} and {type(items).__name__}"
+        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {got}")
+    if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):
+        raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
+
+
+async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, run: Run) -> list[Any]:
+    __tracebackhide__ = True
+    try:
+        results = await given
+        return list(results) if on_error == "keep" else [result.unwrap() for result in results]
+    except BaseException as error:
+        trim(error, run.owns)
+        raise
+
+
+def _for_workers(
+    run: Run, fn: Any, options: Options, place: Place, site: Site, called_out: Callable[[str | None], str | None]
+) -> tuple[Callable[[Any, str | None], HandedStep], Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]]]:
+    """How a step is looked up here, and what a worker calls for its item."""
+    function, context, outer = packed(fn), contextvars.copy_context(), enclosing.get()
+
+    def begin(item: Any, item_key: str | None) -> HandedStep:
+        called_out(item_key)
+        call = Call(run, run.next_step(), item_key, fn, (item,), options, place, outer, run.clock(), site)
+        return HandedStep(call, context)
+
+    return begin, lambda item: (work_of, (function, item, options.retries))
 
 
 def _place_of(caller: FrameType, run: Run, line: int | None = None) -> Place:

@@ -14,7 +14,7 @@ from nbstep.errors import NbstepError, StepTimeout
 from nbstep.foreign import is_awaitable, own
 from nbstep.freezing import as_it_was
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
-from nbstep.steps.inline import Inline, pause
+from nbstep.steps.inline import Ended, Inline, pause
 from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 
@@ -62,7 +62,7 @@ async def attempt_thunk(
     """
     __tracebackhide__ = True
     if isinstance(thunk, Inline):
-        return await _inline()
+        return given_by(await pause("nbstep: before the body"))
     if retries == 0:
         return await _attempt(thunk, args, timeout_s, awaiting, prepared)
 
@@ -74,7 +74,7 @@ async def attempt_thunk(
         stop=tenacity.stop_after_attempt(retries + 1),
         wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
         retry=tenacity.retry_if_exception(may_pass),
-        sleep=asyncio.sleep if awaiting else _sleep_blocking,
+        sleep=functools.partial(sleep, awaiting=awaiting),
         reraise=True,
     )
     try:
@@ -92,9 +92,13 @@ async def attempt_thunk(
     raise AssertionError("unreachable: tenacity raises the last failure")
 
 
-async def _inline() -> Given:
+def given_by(ended: Ended | None) -> Given:
+    """What work gave that was done somewhere else.
+
+    Raises:
+        BaseException: What it raised.
+    """
     __tracebackhide__ = True
-    ended = await pause("nbstep: before the body")
     if ended is None or ended.error is None:
         return Given(None if ended is None else ended.value)
     if isinstance(ended.error, StopIteration):
@@ -168,6 +172,10 @@ def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
             go_on = functools.partial(next, running) if sent is None else functools.partial(running.send, sent)
 
 
-async def _sleep_blocking(seconds: float) -> None:
-    with thunk_guard():
-        time.sleep(seconds)
+async def sleep(seconds: float, *, awaiting: bool) -> None:
+    """Waits, and may be interrupted."""
+    if awaiting:
+        await asyncio.sleep(seconds)
+    elif seconds > 0:
+        with thunk_guard():
+            time.sleep(seconds)

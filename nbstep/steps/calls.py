@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbstep.batch.pace import Pace
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
@@ -44,7 +45,7 @@ class Options:
     """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
 
     `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says which
-    inputs count.
+    inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the thunk.
     """
 
     policy: Policy
@@ -54,6 +55,8 @@ class Options:
     hand_back: bool = False
     plain: bool = False
     inputs: Wanted = ALL
+    pace: Pace | None = None
+    elsewhere: bool = False
 
 
 @dataclass(eq=False, slots=True)

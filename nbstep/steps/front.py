@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -91,32 +91,44 @@ class Step:
             _asking().without_first(error)
             raise
 
+    @overload
+    def map(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[[Any], Awaitable[T]], items: Iterable[Any], **options: Any
+    ) -> Coroutine[Any, Any, list[Any]]: ...
+    @overload
+    def map(self, fn: Callable[[Any], T], items: Iterable[Any], **options: Any) -> list[Any]: ...
     def map(
         self,
-        fn: Callable[[Any], T],
+        fn: Callable[[Any], Any],
         items: Iterable[Any],
         *,
         key: str | Callable[[Any], str] | None = None,
-        n_jobs: int = 8,
+        n_jobs: int | None = None,
+        rate: str | None = None,
         on_error: Literal["raise", "keep"] = "raise",
         **options: Any,
-    ) -> list[Any]:
-        """Runs `fn(item)` as one keyed step for each item, on joblib's threads.
+    ) -> Any:
+        """Runs `fn(item)` as one keyed step for each item, several at once: only what is not kept runs.
+
+        A plain function runs on threads; with `joblib.parallel_config(backend="loky")` around it in processes, with "dask" or
+        "ray" on their cluster. An `async def` runs as tasks, and the map is to be awaited.
 
         Args:
-            fn: A plain function of one item.
-            items: The items.
+            fn: A function of one item.
+            items: The items; of a generator only as many are held as are at work.
             key: A function of the item, or a template: `"user:{}"`.
-            n_jobs: How many threads.
+            n_jobs: How many at once: 8 threads, 32 tasks, or what the backend's configuration says.
+            rate: How often `fn` may be called at most: "10/s", "600/min", "1000/h".
             on_error: "raise" lets every item run, then raises the first failure; "keep" puts `Ok` and `Err` in place.
             **options: Any other option of `step`.
 
         Returns:
-            The results in the items' order.
+            The results in the items' order; if `fn` is async or the store is, something to await for them.
 
         Raises:
-            TypeError: `fn` is async, or the store is; `key` is missing; an option belongs elsewhere.
-            ValueError: The template has no place for the item.
+            TypeError: `key` is missing; an option belongs elsewhere; `fn` cannot be sent to a worker process.
+            ValueError: The template has no place for the item, or `rate` is none.
+            KeyCollision: Two items that differ have one key.
             Exception: The first failure, in the items' order.
 
         >>> step.map(str.upper, ["a", "b"], key="upper:{}")
@@ -125,7 +137,7 @@ class Step:
         __tracebackhide__ = True
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         try:
-            return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, on_error=on_error)
+            return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, rate=rate, on_error=on_error)
         except BaseException as error:
             _asking().without_first(error)
             raise

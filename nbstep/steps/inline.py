@@ -12,10 +12,11 @@ Pause: TypeAlias = Literal["nbstep: before loading", "nbstep: before the body"]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the work ended: with a value, or with an error."""
+    """How the work ended: with a value, or with an error; after how long, where it was done elsewhere."""
 
     value: Any = None
     error: BaseException | None = None
+    took_s: float | None = None
 
 
 class Inline:

@@ -26,7 +26,7 @@ from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
 from nbstep.runs.state import Frame, Run, enclosing
-from nbstep.steps.attempts import attempt_thunk
+from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared, drift_of
@@ -70,10 +70,7 @@ def take_step(
         raise given.error
     if type(given) is _Later and options.plain:
         discard(given.prepared)
-        raise TypeError(
-            "step.map takes a plain function, and this one gave an awaitable; "
-            "for async write: await asyncio.gather(*[step(fetch, i, key=…) for i in items])"
-        )
+        raise needs_plain_function()
     if type(given) is _Later:
         call.thunk = freeze(thunk)
         call.note_fixed()
@@ -89,6 +86,14 @@ def taking(call: Call, *, awaiting: bool) -> Coroutine[Any, Any, Any]:
 def timeout_needs_async() -> TypeError:
     """The error for a time-out of a plain thunk."""
     return TypeError("timeout= needs an async thunk: a plain one cannot be stopped; give your client its own time-out")
+
+
+def needs_plain_function() -> TypeError:
+    """The error for a function of `step.map` that only turned out to be async when it was called."""
+    return TypeError(
+        "step.map was given a plain function, and this one gave an awaitable; give it an `async def`, and await the map: "
+        "await step.map(fetch, items, key=…)"
+    )
 
 
 async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
@@ -288,18 +293,30 @@ async def _compute(
 ) -> Any:
     """Runs the thunk, keeps what it gave, tells. Puts into `shared` what waiting callers may use."""
     __tracebackhide__ = True
-    run, key = call.run, call.key
+    run, key, pace = call.run, call.key, call.options.pace
     if prepared is None:
+        if pace is not None:
+            await sleep(pace.wait_s(), awaiting=awaiting)
         _tell_start(call, why)
         call.note_inputs()
+    elsewhere = await pause("nbstep: before the body") if call.options.elsewhere else None
     call.note_moved()
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()
     awaitable, returned = awaiting, False
     try:
-        given = await attempt_thunk(
-            call.thunk, call.args, call.options.retries, call.options.timeout_s, awaiting=awaiting, prepared=prepared
+        given = (
+            given_by(elsewhere)
+            if elsewhere is not None
+            else await attempt_thunk(
+                call.thunk,
+                call.args,
+                call.options.retries,
+                call.options.timeout_s,
+                awaiting=awaiting,
+                prepared=prepared,
+            )
         )
     except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
         result: Ok[Any] | Err[Any] = Err(error)
@@ -314,6 +331,8 @@ async def _compute(
         frame.ended = True
         _leave(inside)
     took_s = time.perf_counter() - began
+    if elsewhere is not None and elsewhere.took_s is not None:
+        took_s = elsewhere.took_s
     if key is not None:
         run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
     call.tell_outer(frame.used)

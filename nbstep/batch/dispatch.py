@@ -1,0 +1,127 @@
+"""The items of a `step.map`, handed to joblib: to threads of this process, or to the workers of the backend that is active."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+
+from nbstep.batch.keying import Keyed
+from nbstep.cache.flight import blocked_threads
+from nbstep.result import Err, Ok
+from nbstep.runs.hooks import thunk_guard
+
+_THREADS: Final = 8  # where nobody says how many
+
+Given: TypeAlias = Ok[Any] | Err[Any]
+
+
+class Begun(Protocol):
+    """A step that was looked up here: it has its `result`, or waits to be told how its work ended in a worker."""
+
+    result: Given | None
+
+    def end(self, outcome: Any) -> Given:
+        """Keeps what the worker gave."""
+        ...
+
+    def give_up(self) -> None:
+        """Ends it without a result: the user stopped the map, or its worker is gone."""
+        ...
+
+
+class Backend(NamedTuple):
+    """What joblib is to use: threads of this process or not, and how many at once."""
+
+    threads: bool
+    n_jobs: int
+
+
+def backend_for(n_jobs: int | None) -> Backend:
+    """The active backend: threads unless `joblib.parallel_config` names another.
+
+    joblib takes one worker where nobody says how many; who fans out means more: 8 threads, or as many as the backend has.
+    """
+    from joblib.parallel import get_active_backend
+
+    active: Any = get_active_backend(prefer="threads")
+    backend, configured = active
+    threads = bool(getattr(backend, "supports_sharedmem", False))
+    usual: int = configured if configured not in (None, 1) else _THREADS if threads else -1
+    return Backend(threads, usual if n_jobs is None else n_jobs)
+
+
+def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n_jobs: int) -> list[Given]:
+    """Takes `one` step for each item, on threads; gives the results in the items' order."""
+    __tracebackhide__ = True
+    from joblib import Parallel, delayed
+
+    # Each item runs in a copy of this context, so that it belongs to this run, whatever thread it gets.
+    context = contextvars.copy_context()
+    blocked = context.get(blocked_threads, frozenset[int]()) | {threading.get_ident()}
+    context.run(blocked_threads.set, blocked)
+    calls = (delayed(context.copy().run)(one, item.item, item.key) for item in work)
+    with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+        results: Any = Parallel(n_jobs=n_jobs, require="sharedmem")(calls)
+    return results
+
+
+def in_workers(
+    begin: Callable[[Any, str | None], Begun],
+    task: Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]],
+    work: Iterable[Keyed],
+    n_jobs: int,
+) -> list[Given]:
+    """Looks each step up here, and has the work of those that must run done by joblib's workers, in other processes.
+
+    Args:
+        begin: Looks up the step of an item.
+        task: What a worker calls for an item, a function of a module, and its arguments.
+        work: The items.
+        n_jobs: How many at once.
+    """
+    __tracebackhide__ = True
+    from joblib import Parallel, delayed
+
+    results: list[Any] = []
+    waiting: dict[int, Begun] = {}
+    in_flight: set[str | None] = set()
+    postponed: list[tuple[int, Keyed]] = []
+
+    def tasks(left: Iterable[tuple[int, Keyed]]) -> Iterator[Any]:
+        """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
+        for at, item in left:
+            if at == len(results):
+                results.append(None)
+            if item.key is not None and item.key in in_flight:
+                postponed.append((at, item))
+                continue
+            begun = begin(item.item, item.key)
+            if begun.result is not None:
+                results[at] = begun.result
+                continue
+            waiting[at] = begun
+            in_flight.add(item.key)
+            function, arguments = task(item.item)
+            yield delayed(_numbered)(at, function, arguments)
+
+    left: Iterable[tuple[int, Keyed]] = enumerate(work)
+    try:
+        while True:
+            # One at a time, so that each result is kept as soon as it is there.
+            jobs: Any = Parallel(n_jobs=n_jobs, batch_size=cast("Any", 1), return_as="generator_unordered")
+            with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+                for at, outcome in jobs(tasks(left)):
+                    results[at] = waiting.pop(at).end(outcome)
+            if not postponed:
+                return results
+            left, postponed = postponed, []
+            in_flight.clear()
+    finally:
+        for begun in waiting.values():
+            begun.give_up()
+
+
+def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
+    return at, function(*arguments)
