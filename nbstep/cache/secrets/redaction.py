@@ -21,6 +21,7 @@ from nbstep.cache.secrets.suspicion import (
     looks_secret,
 )
 from nbstep.cache.secrets.tokens import TOKEN_HINTS, TOKENS
+from nbstep.words import shown
 
 REDACTED: Final = "<redacted>"
 
@@ -75,12 +76,23 @@ def redact_text(text: str) -> str:
     'Unexpected token: hello'
     """
     lowered = text.lower()
+    if not any(map(lowered.__contains__, _all_hints())):  # as of most keys, of which a panel shows a hundred thousand
+        return text
     for hints, pattern, replacement in _compiled_rules():
         for hint in hints:  # not any(): a generator takes most of the time here
             if hint in lowered:
                 text = pattern.sub(replacement, text)
                 break
     return text
+
+
+def key_text(key: str) -> str:
+    r"""A key as it may be shown, and saved with a notebook: on one line, printable, without secrets.
+
+    >>> key_text("user:1"), key_text("GET https://ada:hunter2@api.x.com/v1\n")
+    ('user:1', 'GET https://<redacted>@api.x.com/v1\\n')
+    """
+    return shown(redact_text(key))
 
 
 def literal_headers(source: str) -> Iterator[tuple[str, str, bool]]:
@@ -97,6 +109,13 @@ def literal_headers(source: str) -> Iterator[tuple[str, str, bool]]:
 def _compiled_rules() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
     """Compiled at first use: an import must stay cheap."""
     return tuple((rule.hints, re.compile(rule.pattern, rule.flags), rule.replacement) for rule in _RULES)
+
+
+@functools.cache
+def _all_hints() -> tuple[str, ...]:
+    """Every hint but those that hold another one."""
+    hints = {hint for rule in _RULES for hint in rule.hints}
+    return tuple(hint for hint in sorted(hints) if not any(other in hint for other in hints - {hint}))
 
 
 def _literal(match: re.Match[str]) -> str:
@@ -234,6 +253,8 @@ _RULES: Final = (
     _Rule(rf"\b({_DATABASES}(?:\+[\w.]+)?://)[^\s:/@'\"<>]*:[^\s'\"<>]{{1,512}}@", rf"\1{REDACTED}@", ("://",)),
     # scheme://user:password@host and scheme://token@host
     _Rule(r"\b([a-z][a-z0-9+.-]{1,20}://)(?!git@)[^\s/?#'\"<>]{1,512}@", rf"\1{REDACTED}@", ("://",)),
+    # //user:password@host, as where a scheme was cut off
+    _Rule(r"(?<![\w:/])(//)[^\s/?#:@'\"<>]{1,80}:[^\s/?#@'\"<>]{1,400}@(?=[\w\[])", rf"\1{REDACTED}@", ("//",)),
     # ?api_key=…&token=…
     _Rule(rf"([?&#;]{ANY_NAME}=)(?!{REDACTED})[^\s&#'\"<>;]+", rf"\1{REDACTED}", NAME_HINTS),
     _Rule(rf"((?:%3F|%26){ANY_NAME}%3D)[^\s%&#'\"<>;]+", rf"\1{REDACTED}", ("%3d",)),
