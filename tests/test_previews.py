@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from nbstep.cache.previews import PREVIEW_CHARS, preview_text, shape_text, type_text
+from nbstep.cache.secrets.redaction import redact_text
 
 
 class Loud:
@@ -110,3 +113,38 @@ def test_a_value_that_contains_itself_ends() -> None:
 def test_a_repr_that_raises_is_no_preview() -> None:
     assert preview_text(Loud()) == "<no preview: RuntimeError>"
     assert preview_text([Loud()]).startswith(("[<Loud", "<no preview"))
+
+
+HALF = "postgres://ada:" + "half-of-it-may-stay" * 3 + "@db/x"
+
+
+@pytest.mark.parametrize("before", [0, 8, 220, 980])
+def test_t10_no_half_of_a_secret_stays_where_a_preview_is_cut(before: int) -> None:
+    text = "m" * (before - 1) + " " * bool(before) + HALF
+    values = [
+        text, text.encode(), {"a": text}, {text: [text]}, Doubtful(text), ValueError(text), np.array([text, text]),
+        pd.DataFrame({"a": [text, None], text: [1, 2]}), pd.Series([text, 1]), pd.DataFrame({"n": [1]}, index=[text]),
+        pd.DataFrame({("a", text): [1]}), [f"{text}\n"] * 12, pl.DataFrame({"a": [text, None], text: [1, 2]}),
+        pl.Series("s", [text]), pl.LazyFrame({"a": [text]}),
+    ]  # fmt: skip
+    for value in values:
+        shown = preview_text(value, redact_text)
+        assert not re.search("half|ada", shown), (type(value), shown)
+
+
+class Doubtful:
+    """Says what it was given."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"Doubtful({self.text!r})"
+
+
+def test_a_frame_without_secrets_looks_as_it_did() -> None:
+    frame = pd.DataFrame(
+        {"day": pd.date_range("2026-01-01", periods=3), "city": ["Bonn", None, "Köln"], "n": [1, 2, 3]}
+    )
+    assert preview_text(frame, redact_text) == frame.to_string()
+    assert preview_text(frame.set_index("day"), redact_text) == frame.set_index("day").to_string()

@@ -104,14 +104,14 @@ class Keeper:
         from nbstep.cache.failures import returned  # as in unpack()
 
         serialized, shown = returned.take_returned(error, self.redact, made_by)
-        text = ErrorText(type_text(error), " ".join(shown(preview_text(error)).split())[:500], "")
+        text = ErrorText(type_text(error), " ".join(shown(preview_text(error, shown)).split())[:500], "")
         meta = replace(meta, outcome="error", error=text, facts=_facts_shown(meta.facts, shown))
         return self._described(meta, error, serialized, "returned", shown)
 
     def _described(
         self, meta: Meta, value: Any, serialized: Serialized, payload: entry.Payload, shown: Callable[[str], str]
     ) -> tuple[Meta, entry.Content]:
-        preview = shown(preview_text(value)) if self.previews else ""
+        preview = shown(preview_text(value, shown)) if self.previews else ""
         is_cell = isinstance(value, KeptCell)
         said, shape = (KEPT_CELL_TYPE, value.shape()) if is_cell else (type_text(value), shape_text(value))
         meta = replace(meta, type=said, shape=shape, preview=preview, packages=serialized.packages)

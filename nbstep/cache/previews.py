@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from itertools import islice
 from typing import Any, Final, cast
 
 from nbstep.foreign import interrupts
 
 PREVIEW_CHARS: Final = 1000
+_READ_CHARS: Final = 4096  # of a text, to find secrets in it before it is cut
 _NAME_CHARS: Final = 200
 _ATOMS: Final = frozenset({float, bool, complex, type(None)})
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
@@ -69,16 +70,21 @@ def shape_text(value: Any) -> str:
     return f"{count:,} item" + ("" if count == 1 else "s")
 
 
-def preview_text(value: Any) -> str:
+def preview_text(value: Any, redacted: Callable[[str], str] = str) -> str:
     """The beginning of a value as text, at most 1,000 characters; never runs away, never raises.
+
+    Args:
+        value: Anything.
+        redacted: Takes secrets out of a text. It is given texts before they are cut: of half a secret nobody sees what it is.
 
     >>> preview_text({"name": "Ada", "langs": ["en", "fr"]})
     "{'name': 'Ada', 'langs': ['en', 'fr']}"
     """
     try:
-        text = _frame_text(value)
+        text = _frame_text(value, redacted)
         if text is None:
-            text = _short.repr(value)
+            text = _Short(redacted).repr(value)
+        text = redacted(text)
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - the user's own __repr__
@@ -89,8 +95,9 @@ def preview_text(value: Any) -> str:
 class _Short(reprlib.Repr):
     """`repr` with limits everywhere, the key order of dictionaries, and fields of dataclasses."""
 
-    def __init__(self) -> None:
+    def __init__(self, redacted: Callable[[str], str]) -> None:
         super().__init__()
+        self._redacted = redacted
         self.maxlevel = 4
         self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = 12
         self.maxdict = 16
@@ -110,17 +117,21 @@ class _Short(reprlib.Repr):
         return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
 
     def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - reprlib's signature
-        return repr(x) if len(x) <= self.maxstring else repr(x[: self.maxstring])[:-1] + "…'"
+        text = self._redacted(x[:_READ_CHARS])
+        return repr(text) if len(text) <= self.maxstring else repr(text[: self.maxstring])[:-1] + "…'"
 
     def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 - reprlib's signature
-        return repr(x) if len(x) <= self.maxstring else repr(x[: self.maxstring])[:-1] + "…'"
+        return self._cut(repr(x[:_READ_CHARS]))
 
     def repr_instance(self, x: Any, level: int) -> str:
         if dataclasses.is_dataclass(x) and not isinstance(x, type) and type(x).__repr__ is not object.__repr__:
             return self._dataclass_text(x, level)
         if _may_be_huge(x):
             return f"<{type_text(x)}, {shape_text(x)}>"
-        text = repr(x)
+        return self._cut(repr(x))
+
+    def _cut(self, text: str) -> str:
+        text = self._redacted(text[:_READ_CHARS])
         return text if len(text) <= self.maxother else text[: self.maxother] + "…"
 
     def _dataclass_text(self, x: Any, level: int) -> str:
@@ -129,9 +140,6 @@ class _Short(reprlib.Repr):
         fields = [field.name for field in dataclasses.fields(x) if field.repr][: self.maxdict]
         shown = (f"{name}={self.repr1(getattr(x, name, None), level - 1)}" for name in fields)
         return f"{type(x).__name__}({', '.join(shown)})"
-
-
-_short = _Short()
 
 
 def _may_be_huge(value: Any) -> bool:
@@ -146,14 +154,46 @@ def _may_be_huge(value: Any) -> bool:
         return True
 
 
-def _frame_text(value: Any) -> str | None:
+def _frame_text(value: Any, redacted: Callable[[str], str]) -> str | None:
     """The first rows of a frame or a series, None for anything else."""
     root = type(value).__module__.partition(".")[0]
     if root not in {"pandas", "geopandas", "polars"} or not callable(getattr(value, "head", None)):
         return None
+
+    def cell(content: Any) -> Any:
+        return redacted(content[:_READ_CHARS]) if isinstance(content, str) else content
+
     head = value.head(5)
     if root == "polars":
-        return repr(head)
-    if getattr(head, "ndim", 1) == 2 and len(head.columns) > 12:
+        return repr(_polars_cells(head, cell))
+    if getattr(head, "ndim", 1) == 2:
         head = head.iloc[:, :12]
+    head = _pandas_cells(head, cell)
     return head.to_string(max_colwidth=24) if getattr(head, "ndim", 1) == 2 else head.to_string()
+
+
+def _pandas_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
+    """The rows as they are where no cell and no label changes, as other dtypes may look different."""
+
+    def changes(texts: Iterable[Any]) -> bool:
+        return any(isinstance(text, str) and cell(text) != text for text in texts)
+
+    if changes(head.to_numpy(dtype=object).ravel()):
+        head = head.map(cell) if hasattr(head, "map") else head.applymap(cell)  # before pandas 2.1
+    if changes(map(str, head.index)):
+        head = head.rename(index=cell)
+    if changes(map(str, getattr(head, "columns", ()))):
+        head = head.rename(columns=cell)
+    return head
+
+
+def _polars_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
+    """The rows with every text as `cell` gives it; a lazy frame has none."""
+    if not hasattr(head, "get_columns"):
+        series = getattr(head, "to_frame", None)
+        return head if series is None else _polars_cells(series(), cell).to_series()
+    columns = [
+        type(one)(one.name, [*map(cell, one.to_list())], one.dtype) if str(one.dtype) == "String" else one
+        for one in head.get_columns()
+    ]
+    return head.select(columns).rename(cell)
