@@ -108,7 +108,7 @@ def test_t10_an_executed_notebook_keeps_the_table_and_no_entry_in_its_widget_sta
     assert "nbstep-panel" in widgets
     assert SECRET not in widgets
     exported, _ = HTMLExporter().from_notebook_node(notebook)
-    assert '<div class="nbstep-snapshot">' in exported
+    assert '<div class="nbstep-snapshot ' in exported
 
 
 @pytest.mark.kernel

@@ -9,7 +9,7 @@ from typing import Final
 from nbstep.commands.listing import NOTHING_KEPT, Row, Totals, totals_text
 from nbstep.commands.tables import took_text
 from nbstep.durations import date_text, size_text
-from nbstep.notebook.steprender import HTML_END
+from nbstep.notebook.steprender import HTML_END, PLAIN
 from nbstep.words import MARKS
 
 MOST_ROWS: Final = 200
@@ -29,7 +29,7 @@ def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
     head = f"<p>{html.escape(totals_text(totals))}</p>"
     body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
     more = f"<p>{_more_text(totals.entries)}</p>" if totals.entries > MOST_ROWS else ""
-    return f'{HTML_BEGIN}<div class="nbstep-snapshot">{head}{body}{more}</div>{HTML_END}'
+    return f'{HTML_BEGIN}<div class="nbstep-snapshot {PLAIN}">{head}{body}{more}</div>{HTML_END}'
 
 
 def _table(rows: Sequence[Row], now: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.durations import size_text
 from nbstep.notebook.findinglines import finding_lines
 from nbstep.notebook.folding import FOLD_ABOVE, fold, fold_labels
@@ -26,6 +27,8 @@ from nbstep.words import fit, natural_order, plural, shown, text_width
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
 HTML_BEGIN: Final = "<!--nbstep steps-->"
 HTML_END: Final = "<!--end of nbstep-->"
+# Classes by which MathJax 2 and 3 leave alone what stands between dollars: it would make elements of it.
+PLAIN: Final = "tex2jax_ignore mathjax_ignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     visible = fold(rows)
     until = state.ended.at if state.ended else None
     summary = html.escape(_summary(rows, state, now))
-    name = f"<b>{html.escape(shown(state.name))}</b>" if state.name else ""
+    name = f"<b>{html.escape(key_text(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
     body = _table(visible, state, now, until) if visible else ""
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in _lines(rows, state))
@@ -60,7 +63,7 @@ def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: S
     said = "".join(f'<div class="p">{html.escape(shown(note))}</div>' for note in notes)
     end = f'<div class="o">{html.escape(foot.text())}</div>' if foot else ""
     return (
-        f'{HTML_BEGIN}<div class="nbstep-l"><style>{STYLE}</style>'
+        f'{HTML_BEGIN}<div class="nbstep-l {PLAIN}"><style>{STYLE}</style>'
         f'<div class="s">{name}{summary}{flags}</div>{body}{said}{found}{end}</div>{HTML_END}'
     )
 
@@ -123,7 +126,7 @@ def plain_of(
     """The list as a terminal shows it, in at most `width` columns; one of more than `above` rows is folded."""
     rows = rows_of(state, now)
     until = state.ended.at if state.ended else None
-    name = f"{shown(state.name)}   " if state.name else ""
+    name = f"{key_text(state.name)}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     lines = [f"{name}{_summary(rows, state, now)}{flags}", *_plain_rows(fold(rows, above), now, until, width)]
     lines += [f"  {shown(note)}" for note in notes]
@@ -166,7 +169,7 @@ def saved_of(state: StepList, now: float) -> str:
     """
     rows = [row for row in rows_of(state, now) if not row.depth]
     said = [(_ended_word(row), row) for row in rows]
-    name = f"{shown(state.name)}: " if state.name else ""
+    name = f"{key_text(state.name)}: " if state.name else ""
     lines = [f"{name}{plural(len(rows), 'step')}"]
     said.sort(key=lambda pair: natural_order(pair[1].label))
     alone = [(word, row.label) for word, row in said if word != "ok" or len(said) <= FOLD_ABOVE]
