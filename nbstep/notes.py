@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.durations import age_text, duration_text
@@ -105,15 +105,15 @@ def argument_text(text: str, *, in_notebook: bool) -> str:
     return quoted.replace("{", "{{").replace("}", "}}") if in_notebook else quoted
 
 
-def error_line(error: BaseException) -> str:
-    """An error's class and message on one line."""
+def error_line(error: BaseException, redacted: Callable[[str], str] = str) -> str:
+    """An error's class and message on one line; `redacted` takes secrets out, which may have lines of their own."""
     try:
         text = str(error)
     except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__ must not hide the error
         text = ""
-    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return one_line(redacted(f"{type(error).__name__}: {text}" if text else type(error).__name__))
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from nbstep.cache import entry
 from nbstep.cache.records import SYNC_FROM_S, Meta, Unreadable
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Document, Spot, Store
 from nbstep.stores.files import key_digest
-from nbstep.words import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def accept(
 
 def names(pattern: str, key: str) -> bool:
     """Whether `pattern` is this key, the key as shown, or a glob for it."""
-    return pattern in (key, shown(key)) or fnmatch.fnmatchcase(key, pattern)
+    return pattern in (key, key_text(key)) or fnmatch.fnmatchcase(key, pattern)
 
 
 def check_binding(spot: Spot, meta: Meta) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from nbstep.cache import culprit
 from nbstep.cache.entries import Entries
 from nbstep.cache.records import Miss, Unreadable
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.foreign import interrupts
 from nbstep.project import file_in_the_way, place_text
 from nbstep.stores import files
@@ -54,19 +55,19 @@ async def export_values(entries: Entries, wanted: Callable[[str], bool], folder:
     for key in values:
         found = await entries.look_up(key)
         if isinstance(found, Miss):
-            skipped.append(f"{key}: {found.detail or found.reason}")
+            skipped.append(f"{key_text(key)}: {found.detail or found.reason}")
             continue
         path = folder / file_name(key)
         try:
             names = _write(found.load(), path)
         except Unreadable as problem:
-            skipped.append(f"{key}: {problem.detail}")
+            skipped.append(f"{key_text(key)}: {problem.detail}")
         except _NotPlain as problem:
-            skipped.append(f"{key}: {problem}")
+            skipped.append(f"{key_text(key)}: {problem}")
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the value's own code, or the disk: the others are written all the same
-            skipped.append(f"{key}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
+            skipped.append(f"{key_text(key)}: {type(error).__name__}: {getattr(error, 'strerror', None) or error}")
         else:
             paths.append(path)
             if names:
@@ -144,6 +145,6 @@ def _one_line(text: str) -> str:
 
 def file_name(key: str) -> str:
     """The name of a key's file: readable, and never that of another key."""
-    slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", key).strip("._")[:80]
+    slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", redact_text(key)).strip("._")[:80]
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{slug}.joblib" if slug == key else f"{slug or 'key'}-{digest}.joblib"

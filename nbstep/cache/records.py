@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.events import Outcome, Place, Reason
 from nbstep.frozen import record
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import keys_text, plural
 
 SYNC_FROM_S: Final = 10.0  # what took longer is synced to the disk where `durability` is "auto"
 _SKEW_AT_MOST_S: Final = 60.0  # by so much clocks of machines that share a cache may differ, if a ttl is long enough
@@ -101,7 +102,7 @@ class Restored:
 
     def damaged_text(self) -> str:
         """What it left in the trash, as people name it; "" for nothing."""
-        named = keys_text([shown(key) for key in self.damaged])
+        named = keys_text([key_text(key) for key in self.damaged])
         counted = plural(self.nameless, "entry whose key cannot be read", "entries whose key cannot be read")
         return " and ".join(filter(None, (named, counted if self.nameless else "")))
 

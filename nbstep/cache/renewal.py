@@ -10,12 +10,12 @@ from nbstep.cache import acceptance, drifted, entry
 from nbstep.cache.acceptance import Accepted
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import SYNC_FROM_S, Meta, Unreadable
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.trust import SigningKey
 from nbstep.foreign import interrupts
 from nbstep.runlog import Usage
 from nbstep.stores.base import Part, Store
 from nbstep.stores.locks import KeyLock
-from nbstep.words import shown
 
 NOTHING_CHANGED: Final = (
     "no look-up since it was kept found anything changed. Did its code change just now? "
@@ -28,7 +28,7 @@ _IS_COMPUTED: Final = "its step is running right now"
 def wanted_by(patterns: Sequence[str], metas: Iterable[Meta]) -> dict[str, bool]:
     """The keys that keys and globs name, each with whether that is by name."""
     found = {meta.key: [one for one in patterns if acceptance.names(one, meta.key)] for meta in metas}
-    return {key: any(one in (key, shown(key)) for one in names) for key, names in found.items() if names}
+    return {key: any(one in (key, key_text(key)) for one in names) for key, names in found.items() if names}
 
 
 def last_drift(store: Store, key: str, usage: Usage | None, own: SigningKey) -> Drifted | None:

@@ -6,6 +6,7 @@ import time
 
 from nbstep.cache.acceptance import Accepted
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome, command_text
 from nbstep.commands.listing import list_rows, settled
@@ -34,10 +35,10 @@ async def accept(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
 
 def accepted_text(accepted: Accepted, undo: str = "") -> str:
     """What became of it, a line for each that was refused."""
-    keys = sorted(map(shown, accepted.keys), key=natural_order)
+    keys = sorted(map(key_text, accepted.keys), key=natural_order)
     lines = [f"Accepted {plural(len(keys), 'old value')}: {keys_text(keys)}.{undo}"] if keys else []
     lines += [
-        f"{shown(key)} was left as it is: {shown(why)}."
+        f"{key_text(key)} was left as it is: {shown(why)}."
         for key, why in sorted(accepted.refused, key=lambda refused: natural_order(refused[0]))
     ]
     return "\n".join(lines)

@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from nbstep.cache.records import Facts, Meta
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.listing import is_glob
 from nbstep.durations import duration_text
-from nbstep.words import keys_text, natural_order, plural, shown
+from nbstep.words import keys_text, natural_order, plural
 
 _NAMED: Final = 5
 
@@ -42,13 +43,13 @@ def later_steps(metas: Iterable[Meta], keys: Collection[str]) -> list[Meta]:
 def used_keys(metas: Mapping[str, Meta], name: str) -> list[str]:
     """The keys that a word of `rm` names, under which nothing is kept any more, and from which something was made."""
     gone = {used for meta in metas.values() if meta.trusted for used in meta.facts.uses if used not in metas}
-    exact = [key for key in gone if name in (key, shown(key))]
+    exact = [key for key in gone if name in (key, key_text(key))]
     return exact or [key for key in gone if is_glob(name) and fnmatchcase(key, name)]
 
 
 def made_from_text(facts: Facts) -> str:
     """The keys that went into an entry; of many some, and their number."""
-    labels = [shown(key) for key in facts.uses]
+    labels = [key_text(key) for key in facts.uses]
     if not facts.uses_beyond:
         return keys_text(labels)
     beyond = len(labels) - _NAMED + facts.uses_beyond
@@ -64,7 +65,7 @@ def later_text(later: Sequence[Meta], deleted: int) -> str:
     if not later:
         return ""
     named = sorted(later, key=lambda meta: -meta.facts.took_s)[:_NAMED] if len(later) > _NAMED else later
-    text = ", ".join(_with_time(shown(meta.key), meta.facts.took_s) for meta in named)
+    text = ", ".join(_with_time(key_text(meta.key), meta.facts.took_s) for meta in named)
     if len(later) > _NAMED:
         rest_s = sum(meta.facts.took_s for meta in later) - sum(meta.facts.took_s for meta in named)
         text += f" and {_with_time(f'{len(later) - _NAMED:,} more', rest_s)}"

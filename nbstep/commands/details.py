@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Meta
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
@@ -151,9 +152,9 @@ def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Seq
         ("last asked", "" if usage is None else _last_look_up(usage, row.status, now)),
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
-        ("workflow", shown(facts.workflow or "")),
+        ("workflow", key_text(facts.workflow or "")),
         ("made from", made_from_text(facts)),
-        ("went into", keys_text([shown(key) for key in went_into])),
+        ("went into", keys_text([key_text(key) for key in went_into])),
         ("used", _use_text(row, now)),
         ("python", " · ".join([shown(meta.python), *versions]) if meta.python else ""),
         ("signed by", "" if meta.trusted else f"{shown(meta.signer)}, not by you: a step does not use it"),

@@ -6,6 +6,7 @@ import time
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.exporting import Exported
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import list_rows, settled
 from nbstep.commands.naming import rows_named
@@ -23,7 +24,7 @@ async def export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcom
         counted = plural(len(exported.paths), "value")
         lines.append(f"Exported {counted} to {shown(folder)}. Open one with joblib.load({str(exported.paths[0])!r})")
     elif not exported.skipped:
-        lines.append(f"No kept value matches {shown(' '.join(words))}.")
+        lines.append(f"No kept value matches {key_text(' '.join(words))}.")
     else:
         lines.append(f"Nothing was exported to {shown(folder)}.")
     unknown = [f"{word}: nothing is kept under it" for word in named.unknown] if named.rows else []

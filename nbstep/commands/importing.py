@@ -13,6 +13,7 @@ from typing import Final
 from nbstep.cache.cache import Cache
 from nbstep.cache.entries import new_batch
 from nbstep.cache.records import Facts, Hit, NotKept
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text
 from nbstep.commands.listing import settled
 from nbstep.commands.tables import Column, Columns, Screen, grid_lines
@@ -49,7 +50,7 @@ _COLUMNS: Final[Columns[_Row]] = {
     "size": Column("size", lambda row, _: size_text(row.result.size_bytes), right=True),
     "took": Column("took", lambda row, _: duration_text(row.result.took_s) if row.result.took_s else "", right=True),
     "age": Column("age", lambda row, now: _age(row.result, now), right=True),
-    "key": Column("key it gets", lambda row, _: shown(row.result.key), shrinks_to=14, keep_end=True),
+    "key": Column("key it gets", lambda row, _: key_text(row.result.key), shrinks_to=14, keep_end=True),
     "note": Column("", lambda row, _: row.note),
 }
 _LEAVE_FIRST: Final = ("note", "took", "arguments", "age", "size")
@@ -65,6 +66,8 @@ async def import_results(cache: Cache | None, arguments: Arguments, screen: Scre
         raise UsageError(
             f"--replace goes with --all or with keys: {screen.command} import-joblib LOCATION --all --replace"
         )
+    if "\0" in location:  # no path has one
+        raise UsageError(f"There is no folder {shown(location)}.")
     results = joblib.find_results(Path(location).expanduser())
     if everything:
         patterns = ["*"]
@@ -72,7 +75,7 @@ async def import_results(cache: Cache | None, arguments: Arguments, screen: Scre
         return await _listed(cache, results, arguments, screen)
     selected = [one for one in results if any(_matches(one.key, pattern) for pattern in patterns)]
     if not selected:
-        named = ", ".join(map(shown, patterns))
+        named = ", ".join(map(key_text, patterns))
         see = command_text("import-joblib", [location], arguments, screen)
         return CommandOutcome(f"No result there gets a key like {named}. See them: {see}", exit_code=1)
     return await _taken_over(cache, selected, arguments, screen)
@@ -122,7 +125,7 @@ async def _taken_over(cache: Cache, selected: Sequence[Kept], arguments: Argumen
         if kept and "--replace" not in arguments.options:
             there.append(one.key)
         elif (why := await _take(cache, one, batch)) is not None:
-            failed.append(f"  ✕ left out: {shown(one.key)}: {shown(one_line(why))}")
+            failed.append(f"  ✕ left out: {key_text(one.key)}: {shown(one_line(why))}")
         else:
             taken.append(one.key)
             size_bytes += one.size_bytes
@@ -162,7 +165,7 @@ def _why_not_loaded(error: BaseException) -> str:
 def _told(cache: Cache, taken: Sequence[str], size_bytes: int, replaced: int, screen: Screen) -> list[str]:
     if not taken:
         return ["Nothing was taken over."]
-    named = f": {shown(taken[0])}" if len(taken) == 1 else ""
+    named = f": {key_text(taken[0])}" if len(taken) == 1 else ""
     lines = [f"Took over {plural(len(taken), 'result')}{named} into {shown(cache.place)}, {size_text(size_bytes)}."]
     if replaced:
         lines.append(f"{replaced:,} of them replaced what was kept; bring that back: {screen.command} undo")
@@ -175,7 +178,7 @@ def _left(there: Sequence[str], arguments: Arguments, screen: Screen) -> list[st
     command = command_text("import-joblib", arguments.words, replace(arguments, options={}), screen)
     command += " --all --replace" if "--all" in arguments.options else " --replace"
     kept = (
-        f"{shown(there[0])} was kept already and stays"
+        f"{key_text(there[0])} was kept already and stays"
         if len(there) == 1
         else f"{len(there):,} were kept already and stay"
     )

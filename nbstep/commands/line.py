@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.where import cache_folder
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
@@ -119,7 +120,7 @@ def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: 
 
 
 def _typed(word: str, screen: Screen) -> str:
-    return argument_text(shown(word), in_notebook=screen.notebook)
+    return argument_text(key_text(word), in_notebook=screen.notebook)
 
 
 class UsageError(ValueError):

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.frozen import record
@@ -100,7 +101,7 @@ def row_of(meta: Meta, usage: Usage | None = None) -> Row:
     return Row(
         entry_id(meta.key),
         meta.key,
-        shown(meta.key),
+        key_text(meta.key),
         status_of(meta.outcome, drift, trusted=meta.trusted),
         shown(error.type if error else meta.type),
         shown(meta.shape),
@@ -119,7 +120,7 @@ def row_record(row: Row) -> dict[str, Any]:
     """A row as `--json` gives it."""
     record = asdict(row)
     del record["label"]
-    return record
+    return record | {"key": redact_text(row.key)}
 
 
 def _drift_of(meta: Meta, usage: Usage) -> str | None:

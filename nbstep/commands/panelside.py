@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 from nbstep.cache.acceptance import Accepted
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Meta
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.accepting import accepted_text
 from nbstep.commands.descent import later_steps, later_text, next_run_text, went_into
 from nbstep.commands.details import detail_of
@@ -181,7 +182,7 @@ async def _undo(cache: Cache, _listing: Listing, _: Wish) -> Message:
     keys = sorted(await settled(cache.undo()), key=natural_order)
     if not keys:
         return note("There is nothing to undo.")
-    return note(f"Restored {plural(len(keys), 'entry', 'entries')}: {keys_text([shown(key) for key in keys])}")
+    return note(f"Restored {plural(len(keys), 'entry', 'entries')}: {keys_text([key_text(key) for key in keys])}")
 
 
 Action: TypeAlias = Callable[[Cache, Listing, Wish], Coroutine[Any, Any, Message]]

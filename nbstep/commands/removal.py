@@ -11,6 +11,7 @@ from typing import Final
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Deleted, Restored
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.descent import later_steps, later_text, used_keys
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text
@@ -89,10 +90,10 @@ async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) 
     check_key_lasts()  # without one's own key all entries would be those of others
     deleted: Deleted = await settled(cache.remove_untrusted(arguments.words or ("*",)))
     if not deleted.count:
-        under = f" under {', '.join(map(shown, arguments.words))}" if arguments.words else ""
+        under = f" under {', '.join(map(key_text, arguments.words))}" if arguments.words else ""
         return CommandOutcome(f"Others signed nothing in {shown(cache.place)}{under}.", int(bool(arguments.words)))
     counted = plural(deleted.count, "entry that others signed", "entries that others signed")
-    keys = sorted(map(shown, deleted.keys), key=natural_order)
+    keys = sorted(map(key_text, deleted.keys), key=natural_order)
     lost = for_good(deleted.count, deleted.lost)
     return CommandOutcome(f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}")
 
@@ -107,8 +108,8 @@ async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> Comm
     if not keys and left:
         return CommandOutcome(left, exit_code=1)
     if not keys:
-        what = f"no {shown(arguments.words[0])}" if arguments.words else "nothing"
-        what = f"no {back} of {shown(arguments.words[0])}" if back > 1 else what
+        what = f"no {key_text(arguments.words[0])}" if arguments.words else "nothing"
+        what = f"no {back} of {key_text(arguments.words[0])}" if back > 1 else what
         trash: TrashTotals = await settled(cache.trash())
         lost = f" {GONE_FOR_GOOD}" if trash.lost else ""
         return CommandOutcome(f"Nothing to undo: the trash holds {what} from the last 24 hours.{lost}", exit_code=1)
@@ -116,7 +117,7 @@ async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> Comm
     if restored.of_others:
         some = "" if len(restored.of_others) == len(keys) else f"{len(restored.of_others):,} of them "
         counted += f", {some}signed by others"
-    text = f"Restored {counted}: {keys_text([shown(key) for key in keys])}"
+    text = f"Restored {counted}: {keys_text([key_text(key) for key in keys])}"
     if restored.swapped:
         stood = "the entry that stood there" if restored.swapped == 1 else f"the {restored.swapped:,} that stood there"
         older = command_text("ls --trash", [], arguments, screen)
@@ -143,7 +144,7 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         narrowed = [row for row in failed if query and matches(query, row, now)]
         chosen = narrowed or named_rows(failed, name) or [row for row in failed if has_type(row, name)]
         if not chosen:
-            return CommandOutcome(f"No kept error has the key or type {shown(name)}.", exit_code=1)
+            return CommandOutcome(f"No kept error has the key or type {key_text(name)}.", exit_code=1)
         return await _retry_rows(cache, chosen, screen)
     run = runlog.last_run(cache.directory) if cache.directory is not None else None
     if run is None:
@@ -185,19 +186,19 @@ def nothing_called(
     else:
         hint = f"See: {screen.command} ls"
     head = "Nothing was deleted: nothing" if deleting else "Nothing"
-    return CommandOutcome(f"{head} is kept under {', '.join(map(shown, names))}. {hint}", exit_code=1)
+    return CommandOutcome(f"{head} is kept under {', '.join(map(key_text, names))}. {hint}", exit_code=1)
 
 
 def nothing_matches(words: Sequence[str], screen: Screen) -> CommandOutcome:
     """Says that no entry is what a query asks for."""
-    return CommandOutcome(f"Nothing matches {shown(' '.join(words))}. See: {screen.command} ls", exit_code=1)
+    return CommandOutcome(f"Nothing matches {key_text(' '.join(words))}. See: {screen.command} ls", exit_code=1)
 
 
 async def _delete_keys(cache: Cache, keys: Sequence[str], screen: Screen) -> CommandOutcome:
     """Deletes entries as one batch and says how to undo it."""
     deleted: Deleted = await settled(cache.remove(keys))
     counted = f"{plural(len(keys), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
-    return CommandOutcome(f"Deleted {counted}: {keys_text([shown(key) for key in keys])}.{_undo(deleted, screen)}")
+    return CommandOutcome(f"Deleted {counted}: {keys_text([key_text(key) for key in keys])}.{_undo(deleted, screen)}")
 
 
 async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.upkeep import Collected
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError
 from nbstep.commands.listing import settled
@@ -26,7 +27,7 @@ async def tidy(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOut
         verb = "Would go to the trash" if dry_run else "To the trash"
         if found.lost:
             verb = f"Deleted{for_good(found.unused.count, found.lost)}"
-        named = f": {keys_text([shown(key) for key in found.unused_keys])}" if found.unused_keys else ""
+        named = f": {keys_text([key_text(key) for key in found.unused_keys])}" if found.unused_keys else ""
         back = "" if dry_run or found.lost >= found.unused.count else f" Undo: {screen.command} undo"
         what = f"{_text(found.unused, 'entry', 'entries')} unused for {duration_text(unused_s or 0.0)}"
         lines.append(f"{verb}: {what}{named}.{back}")

@@ -10,6 +10,7 @@ from typing import Final
 
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.trust import Rotation
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text, missing_folder
@@ -106,7 +107,7 @@ def _them(count: int) -> str:
 
 
 async def _nothing_offered(cache: Cache, offered: Offer, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    what = f" under {shown(arguments.words[0])}" if arguments.words else ""
+    what = f" under {key_text(arguments.words[0])}" if arguments.words else ""
     left_out = _left_out_lines(offered, arguments, screen)
     problem = None
     if arguments.words and not left_out and not named_rows(await list_rows(cache), arguments.words[0]):
@@ -136,11 +137,11 @@ def _command_text(words: Sequence[str], screen: Screen) -> str:
 
 def _accepted_text(accepted: Accepted, verb: str) -> str:
     counted = plural(len(accepted.keys), "entry", "entries")
-    keys = sorted(map(shown, accepted.keys), key=natural_order)
+    keys = sorted(map(key_text, accepted.keys), key=natural_order)
     named = f": {keys_text(keys)}" if keys else ""
     lines = [f"{verb} {counted}{named}."]
     lines += [
-        f"  ✕ {shown(key)} was left as it is: {shown(why)}"
+        f"  ✕ {key_text(key)} was left as it is: {shown(why)}"
         for key, why in sorted(accepted.refused, key=lambda refused: natural_order(refused[0]))
     ]
     return "\n".join(lines)

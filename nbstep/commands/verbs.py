@@ -18,6 +18,7 @@ from typing import Any, Final
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.accepting import accept
 from nbstep.commands.autoload import set_autoload
@@ -130,8 +131,8 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
 
 def _named_cache(text: str) -> Path:
     """The cache in the folder that `--cache` names; only a step makes a new one."""
-    folder = cache_folder(Path(text).expanduser())
-    if not is_cache(folder):
+    folder = None if "\0" in text else cache_folder(Path(text).expanduser())  # no path has a NUL
+    if folder is None or not is_cache(folder):
         raise UsageError(f"--cache {shown(text)}: there is no cache in that folder.")
     return folder
 
@@ -204,7 +205,7 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         nothing = hidden.strip(" ·") or await _nothing_text(cache, screen)
         return CommandOutcome(f"{nothing}\n{shown(cache.place)}", exit_code)
     if not found:
-        return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {shown(text)!r}", exit_code)
+        return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {key_text(text)!r}", exit_code)
     head = totals_text(await totals_of(cache, found), len(rows) if query else None)
     return CommandOutcome(f"{head}{hidden}\n\n{table_text(found, screen, now)}", exit_code)
 
@@ -228,7 +229,7 @@ def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
     """What `ls --json` says of an entry, and what only its header says."""
     facts = meta.facts
     return row_record(row) | {
-        "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(facts.uses),
+        "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(map(redact_text, facts.uses)),
         "uses_beyond": facts.uses_beyond, "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer,
         "trusted": meta.trusted, "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
         "accepted": facts.accepted, "inputs": [dict(zip(_INPUT, one, strict=True)) for one in detail.inputs],
@@ -252,7 +253,7 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     later = went_into(await settled(cache.entries()), meta.key)
     detail = detail_of(meta, usage, drifted=drifted, went_into=later)
     if arguments.as_json:
-        record = _meta_json(meta, detail, row_of(meta, usage)) | {"went_into": later}
+        record = _meta_json(meta, detail, row_of(meta, usage)) | {"went_into": list(map(redact_text, later))}
         return CommandOutcome(json.dumps(record, indent=1))
     text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(meta, detail, arguments, screen)
     html = detail_html(detail, *ways_out) if detail.differences else ""
@@ -278,11 +279,11 @@ def _cell_line(meta: Meta) -> str:
     if meta.type == KEPT_CELL_TYPE:
         return "%%step …"
     name = meta.facts.workflow
-    return f"%%workflow {argument_text(shown(name), in_notebook=True)}" if name else "%%workflow"
+    return f"%%workflow {argument_text(key_text(name), in_notebook=True)}" if name else "%%workflow"
 
 
 async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandOutcome:
-    label = shown(meta.key)
+    label = key_text(meta.key)
     if meta.error:
         again = f"{screen.command} show {shlex.quote(label)}"
         return CommandOutcome(f"{label} is a kept error, there is no value to load. See: {again}", exit_code=1)

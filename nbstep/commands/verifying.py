@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.trust import key_ring
 from nbstep.cache.verification import Checked, Verdict, Verification
 from nbstep.commands.line import Arguments, CommandOutcome, command_text
@@ -28,7 +29,7 @@ async def verify(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     found: Verification = await settled(cache.verify(pattern, progress=screen.progress("reading")))
     if not found.checked:
         if arguments.words:
-            return CommandOutcome(f"Nothing is kept under {shown(pattern)}.", exit_code=1)
+            return CommandOutcome(f"Nothing is kept under {key_text(pattern)}.", exit_code=1)
         return CommandOutcome(f"Nothing kept yet in {shown(cache.place)}.")
     counts = [f"{found.count(verdict):,} {verdict}" for verdict in _BAD if found.count(verdict)]
     counted = plural(found.checked, "entry", "entries")
@@ -75,7 +76,7 @@ def _ways_out(strange: Sequence[Checked], arguments: Arguments, screen: Screen) 
 
 
 def _name(one: Checked) -> str:
-    return shown(one.address[:12]) + "…" if one.key is None else shown(one.key)
+    return shown(one.address[:12]) + "…" if one.key is None else key_text(one.key)
 
 
 def _line(one: Checked, name: str, width: int, cache: Cache, arguments: Arguments, screen: Screen) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from nbstep.cache.records import Facts
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.drift.code import CALLS
 from nbstep.drift.inputs import SIGNER, Inputs, file_of
 from nbstep.drift.values import is_digest
 from nbstep.durations import date_text, size_text
 from nbstep.notes import words_text
 from nbstep.policy import Cause
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import keys_text, plural
 
 _DEFINITION: Final = re.compile(r"(?:@.*\n\s*)*(?:async\s+)?def\s+(\w+)")
 _NAMED_KEYS: Final = 3
@@ -90,7 +91,7 @@ def old_values_texts(
 
 
 def _named(keys: Sequence[str]) -> str:
-    return keys_text([shown(key) for key in keys])
+    return keys_text([key_text(key) for key in keys])
 
 
 def _ways_out(keys: Sequence[str], in_notebook: bool, folder: str | None, line: str) -> str:
@@ -138,7 +139,7 @@ def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str 
     if not then:
         return None
     when = "in the call that computed it" if shared else "when it was kept, in this run"
-    return f"{shown(key)}: {' and '.join(then)} {when}: put what differs into the key"
+    return f"{key_text(key)}: {' and '.join(then)} {when}: put what differs into the key"
 
 
 def code_changes(

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations, islice
 from typing import Final
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.events import Place
 from nbstep.runlog import LoggedRun
-from nbstep.words import keys_text, shown, spot_text
+from nbstep.words import keys_text, spot_text
 
 RUNS: Final = 3
 _LOOKED_AT: Final = 20
@@ -57,7 +58,7 @@ def _all_differ(asked: list[list[str]]) -> bool:
 def _line(place: Place, asked: list[list[str]], *, told: bool) -> list[str]:
     if not told or not _all_differ(asked):
         return []
-    examples = keys_text([shown(keys[0])[:_SHOWN_CHARS] for keys in reversed(asked)])
+    examples = keys_text([key_text(keys[0])[:_SHOWN_CHARS] for keys in reversed(asked)])
     return [
         f"{spot_text(place)}: the key was another new one in each of its last {RUNS} runs ({examples}), so nothing was "
         "found again; if it should be, leave out of the key what changes"

@@ -29,12 +29,16 @@ class Extension:
         self.shell = shell
         self._runner = CellRunner(shell, step, self._view)
         self._tree = WorkflowCells()
-        self._errors = ErrorDisplay(shell, self._runner.owns, lambda: self._runner.open_cell() is not None)
+        self._errors = ErrorDisplay(shell, self._runner.owns, self._open_run)
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_run_cell", self._runner.pre_run_cell),
             ("post_run_cell", self._runner.post_run_cell),
             ("post_execute", self._runner.post_execute),
         ]
+
+    def _open_run(self) -> Run | None:
+        cell = self._runner.open_cell()
+        return None if cell is None else cell.run
 
     def install(self) -> None:
         """Adds everything to the shell."""

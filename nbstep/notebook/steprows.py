@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
@@ -121,7 +122,7 @@ def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
     ended = state.ended is not None
     call = _spokesman(calls)
     without_key = call.key is None
-    label = shown(call.key) if call.key is not None else f"line {call.place.line}" if call.place.line else "no key"
+    label = key_text(call.key) if call.key is not None else f"line {call.place.line}" if call.place.line else "no key"
     ran = [c for c in calls if c.source == "thunk" or c.phase == "running" or _would_run(c)]
     until = state.ended.at if state.ended else now
     return Row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import Row, is_kept_failure
 from nbstep.notes import argument_text
@@ -47,4 +48,4 @@ def failures_line(rows: Sequence[Row], state: StepList) -> str:
 
 def _command(verb: str, folder: str, key: str = "") -> str:
     cache = f" --cache {argument_text(folder, in_notebook=True)}" if folder else ""
-    return f"%nbstep {verb}{cache} {argument_text(key, in_notebook=True) if key else ''}".rstrip()
+    return f"%nbstep {verb}{cache} {argument_text(key_text(key), in_notebook=True) if key else ''}".rstrip()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.durations import size_text
-from nbstep.words import keys_text, shown
+from nbstep.words import keys_text
 
 
 @dataclass(eq=False, slots=True)
@@ -33,6 +34,6 @@ class Held:
         needed = sum(self.sizes.values())
         if not self.evicted or needed <= max_bytes:
             return None
-        named = keys_text([shown(key) for key in self.evicted])
+        named = keys_text([key_text(key) for key in self.evicted])
         needs = f"it needs {size_text(needed)}, max_bytes is {size_text(max_bytes)}"
         return f"{named} evicted by later steps of the same run: {needs}. Raise max_bytes, or each run computes anew"

@@ -206,6 +206,9 @@ class Run:
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""
         text = self.spelled(text)
+        if key is not None:
+            text = text.replace(key, _redaction().key_text(key))
+        text = shown(_redaction().redact_text(text))  # it is logged, and saved with the notebook
         told = (kind, "" if once else text)
         with self._lock:
             if once and key is not None and not self.endless:
@@ -216,6 +219,15 @@ class Run:
         if not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
+
+    def redacted(self, text: str) -> str:
+        """A text without secrets, by the built-in rules and those of its cache: for what is shown, and so saved with a notebook."""
+        text = _redaction().redact_text(text)
+        redact = None if self.cache is None else self.cache.options.redact
+        try:
+            return text if redact is None else str(redact(text))
+        except Exception:  # noqa: BLE001 - the user's `redact=` failed: then nothing of the text is shown
+            return _redaction().REDACTED
 
     def spelled(self, text: str) -> str:
         """A text with its commands as they are written where the run is."""
@@ -306,10 +318,10 @@ class Run:
             self.find("evicted", next(iter(self.held.evicted)), finding)
         for kind, keys in self._alike.items():
             if len(keys) > 1:
-                named = keys_text([shown(key) for key in keys])
+                named = keys_text([_redaction().key_text(key) for key in keys])
                 self.find(kind, next(iter(keys)), f"In all, {len(keys):,} results were not kept: {named}")
         self._call_out_sites()
-        text = None if error is None else _redaction().redact_text(error_line(error))
+        text = None if error is None else error_line(error, self.redacted)
         took_s = time.monotonic() - self._started_monotonic
         self.tell(RunFinished(self.id, self.clock(), "ok" if error is None else "error", took_s, text))
         self._raised.clear()  # exceptions hold their frames, frames hold frames of data

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbstep.cache.records import Hit
-from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.errors import KeyCollision, OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.foreign import interrupts
@@ -17,7 +17,7 @@ from nbstep.result import Ok, handed_back
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute, Use
-from nbstep.words import keys_text, plural, shown
+from nbstep.words import keys_text, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)
     if source == "cache":
         note = kept_error_note(
-            meta, now, run.count_kept_error(meta.key), in_notebook=run.place.cell is not None,
-            others=len(run.error_asks), folder=run.command_folder(),
+            replace(meta, key=redact_text(meta.key)), now, run.count_kept_error(meta.key),
+            in_notebook=run.place.cell is not None, others=len(run.error_asks), folder=run.command_folder(),
         )  # fmt: skip
         add_note(raised, note)
     return _raise_out(call, error, raised)
@@ -107,8 +107,8 @@ def fail(
     """Tells a failure and raises it; `refused` where nbstep did not let the step run, `not_kept` where keeping it failed."""
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
-    text = redact_text(_row_text(error, raised))  # the step list is saved with the notebook
     run = call.run
+    text = _row_text(error, raised, run.redacted)  # the step list is saved with the notebook
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
     run.tell(
         StepFinished(
@@ -120,14 +120,14 @@ def fail(
     return _raise_out(call, error, raised)
 
 
-def _row_text(error: Any, raised: BaseException) -> str:
+def _row_text(error: Any, raised: BaseException, redacted: Callable[[str], str]) -> str:
     """What a row says of a failure."""
     if isinstance(raised, StepFailed):
-        return one_line(repr(error))
+        return one_line(redacted(repr(error)))
     if isinstance(raised, KeyCollision) and "\n" in str(raised):  # the error itself shows both places
-        what, *_, fix = str(raised).splitlines()
+        what, *_, fix = redacted(str(raised)).splitlines()
         return f"KeyCollision: {what}. {one_line(fix)}"
-    return error_line(raised)
+    return error_line(raised, redacted)
 
 
 def refuse(call: Call, why: Compute, error: Exception) -> Any:
@@ -181,4 +181,4 @@ def _missing(run: Run, keys: Iterable[str]) -> list[str]:
 
 def _all_missing(keys: list[str]) -> OfflineMiss:
     counted = plural(len(keys), "key")
-    return OfflineMiss(f"mode offline: {counted} not in the cache: {keys_text([shown(key) for key in keys])}")
+    return OfflineMiss(f"mode offline: {counted} not in the cache: {keys_text([key_text(key) for key in keys])}")

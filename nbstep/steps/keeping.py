@@ -52,11 +52,11 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        kept = NotKept(redact_text(error_line(error)))  # the store's own, not meant for us
+        kept = NotKept(error_line(error, redact_text))  # the store's own, not meant for us
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the value (C3)
-        kept = NotKept(redact_text(error_line(error)))
+        kept = NotKept(error_line(error, redact_text))
     if isinstance(kept, NotKept):
         if kept.kind == "unreachable":
             run.find_unreachable(kept.why)
@@ -138,7 +138,7 @@ def still_kept(call: Call, error: Any) -> bool:
         call.run.find(
             "cache-errors",
             call.key,
-            f"{call.key}: cache_errors= failed with {redact_text(error_line(broken))}, so the error was not kept: "
+            f"{call.key}: cache_errors= failed with {error_line(broken, redact_text)}, so the error was not kept: "
             "mend that function",
         )
         return False

@@ -265,7 +265,7 @@ async def _looked_up(call: Call, cache: Cache, key: str) -> LookUp:
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
-        return Miss("unreadable", redact_text(one_line(f"{cache.place} cannot be read: {error_line(error)}")))
+        return Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error, redact_text)}"))
 
 
 def _decided(call: Call, found: LookUp, source: Source) -> Decision:
@@ -383,7 +383,7 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
         value = old.load()
     except Unreadable:
         return None
-    text = redact_text(error_line(error))
+    text = error_line(error, redact_text)
     call.run.find(
         "stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used, the next run tries again"
     )
