@@ -12,12 +12,13 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import nbstep
-from nbstep.commands.tables import MANY_ROWS, Screen
-from nbstep.commands.verbs import run_command
 from nbstep.durations import size_text
+
+if TYPE_CHECKING:
+    from nbstep.commands.tables import Screen
 
 _UNCUT = 100_000
 
@@ -39,6 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words in (["--version"], ["-V"]):
             print(f"nbstep {nbstep.__version__}")
             return 0
+        if words[:1] == ["__complete"]:  # asked at each Tab, so it imports little
+            from nbstep.commands.completion import complete_for_shell
+
+            print(complete_for_shell(words[1], words[2:]), flush=True)
+            return 0
+        # The engine: whoever presses Ctrl-C meanwhile gets no traceback either.
+        from nbstep.commands.verbs import run_command
+
         outcome = run_command(words, screen=_screen())
         print(outcome.text, file=sys.stderr if outcome.wrong_usage else sys.stdout, flush=True)
     except BrokenPipeError:  # the reader (`| head`) has enough
@@ -51,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _screen() -> Screen:
     """The terminal's width and colours, long tables cut; a pipe gets all lines, whole and without colour."""
+    from nbstep.commands.tables import MANY_ROWS, Screen
+
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal or os.environ.get("COLUMNS") else _UNCUT
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

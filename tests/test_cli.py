@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from nbstep import Cache, __version__
 from nbstep.commands.tables import MANY_ROWS
+from nbstep.words import text_width
 
 
 @pytest.fixture
@@ -107,9 +110,15 @@ def test_a_pipe_gets_whole_keys_without_colour_and_json(project: Path, cache: Ca
     assert {row["key"] for row in json.loads(nbstep("ls", "--json", cwd=project).stdout)} == {"user:1", "k" * 150}
 
 
-def test_a_table_fits_its_terminal(project: Path, cache: Cache) -> None:
-    table = nbstep("ls", cwd=project, COLUMNS="60").stdout.splitlines()[2:]
-    assert [line for line in table if len(line) > 60] == []
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_table_fits_its_terminal(project: Path, cache: Cache, columns: int) -> None:
+    cache.set("日本語のキー:東京" * 9, {"long": "x" * 200})
+    for words in (("ls",), ("rm", "user:1", "日本*"), ("ls", "--trash"), ("settings",), ("help",), ("help", "rm")):
+        table = nbstep(*words, cwd=project, COLUMNS=f"{columns}").stdout.splitlines()
+        table = table if words[0] in {"settings", "help"} else table[2:]
+        tail = "The cache is "  # a sentence
+        assert [line for line in table if text_width(line) > columns and not line.startswith(tail)] == []
+        assert words != ("ls",) or columns > 150 or any("…" in line for line in table)
 
 
 def run_in_terminal(project: Path, **env: str) -> str:
@@ -117,7 +126,10 @@ def run_in_terminal(project: Path, **env: str) -> str:
 
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "nbstep.cli", "ls"], cwd=project, env=environment(TERM="xterm", **env), stdout=terminal
+        [sys.executable, "-m", "nbstep.cli", "ls"],
+        cwd=project,
+        env=environment(**{"TERM": "xterm", **env}),
+        stdout=terminal,
     )
     os.close(terminal)
     said = b""
@@ -141,18 +153,24 @@ def test_a_terminal_is_not_filled_with_thousands_of_rows_and_a_pipe_gets_them(pr
     assert len(nbstep("ls", cwd=project).stdout.splitlines()) == MANY_ROWS + 2 + 3
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("answer", ["y", "n", ""])
-def test_trust_asks_at_a_terminal(project: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def trust_at_a_terminal(project: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """`nbstep trust`, and the other end of its terminal."""
     import pty  # not on Windows
 
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(project / "another"))  # now the entries are another user's
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "nbstep.cli", "trust"]
     process = subprocess.Popen(
         command, cwd=project, env=environment(TERM="xterm"), stdin=terminal, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
+    return process, controller
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_trust_asks_at_a_terminal(project: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(project / "another"))  # now the entries are another user's
+    process, controller = trust_at_a_terminal(project)
     os.write(controller, f"{answer}\n".encode())
     said = b""
     try:
@@ -166,12 +184,28 @@ def test_trust_asks_at_a_terminal(project: Path, cache: Cache, monkeypatch: pyte
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+def test_ctrl_c_ends_it_quietly(project: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(project / "another"))  # now the entries are another user's
+    process, controller = trust_at_a_terminal(project)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(controller, 65536)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    with contextlib.suppress(OSError):  # how Linux reports the end of a terminal
+        said += os.read(controller, 65536)
+    os.close(controller)
+    assert b"Traceback" not in said
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
 def test_a_terminal_gets_colour_unless_it_wants_none(project: Path) -> None:
     from test_commands import keep_error
 
     keep_error(Cache(project / ".nbstep"), "user:999", ValueError("no"))
     assert "\x1b[31m✕ failed" in run_in_terminal(project)
     assert "\x1b" not in run_in_terminal(project, NO_COLOR="1")
+    assert "\x1b" not in run_in_terminal(project, TERM="dumb")
 
 
 def test_a_terminal_without_unicode_still_shows_every_row(project: Path, cache: Cache) -> None:
@@ -179,6 +213,16 @@ def test_a_terminal_without_unicode_still_shows_every_row(project: Path, cache: 
     done = nbstep("ls", cwd=project, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 0
     assert r"\u65e5\u672c" in done.stdout
+
+
+def test_head_of_a_long_list_is_quiet(project: Path, cache: Cache) -> None:
+    for n in range(3000):  # more than a pipe holds
+        cache.set(f"page:{n}:{'x' * 60}", n)
+    command = f"set -o pipefail; {sys.executable} -m nbstep.cli ls | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout[:13]) == (0, "", "3,002 entries")
 
 
 def test_a_reader_that_has_enough_is_no_error(project: Path, cache: Cache) -> None:

@@ -30,7 +30,8 @@ async def accept(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
         words = ", ".join(map(shown, arguments.words))
         return CommandOutcome(f"No value under {words} is known to be old: there is nothing to accept.", exit_code=1)
     undo = f" Undo: {command_text('undo', [], arguments, screen)}"
-    return CommandOutcome(accepted_text(accepted, undo), exit_code=int(bool(accepted.refused)))
+    record = {"keys": [*accepted.keys], "refused": dict(accepted.refused)}
+    return CommandOutcome(accepted_text(accepted, undo), exit_code=int(bool(accepted.refused)), record=record)
 
 
 def accepted_text(accepted: Accepted, undo: str = "") -> str:

@@ -6,6 +6,7 @@ It writes, or removes, one file that IPython runs at its start. Uninstalling nbs
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,12 @@ def startup_file() -> Path:
 
 def set_autoload(arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Turns it on or off; without a word says which it is."""
+    outcome = _turned(arguments, screen)
+    file = startup_file()
+    return replace(outcome, record={"on": _is_ours(file), "file": str(file)})
+
+
+def _turned(arguments: Arguments, screen: Screen) -> CommandOutcome:
     word = arguments.words[0] if arguments.words else ""
     file = startup_file()
     place = shown(place_text(file))

@@ -62,10 +62,10 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
     ]
-    return CommandOutcome(facts_text(facts))
+    return _told(facts)
 
 
-def diagnose_nothing() -> str:
+def diagnose_nothing() -> CommandOutcome:
     """What there is to say where no cache is yet."""
     place = project_place()
     facts: list[Fact] = [
@@ -78,7 +78,17 @@ def diagnose_nothing() -> str:
             f"{_path(place.directory)} cannot be written: a step with a key keeps in {_path(place.fallback)}",
         )
         facts.append(_fix(_ELSEWHERE))
-    return facts_text([_version(), *facts, *_key_facts()])
+    return _told([_version(), *facts, *_key_facts()])
+
+
+def _told(facts: Sequence[Fact]) -> CommandOutcome:
+    lines: dict[str, list[str]] = {}
+    name = ""
+    for named, text in facts:
+        name = named or name
+        if text:
+            lines.setdefault(name, []).append(text)
+    return CommandOutcome(facts_text(facts), record={"facts": lines})
 
 
 def facts_text(facts: Sequence[Fact]) -> str:

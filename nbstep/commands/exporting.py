@@ -31,4 +31,5 @@ async def export(cache: Cache, arguments: Arguments, _: Screen) -> CommandOutcom
     left_out = [*unknown, *exported.skipped]
     lines += [f"  ✕ left out: {shown(line)}" for line in left_out]
     lines += [f"  ! {shown(line)}" for line in exported.needs]
-    return CommandOutcome("\n".join(lines), exit_code=int(bool(left_out) or not exported.paths))
+    record = {"files": [str(path) for path in exported.paths], "left_out": left_out, "needs": [*exported.needs]}
+    return CommandOutcome("\n".join(lines), exit_code=int(bool(left_out) or not exported.paths), record=record)

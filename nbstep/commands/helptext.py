@@ -10,6 +10,8 @@ MORE: Final[Mapping[str, str]] = {
 In a notebook: search, select, delete, undo, retry, and each entry in full; in a shell the table of `ls`.
 Nothing is loaded, and the panel follows what runs keep. JupyterLab's left sidebar shows the same of the open notebook's
 project, with no kernel and while one is busy.
+
+With --json: the records of `ls --json`.
 """,
     "ls": """\
 All words of a query must hold:
@@ -21,11 +23,13 @@ All words of a query must hold:
   any text, "two words"  in a key, a type or a message
 
   --trash                what was deleted or replaced within 24 hours, and how each comes back
-  --json                 one record an entry, with whole keys and numbers
 
 A notebook and a terminal show the first 1,000 rows; a pipe gets all of them.
 
   {nbstep} ls error: 'user:*'
+
+With --json: a list of id, key, status, type, shape, message, size_bytes, took_s, created, expires_at, hits, last_used, saved_s
+for each entry; of --trash also trashed_at and back. Times are seconds since the epoch.
 """,
     "show": """\
 When it was kept, where it comes from, what it was made from and went into, what its last look-up got and why, the beginning
@@ -33,9 +37,11 @@ of the value or the original traceback. Of an old value what changed: its inputs
 now. Nothing is loaded.
 
   --as NAME    in a notebook: loads the value under this name
-  --json       one record with the names of `ls --json`, and what only the entry itself says
 
   {nbstep} show user:1
+
+With --json: one record with the fields of `ls --json`, and ttl_s, workflow, notebook, cell, line, uses, uses_beyond, went_into,
+python, packages, signer, trusted, preview, traceback, source, accepted, inputs (name, text, changed), differences.
 """,
     "rm": """\
 What is deleted waits in the trash for 24 hours: `undo` brings it back. Where one of the names is unknown, nothing is
@@ -102,7 +108,7 @@ in the same words. A step uses none of them: it runs again.
 Where the cache is, mode, policy, the cache's own options and the signing key: the value, whether it is the default or comes
 from the environment, a flag or `create_workflow`, and what sets it. Inside a %%workflow cell: with the flags of that cell.
 
-  --json    one record a setting, durations in seconds, sizes in bytes
+With --json: a list of name, value, origin and set_by for each setting; durations in seconds, sizes in bytes.
 """,
     "gc": """\
   --unused DURATION    entries that nothing used for so long go to the trash, too
@@ -122,6 +128,19 @@ Python's environment, so for all that use it; `off` removes that file. Without a
 yourself: a notebook for others still says %load_ext nbstep.
 
   {nbstep} autoload on
+""",
+    "completion": """\
+Prints a script. Tab then completes verbs, options, and the keys of the project's cache, quoted where that is needed. More than
+100 keys are completed part by part (`page:`, then `page:2:`).
+
+  bash, in ~/.bashrc                     source <({nbstep} completion bash)
+  zsh, in ~/.zshrc, behind compinit      source <({nbstep} completion zsh)
+  fish, once: {nbstep} completion fish > ~/.config/fish/completions/nbstep.fish
+
+In IPython and notebooks `%nbstep` lines are completed by themselves.
+""",
+    "help": """\
+  {nbstep} help rm    what `rm` does, its options, an example; as {nbstep} rm --help
 """,
     "export": """\
 One file a value, which `joblib.load` opens without nbstep. What cannot be written (a lambda, a kept error) is named and

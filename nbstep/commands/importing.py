@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.entries import new_batch
@@ -109,7 +109,15 @@ async def _listed(cache: Cache | None, results: Sequence[Kept], arguments: Argum
         name = max(names, key=lambda one: (one.isidentifier(), names[one]))
         some = command_text("import-joblib", [place, f"{name}(*"], arguments, screen)
         tail.append(f"Take over all of it: {every} --all    Some of it: {some}")
-    return CommandOutcome("\n".join([head, "", *lines, "", *tail]))
+    return CommandOutcome("\n".join([head, "", *lines, "", *tail]), record={"results": [_record(row) for row in rows]})
+
+
+def _record(row: _Row) -> dict[str, Any]:
+    one = row.result
+    return {
+        "function": one.function, "arguments": one.arguments, "size_bytes": one.size_bytes, "took_s": one.took_s,
+        "kept_at": one.kept_at, "key": one.key, "note": row.note,
+    }  # fmt: skip
 
 
 async def _taken_over(cache: Cache, selected: Sequence[Kept], arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -117,7 +125,7 @@ async def _taken_over(cache: Cache, selected: Sequence[Kept], arguments: Argumen
     total, done, size_bytes = sum(one.size_bytes for one in selected), 0, 0
     taken: list[str] = []
     there: list[str] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     replaced = 0
     batch = new_batch()
     for one in selected:
@@ -125,7 +133,7 @@ async def _taken_over(cache: Cache, selected: Sequence[Kept], arguments: Argumen
         if kept and "--replace" not in arguments.options:
             there.append(one.key)
         elif (why := await _take(cache, one, batch)) is not None:
-            failed.append(f"  ✕ left out: {key_text(one.key)}: {shown(one_line(why))}")
+            failed[one.key] = one_line(why)
         else:
             taken.append(one.key)
             size_bytes += one.size_bytes
@@ -133,9 +141,11 @@ async def _taken_over(cache: Cache, selected: Sequence[Kept], arguments: Argumen
         done += one.size_bytes
         if progress is not None:
             progress(done, total)
+    left_out = [f"  ✕ left out: {key_text(key)}: {shown(why)}" for key, why in failed.items()]
     return CommandOutcome(
-        "\n".join([*_told(cache, taken, size_bytes, replaced, screen), *_left(there, arguments, screen), *failed]),
+        "\n".join([*_told(cache, taken, size_bytes, replaced, screen), *_left(there, arguments, screen), *left_out]),
         exit_code=int(bool(failed) or not taken),
+        record={"keys": taken, "kept_already": there, "left_out": failed},
     )
 
 

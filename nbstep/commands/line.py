@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.where import cache_folder
+from nbstep.commands.grammar import EVERYWHERE, VERBS, Verb
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
 from nbstep.stores.folder import is_cache
@@ -30,6 +31,7 @@ class CommandOutcome:
         binds: A name for the notebook's namespace and its value (`show KEY --as NAME`).
         wrong_usage: The command could not be understood; the text says what to write.
         html: The text as HTML, where a notebook shows more by it.
+        record: What `--json` says in the place of the text: a list of records, or facts beside the text (`documents`).
     """
 
     text: str
@@ -38,6 +40,7 @@ class CommandOutcome:
     binds: tuple[str, Any] | None = None
     wrong_usage: bool = False
     html: str = ""
+    record: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +82,6 @@ _MEANT: Final = {
     "import": "import-joblib", "keep": "accept", "approve": "accept",
 }  # fmt: skip
 
-VerbFunction: TypeAlias = Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One row of the table of verbs.
-
-    `most` None takes any number of words; the option `instead` may stand in the place of the `least` ones. With `takes_folder`
-    the first word may be the folder of a cache, as of `--cache`. `for_some` is the verb for a part of what this one does to
-    everything. `changes` says that it works on no cache that can only be read.
-    """
-
-    name: str
-    arguments: str
-    help: str
-    run: VerbFunction
-    least: int = 0
-    most: int | None = 0
-    options: tuple[str, ...] = ()
-    takes_folder: bool = False
-    instead: str = ""
-    for_some: str = ""
-    changes: bool = False
-
-    @property
-    def usage(self) -> str:
-        """The verb with its arguments."""
-        return " ".join(filter(None, (self.name, self.arguments, *(f"[{option}]" for option in self.options))))
-
 
 def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: Screen) -> str:
     """A command to type, for the cache that `arguments` are for.
@@ -127,7 +101,7 @@ class UsageError(ValueError):
     """A command that cannot be understood; its text says what to write."""
 
 
-def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], screen: Screen) -> tuple[Verb, Arguments]:
+def parse_command(command: str | Sequence[str], screen: Screen) -> tuple[Verb, Arguments]:
     """Reads a command into its verb and its arguments.
 
     Raises:
@@ -138,7 +112,7 @@ def parse_command(command: str | Sequence[str], verbs: Mapping[str, Verb], scree
     except ValueError:
         raise UsageError("A quotation mark is missing its partner.") from None
     plain, options = _split_options(words)
-    verb = find_verb(plain[0] if plain else "help", verbs, screen)
+    verb = find_verb(plain[0] if plain else "help", screen)
     _check(verb, plain[1:], options, screen)
     arguments = Arguments(tuple(plain[1:]), options, options.get("--cache"))
     if verb.takes_folder and arguments.folder is None and arguments.words and _is_cache(arguments.words[0]):
@@ -185,22 +159,22 @@ def _split_options(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return plain, options
 
 
-def find_verb(name: str, verbs: Mapping[str, Verb], screen: Screen) -> Verb:
+def find_verb(name: str, screen: Screen) -> Verb:
     """The verb of that name.
 
     Raises:
         UsageError: There is none; the text names the closest.
     """
-    if verb := verbs.get(name):
+    if verb := VERBS.get(name):
         return verb
-    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, verbs, n=1, cutoff=0.6)
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, VERBS, n=1, cutoff=0.6)
     hint = f"Did you mean {screen.command} {close[0]}?" if close else f"See: {screen.command} help"
     raise UsageError(f"There is no verb {shown(name)!r}. {hint}")
 
 
 def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen: Screen) -> None:
     usage = f"Usage: {screen.command} {verb.usage}"
-    known = {option.partition(" ")[0] for option in verb.options} | {"--cache"}
+    known = {option.partition(" ")[0] for option in (*verb.options, *EVERYWHERE)}
     for option in options:
         if option not in known:
             raise UsageError(f"{verb.name} has no option {shown(option)}. {usage}")
@@ -208,9 +182,12 @@ def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen:
         raise UsageError(f"'' names nothing. {usage}")
     least = 0 if verb.instead in options else verb.least
     if len(words) < least or (verb.most is not None and len(words) > verb.most):
-        if verb.most == 1 and words:
-            quoted = argument_text(" ".join(words), in_notebook=screen.notebook)
-            usage += f". A key with spaces is quoted: {screen.command} {verb.name} {quoted}"
+        if verb.most == 1 and len(words) > 1 and "KEY" in verb.arguments:
+            one, whole = (argument_text(text, in_notebook=screen.notebook) for text in (words[0], " ".join(words)))
+            usage += (
+                f", one key at a time: {screen.command} {verb.name} {one}"
+                f"   A key with spaces is quoted: {screen.command} {verb.name} {whole}"
+            )
         if verb.for_some:
             some = " ".join(argument_text(word, in_notebook=screen.notebook) for word in words)
             usage += f", for everything. For these: {screen.command} {verb.for_some} {some}"

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from nbstep import runlog
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Meta
-from nbstep.cache.secrets.redaction import key_text, redact_text
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.frozen import record
@@ -120,7 +120,7 @@ def row_record(row: Row) -> dict[str, Any]:
     """A row as `--json` gives it."""
     record = asdict(row)
     del record["label"]
-    return record | {"key": redact_text(row.key)}
+    return record
 
 
 def _drift_of(meta: Meta, usage: Usage) -> str | None:

@@ -66,11 +66,13 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     done = await _delete_keys(cache, keys, screen)
     if not later:
         return done
+    record = {"keys": keys, "later": [meta.key for meta in later]}
     again = command_text("rm", arguments.words, arguments, screen) + " --and-later"
     if query:  # which finds the deleted ones no more
         again = f"{command_text('undo', (), arguments, screen)}, then {again}"
     them = "it" if len(later) == 1 else "them"
-    return replace(done, text=f"{done.text}\n{later_text(later, len(keys))}. Delete {them} too: {again}")
+    text = f"{done.text}\n{later_text(later, len(keys))}. Delete {them} too: {again}"
+    return replace(done, text=text, record=record)
 
 
 async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
@@ -83,7 +85,7 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     if deleted.beside:
         what += f", and {deleted.beside:,} of other signers beside them"
     what += for_good(deleted.count, deleted.lost)
-    return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}")
+    return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}", record={"count": deleted.count})
 
 
 async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -95,7 +97,8 @@ async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) 
     counted = plural(deleted.count, "entry that others signed", "entries that others signed")
     keys = sorted(map(key_text, deleted.keys), key=natural_order)
     lost = for_good(deleted.count, deleted.lost)
-    return CommandOutcome(f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}")
+    text = f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}"
+    return CommandOutcome(text, record={"keys": [*deleted.keys]})
 
 
 async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -105,8 +108,9 @@ async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> Comm
     keys = sorted(restored.keys, key=natural_order)
     damaged = restored.damaged_text()
     left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
+    record = {"keys": keys, "damaged": [*restored.damaged], "nameless": restored.nameless}
     if not keys and left:
-        return CommandOutcome(left, exit_code=1)
+        return CommandOutcome(left, exit_code=1, record=record)
     if not keys:
         what = f"no {key_text(arguments.words[0])}" if arguments.words else "nothing"
         what = f"no {back} of {key_text(arguments.words[0])}" if back > 1 else what
@@ -123,7 +127,7 @@ async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> Comm
         older = command_text("ls --trash", [], arguments, screen)
         again = command_text("undo", keys if len(keys) == 1 else [], arguments, screen)
         text += f".\nIn exchange {stood} went to the trash; swap back: {again}   Older ones: {older}"
-    return CommandOutcome(f"{text}\n{left}" if left else text)
+    return CommandOutcome(f"{text}\n{left}" if left else text, record=record)
 
 
 def _number(arguments: Arguments) -> int:
@@ -198,16 +202,18 @@ async def _delete_keys(cache: Cache, keys: Sequence[str], screen: Screen) -> Com
     """Deletes entries as one batch and says how to undo it."""
     deleted: Deleted = await settled(cache.remove(keys))
     counted = f"{plural(len(keys), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
-    return CommandOutcome(f"Deleted {counted}: {keys_text([key_text(key) for key in keys])}.{_undo(deleted, screen)}")
+    text = f"Deleted {counted}: {keys_text([key_text(key) for key in keys])}.{_undo(deleted, screen)}"
+    return CommandOutcome(text, record={"keys": [*keys]})
 
 
 async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
     """Deletes kept errors, so that the next run tries those steps again."""
     deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
     counted = f"{plural(len(rows), 'kept error')}{for_good(deleted.count, deleted.lost)}"
-    return CommandOutcome(
+    text = (
         f"Deleted {counted}; {runs_again(len(rows))}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}"
     )
+    return CommandOutcome(text, record={"keys": [row.key for row in rows]})
 
 
 def _undo(deleted: Deleted, screen: Screen) -> str:

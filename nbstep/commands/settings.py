@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -56,7 +55,7 @@ async def tell_settings(cache: Cache | None, arguments: Arguments, screen: Scree
     settings = [_cache_place(cache, run), *_mode(run), *_policy(run), *_cache_options(cache, run), _signing_key()]
     if arguments.as_json:
         records = [{name: part for name, part in asdict(setting).items() if name != "text"} for setting in settings]
-        return CommandOutcome(json.dumps(records, indent=1))
+        return CommandOutcome("", record=records)
     where, why = settings[0], ""
     if where.origin.startswith(f"{_DEFAULT}: "):  # the longest text of all
         why = f"\n\nThe cache is {shown(where.origin.removeprefix(f'{_DEFAULT}: '))}."
@@ -175,8 +174,9 @@ def _table(rows: list[tuple[str, str, str, str]], width: int) -> str:
     if sum(least) + 6 > width:
         widths.pop()
     over = sum(widths) + 2 * (len(widths) - 1) - width
+    narrowest = min(_LEAST, max(8, (width - widths[0] - 4) // 2))
     for column in (1, 2):
-        cut = min(max(over, 0), max(widths[column] - _LEAST, 0))
+        cut = min(max(over, 0), max(widths[column] - narrowest, 0))
         widths[column], over = widths[column] - cut, over - cut
     return "\n".join(
         "  ".join(fit(text, w, keep_end=True) for text, w in zip(row, widths, strict=False)).rstrip() for row in rows

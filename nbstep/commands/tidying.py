@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from nbstep.cache.cache import Cache
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.upkeep import Collected
@@ -41,7 +43,9 @@ async def tidy(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOut
         counted = plural(trash.entries, "entry", "entries")
         size = size_text(trash.size_bytes)
         lines.append(f"In the trash: {counted}, {size}; it goes after 24 h, sooner when the disk is full.")
-    return CommandOutcome("\n".join(lines))
+    kinds = ("unfinished", "trashed", "logs", "unused")
+    record = {kind: asdict(getattr(found, kind)) for kind in kinds} | {"unused_keys": [*found.unused_keys]}
+    return CommandOutcome("\n".join(lines), record=record | {"dry_run": dry_run})
 
 
 def _removed_lines(found: Collected, dry_run: bool) -> list[str]:

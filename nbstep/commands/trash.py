@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Trashed
 from nbstep.commands.line import Arguments, CommandOutcome, command_text
 from nbstep.commands.listing import Query, Row, matches, row_of, row_record, settled
-from nbstep.commands.tables import Screen
+from nbstep.commands.tables import Column, Columns, Screen, grid_lines
 from nbstep.durations import age_text, size_text
-from nbstep.words import fit, plural, text_width
+from nbstep.words import plural
 
-_HEADS = ("key", "type and shape", "size", "kept", "deleted", "back")
-_WIDEST = 40  # columns of a text
+_Waiting: TypeAlias = tuple[Row, Trashed]
+
+_WIDEST: Final = 40  # columns of a text
+_LEAVE_FIRST: Final = ("kept", "size", "what", "back")
 
 
 async def list_trash(cache: Cache, query: Query, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -26,7 +27,7 @@ async def list_trash(cache: Cache, query: Query, arguments: Arguments, screen: S
     exit_code = int(bool(query) and not rows)
     if arguments.as_json:
         records = [row_record(row) | {"trashed_at": one.at, "back": one.back} for row, one in rows]
-        return CommandOutcome(json.dumps(records, indent=1), exit_code)
+        return CommandOutcome("", exit_code, record=records)
     if not rows:
         which = (
             f"None of {plural(len(waiting), 'entry', 'entries')} in the trash matches."
@@ -34,33 +35,28 @@ async def list_trash(cache: Cache, query: Query, arguments: Arguments, screen: S
             else "The trash is empty."
         )
         return CommandOutcome(which, exit_code)
-    shown_rows = rows[: screen.row_limit]
-    lines = [_HEADS, *(_texts(row, one, now, arguments, screen) for row, one in shown_rows)]
+    visible = rows[: screen.row_limit]
     size = size_text(sum(row.size_bytes for row, _ in rows))
     head = f"{plural(len(rows), 'entry', 'entries')} in the trash · {size} · each goes for good after 24 h, or when room is needed"
-    more = (
-        [f"… and {plural(len(rows) - len(shown_rows), 'more entry', 'more entries')}"]
-        if len(rows) > len(shown_rows)
-        else []
-    )
-    return CommandOutcome("\n".join([head, "", *_table(lines), *more]))
+    lines = grid_lines(visible, _columns(arguments, screen), _LEAVE_FIRST, screen.width, now)
+    if "  back" not in lines[0]:
+        lines.append(f"Bring one back: {screen.command} undo KEY")
+    if len(rows) > len(visible):
+        lines.append(f"… and {plural(len(rows) - len(visible), 'more entry', 'more entries')}")
+    return CommandOutcome("\n".join([head, "", *lines]))
 
 
-def _texts(row: Row, one: Trashed, now: float, arguments: Arguments, screen: Screen) -> tuple[str, ...]:
-    back = "" if one.back == 1 else f" --back {one.back}"
-    return (
-        row.label, row.what, size_text(row.size_bytes), age_text(max(0.0, now - row.created)),
-        age_text(max(0.0, now - one.at)), command_text("undo", [row.key], arguments, screen) + back,
-    )  # fmt: skip
+def _columns(arguments: Arguments, screen: Screen) -> Columns[_Waiting]:
+    def back(waiting: _Waiting, _: float) -> str:
+        row, one = waiting
+        older = "" if one.back == 1 else f" --back {one.back}"
+        return command_text("undo", [row.key], arguments, screen) + older
 
-
-def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(text_width, column)) for column in zip(*lines, strict=True)]
-    widths = [*(min(width, _WIDEST) for width in widths[:-1]), widths[-1]]  # a command is never cut
-    return [
-        "  ".join(
-            fit(text, width, right=at in (2, 3, 4), keep_end=at == 0)
-            for at, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    return {
+        "key": Column("key", lambda waiting, _: waiting[0].label, shrinks_to=14, keep_end=True, most=_WIDEST),
+        "what": Column("type and shape", lambda waiting, _: waiting[0].what, shrinks_to=12, most=_WIDEST),
+        "size": Column("size", lambda waiting, _: size_text(waiting[0].size_bytes), right=True),
+        "kept": Column("kept", lambda waiting, now: age_text(max(0.0, now - waiting[0].created)), right=True),
+        "deleted": Column("deleted", lambda waiting, now: age_text(max(0.0, now - waiting[1].at)), right=True),
+        "back": Column("back", back),  # a command is never cut
+    }

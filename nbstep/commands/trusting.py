@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.cache import Cache
@@ -41,11 +41,11 @@ async def accept_entries(cache: Cache, arguments: Arguments, screen: Screen) -> 
     if not arguments.yes:
         refusal = _unless_agreed(text, arguments, screen)
         if refusal is not None:
-            return refusal
+            return replace(refusal, record={"offered": [one.meta.key for one in offered.entries]})
         text = ""
     accepted: Accepted = await settled(cache.trust(offered, progress=screen.progress("signing")))
     done = _accepted_text(accepted, "Accepted")
-    return CommandOutcome(f"{text}\n\n{done}".strip(), exit_code=int(bool(accepted.refused)))
+    return CommandOutcome(f"{text}\n\n{done}".strip(), int(bool(accepted.refused)), record=_record(accepted))
 
 
 async def _rotate(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -63,7 +63,11 @@ async def _rotate(cache: Cache, arguments: Arguments, screen: Screen) -> Command
         f"In each other cache of yours: {screen.command} trust DIR --key-file {kept_in}",
         f"Then remove that file, and restart running kernels: they still sign with {rotation.old.id}.",
     ]
-    return CommandOutcome("\n".join(lines), exit_code=int(bool(accepted.refused)))
+    return CommandOutcome("\n".join(lines), exit_code=int(bool(accepted.refused)), record=_record(accepted))
+
+
+def _record(accepted: Accepted) -> dict[str, Any]:
+    return {"keys": [*accepted.keys], "refused": dict(accepted.refused)}
 
 
 def _offer_text(cache: Cache, offered: Offer, arguments: Arguments, screen: Screen) -> str:

@@ -6,35 +6,35 @@ A verb works on a cache and gives text; it never prints, never asks, and never u
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
-from nbstep.cache.secrets.redaction import key_text, redact_text
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.where import cache_folder, project_place
 from nbstep.commands.accepting import accept
 from nbstep.commands.autoload import set_autoload
+from nbstep.commands.completionscripts import tell_completion
 from nbstep.commands.descent import went_into
 from nbstep.commands.details import Detail, detail_html, detail_of, detail_text
 from nbstep.commands.doctor import diagnose, diagnose_nothing
+from nbstep.commands.documents import as_document
 from nbstep.commands.exporting import export
-from nbstep.commands.helptext import MORE
+from nbstep.commands.grammar import Verb
+from nbstep.commands.helping import tell_help
 from nbstep.commands.importing import import_results, takes_over
 from nbstep.commands.line import (
     Arguments,
     CommandOutcome,
     UsageError,
-    Verb,
     command_text,
-    find_verb,
     missing_folder,
     parse_command,
 )
@@ -86,11 +86,19 @@ def run_command(
     """
     screen = screen or Screen()
     try:
-        verb, arguments = parse_command(command, VERBS, screen)
-        if verb.name == "help":
-            return _help_outcome(arguments, screen)
-        if verb.name == "autoload":
-            return set_autoload(arguments, screen)
+        verb, arguments = parse_command(command, screen)
+        if not arguments.as_json:
+            return _outcome(verb, arguments, cache, screen)
+        outcome = _outcome(verb, arguments, cache, replace(screen, ask=None, colour=False))
+        return CommandOutcome(as_document(verb.name, outcome), outcome.exit_code)
+    except UsageError as error:
+        return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
+
+
+def _outcome(verb: Verb, arguments: Arguments, cache: Cache | None, screen: Screen) -> CommandOutcome:
+    try:
+        if verb.name in _WITHOUT_CACHE:
+            return _WITHOUT_CACHE[verb.name](arguments, screen)
         if verb.name not in {"settings", "doctor"}:  # these tell what is wrong
             _check_settings()
         if arguments.folder is not None:
@@ -100,9 +108,9 @@ def run_command(
         cache = cache or _archive(screen) or project_cache()
         if verb.changes and cache.read_only and "--dry-run" not in arguments.options:
             return CommandOutcome(f"{shown(cache.place)} is read-only for you: nothing was changed.", exit_code=1)
-        return _run(verb.run(cache, arguments, screen), cache)
-    except UsageError as error:
-        return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
+        return _run(_ON_CACHE[verb.name](cache, arguments, screen), cache)
+    except UsageError:
+        raise
     except (NbstepError, OSError) as error:
         text = str(error.strerror if isinstance(error, NoRoom) and error.strerror else error)
         return CommandOutcome(spelled(shown(text), in_notebook=screen.command.startswith("%")), exit_code=1)
@@ -159,14 +167,14 @@ def _archive(screen: Screen) -> Cache | None:
 
 def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """In a shell, looking at a project makes no cache in it."""
-    if arguments.as_json and verb.name == "ls":
-        return CommandOutcome("[]")
+    if arguments.as_json and verb.name in {"ls", "panel"}:
+        return CommandOutcome("", record=[])
     if verb.name == "settings":
         return run_now(tell_settings(None, arguments, screen))
     if verb.name == "import-joblib":
         return run_now(import_results(None, arguments, screen))
     if verb.name == "doctor":
-        return CommandOutcome(diagnose_nothing())
+        return diagnose_nothing()
     if verb.name == "clear":
         return CommandOutcome(NOTHING_TO_CLEAR)
     if verb.takes_folder and arguments.words and (problem := missing_folder(arguments.words[0])):
@@ -178,11 +186,10 @@ def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandO
 # The verbs
 
 
-async def _panel(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
-    if screen.notebook:
+async def _panel(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
+    if screen.notebook and not arguments.as_json:
         return CommandOutcome("", opens_panel=cache)
-    listed = await _list(cache, Arguments(), screen)
-    return CommandOutcome(listed.text, listed.exit_code)
+    return await _list(cache, arguments, screen)
 
 
 async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -199,7 +206,7 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     found = [row for row in rows if matches(query, row, now)]
     exit_code = 1 if query and not found else 0
     if arguments.as_json:
-        return CommandOutcome(json.dumps([row_record(row) for row in found], indent=1), exit_code)
+        return CommandOutcome("", exit_code, record=[row_record(row) for row in found])
     hidden = await _hidden(cache, screen)
     if not rows:
         nothing = hidden.strip(" ·") or await _nothing_text(cache, screen)
@@ -225,11 +232,11 @@ async def _hidden(cache: Cache, screen: Screen) -> str:
     return f" · {counted}: {screen.command} verify" if counted else ""
 
 
-def _meta_json(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
+def _meta_record(meta: Meta, detail: Detail, row: Row) -> dict[str, Any]:
     """What `ls --json` says of an entry, and what only its header says."""
     facts = meta.facts
     return row_record(row) | {
-        "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": list(map(redact_text, facts.uses)),
+        "ttl_s": facts.ttl_s, "workflow": facts.workflow, **asdict(facts.place), "uses": facts.uses,
         "uses_beyond": facts.uses_beyond, "python": meta.python, "packages": dict(meta.packages), "signer": meta.signer,
         "trusted": meta.trusted, "preview": detail.preview, "traceback": detail.traceback, "source": facts.source or "",
         "accepted": facts.accepted, "inputs": [dict(zip(_INPUT, one, strict=True)) for one in detail.inputs],
@@ -253,8 +260,8 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     later = went_into(await settled(cache.entries()), meta.key)
     detail = detail_of(meta, usage, drifted=drifted, went_into=later)
     if arguments.as_json:
-        record = _meta_json(meta, detail, row_of(meta, usage)) | {"went_into": list(map(redact_text, later))}
-        return CommandOutcome(json.dumps(record, indent=1))
+        record = _meta_record(meta, detail, row_of(meta, usage)) | {"went_into": later}
+        return CommandOutcome("", record=record)
     text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(meta, detail, arguments, screen)
     html = detail_html(detail, *ways_out) if detail.differences else ""
     return CommandOutcome("\n".join([text, *ways_out]), html=html)
@@ -298,127 +305,11 @@ async def _bind(cache: Cache, meta: Meta, name: str, screen: Screen) -> CommandO
     return CommandOutcome(f"{name} = {label}", binds=(name, value))
 
 
-async def _help(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    return _help_outcome(arguments, screen)
-
-
-async def _autoload(_: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
-    return set_autoload(arguments, screen)
-
-
-def _help_outcome(arguments: Arguments, screen: Screen) -> CommandOutcome:
-    if arguments.words:
-        verb = find_verb(arguments.words[0], VERBS, screen)
-        more = MORE.get(verb.name, "").format(nbstep=screen.command).rstrip()
-        return CommandOutcome(f"{screen.command} {verb.usage}\n  {verb.help}" + (f"\n\n{more}" if more else ""))
-    width = max(len(verb.usage) for verb in VERBS.values())
-    lines = [f"  {verb.usage:<{width}}  {verb.help}" for verb in VERBS.values()]
-    head = (
-        f"{screen.command} VERB … works on the project's cache; with --cache FOLDER, anywhere behind it, on another one"
-    )
-    tail = [
-        "A query: error:  error:TYPE  old:  user:*  unused:30d  any text  (all words must hold)",
-        f"More on a verb: {screen.command} help VERB",
-        *(
-            []
-            if screen.notebook
-            else ["Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage; verify has its own"]
-        ),
-    ]
-    return CommandOutcome("\n".join([head, "", *lines, "", *tail]))
-
-
-VERBS: Final[Mapping[str, Verb]] = {
-    verb.name: verb
-    for verb in (
-        Verb("panel", "", "everything kept, to look at, select and delete", _panel),
-        Verb("ls", "[QUERY…]", "list what is kept", _list, most=None, options=("--trash", "--json")),
-        Verb(
-            "show", "KEY", "one entry in full; --as NAME loads it in a notebook", _show, 1, 1, ("--as NAME", "--json")
-        ),
-        Verb(
-            "rm",
-            "KEY|GLOB|QUERY…",
-            "delete entries, so that their steps run again; --and-later: and all that was made from them",
-            remove,
-            1,
-            None,
-            ("--and-later", "--untrusted"),
-            instead="--untrusted",
-            changes=True,
-        ),
-        Verb("clear", "", "delete every entry", clear, for_some="rm", changes=True),
-        Verb(
-            "undo",
-            "[KEY]",
-            "bring back what was last deleted or replaced",
-            bring_back,
-            most=1,
-            options=("--back N",),
-            changes=True,
-        ),
-        Verb(
-            "retry",
-            "[KEY|GLOB|TYPE]",
-            "delete the kept errors that the last cell or workflow met, or these",
-            retry,
-            most=1,
-            changes=True,
-        ),
-        Verb(
-            "accept",
-            "KEY|GLOB|QUERY…",
-            "keep old values: they count as made by the code and inputs of now",
-            accept,
-            1,
-            None,
-            changes=True,
-        ),
-        Verb(
-            "trust",
-            "[DIR|KEY|GLOB]",
-            "accept what others signed; --rotate: a new key of your own",
-            accept_entries,
-            most=1,
-            options=("--key-file FILE", "--rotate", "-y"),
-            takes_folder=True,
-            changes=True,
-        ),
-        Verb(
-            "verify",
-            "[KEY|GLOB]",
-            "check every byte; exit code 1 corrupt + 2 untrusted + 4 unreadable",
-            verify,
-            most=1,
-        ),
-        Verb(
-            "gc",
-            "",
-            "remove old trash, logs, unfinished files; unused entries too",
-            tidy,
-            options=("--unused DURATION", "--dry-run"),
-            changes=True,
-        ),
-        Verb("doctor", "", "where the cache is and why, what it stands on, how it does", diagnose),
-        Verb("settings", "", "each setting, its value and where that comes from", tell_settings, options=("--json",)),
-        Verb("export", "KEY|GLOB|QUERY… FOLDER", "write values as joblib files for others", export, 2, None),
-        Verb(
-            "import-joblib",
-            "LOCATION [KEY|GLOB…]",
-            "list what a joblib.Memory folder holds; take over these of it, or --all",
-            import_results,
-            1,
-            None,
-            ("--all", "--replace"),
-            changes=True,
-        ),
-        Verb(
-            "autoload",
-            "[on|off]",
-            "load nbstep in every kernel of this environment, without %load_ext",
-            _autoload,
-            most=1,
-        ),
-        Verb("help", "[VERB]", "this list", _help, most=1),
-    )
-}
+_ON_CACHE: Final[Mapping[str, Callable[[Cache, Arguments, Screen], Coroutine[Any, Any, CommandOutcome]]]] = {
+    "panel": _panel, "ls": _list, "show": _show, "rm": remove, "clear": clear, "undo": bring_back, "retry": retry,
+    "accept": accept, "trust": accept_entries, "verify": verify, "gc": tidy, "doctor": diagnose, "settings": tell_settings,
+    "export": export, "import-joblib": import_results,
+}  # fmt: skip
+_WITHOUT_CACHE: Final[Mapping[str, Callable[[Arguments, Screen], CommandOutcome]]] = {
+    "autoload": set_autoload, "completion": tell_completion, "help": tell_help,
+}  # fmt: skip

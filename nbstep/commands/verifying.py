@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Final
 
@@ -47,7 +48,11 @@ async def verify(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
         lines.append(f"    These may be yours, you have no signing key that lasts: {shown(problem)}. Fix: {ring.fix}")
     else:
         lines += _ways_out(strange, arguments, screen)
-    return CommandOutcome("\n".join([head, *lines]), exit_code=found.bits)
+    record = {
+        "checked": found.checked, "good": found.count("good"), "size_bytes": found.size_bytes,
+        "bad": [asdict(one) for one in found.bad],
+    }  # fmt: skip
+    return CommandOutcome("\n".join([head, *lines]), exit_code=found.bits, record=record)
 
 
 def _signer_lines(strange: Sequence[Checked], limit: int | None) -> list[str]:

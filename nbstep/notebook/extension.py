@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nbstep.notebook import calls, late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
+from nbstep.notebook.completer import complete_verbs
 from nbstep.notebook.helptext import STEP_HELP, WORKFLOW_HELP
 from nbstep.notebook.interrupts import interruptible, stop_if_interrupted
 from nbstep.notebook.showerror import ErrorDisplay
@@ -50,6 +51,7 @@ class Extension:
         for event, told in self._events:
             self.shell.events.register(event, told)
         self._register_magics()
+        self.shell.Completer.custom_matchers.append(complete_verbs)
         self._errors.install()
         self._runner.bind_step()
 
@@ -61,6 +63,7 @@ class Extension:
         for ours, place in (
             (transform, self.shell.input_transformers_cleanup),
             (self._tree, self.shell.ast_transformers),
+            (complete_verbs, self.shell.Completer.custom_matchers),
         ):
             if ours in place:
                 place.remove(ours)
