@@ -36,8 +36,10 @@ def test_it_is_off_until_it_is_turned_on_and_says_where_it_stands(prefix: Path) 
     assert not file.exists()
     assert said("on").endswith(f"\n{file}")
     assert said().startswith("autoload is on; to change it: nbstep autoload off\n")
-    said("on")
-    assert said("off") == "Kernels start without nbstep; %load_ext nbstep loads it."
+    written = file.read_text()
+    assert said("on").endswith(f"It was on already.\n{file}")
+    assert file.read_text() == written
+    assert said("off") == f"Kernels start without nbstep; %load_ext nbstep loads it. Removed {file}."
     assert not file.exists()
     assert said("off").endswith("It was off already.")
 
@@ -49,6 +51,13 @@ def test_a_file_of_somebody_elses_stays(prefix: Path) -> None:
         outcome = run_command(["autoload", word])
         assert (outcome.exit_code, "was not written by nbstep" in outcome.text) == (1, True)
     assert startup_file().read_text() == "mine = 1\n"
+
+
+def test_off_takes_out_only_what_it_wrote(prefix: Path) -> None:
+    said("on")
+    startup_file().write_text(f"before = 1\n{startup_file().read_text()}after = 2\n")
+    assert "what else stands there stays" in said("off")
+    assert startup_file().read_text() == "before = 1\nafter = 2\n"
 
 
 def test_where_it_cannot_write_it_says_what_to_do(prefix: Path) -> None:
@@ -103,5 +112,16 @@ def test_kernels_and_terminals_of_the_environment_load_it_and_stand_its_uninstal
         "client.stop_channels(); manager.shutdown_kernel(now=True)"
     )
     assert "loaded: True" in ran("-W", "ignore", "-c", kernel)
+    environ["IPYTHONDIR"] = str(tmp_path / "work")  # another user, another profile
+    ran("-m", "IPython", "profile", "create", "quiet")
+    other = tmp_path / "work" / "profile_quiet" / "startup" / "99-own.py"
+    other.write_text("print('own file')\n")
+    assert ran("-m", "IPython", "--colors=NoColor", "--profile=quiet", "-c", LOADED) == "own file\nloaded: True\n"
+
     (packages / "nbstep.pth").unlink()
     assert loaded() == "loaded: False\n"
+    (packages / "nbstep.py").write_text("def load_ipython_extension(shell):\n    import nothing_like_it\n")
+    text = ran("-m", "IPython", "--colors=NoColor", "--profile=quiet", "-c", LOADED + "; print('_nbstep' in globals())")
+    told = [line for line in text.splitlines() if line.startswith("nbstep was not loaded (ModuleNotFoundError(")]
+    assert len(told) == 1  # a broken installation costs a line, and startup files behind ours still run
+    assert sorted(text.replace(told[0], "").split("\n")) == ["", "", "False", "loaded: False", "own file"]

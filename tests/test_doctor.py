@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from logged import put_file, record
+from shared_data import lay_out
 
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
 from nbstep.cache.where import project_place
+from nbstep.commands.autoload import startup_file
 from nbstep.commands.doctor import facts_text
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
@@ -236,14 +238,14 @@ def test_c0_a_project_that_cannot_be_written_is_named_with_what_to_do_before_and
     try:
         lines = doctor(project)
         assert lines[1].startswith(
-            f"cache   {project}/.nbstep cannot be written: a step with a key keeps in ~/.cache/nbstep/"
+            f"cache     {project}/.nbstep cannot be written: a step with a key keeps in ~/.cache/nbstep/"
         )
         assert lines[3] == fix
         fallback = project_place().fallback
         Cache(fallback).set("a", 1)
         lines = doctor(project)
         assert lines[1:4] == [
-            f"cache    {place_text(fallback)}", f"yours alone: {project}/.nbstep cannot be written", fix,
+            f"cache     {place_text(fallback)}", f"yours alone: {project}/.nbstep cannot be written", fix,
         ]  # fmt: skip
     finally:
         project.chmod(0o700)
@@ -301,3 +303,27 @@ def test_t10_no_secret_of_a_finding_reaches_the_run_log(tmp_path: Path) -> None:
 
 def test_columns_are_aligned_and_empty_facts_left_out() -> None:
     assert facts_text([("a", "x"), ("long name", "y"), ("none", "")]) == "a          x\nlong name  y"
+
+
+def test_it_says_whether_the_sidebar_is_there_and_enabled_and_autoload_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(project / "env"))
+    for name, value in lay_out(project / "env").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(project / "own"))
+    facts = told(Cache(project / ".nbstep"))
+    assert facts["sidebar"] == "server extension enabled, labextension enabled"
+    assert facts["autoload"] == "off"
+
+    environ = {**os.environ, "JUPYTER_CONFIG_DIR": str(project / "env" / "etc" / "jupyter")}
+    for name, command in (
+        ("server extension", ["-m", "jupyter_server", "extension", "disable", "nbstep", "--user"]),
+        ("labextension", ["-m", "jupyterlab.labextensions", "disable", "nbstep", "--level=user"]),
+    ):
+        subprocess.run([sys.executable, *command], env=environ, check=True, capture_output=True)
+        said = told(Cache(project / ".nbstep"))["sidebar"]
+        assert f"{name} disabled" in said
+        assert f"Fix: jupyter {name} enable nbstep, then restart JupyterLab" in said
+    run_command("autoload on")
+    assert told(Cache(project / ".nbstep"))["autoload"] == f"on, {place_text(startup_file())}"

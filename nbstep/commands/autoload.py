@@ -5,8 +5,8 @@ It writes, or removes, one file that IPython runs at its start. Uninstalling nbs
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,19 @@ from nbstep.project import place_text
 from nbstep.words import shown
 
 _MARK: Final = "# Written by `nbstep autoload on`; `nbstep autoload off` removes it."
-_FILE: Final = f"""\
+_END: Final = "# End of what nbstep wrote."
+# An error would keep IPython from running the startup files behind this one, so it costs a line instead.
+_BLOCK: Final = f"""\
 {_MARK}
 try:
     get_ipython().extension_manager.load_extension("nbstep")
-except ImportError:
-    pass  # nbstep is not installed any more
+except Exception as _nbstep:
+    if not (isinstance(_nbstep, ModuleNotFoundError) and _nbstep.name == "nbstep"):  # else it was uninstalled
+        _nbstep = f"nbstep was not loaded ({{_nbstep!r:.300}}). To start without it, delete {{__file__}}"
+        print(_nbstep, file=__import__("sys").stderr)
+{_END}
 """
+_BLOCK_TEXT: Final = re.compile(f"^{re.escape(_MARK)}$.*?^{re.escape(_END)}$\\n?", re.DOTALL | re.MULTILINE)
 
 
 def startup_file() -> Path:
@@ -30,48 +36,56 @@ def startup_file() -> Path:
     return Path(sys.prefix, "etc", "ipython", "startup", "50-nbstep.py")
 
 
+def is_on() -> bool:
+    """Whether kernels of this environment load nbstep by themselves."""
+    return _BLOCK_TEXT.search(_read(startup_file())) is not None
+
+
 def set_autoload(arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Turns it on or off; without a word says which it is."""
-    outcome = _turned(arguments, screen)
-    file = startup_file()
-    return replace(outcome, record={"on": _is_ours(file), "file": str(file)})
-
-
-def _turned(arguments: Arguments, screen: Screen) -> CommandOutcome:
     word = arguments.words[0] if arguments.words else ""
-    file = startup_file()
-    place = shown(place_text(file))
-    is_on = _is_ours(file)
     if word not in {"", "on", "off"}:
         raise UsageError(f"autoload takes on or off, not {shown(word)}")
-    if file.exists() and not is_on and word:
-        return CommandOutcome(
-            f"{place} was not written by nbstep: it stays as it is. Nothing was changed.", exit_code=1
-        )
-    if not word:
-        other = "off" if is_on else "on"
-        return CommandOutcome(
-            f"autoload is {'on' if is_on else 'off'}; to change it: {screen.command} autoload {other}\n{place}"
-        )
+    file, was_on = startup_file(), is_on()
     try:
-        if word == "on":
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(_FILE, encoding="utf-8")
-        else:
-            file.unlink(missing_ok=True)
+        text, exit_code = _turned(word, file, was_on, screen)
     except OSError as error:
-        text = f"{place} cannot be written: {error.strerror}. Put %load_ext nbstep into the notebook instead."
-        return CommandOutcome(text, exit_code=1)
+        text = f"{_place(file)} cannot be written: {error.strerror}. Put %load_ext nbstep into the notebook instead."
+        exit_code = 1
+    return CommandOutcome(text, exit_code, record={"on": is_on(), "file": str(file)})
+
+
+def _turned(word: str, file: Path, was_on: bool, screen: Screen) -> tuple[str, int]:
+    """What was done, and the exit code."""
+    if not word:
+        state, other = ("on", "off") if was_on else ("off", "on")
+        return f"autoload is {state}; to change it: {screen.command} autoload {other}\n{_place(file)}", 0
+    if file.exists() and not was_on:
+        return f"{_place(file)} was not written by nbstep: it stays as it is. Nothing was changed.", 1
     if word == "on":
-        return CommandOutcome(
-            f"Every kernel and IPython of this environment now starts with %load_ext nbstep.\n{place}"
-        )
-    was = "" if is_on else " It was off already."
-    return CommandOutcome(f"Kernels start without nbstep; %load_ext nbstep loads it.{was}")
+        if not was_on:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(_BLOCK, encoding="utf-8")
+        already = " It was on already." if was_on else ""
+        return f"Every kernel and IPython of this environment starts with %load_ext nbstep.{already}\n{_place(file)}", 0
+    if not was_on:
+        return "Kernels start without nbstep; %load_ext nbstep loads it. It was off already.", 0
+    rest = _BLOCK_TEXT.sub("", _read(file))
+    if rest.strip():
+        file.write_text(rest, encoding="utf-8")
+        done = f"Took our lines out of {_place(file)}; what else stands there stays."
+    else:
+        file.unlink()
+        done = f"Removed {_place(file)}."
+    return f"Kernels start without nbstep; %load_ext nbstep loads it. {done}", 0
 
 
-def _is_ours(file: Path) -> bool:
+def _place(file: Path) -> str:
+    return shown(place_text(file))
+
+
+def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
+        return file.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        return False
+        return ""

@@ -18,6 +18,7 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.trust import key_ring
 from nbstep.cache.upkeep import Counts
 from nbstep.cache.where import project_place
+from nbstep.commands.carriers import carrier_facts
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import settled
 from nbstep.commands.tables import Screen
@@ -61,6 +62,7 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         ),
         ("trash", f"{trash.entries:,}, {size_text(trash.size_bytes)}" if trash.entries else "empty"),
         *_run_facts(runs, now),
+        *carrier_facts(),
     ]
     return _told(facts)
 
@@ -78,7 +80,7 @@ def diagnose_nothing() -> CommandOutcome:
             f"{_path(place.directory)} cannot be written: a step with a key keeps in {_path(place.fallback)}",
         )
         facts.append(_fix(_ELSEWHERE))
-    return _told([_version(), *facts, *_key_facts()])
+    return _told([_version(), *facts, *_key_facts(), *carrier_facts()])
 
 
 def _told(facts: Sequence[Fact]) -> CommandOutcome:
