@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -130,6 +131,25 @@ def date_text(at: float, now: float | None = None) -> str:
         return time.strftime("%H:%M", when)
     day = f"{when.tm_mday} {time.strftime('%b', when)}"
     return day if when.tm_year == today.tm_year else f"{day} {when.tm_year}"
+
+
+def lasted_s(spans: Iterable[tuple[float, float]]) -> float:
+    """How long it took until all had run, given when each began and how long it took: what ran at once counts once.
+
+    >>> lasted_s([(0.0, 2.0), (1.0, 2.0), (10.0, 1.0)])
+    4.0
+    """
+    total_s, until = 0.0, float("-inf")
+    for began_at, took_s in sorted(spans):
+        total_s += max(0.0, began_at + took_s - max(began_at, until))
+        until = max(until, began_at + took_s)
+    return total_s
+
+
+def clock_text(at: float) -> str:
+    """A moment to the second, by the local clock: `14:02:59, 3 Nov`."""
+    when = time.localtime(at)
+    return time.strftime(f"%H:%M:%S, {when.tm_mday} %b", when)
 
 
 def size_text(size_bytes: int) -> str:

@@ -108,6 +108,43 @@ def test_n3_the_list_is_live_in_a_cell_that_awaits_and_from_a_thread(kernel: Ker
     assert "2 steps: 2 ran" in bundle["text/html"]
 
 
+def test_n3_a_thousand_steps_send_little_and_not_often(kernel: Kernel) -> None:
+    kernel.good("import time\nname = 'x' * 400")
+    done = kernel.good("%%workflow\nfor n in range(1000): step(time.sleep, 0.002, key=f'{name}:{n}')")
+    pages = [c["data"].get("text/html", "") for c in done.of("display_data", "update_display_data")]
+    assert len(pages) <= 4 * done.took_s + 5
+    assert max(map(len, pages)) < 40_000
+    assert "1,000 steps: 1,000 ran" in pages[-1]
+
+
+def test_n3_a_map_shows_how_far_it_is_at_which_rate_and_how_long_the_rest_takes(kernel: Kernel) -> None:
+    done = kernel.good("%%workflow\nimport time\nstep.map(lambda n: time.sleep(0.4), range(30), key='m:{}', n_jobs=4);")
+    pages = [c["data"].get("text/html", "") for c in done.of("display_data", "update_display_data")]
+    said = [text for page in pages for text in re.findall(r"</div>(\d+ of 30[^<]*)</div>", page)]
+    assert any(re.fullmatch(r"\d+ of 30, [\d.]+ a second, about [\d.]+ s left", text) for text in said), said
+    assert 'class="g"' not in pages[-1]
+
+
+def test_n3_under_capture_the_list_is_captured_and_shown_again_finished(kernel: Kernel) -> None:
+    cell = "%%capture out\n%%workflow\nimport time\nfor n in range(2): step(time.sleep, 0.6, key=f'c:{n}')"
+    assert kernel.good(cell).of("display_data", "update_display_data") == []
+    displays: dict[str, dict[str, str]] = {}
+    for content in kernel.good("out.show()").of("display_data", "update_display_data"):
+        displays[content["transient"]["display_id"]] = content["data"]
+    (page,) = [data["text/html"] for data in displays.values() if data]
+    assert "2 steps: 2 ran" in page
+
+
+def test_n3_a_notebook_whose_kernel_died_keeps_a_list_that_says_of_when_it_is(kernel: Kernel) -> None:
+    sent = kernel.start("%%workflow\nimport time\nprint('go')\nstep(time.sleep, 60, key='model')")
+    pages: list[str] = []
+    while not any("1 running" in page for page in pages):
+        message = kernel.client.get_iopub_msg(timeout=60)
+        if message["parent_header"].get("msg_id") == sent:
+            pages.append(str(message["content"].get("data", "")))
+    assert re.search(r"1 running.*as of \d\d:\d\d:\d\d, \d+ \w+", pages[-1])
+
+
 def test_n8_a_step_that_outlives_its_cell_is_listed_when_it_ends(kernel: Kernel) -> None:
     kernel.good("import asyncio\ngo = asyncio.Event()\nasync def slow():\n    await go.wait()\n    return 7")
     sent = kernel.start("%%workflow\ntask = asyncio.create_task(step(slow, key='slow'))\nawait asyncio.sleep(0.1)")

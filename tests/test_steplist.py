@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nbstep.durations import clock_text
 from nbstep.events import (
     CacheChanged,
     Event,
@@ -102,6 +103,23 @@ def states(story: Story) -> dict[str, str]:
     return {row.label: row.state for row in rows_of(story.state(), NOW)}
 
 
+def test_what_ran_side_by_side_does_not_count_as_saved_one_by_one() -> None:
+    """The sum alone would promise three minutes where the run took a second."""
+    story = Story()
+    for n in range(200):
+        story.hit(f"p:{n}", saved_s=1.0, age_s=30 + n / 1000)
+    assert summary(story) == "200 steps: 200 cached (saved 3 m 20 s, side by side in 1.2 s, oldest 30 s ago)"
+
+
+def test_a_list_that_is_live_says_of_when_it_is() -> None:
+    """A notebook keeps it where the kernel dies: nobody takes it for what happens now."""
+    story = Story()
+    story.started("model")
+    live = html_of(story.state(), NOW, live=True)
+    assert f">as of {clock_text(NOW)}</span>" in live
+    assert ">as of " not in html_of(story.ended().state(), NOW)
+
+
 class Text(HTMLParser):
     """What a reader without styles and scripts sees, and every tag."""
 
@@ -127,7 +145,7 @@ class Text(HTMLParser):
 def test_n3_summary_counts_what_was_saved_ran_and_failed() -> None:
     story = Story("sales")
     for user in range(9):
-        story.hit(f"user:{user}", saved_s=250 / 9, age_s=9 * DAY)
+        story.hit(f"user:{user}", saved_s=250 / 9, age_s=9 * DAY + 60 * user)
     story.ran("page:1", 20)
     story.ran("page:2", 11)
     story.hit("user:999", error="HTTPStatusError: 404")
@@ -372,6 +390,20 @@ def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
     ]
     assert words_of(folded[2], NOW).age == "2–19 d ago"
     assert len(html_of(story.state(), NOW)) < 12_000
+
+
+def test_d3_old_values_of_one_cause_fold_with_it_and_a_few_stay() -> None:
+    story = Story()
+    for number in range(60):
+        story.hit(f"label:{number}", drift="`PROMPT` changed: put it in the key")
+    story.hit("clean", drift="tidy() was edited")
+    story.ran("bad", error="ValueError: no")
+    folded = [words_of(row, NOW) for row in fold(rows_of(story.state(), NOW))]
+    assert [(words.label, words.count, words.state, words.detail) for words in folded] == [
+        ("bad", "", "failed", "ValueError: no"),
+        ("label:*", "×60", "old value", "`PROMPT` changed: put it in the key"),
+        ("clean", "", "old value", "tidy() was edited"),
+    ]
 
 
 @pytest.mark.parametrize("count", [1_000, 5_000])

@@ -16,6 +16,7 @@ _FOLDS: Final[tuple[State, ...]] = ("missing", "would run", "cached", "shared", 
 
 FOLD_ABOVE: Final = 40  # rows
 _MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list
+_MOST_OF_A_CAUSE: Final = 3  # old values
 _MOST_PREFIXES: Final = 20  # folded rows of one state
 
 
@@ -61,6 +62,7 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
     kept: list[Row] = []
     for state in _STAYS:
         alike = [row for row in rows if row.state == state]
+        alike = _by_cause(alike) if state == "old value" else alike
         kept += alike[:_MOST_ALIKE]
         if len(alike) > _MOST_ALIKE:
             kept += _folded(alike[_MOST_ALIKE:], "*")
@@ -69,6 +71,21 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
         for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
             kept += _folded([alike[i] for i in at], prefix)
     return kept
+
+
+def _by_cause(rows: Sequence[Row]) -> list[Row]:
+    """Old values of one cause fold by prefix, too: the same words beside each of them say nothing more."""
+    causes: dict[str | None, list[Row]] = {}
+    for row in rows:
+        causes.setdefault(row.call.drift, []).append(row)
+    found: list[Row] = []
+    for alike in causes.values():
+        if len(alike) <= _MOST_OF_A_CAUSE:
+            found += alike
+            continue
+        for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
+            found += _folded([alike[i] for i in at], prefix)
+    return found
 
 
 def _folded(rows: Sequence[Row], label: str) -> list[Row]:

@@ -138,7 +138,7 @@ class StepListView:
             pause = max(_EVERY_S, _RENDER_SHARE * (tick - now))
 
     def _update_live(self) -> None:
-        page = html_of(self._state, time.time())
+        page = html_of(self._state, time.time(), live=True)
         if page == self._last_html:
             return
         if not self._live_shown:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from nbstep.cache.secrets.redaction import key_text
-from nbstep.durations import size_text
+from nbstep.durations import clock_text, size_text
 from nbstep.notebook.findinglines import finding_lines
 from nbstep.notebook.folding import FOLD_ABOVE, fold, fold_labels
+from nbstep.notebook.progress import progress_of
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import (
     Row,
@@ -49,15 +50,21 @@ class CacheFoot:
         return " · ".join(parts)
 
 
-def html_of(state: StepList, now: float, foot: CacheFoot | None = None, notes: Sequence[str] = ()) -> str:
-    """The list as one HTML fragment, readable without scripts and, in plain order, without styles."""
+def html_of(
+    state: StepList, now: float, foot: CacheFoot | None = None, notes: Sequence[str] = (), *, live: bool = False
+) -> str:
+    """The list as one HTML fragment, readable without scripts and, in plain order, without styles.
+
+    One that is `live` says of when it is: where its kernel dies, this is what the notebook keeps.
+    """
     rows = rows_of(state, now)
     visible = fold(rows)
     until = state.ended.at if state.ended else None
     summary = html.escape(_summary(rows, state, now))
     name = f"<b>{html.escape(key_text(state.name))}</b>" if state.name else ""
     flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
-    body = _table(visible, state, now, until) if visible else ""
+    flags += f'<span class="l">as of {clock_text(now)}</span>' if live else ""
+    body = _progress(state, now) + (_table(visible, state, now, until) if visible else "")
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in _lines(rows, state))
     found = f"<ul>{lines}</ul>" if lines else ""
     said = "".join(f'<div class="p">{html.escape(shown(note))}</div>' for note in notes)
@@ -87,6 +94,20 @@ def _table(rows: Sequence[Row], state: StepList, now: float, until: float | None
         for row, s in zip(rows, seconds, strict=True)
     ]
     return f"<table><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _progress(state: StepList, now: float) -> str:
+    """A bar of three parts, cached, ran and failed, with what they are in words."""
+    progress = progress_of(state, now)
+    if progress is None:
+        return ""
+    parts = (("kept", progress.cached, "cached"), ("plain", progress.ran, "ran"), ("failed", progress.failed, "failed"))
+    bars = "".join(
+        f'<span class="{tone}" style="width:{100 * count / progress.total:.1f}%" title="{count:,} {word}"></span>'
+        for tone, count, word in parts
+        if count
+    )
+    return f'<div class="g"><div class="b">{bars}</div>{html.escape(progress.text())}</div>'
 
 
 def _share_s(row: Row) -> float:

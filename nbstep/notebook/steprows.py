@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from nbstep.cache.secrets.redaction import key_text
-from nbstep.durations import age_text, date_text, duration_text, size_text
+from nbstep.durations import age_text, date_text, duration_text, lasted_s, size_text
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notes import one_line
@@ -184,7 +184,8 @@ def _with_parents_first(rows: list[Row], state: StepList) -> list[Row]:
 def words_of(row: Row, now: float, until: float | None = None) -> Words:
     """The one place that turns a row into words. `until` is when its cell ended, None while it runs."""
     call, state = row.call, row.state
-    detail = "" if row.folded else _detail(row, now, until)
+    # Old values are folded by their cause, so that it is that of all of them.
+    detail = "" if row.folded and state != "old value" else _detail(row, now, until)
     planned = call.phase == "planned"
     if row.saved_s:
         time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
@@ -344,7 +345,10 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
     rows = list(rows)
     oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
     saved = "saves" if any(row.call.phase == "planned" for row in rows) else "saved"
-    parts = [f"{saved} {duration_text(sum(row.saved_s for row in rows))}"] if any(row.saved_s for row in rows) else []
+    saved_s = sum(row.saved_s for row in rows)
+    # What was computed side by side is not waited for one by one: the sum alone would promise too much.
+    spans = [((row.oldest or 0.0) - row.saved_s, row.saved_s) for row in rows if row.saved_s]
+    parts = [f"{saved} {duration_text(saved_s)}{_together(saved_s, lasted_s(spans))}"] if saved_s else []
     if oldest is not None:
         parts.append(f"oldest {age_text(max(0.0, now - oldest))}")
     return f" ({', '.join(parts)})" if parts else ""
@@ -352,19 +356,14 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
 
 def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
     rows = list(rows)
-    spent_s, lasted_s = sum(row.spent_s for row in rows), _lasted_s(rows)
-    together = f", side by side in {duration_text(lasted_s)}" if lasted_s < _SIDE_BY_SIDE * spent_s else ""
-    return f" ({duration_text(spent_s)}{together})"
+    spent_s = sum(row.spent_s for row in rows)
+    spans = [(row.call.began_at or 0.0, row.spent_s) for row in rows if row.call.key is not None]
+    one_by_one_s = sum(row.spent_s for row in rows if row.call.key is None)
+    return f" ({duration_text(spent_s)}{_together(spent_s, one_by_one_s + lasted_s(spans))})"
 
 
-def _lasted_s(rows: Sequence[Row]) -> float:
-    """How long it took until all had run: time in which several ran at once counts once."""
-    spans = sorted((row.call.began_at or 0.0, row.spent_s) for row in rows if row.call.key is not None)
-    lasted_s, until = sum(row.spent_s for row in rows if row.call.key is None), 0.0
-    for began_at, spent_s in spans:
-        lasted_s += max(0.0, began_at + spent_s - max(began_at, until))
-        until = max(until, began_at + spent_s)
-    return lasted_s
+def _together(sum_s: float, lasting_s: float) -> str:
+    return f", side by side in {duration_text(lasting_s)}" if lasting_s < _SIDE_BY_SIDE * sum_s else ""
 
 
 def _expected_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature

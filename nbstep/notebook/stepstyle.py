@@ -26,6 +26,7 @@ _SHEET: Final = """
   font-style: normal; color: var(--n-faint); border: 1px solid var(--n-line); border-radius: 3px;
   padding: 0 5px; margin-left: .6em; display: inline-block; white-space: nowrap;
 }
+.nbstep-l.nbstep-l .s .l { color: var(--n-faint); font-size: 12px; margin-left: .75em; white-space: nowrap; }
 .nbstep-l.nbstep-l table {
   display: table; border: 0; border-collapse: collapse; margin: 0; width: auto; table-layout: auto;
   font-size: inherit; color: inherit;
@@ -53,6 +54,11 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l .b span { display: block; height: 4px; border-radius: 2px; background: var(--n-blue); }
 .nbstep-l.nbstep-l .kept .b span, .nbstep-l.nbstep-l .old .b span { background: var(--n-faint); opacity: .45; }
 .nbstep-l.nbstep-l .failed .b span { background: var(--n-red); }
+.nbstep-l.nbstep-l .g { display: flex; align-items: center; gap: 10px; margin: 0 0 4px; font-variant-numeric: tabular-nums; }
+.nbstep-l.nbstep-l .g .b { display: flex; width: 240px; border-radius: 2px; background: var(--n-line); overflow: hidden; }
+.nbstep-l.nbstep-l .g .b span { border-radius: 0; }
+.nbstep-l.nbstep-l .g .kept { background: var(--n-faint); }
+.nbstep-l.nbstep-l .g .failed { background: var(--n-red); }
 .nbstep-l.nbstep-l ul { margin: 5px 0 0; padding: 0; list-style: none; }
 .nbstep-l.nbstep-l li { margin: 0; padding-left: 1.6em; text-indent: -1.6em; overflow-wrap: anywhere; }
 .nbstep-l.nbstep-l li::before {

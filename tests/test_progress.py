@@ -1,0 +1,83 @@
+"""How far a `step.map` is, in words and as a bar, from its events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from test_steplist import NOW, Story
+
+from nbstep.events import StepsAhead
+from nbstep.notebook.progress import Progress, progress_of
+from nbstep.notebook.steplist import StepList
+from nbstep.notebook.steprender import html_of
+
+
+def mapping(total: int) -> Story:
+    story = Story()
+    story.events.append(StepsAhead("r", tuple(f"m:{n}" for n in range(total))))
+    return story
+
+
+def progress(story: Story) -> Progress:
+    found = progress_of(story.state(), NOW)
+    assert found is not None
+    return found
+
+
+def test_it_counts_what_is_cached_ran_and_failed() -> None:
+    story = mapping(10)
+    story.hit("m:0")
+    story.hit("m:1", error="ValueError: no")
+    story.ran("m:2", at=NOW - 8)
+    story.ran("m:3", at=NOW - 6, error="ValueError: no")
+    story.started("m:4")
+    story.ran("another step")
+    found = progress(story)
+    assert (found.total, found.cached, found.ran, found.failed, found.done) == (10, 1, 1, 2, 4)
+    assert found.rate is found.left_s is None  # two of them say nothing yet
+
+
+def test_what_ran_in_this_run_is_not_cached_when_it_is_asked_again() -> None:
+    story = mapping(4)
+    story.ran("m:0")
+    story.hit("m:0")
+    assert (progress(story).ran, progress(story).cached) == (1, 0)
+
+
+def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:
+    story = mapping(1000)
+    for n in range(500):
+        story.hit(f"m:{n}")
+    for n in range(500, 600):
+        story.ran(f"m:{n}", 0.1, at=NOW - 50 + (n - 500) / 2)
+    found = progress(story)
+    assert found.rate == pytest.approx(2.0)
+    # 400 to come, of which a sixth was not there until now
+    assert found.left_s == pytest.approx(400 / 6 / 2)
+    assert found.text() == "600 of 1,000, 2 a second, about 33 s left"
+
+
+def test_where_all_is_there_nothing_is_promised() -> None:
+    story = mapping(1000)
+    for n in range(999):
+        story.hit(f"m:{n}")
+    assert progress(story).text() == "999 of 1,000"
+
+
+def test_it_goes_with_the_end_of_the_cell_and_comes_with_step_map_only() -> None:
+    story = mapping(3)
+    story.ran("m:0")
+    assert 'class="g"' in html_of(story.state(), NOW)
+    assert 'class="g"' not in html_of(story.ended().state(), NOW)
+    assert progress_of(replace(StepList(), run="r"), NOW) is None
+
+
+def test_the_bar_has_a_part_for_each_kind() -> None:
+    story = mapping(4)
+    story.hit("m:0")
+    story.ran("m:1")
+    story.ran("m:2", error="ValueError: no")
+    page = html_of(story.state(), NOW)
+    for tone, word in (("kept", "cached"), ("plain", "ran"), ("failed", "failed")):
+        assert f'<span class="{tone}" style="width:25.0%" title="1 {word}"></span>' in page
