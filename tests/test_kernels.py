@@ -87,8 +87,9 @@ def test_n3_the_list_is_live_while_a_step_blocks_and_empties_at_the_end(kernel: 
     shown = [(kind, c["transient"]["display_id"][-4:], c["data"]) for kind, c in done.messages if "display" in kind]
     assert shown[0][0::2] == ("display_data", {})
     live = [data["text/html"] for kind, name, data in shown if name == "live" and data]
-    assert len(live) >= 2
-    assert all("1 ran (" in page and "1 running" in page for page in live)
+    both = [page for page in live if "1 ran (" in page]  # before that a busy machine may still be at the first step
+    assert len(both) >= 2
+    assert all("1 running" in page for page in both)
     # at most 4 updates a second, by counting and not by the clock of a busy machine
     assert len(live) <= 4 * done.took_s + 1
     assert shown[-2] == ("update_display_data", "live", {})

@@ -484,7 +484,7 @@ def test_the_terminal_table_fits_the_width() -> None:
 def test_flags_and_mode_are_named() -> None:
     state = reduce_all(StepList(flags=("ttl 1h",)), Story(mode="refresh").events)
     page = html_of(state, NOW)
-    assert "<i>mode refresh</i><i>ttl 1h</i>" in page
+    assert "<i>mode refresh</i> <i>ttl 1h</i>" in page
 
 
 def test_equal_findings_are_one_line() -> None:

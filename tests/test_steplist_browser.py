@@ -40,7 +40,7 @@ def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) ->
     notebook.wait_idle()
     notebook.run_cell(1)
     hostile = notebook.output(1).locator(".nbstep-l")
-    hostile.wait_for()
+    hostile.locator(".o").wait_for()  # the finished list
     assert_hostile_keys_are_text(page, hostile)
     assert_finished_look(page, hostile)
 

@@ -61,9 +61,9 @@ def html_of(
     visible = fold(rows)
     until = state.ended.at if state.ended else None
     summary = html.escape(_summary(rows, state, now))
-    name = f"<b>{html.escape(key_text(state.name))}</b>" if state.name else ""
-    flags = "".join(f"<i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
-    flags += f'<span class="l">as of {clock_text(now)}</span>' if live else ""
+    name = f"<b>{html.escape(key_text(state.name))}</b> " if state.name else ""  # spaces are for who sees no styles
+    flags = "".join(f" <i>{html.escape(shown(flag))}</i>" for flag in flags_of(state))
+    flags += f' <span class="l">as of {clock_text(now)}</span>' if live else ""
     body = _progress(state, now) + (_table(visible, state, now, until) if visible else "")
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in _lines(rows, state))
     found = f"<ul>{lines}</ul>" if lines else ""
