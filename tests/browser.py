@@ -5,7 +5,8 @@
         notebook.run_all()
         notebook.screenshot(path)
 
-The server runs in a home of its own, listens on the loopback only, and ends with its kernels when the block ends.
+The server runs in a home of its own, listens on the loopback only, and ends with its kernels when the block ends. Everything
+here that waits does so for a condition.
 """
 
 from __future__ import annotations
@@ -14,21 +15,15 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from shared_data import lay_out
+from servers import THEMES, App, Theme, jupyter_server, wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -62,21 +57,6 @@ def write_notebook(path: Path, *cells: str) -> Path:
     return path
 
 
-def wait_until(true: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
-    """Polls until `true()` is, and returns what it gave.
-
-    Raises:
-        TimeoutError: It never was.
-    """
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        got = true()
-        if got:
-            return got
-        time.sleep(0.05)
-    raise TimeoutError(f"waited {timeout:.0f} s for {what}")
-
-
 class NotebookPage:
     """One open notebook; `page` is the Playwright page, `errors` what the page's scripts raised."""
 
@@ -100,9 +80,23 @@ class NotebookPage:
         self.command("notebook:run-all-cells", wait=wait)
 
     def run_cell(self, number: int) -> None:
-        """Runs the code cell of that number, counted from 0, and returns when it was started."""
+        """Runs the code cell of that number, counted from 0, and returns when it was started: its old output is gone."""
+        prompt = self.page.locator(".jp-CodeCell").nth(number).locator(".jp-InputArea-prompt")
+        before = prompt.text_content()
         self.page.locator(".jp-CodeCell .cm-content").nth(number).click()
         self.page.keyboard.press("Control+Enter")
+        wait_until(lambda: prompt.text_content() != before, f"cell {number} to start")
+
+    def execute(self, code: str) -> None:
+        """Has the kernel run code that stands in no cell; does not wait for it."""
+        request = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute"
+        self.page.evaluate(f"(code) => {{ {request}({{code}}); }}", code)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Changes the front end's theme, for this page and those opened later, and waits until its colours are there."""
+        name = THEMES[theme]
+        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        self.page.wait_for_function("(name) => document.body.dataset.jpThemeName === name", arg=name)
 
     def set_source(self, number: int, text: str) -> None:
         """Replaces the text of a cell, counted from 0 among all cells, as typing does."""
@@ -125,21 +119,39 @@ class NotebookPage:
 
     def restart_kernel(self) -> None:
         """Restarts the kernel; outputs stay."""
-        (kernel,) = self.lab.kernels()
+        kernel = self.kernel()
+        assert kernel is not None
         self.lab.post(f"/api/kernels/{kernel['id']}/restart")
         self.wait_kernel()
+
+    def kernel(self) -> dict[str, Any] | None:
+        """This notebook's own kernel, as the server tells; other notebooks may have theirs."""
+        return next((each["kernel"] for each in self.lab.ask("/api/sessions") if each["path"] == self.name), None)
 
     def wait_kernel(self) -> None:
         """Waits until the kernel is idle and the page connected to it; before that a run is dropped silently."""
 
         def connected() -> bool:
             try:
-                kernels = self.lab.kernels()
+                kernel = self.kernel()
             except OSError:  # the server may answer 500 in the moment a kernel starts
                 return False
-            return bool(kernels) and kernels[0]["execution_state"] == "idle" and kernels[0]["connections"] >= 1
+            return kernel is not None and kernel["execution_state"] == "idle" and kernel["connections"] >= 1
 
         wait_until(connected, "the kernel")
+        self.page.wait_for_function(
+            """() => {
+                const kernel = window.jupyterapp.shell.currentWidget?.sessionContext.session?.kernel;
+                return kernel?.connectionStatus === "connected" && kernel.status === "idle";
+            }"""
+        )
+
+    def close(self) -> None:
+        """Closes the page and ends the kernel."""
+        kernel = self.kernel()
+        self.page.context.close()
+        if kernel is not None:
+            self.lab.end_kernel(kernel["id"])
 
     def save(self) -> dict[str, Any]:
         """Saves, and returns the notebook as it stands on disk."""
@@ -170,105 +182,47 @@ class Lab:
         notebook.wait_kernel()
         return notebook
 
-    def kernels(self) -> list[dict[str, Any]]:
-        """The running kernels, as the server tells."""
-        with urllib.request.urlopen(self.url + "/api/kernels", timeout=10) as answer:
+    def ask(self, path: str) -> Any:
+        """What the server answers to a GET, read as JSON."""
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
             return json.load(answer)
 
-    def post(self, path: str) -> None:
-        """Sends an empty POST to the server."""
-        urllib.request.urlopen(urllib.request.Request(self.url + path, data=b"", method="POST"), timeout=30).close()
+    def kernels(self) -> list[dict[str, Any]]:
+        """The running kernels, as the server tells."""
+        return self.ask("/api/kernels")
+
+    def post(self, path: str, body: bytes = b"") -> None:
+        """Sends a POST to the server."""
+        urllib.request.urlopen(urllib.request.Request(self.url + path, data=body, method="POST"), timeout=30).close()
+
+    def end_kernel(self, kernel_id: str) -> None:
+        """Ends a kernel, and returns when it is gone."""
+        address = f"{self.url}/api/kernels/{kernel_id}"
+        urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=30).close()
+        wait_until(lambda: all(kernel["id"] != kernel_id for kernel in self.kernels()), "the kernel's end")
 
 
 @contextlib.contextmanager
 def open_lab(
     folder: Path,
     *,
-    theme: Literal["light", "dark"] = "light",
-    app: Literal["lab", "notebook"] = "lab",
+    theme: Theme = "light",
+    app: App = "lab",
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Lab]:
     """A Jupyter server over `folder` and a headless Chromium, both ended with the block."""
-    from playwright.sync_api import sync_playwright
-
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="nbstep-lab-", ignore_cleanup_errors=True))
-        url = stack.enter_context(_server(folder, Path(home), theme, app, env or {}))
-        playwright = stack.enter_context(sync_playwright())
+        url = stack.enter_context(jupyter_server(folder, Path(home), theme, app, env or {}))
+        yield Lab(folder, url, app, stack.enter_context(open_browser()))
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Any]:
+    """A headless Chromium, for pages without a server."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=CHROMIUM_FLAGS)
-        stack.callback(browser.close)
-        yield Lab(folder, url, app, browser)
-
-
-@contextlib.contextmanager
-def _server(folder: Path, home: Path, theme: str, app: str, env: Mapping[str, str]) -> Iterator[str]:
-    port = free_port()
-    _write_settings(home, theme)
-    command = [
-        sys.executable, "-m", "jupyter", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
-        f"--{'LabApp' if app == 'lab' else 'JupyterNotebookApp'}.expose_app_in_browser=True",
-    ]  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    with running(command, _environment(home, env), home / "server.log", f"{url}/api"):
-        yield url
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def running(command: list[str], environ: Mapping[str, str], log: Path, address: str) -> Iterator[None]:
-    """A server that answers at an address, ended with its children when the block ends."""
-    with log.open("wb") as sink:
-        server = subprocess.Popen(command, env=environ, stdout=sink, stderr=sink, start_new_session=True)
-
-    def answers() -> bool:
-        if server.poll() is not None:
-            raise RuntimeError("the server ended:\n" + log.read_text(errors="replace")[-3000:])
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    try:
-        wait_until(answers, "the Jupyter server")
-        yield
-    finally:
-        # The server's own process group: the server and its kernels, nobody else's.
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
-
-
-def _environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
-    own = {
-        "HOME": str(home),
-        "IPYTHONDIR": str(home / "ipython"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        **lay_out(home / "prefix"),
-    }
-    return {**os.environ, **own, **env}
-
-
-def _write_settings(home: Path, theme: str) -> None:
-    """No news, no update check, the theme that was asked for."""
-    folder = home / "settings" / "@jupyterlab" / "apputils-extension"
-    folder.mkdir(parents=True)
-    (folder / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
-    (folder / "themes.jupyterlab-settings").write_text(json.dumps({"theme": name}))
+        with contextlib.closing(browser):
+            yield browser

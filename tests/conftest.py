@@ -1,4 +1,4 @@
-"""A Redis server for the tests that want one; what every test stands on is in the `conftest.py` above."""
+"""A Redis server and a JupyterLab for the tests that want one; what every test stands on is in the `conftest.py` above."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import Lab, need_chromium, open_lab
 
 # Scripts that tests run in processes of their own; they import much.
 collect_ignore = ["client_errors.py", "kept_values.py"]
+
+
+@pytest.fixture(scope="module", params=["lab"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab over an empty folder, for all tests of a file; `parametrize` it with "notebook" for Notebook 7."""
+    need_chromium()
+    with open_lab(tmp_path_factory.mktemp("lab"), app=request.param) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import ROOT, free_port, running
+from servers import ROOT, free_port, running
 from shared_data import lay_out
 from test_commands import keep_error
 from test_kernelside import HOSTILE

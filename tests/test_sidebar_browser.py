@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Lab, NotebookPage, need_chromium, open_lab, wait_until, write_notebook
-from test_panel_browser import EXECUTE, HOSTILE, note, search
+from browser import Lab, NotebookPage, wait_until, write_notebook
+from test_panel_browser import HOSTILE, note, search
 
 from nbstep.server.places import CACHE_OUTSIDE
 from nbstep.words import shown
@@ -32,14 +32,8 @@ for uid in (990, 991):
     run_now(cache.keep(f"user:{{uid}}", nbstep.Err(LookupError(f"404 for <b>{{uid}}</b>")), Facts(took_s=0.4)))
 """
 COUNT = 44 + len(HOSTILE)
+ENTRIES = re.compile(r"/nbstep/entries\?")
 BUSY = "cache.set('live', 1)\nwhile not os.path.exists('go'): time.sleep(0.01)"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    need_chromium()
-    with open_lab(tmp_path_factory.mktemp("lab")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +60,22 @@ def sidebar(filled: NotebookPage) -> Any:
 
 def kept(lab: Lab, notebook: str = "project/steps.ipynb") -> set[str]:
     """The keys that the server's addresses list."""
-    address = f"{lab.url}/nbstep/entries?path={urllib.parse.quote(notebook)}"
-    with urllib.request.urlopen(address, timeout=30) as answer:
-        return {row[1] for row in json.load(answer)["rows"]}
+    return {row[1] for row in rows_of(lab, notebook)}
+
+
+def rows_of(lab: Lab, notebook: str = "project/steps.ipynb") -> list[Any]:
+    return lab.ask(f"/nbstep/entries?path={urllib.parse.quote(notebook)}")["rows"]
 
 
 def end_kernels(lab: Lab) -> None:
     for kernel in lab.kernels():
-        address = f"{lab.url}/api/kernels/{kernel['id']}"
-        urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=30).close()
-    wait_until(lambda: lab.kernels() == [], "no kernel")
+        lab.end_kernel(kernel["id"])
+    assert lab.kernels() == []
 
 
 def test_it_deletes_while_a_cell_keeps_the_kernel_busy(filled: NotebookPage, sidebar: Any, lab: Lab) -> None:
     search(sidebar, "", COUNT)
-    filled.page.evaluate(f"() => {{ {EXECUTE}({{code: {json.dumps(BUSY)}}}) }}")
+    filled.execute(BUSY)
     # What the kernel keeps appears by itself.
     sidebar.locator(".nbstep-head strong", has_text=f"{COUNT + 1} entries").wait_for()
     search(sidebar, "live", 1)
@@ -190,31 +185,29 @@ def test_the_marks_words_are_there_for_screen_readers(sidebar: Any) -> None:
 
 
 def test_hidden_it_asks_nothing_and_shown_again_it_is_up_to_date(filled: NotebookPage, sidebar: Any, lab: Lab) -> None:
-    asked: list[str] = []
+    page, asked = filled.page, []
+    page.clock.install()
+    with page.expect_response(ENTRIES):  # after this answer, the sidebar's pauses go by the test's clock
+        pass
     filled.command("filebrowser:activate")
-    wait_until(lambda: not sidebar.is_visible(), "the file browser")
-    filled.page.on("request", lambda request: asked.append(request.url) if "/nbstep/" in request.url else None)
+    sidebar.wait_for(state="hidden")
+    page.on("request", lambda request: asked.append(request.url) if "/nbstep/" in request.url else None)
     rows = len(kept(lab))
-    ids = [row[0] for row in _rows(lab) if row[1] == "user:3"]
-    body = json.dumps({"ids": ids}).encode()
-    urllib.request.urlopen(f"{lab.url}/nbstep/delete?path=project/steps.ipynb", body, timeout=30).close()
-    filled.page.wait_for_timeout(4000)  # longer than the pause between two looks
+    (user,) = [row[0] for row in rows_of(lab) if row[1] == "user:3"]
+    lab.post("/nbstep/delete?path=project/steps.ipynb", json.dumps({"ids": [user]}).encode())
+    page.clock.run_for(60_000)
+    page.evaluate("fetch('/api')")  # a request made meanwhile would have been heard of before this one's answer
     assert asked == []
     filled.command("nbstep:show")
     sidebar.locator(".nbstep-head strong", has_text=f"{rows - 1} entries").wait_for()
-
-
-def _rows(lab: Lab) -> list[Any]:
-    with urllib.request.urlopen(f"{lab.url}/nbstep/entries?path=project/steps.ipynb", timeout=30) as answer:
-        return json.load(answer)["rows"]
+    assert asked
 
 
 def test_a_server_that_does_not_answer_leaves_the_rows_and_a_line(filled: NotebookPage, sidebar: Any) -> None:
-    away = re.compile(r"/nbstep/entries\?")
-    filled.page.route(away, lambda route: route.abort())
+    filled.page.route(ENTRIES, lambda route: route.abort())
     note(sidebar, "The Jupyter server does not answer; it is asked again.")
     assert sidebar.locator(".nbstep-row").count() > 0
-    filled.page.unroute(away)
+    filled.page.unroute(ENTRIES)
     note(sidebar, "The Jupyter server answers again.")
 
 
@@ -245,8 +238,8 @@ def test_where_the_server_extension_is_off_it_says_how_to_turn_it_on(lab: Lab) -
     end_kernels(lab)
     write_notebook(lab.folder / "off.ipynb", "1")
     notebook = lab.open("off.ipynb")
-    off = re.compile(r"/nbstep/entries\?")  # the server itself answers for an address that nothing serves
-    notebook.page.route(off, lambda route: route.continue_(url=route.request.url.replace("/nbstep/", "/no-such/")))
+    # The server itself answers for an address that nothing serves.
+    notebook.page.route(ENTRIES, lambda route: route.continue_(url=route.request.url.replace("/nbstep/", "/no-such/")))
     notebook.command("nbstep:show")
     message = notebook.page.locator(".nbstep-sidebar > p")
     wait_until(lambda: "jupyter server extension enable nbstep" in message.inner_text(), "the message")
