@@ -1,4 +1,4 @@
-"""The step list in a real JupyterLab in a real Chromium: live, finished, folded; hostile keys stay text."""
+"""The step list in a real JupyterLab and Notebook 7: live, finished, folded, light and dark; hostile keys stay text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import NotebookPage, need_chromium, open_lab, wait_until, write_notebook
+from browser import Lab, NotebookPage, wait_until, write_notebook
+from colours import colour, contrast, ground, luminance
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("lab", ["lab", "notebook"], indirect=True)]
 
 HOSTILE = [
     "<img src=x onerror=window.pwned=1>", '"><script>window.pwned=1</script>', "</td></table><h1>big</h1>",
@@ -26,23 +27,26 @@ CELLS = (
 )
 
 
-@pytest.fixture(params=["light", "dark"])
-def notebook(request: Any, tmp_path: Path) -> Iterator[NotebookPage]:
-    need_chromium()
-    write_notebook(tmp_path / "n.ipynb", *CELLS)
-    with open_lab(tmp_path, theme=request.param, env={"NBSTEP_DIR": str(tmp_path / ".nbstep")}) as lab:
-        yield lab.open("n.ipynb", width=1400, height=1300)
+@pytest.fixture
+def notebook(lab: Lab) -> Iterator[NotebookPage]:
+    write_notebook(lab.folder / "n.ipynb", *CELLS)
+    opened = lab.open("n.ipynb", width=1400, height=1300)
+    yield opened
+    assert opened.unexpected_errors == []
+    opened.close()
 
 
-def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) -> None:
+def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, lab: Lab, tmp_path: Path) -> None:
     page = notebook.page
     notebook.run_cell(0)
     notebook.wait_idle()
     notebook.run_cell(1)
     hostile = notebook.output(1).locator(".nbstep-l")
-    hostile.locator(".o").wait_for()  # the finished list
+    hostile.locator(".o").wait_for()
     assert_hostile_keys_are_text(page, hostile)
-    assert_finished_look(page, hostile)
+    for theme in ("dark", "light"):
+        notebook.set_theme(theme)
+        assert_finished_look(page, hostile, theme)
 
     notebook.run_cell(2)
     live = notebook.output(2).locator(".nbstep-l")
@@ -50,7 +54,7 @@ def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) ->
     live.get_by_text("101 steps: 100 ran", exact=False).wait_for()
     live.get_by_text("1 running").wait_for()
     wait_until(lambda: "user:* ×100" in " ".join(live.inner_text().split()), "the folded row")
-    (tmp_path / "go").touch()
+    (lab.folder / "go").touch()
     notebook.output(2).locator(".nbstep-l .o").wait_for()
     notebook.wait_idle()
     # one list remains, below what the cell printed, and what was live takes no room
@@ -59,7 +63,6 @@ def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, tmp_path: Path) ->
     notebook.output(2).screenshot(path=str(shots(tmp_path) / "folded.png"))
     outputs = notebook.save()["cells"][2]["outputs"]
     assert next(o["data"] for o in outputs if o["output_type"] == "display_data") == {}
-    assert notebook.unexpected_errors == []
 
 
 LONG = (
@@ -70,35 +73,34 @@ LONG = (
 )
 
 
-def test_n3_long_messages_stay_inside_the_page_and_short(tmp_path: Path) -> None:
-    need_chromium()
-    write_notebook(tmp_path / "n.ipynb", *LONG)
-    with open_lab(tmp_path, env={"NBSTEP_DIR": str(tmp_path / ".nbstep")}) as lab:
-        notebook = lab.open("n.ipynb", width=1300, height=1000)
-        for number in (0, 1):
-            notebook.run_cell(number)
-            notebook.wait_idle()
-        shown = notebook.output(1).locator(".nbstep-l")
-        shown.locator(".o").wait_for()
-        for sidebar in (True, False):
-            for width in (1300, 900):
-                notebook.page.set_viewport_size({"width": width, "height": 1000})
-                wait_until(
-                    lambda: shown.evaluate("e => e.scrollWidth <= e.clientWidth"), f"the list to fit into {width} px"
-                )
-                heights = shown.locator("tr").evaluate_all(
-                    "rows => rows.map(row => row.getBoundingClientRect().height)"
-                )
-                assert heights[0] < 30
-                assert max(heights) < 100, (width, sidebar)
-                last = shown.locator("tr.failed").last
-                assert last.locator(".d").evaluate("e => e.scrollWidth <= e.clientWidth")
-                assert last.locator(".k").bounding_box()["width"] > 70
-                notebook.screenshot(shots(tmp_path) / f"long-{width}-{'with' if sidebar else 'without'}-sidebar.png")
+def test_n3_long_messages_stay_inside_the_page_and_short(lab: Lab, tmp_path: Path) -> None:
+    write_notebook(lab.folder / "long.ipynb", *LONG)
+    notebook = lab.open("long.ipynb", width=1300, height=1000)
+    for number in (0, 1):
+        notebook.run_cell(number)
+        notebook.wait_idle()
+    shown = notebook.output(1).locator(".nbstep-l")
+    shown.locator(".o").wait_for()
+    for beside in ("files", "nothing") if lab.app == "lab" else ("nothing",):  # in JupyterLab's left area
+        if (lab.app, beside) == ("lab", "nothing"):
             notebook.command("application:toggle-left-area")
-        assert "For more information" not in shown.inner_text()
-        assert "HTTPStatusError: Client error '404 Not Found' for url" in shown.inner_text()
-        assert "For more information" in shown.locator("tr.failed").first.get_attribute("title")
+        for width in (1300, 900):
+            notebook.page.set_viewport_size({"width": width, "height": 1000})
+            wait_until(
+                lambda: shown.evaluate("e => e.scrollWidth <= e.clientWidth"), f"the list to fit into {width} px"
+            )
+            heights = shown.locator("tr").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
+            assert heights[0] < 30
+            assert max(heights) < 100, (width, beside)
+            last = shown.locator("tr.failed").last
+            assert last.locator(".d").evaluate("e => e.scrollWidth <= e.clientWidth")
+            assert last.locator(".k").bounding_box()["width"] > 70
+            notebook.screenshot(shots(tmp_path) / f"long-{lab.app}-{width}-beside-{beside}.png")
+    assert "For more information" not in shown.inner_text()
+    assert "HTTPStatusError: Client error '404 Not Found' for url" in shown.inner_text()
+    assert "For more information" in shown.locator("tr.failed").first.get_attribute("title")
+    assert notebook.unexpected_errors == []
+    notebook.close()
 
 
 def assert_hostile_keys_are_text(page: Any, shown: Any) -> None:
@@ -111,33 +113,19 @@ def assert_hostile_keys_are_text(page: Any, shown: Any) -> None:
     assert "\\u202eevil" in text
 
 
-def assert_finished_look(page: Any, shown: Any) -> None:
+def assert_finished_look(page: Any, shown: Any, theme: str) -> None:
     """Aligned columns, inside the page, failed rows in another colour than the rest, text that can be read."""
     rows = shown.locator("tr")
     assert rows.count() == len(HOSTILE) + 2
     lefts = {round(box["x"]) for box in (rows.nth(at).locator(".w").bounding_box() for at in range(rows.count()))}
     assert len(lefts) == 1
     assert shown.evaluate("e => e.scrollWidth <= e.clientWidth")
-    failed, plain = (
-        shown.locator(f"tr.{tone} .w").first.evaluate("e => getComputedStyle(e).color") for tone in ("failed", "plain")
-    )
+    failed, plain = (colour(shown.locator(f"tr.{tone} .w").first) for tone in ("failed", "plain"))
     assert failed != plain
-    ground = page.locator(".jp-Notebook").evaluate("e => getComputedStyle(e).backgroundColor")
-    assert contrast(plain, ground) > 7
-    assert contrast(failed, ground) > 4
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two CSS colours, as WCAG defines it."""
-    lights = sorted(map(luminance, (one, other)))
-    return (lights[1] + 0.05) / (lights[0] + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
-    channels = [part / 255 for part in parts[:3]]
-    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    behind = ground(shown)
+    assert (luminance(behind) < 0.05) == (theme == "dark")
+    assert contrast(plain, behind) > 7
+    assert contrast(failed, behind) > 4
 
 
 def shots(folder: Path) -> Path:

@@ -1,0 +1,182 @@
+"""The panel's script in a bare page in a real Chromium: it searches and words as Python does, paints and moves few rows."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import need_chromium, open_browser
+from sample_rows import a_failure, a_row
+
+import nbstep.notebook
+from nbstep.commands.listing import matches, parse_query
+from nbstep.commands.panelside import packed
+from nbstep.commands.tables import expiry_text
+from nbstep.durations import age_text, duration_text, size_text
+
+STATIC = Path(nbstep.notebook.__file__).parent / "static"
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Any]:
+    """The panel's script as a module in a bare page."""
+    need_chromium()
+    with open_browser() as browser:
+        page = browser.new_page()
+        source = base64.b64encode((STATIC / "panel.js").read_bytes()).decode()
+        page.evaluate(f"async () => {{ window.panel = await import('data:text/javascript;base64,{source}'); }}")
+        page.add_style_tag(path=STATIC / "panel.css")
+        yield page
+
+
+def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
+    now = 9000.0
+    labels = ["user:1", "user:10", "page[1]", "a b", "日本:1", "<img src=x>", "x]y", "x-y", "!bang", "User:UP"]
+    rows = [
+        make(
+            label,
+            status="old value" if label == "a b" else "failed" if n % 2 else "ok",
+            created=1000.0 * n,
+            last_used=5000.0 if n % 3 else None,
+            type=["builtins.dict", "httpx.HTTPError"][n % 2],
+        )
+        for n, (label, make) in enumerate(zip(labels, [a_row, a_failure] * 5, strict=True))
+    ]
+    queries = [
+        "", "error:", "error:http", "error:*Error", "error:value", "user:*", "USER:*", "user:?", "page[1]", "page[[]1]*",
+        "*[1]*", "*[!1]*", "[x]*", "x]*", "x[]]y*", "x[-]y*", "*[z-a]*", "*[", "?[x", '"a b"', '"a b', '""', "a b",
+        "unused:1h", "unused:30d", "unused:1h30m 1", "404", "日本:*", "<img *>", "!*", "*.*", "[!]]*", "[^x]*", "*[a^]*",
+        "old:", "old:x",
+    ]  # fmt: skip
+    expected = [[row.label for row in rows if matches(parse_query(query), row, now)] for query in queries]
+    found = script.evaluate(
+        """([queries, rows, now]) => queries.map((query) => {
+            const { words } = window.panel.parseQuery(query);
+            return rows.filter((row) => window.panel.matches(words, row, now)).map((row) => row.label);
+        })""",
+        [queries, [as_page_row(packed(row)) for row in rows], now],
+    )
+    assert dict(zip(queries, expected, strict=True)) == dict(zip(queries, found, strict=True))
+    problem = script.evaluate("() => window.panel.parseQuery('unused:soon').problem")
+    assert problem == "unused:soon is no duration; write for example unused:30d"
+
+
+def as_page_row(values: list[Any]) -> dict[str, Any]:
+    names = [
+        "id",
+        "label",
+        "status",
+        "type",
+        "shape",
+        "message",
+        "size",
+        "took",
+        "created",
+        "expires",
+        "hits",
+        "used",
+        "saved",
+    ]
+    return dict(zip(names, values, strict=True))
+
+
+def test_the_page_words_numbers_as_the_terminal_does(script: Any) -> None:
+    chance = random.Random(1)
+    seconds = [0, 0.0004, 0.0949, 0.095, 3.21, 9.94, 9.96, 31, 59.4, 61, 3599, 3600, 86399, 86401, 1e7]
+    seconds += [chance.expovariate(1 / 5000) for _ in range(300)]
+    sizes = [
+        0,
+        999,
+        1000,
+        12_300,
+        999_499,
+        84_000_000,
+        5 * 10**12,
+        *(int(chance.expovariate(1e-7)) for _ in range(300)),
+    ]
+    for name, expected, given in (
+        ("durationText", list(map(duration_text, seconds)), seconds),
+        ("ageText", list(map(age_text, seconds)), seconds),
+        ("sizeText", list(map(size_text, sizes)), sizes),
+    ):
+        assert script.evaluate(f"(given) => given.map(window.panel.{name})", given) == expected
+    moments = [None, 90.0, 110.0, 100_000.0]
+    expected = [expiry_text(moment, 100.0) for moment in moments]
+    assert script.evaluate("(given) => given.map((at) => window.panel.expiryText(at, 100))", moments) == expected
+
+
+PAINT = """async (count) => {
+    const heard = [];
+    const hex = (n) => n.toString(16).padStart(64, "0");
+    const rows = Array.from({length: count}, (_, n) => [hex(n), `events:page:${n}`, n % 9 ? "ok" : "failed",
+        "pandas.DataFrame", "8,120 × 14", n % 9 ? "" : "404 Not Found", n * 100, n / 100, 1e9 + n, null, n % 5, null, 0]);
+    const totals = {entries: count, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
+    const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
+    const el = document.body.appendChild(document.createElement("div"));
+    const close = window.panel.default.render({model, el});
+    heard[0]({kind: "rows", first: true, last: true, rows, now: Date.now() / 1000, totals});
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    const made = el.querySelectorAll(".nbstep-row").length;
+    close();
+    el.remove();
+    return made;
+}"""
+
+
+def test_of_many_rows_only_those_in_view_are_made(script: Any) -> None:
+    assert 5 < script.evaluate(PAINT, 10_000) < 100
+
+
+CHANGES = """async (count) => {
+    const heard = [];
+    const hex = (n) => n.toString(16).padStart(64, "0");
+    const row = (n, created) => [hex(n), `page:${n}`, "ok", "int", "", "", n, 1, created, null, 0, null, 0];
+    const rows = Array.from({length: count}, (_, n) => row(n, 1e9 - n));
+    const totals = {entries: count, failed: 0, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here"};
+    const model = {on: (_, hear) => heard.push(hear), off() {}, send() {}};
+    const el = document.body.appendChild(document.createElement("div"));
+    const close = window.panel.default.render({model, el});
+    const hear = (message) => heard[0]({now: 1e9 + 5, totals, ...message});
+    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    hear({kind: "rows", first: true, last: true, rows});
+    const scroller = el.querySelector(".nbstep-scroller");
+    scroller.scrollTop = 26 * 500;
+    await frame();
+    const seen = () => {
+        const top = scroller.getBoundingClientRect().top;
+        const first = [...el.querySelectorAll(".nbstep-row")].filter((node) => node.getBoundingClientRect().bottom > top + 1)
+            .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)[0];
+        return first.querySelector(".nbstep-key").textContent;
+    };
+    const labels = () => [...el.querySelectorAll(".nbstep-row")].sort((a, b) => a.dataset.at - b.dataset.at)
+        .map((node) => node.querySelector(".nbstep-key").textContent);
+    const found = {before: seen()};
+    [...el.querySelectorAll(".nbstep-row")].find((node) => node.textContent.includes("page:505")).click();
+    hear({kind: "change", gone: [hex(3)], rows: [row(count, 1e9 + 1), row(count + 1, 1e9 + 2), row(7, 1e9 + 3)]});
+    await frame();
+    found.after = seen();
+    found.picked = el.querySelector(".nbstep-picked").textContent;
+    found.selected = [...el.querySelectorAll(".nbstep-row[aria-selected=true] .nbstep-key")].map((cell) => cell.textContent);
+    scroller.scrollTop = 0;
+    await frame();
+    found.top = labels().slice(0, 8);
+    hear({kind: "change", gone: [], rows: [row(3, 1e9 + 4)]});
+    await frame();
+    found.fresh = labels()[0];
+    close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_a_change_moves_neither_the_rows_in_view_nor_the_selection(script: Any) -> None:
+    found = script.evaluate(CHANGES, 1000)
+    assert found["before"] == found["after"] == "page:500"
+    assert (found["picked"], found["selected"]) == ("1 selected · 505 B", ["page:505"])
+    assert found["top"] == ["page:7", "page:1001", "page:1000", "page:0", "page:1", "page:2", "page:4", "page:5"]
+    assert found["fresh"] == "page:3"
