@@ -1,4 +1,4 @@
-"""The sidebar in a real JupyterLab: it works with no kernel and during a busy one; hostile keys stay text (DESIGN section 6)."""
+"""The sidebar in a real JupyterLab and Notebook 7: it works with no kernel and during a busy one; hostile keys stay text."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nbstep.server.places import CACHE_OUTSIDE
 from nbstep.words import shown
 
 pytestmark = pytest.mark.browser
+in_both = pytest.mark.parametrize("lab", ["lab", "notebook"], indirect=True)
 
 FILL = f"""
 import os, time
@@ -32,6 +33,7 @@ for uid in (990, 991):
     run_now(cache.keep(f"user:{{uid}}", nbstep.Err(LookupError(f"404 for <b>{{uid}}</b>")), Facts(took_s=0.4)))
 """
 COUNT = 44 + len(HOSTILE)
+TITLE = "Kept steps (nbstep)"
 ENTRIES = re.compile(r"/nbstep/entries\?")
 BUSY = "cache.set('live', 1)\nwhile not os.path.exists('go'): time.sleep(0.01)"
 
@@ -46,9 +48,19 @@ def filled(lab: Lab) -> Iterator[NotebookPage]:
     opened = lab.open("project/steps.ipynb")
     opened.run_cell(0)
     wait_until(lambda: len(kept(lab)) == COUNT, "the entries")
-    opened.command("nbstep:show")
+    show(opened)
     yield opened
     assert opened.unexpected_errors == []
+
+
+def show(notebook: NotebookPage) -> None:
+    """Brings the sidebar up as a person does: Notebook 7 has no tabs beside the page, but a menu."""
+    if notebook.lab.app == "lab":
+        notebook.page.get_by_role("tab", name=TITLE).click()
+    else:
+        notebook.page.get_by_role("menuitem", name="View", exact=True).click()
+        notebook.page.locator(".lm-Menu-item", has_text="Left Sidebar").hover()
+        notebook.page.locator(".lm-Menu-item", has_text=f"Show {TITLE}").click()
 
 
 @pytest.fixture
@@ -73,6 +85,7 @@ def end_kernels(lab: Lab) -> None:
     assert lab.kernels() == []
 
 
+@in_both
 def test_it_deletes_while_a_cell_keeps_the_kernel_busy(filled: NotebookPage, sidebar: Any, lab: Lab) -> None:
     search(sidebar, "", COUNT)
     filled.execute(BUSY)
@@ -89,6 +102,7 @@ def test_it_deletes_while_a_cell_keeps_the_kernel_busy(filled: NotebookPage, sid
     search(sidebar, "", COUNT)
 
 
+@in_both
 def test_without_a_kernel_it_lists_deletes_undoes_and_clears(filled: NotebookPage, sidebar: Any, lab: Lab) -> None:
     end_kernels(lab)
     search(sidebar, "user:99*", 2)
@@ -115,6 +129,7 @@ def test_without_a_kernel_it_lists_deletes_undoes_and_clears(filled: NotebookPag
     assert lab.kernels() == []
 
 
+@in_both
 def test_d6_it_asks_before_it_deletes_what_others_were_made_from(sidebar: Any, lab: Lab) -> None:
     search(sidebar, "raw", 1)
     sidebar.locator(".nbstep-row").click()
@@ -144,7 +159,8 @@ def test_t9_hostile_keys_make_no_element_and_no_dialog(filled: NotebookPage, sid
     sidebar.get_by_role("searchbox").fill("")
 
 
-def test_the_keyboard_reaches_it_and_jupyterlab_does_not_hear_it(filled: NotebookPage, sidebar: Any) -> None:
+@in_both
+def test_the_keyboard_reaches_it_and_the_notebook_does_not_hear_it(filled: NotebookPage, sidebar: Any) -> None:
     cells = filled.page.locator(".jp-CodeCell").count()
     filled.command("nbstep:show")
     search_box = sidebar.get_by_role("searchbox")
