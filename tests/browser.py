@@ -64,6 +64,13 @@ class NotebookPage:
         self.lab, self.page, self.name = lab, page, name
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
+        page.on("console", self._hear)
+
+    def _hear(self, message: Any) -> None:
+        """Notes errors that the console tells of nbstep; requests that a test lets fail are none."""
+        told = f"{message.text} {message.location['url']}"
+        if message.type == "error" and "nbstep" in told and "Failed to load resource" not in told:
+            self.errors.append(told[:300])
 
     @property
     def unexpected_errors(self) -> list[str]:
@@ -118,10 +125,8 @@ class NotebookPage:
         return self.page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea")
 
     def restart_kernel(self) -> None:
-        """Restarts the kernel; outputs stay."""
-        kernel = self.kernel()
-        assert kernel is not None
-        self.lab.post(f"/api/kernels/{kernel['id']}/restart")
+        """Restarts the kernel, as *Restart Kernel* does; outputs stay."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
         self.wait_kernel()
 
     def kernel(self) -> dict[str, Any] | None:

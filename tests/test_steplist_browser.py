@@ -64,6 +64,12 @@ def test_n3_n7_the_list_in_jupyterlab(notebook: NotebookPage, lab: Lab, tmp_path
     outputs = notebook.save()["cells"][2]["outputs"]
     assert next(o["data"] for o in outputs if o["output_type"] == "display_data") == {}
 
+    notebook.restart_kernel()
+    notebook.run_cell(0)
+    notebook.wait_idle()
+    notebook.run_cell(2)
+    notebook.output(2).get_by_text("101 steps: 101 cached", exact=False).wait_for()
+
 
 LONG = (
     "%load_ext nbstep\nclass HTTPStatusError(Exception): pass\ndef bad(n):\n    raise HTTPStatusError(f\"Client error '404 "
