@@ -88,11 +88,13 @@ class NotebookPage:
 
     def run_cell(self, number: int) -> None:
         """Runs the code cell of that number, counted from 0, and returns when it was started: its old output is gone."""
-        prompt = self.page.locator(".jp-CodeCell").nth(number).locator(".jp-InputArea-prompt")
-        before = prompt.text_content()
-        self.page.locator(".jp-CodeCell .cm-content").nth(number).click()
+        cell = self.page.locator(".jp-CodeCell").nth(number)
+        prompt = cell.locator(".jp-InputArea-prompt").element_handle()
+        before = prompt.evaluate_handle("(prompt) => prompt.firstChild")
+        cell.locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
-        wait_until(lambda: prompt.text_content() != before, f"cell {number} to start")
+        # It may say [1] before and after, and [*] only for a moment; but what it says is written anew.
+        self.page.wait_for_function("([prompt, before]) => prompt.firstChild !== before", arg=[prompt, before])
 
     def execute(self, code: str) -> None:
         """Has the kernel run code that stands in no cell; does not wait for it."""
