@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -184,7 +185,10 @@ class Lab:
         page.set_default_timeout(60_000)
         notebook = NotebookPage(self, page, name)
         tree = "/lab/tree/" if self.app == "lab" else "/notebooks/"
-        page.goto(self.url + tree + name + ("?reset" if self.app == "lab" else ""), wait_until="domcontentloaded")
+        page.goto(
+            self.url + tree + urllib.parse.quote(name) + ("?reset" if self.app == "lab" else ""),
+            wait_until="domcontentloaded",
+        )
         page.locator(".jp-Notebook").wait_for()
         notebook.wait_kernel()
         return notebook

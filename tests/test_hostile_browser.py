@@ -6,7 +6,6 @@ One scene puts all of it everywhere at once; then each place is looked at. Nothi
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +97,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def scene(lab: Lab) -> Iterator[NotebookPage]:
     """The notebook after each of its cells ran."""
     write_notebook(lab.folder / NAME, *CELLS)
-    opened = lab.open(urllib.parse.quote(NAME))
-    opened.name = NAME
+    opened = lab.open(NAME)
     opened.page.on("dialog", dialogs(opened.page))
     for number in range(len(CELLS)):  # one by one, as two of them fail
         opened.page.evaluate(RUN, number)
