@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ipykernel
@@ -12,6 +13,7 @@ import pytest
 from browser import Lab, NotebookPage, wait_until, write_notebook
 from colours import colour, contrast, ground, luminance
 
+import nbstep.notebook
 from nbstep.words import shown
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("lab", ["lab", "notebook"], indirect=True)]
@@ -44,6 +46,7 @@ for uid in range(991, 998):
         facts = Facts(took_s=0.4, place=Place("churn.ipynb", 4, 2), source=f"lambda: fetch_user({{uid}})", workflow="churn")
         run_now(cache.keep(f"user:{{uid}}", nbstep.Err(error), facts))
 """
+VIEW = ".lm-Panel.jp-OutputArea-output"  # a widget's place
 COUNT = "print('kept', len(cache.keys()), 'errors', len(cache.errors()))"
 
 
@@ -233,26 +236,55 @@ def test_a_step_that_runs_appears_by_itself(notebook: NotebookPage, panel: Any) 
     search(panel, "", 100)
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_reopened_notebook_shows_the_saved_table_as_text(notebook: NotebookPage, lab: Lab, trusted: bool) -> None:
-    saved = json.dumps(notebook.save())
-    # Jupyter trusts the outputs it saved itself, wherever they lie; what others changed it does not.
-    (lab.folder / "reopened.ipynb").write_text(saved if trusted else saved.replace("print('kept'", "print('kept now'"))
-    reopened = lab.open("reopened.ipynb")
-    page, table = reopened.page, reopened.page.locator(".nbstep-snapshot table")
-    table.wait_for()
-    cells = "[...window.jupyterapp.shell.currentWidget.content.model.cells]"
-    assert page.evaluate(f"{cells}.map((cell) => cell.trusted)") == [trusted] * 3
-    assert table.locator("tbody tr").count() == 100
-    assert page.locator(".nbstep-snapshot :is(img, script, a)").count() == 0
-    assert page.evaluate("window.pwned") is None
-    # The new kernel shows it live again.
-    reopened.set_source(1, "import nbstep\nnbstep.panel('panel-cache')")
-    reopened.run_cell(1)
-    page.locator(".nbstep-panel .nbstep-head strong", has_text="100 entries").wait_for()
-    wait_until(lambda: not table.is_visible(), "the saved table to give way")
-    assert reopened.unexpected_errors == []
-    reopened.close()
+def saved_copies(notebook: NotebookPage, lab: Lab) -> list[str]:
+    """The saved notebook under other names: as it is; with the widget's state, as *Save Widget State* adds it; not trusted.
+
+    A notebook is trusted whose very content this server saved.
+    """
+    saved = notebook.save()
+    bundle = saved["cells"][1]["outputs"][1]["data"]["application/vnd.jupyter.widget-view+json"]
+    names = {"_model_module": "anywidget", "_model_name": "AnyModel", "_model_module_version": "*"}
+    names |= {name.replace("model", "view"): value.replace("Model", "View") for name, value in names.items()}
+    state = {
+        **names,
+        "_esm": (Path(nbstep.notebook.__file__).parent / "static" / "panel.js").read_text(encoding="utf-8"),
+        "_anywidget_id": "nbstep",
+    }
+    model = {"model_name": "AnyModel", "model_module": "anywidget", "model_module_version": "*", "state": state}
+    widgets = {"version_major": 2, "version_minor": 0, "state": {bundle["model_id"]: model}}
+    metadata = {**saved["metadata"], "widgets": {"application/vnd.jupyter.widget-state+json": widgets}}
+    (lab.folder / "as-saved.ipynb").write_bytes((lab.folder / notebook.name).read_bytes())
+    cells = [{**cell, "metadata": {**cell["metadata"], "trusted": True}} for cell in saved["cells"]]
+    content = {"type": "notebook", "format": "json", "content": {**saved, "cells": cells, "metadata": metadata}}
+    assert notebook.page.request.put(f"{lab.url}/api/contents/with-state.ipynb", data=content).ok
+    (lab.folder / "untrusted.ipynb").write_text(json.dumps({**saved, "metadata": {**metadata, "by": "a colleague"}}))
+    return ["as-saved.ipynb", "with-state.ipynb", "untrusted.ipynb"]
+
+
+def test_a_reopened_notebook_shows_the_saved_table_as_text_and_nothing_dead(notebook: NotebookPage, lab: Lab) -> None:
+    """With a new kernel the widget is gone: neither "Error displaying widget" nor an empty panel may stand for it."""
+    for name in saved_copies(notebook, lab):
+        reopened = lab.open(name)
+        page = reopened.page
+        table = page.locator(".nbstep-snapshot table")
+        table.wait_for()
+        assert table.locator("tbody tr").count() == 100
+        assert page.locator(".nbstep-snapshot :is(img, script, a)").count() == 0
+        assert page.evaluate("window.pwned") is None
+        if name == "untrusted.ipynb":  # widgets are not tried
+            assert page.locator(VIEW).count() == 0
+        else:
+            alone = f"{VIEW} .nbstep-panel" if name == "with-state.ipynb" else f"{VIEW}:text('Error displaying widget')"
+            page.locator(alone).wait_for(state="attached")
+            assert not page.locator(VIEW).is_visible()
+        cells = "[...window.jupyterapp.shell.currentWidget.content.model.cells]"
+        assert page.evaluate(f"{cells}.map((cell) => cell.trusted)") == [name != "untrusted.ipynb"] * 3
+        if name == "as-saved.ipynb":  # the new kernel shows it live again
+            reopened.set_source(1, "import nbstep\nnbstep.panel('panel-cache')")
+            reopened.run_cell(1)
+            page.locator(".nbstep-panel .nbstep-head strong", has_text="100 entries").wait_for()
+            wait_until(lambda table=table: not table.is_visible(), "the saved table to give way")
+        reopened.close()
 
 
 BUSY = "import os, time\ncache.set('live', 1)\nwhile not os.path.exists('go'): time.sleep(0.01)"

@@ -35,5 +35,10 @@ class PanelWidget(anywidget.AnyWidget):
         self.kernel_side.close()
         super().close()
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The view, and an empty text: what knows no widgets shows the saved table alone."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/plain": ""}, metadata
+
     def __repr__(self) -> str:
         return "nbstep panel"

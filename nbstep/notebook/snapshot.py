@@ -19,23 +19,30 @@ _LEFT: Final = "text-align:left"
 _RIGHT: Final = "text-align:right"
 _STYLES: Final = (_LEFT, _LEFT, _LEFT, _RIGHT, _RIGHT, _RIGHT, _RIGHT)
 _FAILED: Final = ";color:var(--jp-error-color1,#d32f2f)"
+# A long table scrolls; and where no panel is alive below it, there is no "Error displaying widget" either.
+_STYLE: Final = (
+    "@media screen{.nbstep-snapshot>div{max-height:32em;overflow:auto}}"
+    ".jp-OutputArea-child:has(.nbstep-snapshot)+.jp-OutputArea-child"
+    ":has(>.lm-Panel.jp-OutputArea-output):not(:has(.nbstep-panel:not([hidden]))){display:none}"
+)
 
 
 def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
     """The table as HTML without scripts or ids: the first rows of those that `totals` counts, at most `MOST_ROWS`.
 
-    It is marked as nbstep's changing output, so that a comparison of notebooks leaves it out.
+    It stays a table where styles are taken out. It is marked as nbstep's changing output, so that a comparison of
+    notebooks leaves it out.
     """
     head = f"<p>{html.escape(totals_text(totals))}</p>"
     body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
     more = f"<p>{_more_text(totals.entries)}</p>" if totals.entries > MOST_ROWS else ""
-    return f'{HTML_BEGIN}<div class="nbstep-snapshot {PLAIN}">{head}{body}{more}</div>{HTML_END}'
+    return f'{HTML_BEGIN}<div class="nbstep-snapshot {PLAIN}"><style>{_STYLE}</style>{head}{body}{more}</div>{HTML_END}'
 
 
 def _table(rows: Sequence[Row], now: float) -> str:
     heads = "".join(f'<th style="{style}">{head}</th>' for head, style in zip(_HEADS, _STYLES, strict=True))
     lines = "".join(_line(row, now) for row in rows)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return f"<div><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _line(row: Row, now: float) -> str:

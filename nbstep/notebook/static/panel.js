@@ -257,6 +257,7 @@ export class Panel {
     });
     this.resized.observe(this.scroller);
     this.snapshot = snapshot;
+    this.root.hidden = snapshot !== null; // until a kernel answers
     this.send({ kind: "ready", view: this.id });
   }
 
@@ -437,6 +438,10 @@ export class Panel {
   }
 
   receiveRows(message) {
+    if (this.root.hidden) {
+      this.root.hidden = false;
+      this.snapshot.hide();
+    }
     if (message.first) {
       this.rows.clear();
       this.complete = false;
@@ -824,27 +829,27 @@ export class Panel {
   }
 }
 
-// The saved table above the panel stands in for it where no kernel runs; it is hidden while the panel is alive.
+// The saved table above the panel: all there is to see until a kernel answers, and where none ever does.
 class Snapshot {
   constructor(el) {
+    this.el = el;
     this.hidden = [];
     this.frames = 0;
-    this.seek(el);
   }
 
-  seek(el) {
-    let above = el.parentElement;
+  hide() {
+    let above = this.el.parentElement;
     for (let level = 0; above && level < 12 && this.hidden.length === 0; level++, above = above.parentElement) {
       const tables = [...above.querySelectorAll(".nbstep-snapshot")];
-      const before = tables.filter((t) => t.compareDocumentPosition(el) & Node.DOCUMENT_POSITION_FOLLOWING).pop();
-      if (before) this.hide(before.closest(".jp-OutputArea-child") ?? before);
+      const before = tables.filter((t) => t.compareDocumentPosition(this.el) & Node.DOCUMENT_POSITION_FOLLOWING).pop();
+      if (before) this.hideNode(before.closest(".jp-OutputArea-child") ?? before);
       if (above.matches(".jp-OutputArea, .jp-Cell, .output_area")) break;
     }
     // The view is made before it is put into the page.
-    if (this.hidden.length === 0 && this.frames++ < 60) this.frame = requestAnimationFrame(() => this.seek(el));
+    if (this.hidden.length === 0 && this.frames++ < 60) this.frame = requestAnimationFrame(() => this.hide());
   }
 
-  hide(node) {
+  hideNode(node) {
     this.hidden.push([node, node.style.display]);
     node.style.display = "none";
   }
