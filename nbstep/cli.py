@@ -60,15 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _screen() -> Screen:
     """The terminal's width and colours, long tables cut; a pipe gets all lines, whole and without colour."""
-    from nbstep.commands.tables import MANY_ROWS, Screen
+    from nbstep.commands.tables import MANY_ROWS, Screen, in_colour
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal or os.environ.get("COLUMNS") else _UNCUT
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     ask = _ask if terminal and sys.stdin is not None and sys.stdin.isatty() else None
     tell = Progress(sys.stderr) if sys.stderr.isatty() else None
     most, whole = (MANY_ROWS, "   All of it: nbstep ls | less") if terminal else (None, "")
-    return Screen(width=width, colour=colour, max_rows=most, whole=whole, ask=ask, tell=tell)
+    return Screen(width=width, colour=in_colour(sys.stdout), max_rows=most, whole=whole, ask=ask, tell=tell)
 
 
 def _ask(question: str) -> bool:

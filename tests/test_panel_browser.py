@@ -46,6 +46,7 @@ for uid in range(991, 998):
         facts = Facts(took_s=0.4, place=Place("churn.ipynb", 4, 2), source=f"lambda: fetch_user({{uid}})", workflow="churn")
         run_now(cache.keep(f"user:{{uid}}", nbstep.Err(error), facts))
 """
+STATIC = Path(nbstep.notebook.__file__).parent / "static"
 VIEW = ".lm-Panel.jp-OutputArea-output"  # a widget's place
 COUNT = "print('kept', len(cache.keys()), 'errors', len(cache.errors()))"
 
@@ -247,7 +248,7 @@ def saved_copies(notebook: NotebookPage, lab: Lab) -> list[str]:
     names |= {name.replace("model", "view"): value.replace("Model", "View") for name, value in names.items()}
     state = {
         **names,
-        "_esm": (Path(nbstep.notebook.__file__).parent / "static" / "panel.js").read_text(encoding="utf-8"),
+        "_esm": (STATIC / "panel.js").read_text(encoding="utf-8"),
         "_anywidget_id": "nbstep",
     }
     model = {"model_name": "AnyModel", "model_module": "anywidget", "model_module_version": "*", "state": state}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TextIO, TypeAlias, TypeVar
 
 from nbstep.commands.listing import Row
 from nbstep.durations import age_text, duration_text, size_text
@@ -15,6 +16,16 @@ _GAP: Final = "  "
 MANY_ROWS: Final = 1000  # more are not read through, and fill a notebook or a terminal
 _RESET: Final = "\x1b[0m"
 _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[33m", "untrusted": "\x1b[33m"}
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream, which may be missing or closed, is a terminal."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def in_colour(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that shows colours, and may."""
+    return is_terminal(stream) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Shows the step list of one cell: live while it runs, finished under it, as a table in a terminal."""
+"""Shows the step list of one cell: live while it runs, finished under it; in a terminal as a line, then as a table."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import contextvars
 import logging
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from nbstep.commands.tables import in_colour
 from nbstep.events import Event, StepAsked
 from nbstep.forks import ThreadLock
 from nbstep.notebook.steplist import StepList, reduce_all
-from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
+from nbstep.notebook.steprender import CacheFoot, html_of, live_of, plain_of, saved_of
+from nbstep.notebook.terminal import live_line
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -53,6 +56,7 @@ class StepListView:
         foot: Callable[[], CacheFoot | None] = lambda: None,
     ) -> None:
         self._publish, self._write, self._foot_of = publish, write, foot
+        self._line = live_line() if publish is None else None
         self._events: list[Event] = []
         self._state = StepList(flags=flags)
         self._foot: CacheFoot | None = None
@@ -70,7 +74,7 @@ class StepListView:
         if self._publish is None and self._finished:
             return
         self._events.append(event)
-        if self._publish is None:
+        if self._publish is None and self._line is None:
             return
         self._news.set()
         if self._thread is None and (self._finished or isinstance(event, StepAsked)):
@@ -88,12 +92,14 @@ class StepListView:
             self._finished = True
             self._ended.set()
             self._foot = self._foot_of()
+            if self._line is not None:
+                self._line.end()
             if self._live_shown and self._publish is not None:
                 self._send({}, "live", update=True)
             if not self._state.calls and not self._state.findings:
                 return
             if self._publish is None:
-                self._write(plain_of(self._state, self._now(), self._foot, _terminal_width()) + "\n")
+                self._write_list(self._state, self._now(), self._foot)
             else:
                 self._show_finished()
 
@@ -101,10 +107,14 @@ class StepListView:
         """Shows a list of steps that were never called, and what is to say beside."""
         now = time.time()
         if self._publish is None:
-            self._write(plain_of(state, now, foot, _terminal_width(), notes) + "\n")
+            self._write_list(state, now, foot, notes)
             return
         plain = plain_of(state, now, foot, notes=notes)
         self._send({"text/html": html_of(state, now, foot, notes), "text/plain": plain}, "plan", update=False)
+
+    def _write_list(self, state: StepList, now: float, foot: CacheFoot | None, notes: Sequence[str] = ()) -> None:
+        text = plain_of(state, now, foot, _terminal_width(), notes, colour=in_colour(sys.stdout))
+        self._write(text + "\n")
 
     def _start(self) -> None:
         with self._lock:
@@ -118,7 +128,8 @@ class StepListView:
     def _keep_showing(self) -> None:
         try:
             self._show_live()
-            self._show_late()
+            if self._publish is not None:
+                self._show_late()
         except Exception:  # noqa: BLE001 - a display must never end a cell
             _log.exception("the step list could not be shown")
 
@@ -138,6 +149,9 @@ class StepListView:
             pause = max(_EVERY_S, _RENDER_SHARE * (tick - now))
 
     def _update_live(self) -> None:
+        if self._line is not None:
+            self._line.show(live_of(self._state, time.time(), _terminal_width() - 1))
+            return
         page = html_of(self._state, time.time(), live=True)
         if page == self._last_html:
             return

@@ -30,6 +30,8 @@ HTML_BEGIN: Final = "<!--nbstep steps-->"
 HTML_END: Final = "<!--end of nbstep-->"
 # Classes by which MathJax 2 and 3 leave alone what stands between dollars: it would make elements of it.
 PLAIN: Final = "tex2jax_ignore mathjax_ignore"
+# In a terminal, as in its `nbstep ls`.
+_COLOURS: Final = {"failed": "\x1b[31m", "old": "\x1b[33m", "busy": "\x1b[36m", "name": "\x1b[1m", "foot": "\x1b[2m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +145,44 @@ def plain_of(
     width: int = 110,
     notes: Sequence[str] = (),
     above: int = FOLD_ABOVE,
+    colour: bool = False,
 ) -> str:
     """The list as a terminal shows it, in at most `width` columns; one of more than `above` rows is folded."""
     rows = rows_of(state, now)
     until = state.ended.at if state.ended else None
-    name = f"{key_text(state.name)}   " if state.name else ""
+    paint = _painted if colour else _unpainted
+    name = f"{paint(key_text(state.name), 'name')}   " if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
-    lines = [f"{name}{_summary(rows, state, now)}{flags}", *_plain_rows(fold(rows, above), now, until, width)]
-    lines += [f"  {shown(note)}" for note in notes]
-    lines += [f"  ! {line}" for line in _lines(rows, state)]
+    visible = fold(rows, above)
+    lines = [f"{name}{_summary(rows, state, now)}{flags}"]
+    for line, row in zip(_plain_rows(visible, now, until, width), visible, strict=True):
+        lines.append(paint(line.rstrip(), words_of(row, now, until).tone))
+    lines += [f"  {shown(note)}".rstrip() for note in notes]
+    lines += [f"  {paint('!', 'old')} {line}".rstrip() for line in _lines(rows, state)]
     if foot:
-        lines.append(foot.text())
-    return "\n".join(line.rstrip() for line in lines)
+        lines.append(paint(foot.text(), "foot"))
+    return "\n".join(lines)
+
+
+def live_of(state: StepList, now: float, width: int) -> str:
+    """The one line that a terminal shows while steps run: the summary, and the step that began last."""
+    rows = rows_of(state, now)
+    text = f"{key_text(state.name)}   " if state.name else ""
+    text += _summary(rows, state, now)
+    busy = [row for row in rows if row.state in ("running", "waiting")]
+    if busy:
+        words = words_of(busy[-1], now)
+        text += f" · {', '.join(filter(None, (f'{words.label} {words.time}'.rstrip(), words.detail)))}"
+    return fit(text, width).rstrip()
+
+
+def _painted(text: str, tone: str) -> str:
+    colour = _COLOURS.get(tone)
+    return f"{colour}{text}\x1b[0m" if colour else text
+
+
+def _unpainted(text: str, tone: str) -> str:  # noqa: ARG001 - as `_painted`
+    return text
 
 
 def _plain_rows(rows: Sequence[Row], now: float, until: float | None, width: int) -> list[str]:
