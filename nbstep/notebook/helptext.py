@@ -8,8 +8,10 @@ WORKFLOW_HELP: Final = """\
 %%workflow [NAME] [flags]
 
 Runs the cell as a workflow: what `step(…, key=…)` gives is kept on disk and used again by later runs, and a list of the
-steps is shown under the cell. The body is an ordinary cell. Also spelled as a comment, `# %%workflow NAME`, so that
-linters and type checkers read the cell.
+steps is shown under the cell. The body is an ordinary cell.
+
+Also spelled as a comment, `# %%workflow NAME`: linters and type checkers skip a cell that begins with a magic, and
+`ruff check --fix` deletes imports that only such cells use. With the comment, and `from nbstep import step`, they read it.
 
     %%workflow sales
     raw = step(lambda: fetch_sales(2013), key="sales:2013")
