@@ -27,6 +27,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
 
 from nbstep import Cache
 from nbstep.cache import trust
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.kernel
 
 NOTEBOOKS = Path(flights_api.__file__).parent
 ROOT = NOTEBOOKS.parent
+STEP_LIST, TABLE = '<div class="nbstep-l', '<div class="nbstep-snapshot'
 SANITIZE = resources.files("nbstep") / "nbval_sanitize.cfg"
 
 
@@ -181,12 +183,13 @@ def test_the_second_run_is_ten_times_faster_by_its_own_timing(twice: Twice):
     assert cold > 10 * warm, f"first {cold:.2f} s, second {warm:.2f} s"
 
 
-def test_nbconvert_and_papermill_run_it_too(name: str, twice: Twice, tmp_path: Path):
-    """Both see failures that nbval does not: an unknown magic, an exception group."""
+def test_other_runners_run_it_too(name: str, twice: Twice, tmp_path: Path):
+    """They see failures that nbval does not: an unknown magic, an exception group."""
     source = str(NOTEBOOKS / f"{name}.ipynb")
     for command in (
-        ["nbconvert", "--to", "notebook", "--execute", "--output-dir", str(tmp_path), source],
+        ["nbconvert", "--to", "html", "--execute", "--output-dir", str(tmp_path), source],
         ["papermill", "--cwd", str(NOTEBOOKS), "--kernel", "python3", source, str(tmp_path / "papermill.ipynb")],
+        ["jupyter", "execute", source, f"--output={tmp_path / 'executed.ipynb'}"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command],
@@ -197,6 +200,23 @@ def test_nbconvert_and_papermill_run_it_too(name: str, twice: Twice, tmp_path: P
             check=False,
         )
         assert done.returncode == 0, done.stderr[-4000:]
+    texts = [(tmp_path / file).read_text(encoding="utf-8") for file in ("papermill.ipynb", "executed.ipynb")]
+    assert ["1 failed (cached)" in text for text in texts] == [True, True]
+    assert_shows_its_lists(name, (tmp_path / f"{name}.html").read_text(encoding="utf-8"))
+
+
+def assert_shows_its_lists(name: str, page: str):
+    """Every step list of the notebook stands in its HTML, and the table in the panel's place; nothing of an empty widget."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    outputs = "".join(str(cell.get("outputs")) for cell in cells)
+    assert page.count(STEP_LIST) == outputs.count(STEP_LIST) > 3
+    assert page.count(TABLE) == outputs.count(TABLE) == 1
+    assert ">nbstep panel<" not in page
+
+
+def test_exported_as_it_is_committed_it_shows_every_list_and_table(name: str):
+    page, _ = HTMLExporter().from_filename(str(NOTEBOOKS / f"{name}.ipynb"))
+    assert_shows_its_lists(name, page)
 
 
 def test_it_is_committed_with_outputs_and_without_widget_state(name: str):

@@ -68,3 +68,23 @@ def test_n3_the_html_stands_between_comments_that_one_pattern_removes() -> None:
 def test_an_empty_cache_says_when_something_will_appear() -> None:
     for text in (snapshot_html([], TOTALS, NOW), snapshot_plain([], 0)):
         assert "Nothing kept yet. A step with a key appears here when it has run." in text
+
+
+def test_what_is_short_does_not_break_and_what_is_empty_everywhere_has_no_column() -> None:
+    html = snapshot_html([a_row(size_bytes=155_000, took_s=0.065, hits=0)], TOTALS, NOW)
+    assert "155\u00a0KB" in html
+    assert "65\u00a0ms" in html
+    assert ">Hits</th>" not in html
+    assert ">1,200</td>" in snapshot_html([a_row(hits=1200)], TOTALS, NOW)
+
+
+def test_without_styles_and_classes_it_is_a_table_that_says_what_failed() -> None:
+    """GitHub takes both out."""
+    html = snapshot_html([a_row("user:1"), a_failure("user:999")], TOTALS, NOW)
+    bare = re.sub(r"(?s)<style>.*?</style>|<!--.*?-->| (?:style|class)=\"[^\"]*\"", "", html)
+    table = bare[bare.index("<table>") : bare.index("</table>")]
+    assert table.startswith("<table><thead><tr><th></th><th>Key</th><th>Type and shape</th><th>Size</th>")
+    assert re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", table) == [
+        ("✓\u00a0ok", "user:1"),
+        ("✕\u00a0failed", "user:999"),
+    ]

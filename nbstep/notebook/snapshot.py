@@ -40,20 +40,29 @@ def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
 
 
 def _table(rows: Sequence[Row], now: float) -> str:
-    heads = "".join(f'<th style="{style}">{head}</th>' for head, style in zip(_HEADS, _STYLES, strict=True))
-    lines = "".join(_line(row, now) for row in rows)
-    return f"<div><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
+    """Columns that are empty everywhere are left out."""
+    lines = [_texts(row, now) for row in rows]
+    columns = [at for at in range(len(_HEADS)) if any(texts[at] for texts in lines)]
+    heads = "".join(f'<th style="{_STYLES[at]}">{_HEADS[at]}</th>' for at in columns)
+    body = "".join(_line(row, texts, columns) for row, texts in zip(rows, lines, strict=True))
+    return f"<div><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def _line(row: Row, now: float) -> str:
-    texts = (
-        f"{MARKS[row.status]} {row.status}", row.label, row.what, size_text(row.size_bytes), took_text(row),
-        date_text(row.created, now), f"{row.hits:,}" if row.hits else "",
+def _texts(row: Row, now: float) -> tuple[str, ...]:
+    """What stands in the columns; all but the key and what it is stays on one line, whatever styles the page has."""
+    hits = f"{row.hits:,}" if row.hits else ""
+    status, *numbers = (
+        text.replace(" ", "\u00a0")
+        for text in (
+            f"{MARKS[row.status]} {row.status}", size_text(row.size_bytes), took_text(row), date_text(row.created, now), hits
+        )
     )  # fmt: skip
+    return status, row.label, row.what, *numbers
+
+
+def _line(row: Row, texts: Sequence[str], columns: Sequence[int]) -> str:
     red = _FAILED if row.status == "failed" else ""
-    cells = "".join(
-        f'<td style="{style}{red}">{html.escape(text)}</td>' for text, style in zip(texts, _STYLES, strict=True)
-    )
+    cells = "".join(f'<td style="{_STYLES[at]}{red}">{html.escape(texts[at])}</td>' for at in columns)
     return f"<tr>{cells}</tr>"
 
 
