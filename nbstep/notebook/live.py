@@ -144,14 +144,14 @@ class StepListView:
                 if self._finished:
                     return
                 self._catch_up()
-                self._update_live()
+                if self._line is None:
+                    self._update_live()
+                else:
+                    self._line.show(live_of(self._state, time.time(), _terminal_width() - 1))
             tick = time.monotonic()
             pause = max(_EVERY_S, _RENDER_SHARE * (tick - now))
 
     def _update_live(self) -> None:
-        if self._line is not None:
-            self._line.show(live_of(self._state, time.time(), _terminal_width() - 1))
-            return
         page = html_of(self._state, time.time(), live=True)
         if page == self._last_html:
             return
