@@ -55,7 +55,7 @@ STEPS = """async (count) => {
     });
     const find = (name) => el.querySelector(`.nbstep-${name}`);
     for (const share of [0.1, 0.5, 0.9, 0.2])
-        await timed("scroll", () => (find("scroller").scrollTop = share * find("space").clientHeight));
+        await timed("scroll", () => (find("grid").scrollTop = share * find("space").clientHeight));
     for (const text of ["1", "12", "events:*9", "error:", "no such", ""])
         await timed("search", () => {
             find("search").value = text;

@@ -144,12 +144,12 @@ CHANGES = """async (count) => {
     const hear = (message) => heard[0]({now: 1e9 + 5, totals, ...message});
     const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     hear({kind: "rows", first: true, last: true, rows});
-    const scroller = el.querySelector(".nbstep-scroller");
+    const scroller = el.querySelector(".nbstep-grid");
     scroller.scrollTop = 26 * 500;
     await frame();
     const seen = () => {
-        const top = scroller.getBoundingClientRect().top;
-        const first = [...el.querySelectorAll(".nbstep-row")].filter((node) => node.getBoundingClientRect().bottom > top + 1)
+        const top = scroller.getBoundingClientRect().top; // the columns' names cover 27 px of it
+        const first = [...el.querySelectorAll(".nbstep-row")].filter((node) => node.getBoundingClientRect().bottom > top + 28)
             .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)[0];
         return first.querySelector(".nbstep-key").textContent;
     };

@@ -179,7 +179,7 @@ def test_the_keyboard_reaches_it_and_the_notebook_does_not_hear_it(filled: Noteb
 def test_a_page_is_as_long_as_what_is_seen_and_the_details_cover_no_chosen_row(sidebar: Any) -> None:
     grid, cursor = sidebar.locator(".nbstep-grid"), sidebar.locator(".nbstep-row.nbstep-cursor")
     grid.press("Escape")  # no details
-    rows_in_view = sidebar.locator(".nbstep-scroller").evaluate("(rows) => Math.floor(rows.clientHeight / 26)")
+    rows_in_view = grid.evaluate("(grid) => Math.floor((grid.clientHeight - 27) / 26)")
     assert rows_in_view > 15
     grid.press("Home")
     grid.press("Escape")

@@ -9,9 +9,10 @@ from typing import Final
 # Colours come from JupyterLab and Notebook 7 (--jp-*), else from VS Code (--vscode-*), else stand between light and dark.
 _SHEET: Final = """
 .nbstep-l.nbstep-l {
-  --n-faint: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, GrayText));
-  --n-red: var(--jp-error-color1, var(--vscode-errorForeground, #d1383d));
-  --n-amber: var(--jp-warn-color0, var(--vscode-editorWarning-foreground, #b25f00));
+  --n-strong: var(--jp-ui-font-color0, var(--vscode-foreground, currentColor));
+  --n-faint: color-mix(in srgb, var(--jp-ui-font-color2, var(--vscode-descriptionForeground, GrayText)) 80%, var(--n-strong));
+  --n-red: color-mix(in srgb, var(--jp-error-color1, var(--vscode-errorForeground, #d1383d)) 72%, var(--n-strong));
+  --n-amber: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 60%, var(--n-strong));
   --n-blue: var(--jp-brand-color1, var(--vscode-progressBar-background, #2f7fd0));
   --n-line: var(--jp-border-color2, var(--vscode-panel-border, rgba(128, 128, 128, .3)));
   --n-mono: var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, monospace));
@@ -19,7 +20,6 @@ _SHEET: Final = """
   color: var(--jp-ui-font-color1, inherit);
   padding: 4px 0 6px; max-width: 100%; overflow-x: auto; container-type: inline-size;
 }
-[data-jp-theme-light=false] .nbstep-l.nbstep-l { --n-amber: var(--jp-warn-color1, #f0a04b); }
 .nbstep-l.nbstep-l .s { margin: 0 0 4px; font-variant-numeric: tabular-nums; }
 .nbstep-l.nbstep-l .s b { font-weight: 600; margin-right: .75em; }
 .nbstep-l.nbstep-l .s i {
@@ -32,7 +32,7 @@ _SHEET: Final = """
   font-size: inherit; color: inherit;
 }
 .nbstep-l.nbstep-l tbody tr:nth-child(n) { background: none; border: 0; }
-.nbstep-l.nbstep-l tbody tr:nth-child(n):hover { background: var(--jp-layout-color2, rgba(128, 128, 128, .1)); }
+.nbstep-l.nbstep-l tbody tr:nth-child(n):hover { background: color-mix(in srgb, currentColor 7%, transparent); }
 .nbstep-l.nbstep-l td {
   padding: 1px 14px 1px 0; border: 0; border-top: 1px solid var(--n-line); background: none; max-width: none;
   text-align: left; vertical-align: baseline; white-space: nowrap; line-height: 1.6; font-size: inherit; color: inherit;

@@ -28,7 +28,7 @@ export async function makePlugin(shared, here) {
       this.title.caption = TITLE;
       this.node.setAttribute("role", "region");
       this.node.setAttribute("aria-label", TITLE);
-      this.head = document.createElement("header");
+      this.head = document.createElement("h2");
       this.head.textContent = "Kept steps";
       this.message = document.createElement("p");
       this.message.setAttribute("role", "status");
@@ -38,6 +38,7 @@ export async function makePlugin(shared, here) {
       this.contents = app.serviceManager.contents;
       this.settings = app.serviceManager.serverSettings;
       this.tracker = tracker;
+      this.leave = () => tracker.currentWidget && app.shell.activateById(tracker.currentWidget.id);
       this.onMoved = () => this.follow();
       tracker.currentChanged.connect(() => this.follow());
       this.tell(NO_NOTEBOOK);
@@ -86,7 +87,8 @@ export async function makePlugin(shared, here) {
       this.model = model;
       this.tell("");
       const { Panel } = await import(new URL("panel.js", here));
-      if (this.model === model) this.panel = new Panel(model, this.place, { fill: true, waiting: WAITING });
+      if (this.model !== model) return;
+      this.panel = new Panel(model, this.place, { fill: true, waiting: WAITING, leave: this.leave });
     }
 
     clear() {

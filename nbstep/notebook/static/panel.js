@@ -4,6 +4,7 @@
 // Rows arrive as messages, not as widget state, so that nothing of them is saved with the notebook.
 
 const ROW_PX = 26;
+const HEAD_PX = 27; // the columns' names, which stay above the rows
 const VISIBLE_ROWS = 15;
 const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
@@ -149,6 +150,14 @@ export function matches(words, row, now) {
 
 // Small DOM tools
 
+function nameOf(node) {
+  return node.title || node.ariaLabel;
+}
+
+function hasFocus(node) {
+  return node.matches(":focus, :focus-within");
+}
+
 function element(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -180,9 +189,16 @@ function inputList(inputs) {
   return list;
 }
 
-function diffBox(name, text) {
-  const box = focusable(element("pre", "nbstep-text nbstep-diff"), 0);
+// Long text, which the keyboard can scroll.
+function textBox(name, className = "", text = undefined) {
+  const box = focusable(element("pre", `nbstep-text ${className}`.trim(), text), 0);
+  box.setAttribute("role", "group");
   box.setAttribute("aria-label", name);
+  return box;
+}
+
+function diffBox(name, text) {
+  const box = textBox(name, "nbstep-diff");
   for (const line of text.split("\n")) {
     const kind = line.startsWith("+") ? "nbstep-added" : line.startsWith("-") ? "nbstep-removed" : "";
     box.append(element("span", kind, `${line}\n`));
@@ -226,13 +242,19 @@ function merged(many, few, compare) {
   return all.concat(few.slice(at));
 }
 
+// The cell around the panel, as far as the page has such.
+function leaveTo(el) {
+  el.closest("[tabindex]")?.focus({ preventScroll: true });
+}
+
 // `model` brings what the other side says and takes what it is asked: a kernel's widget, or the sidebar's requests.
 export class Panel {
-  constructor(model, el, { fill = false, waiting = KERNEL_IS_BUSY, snapshot = null } = {}) {
+  constructor(model, el, { fill = false, waiting = KERNEL_IS_BUSY, snapshot = null, leave = () => leaveTo(el) } = {}) {
     this.model = model;
     this.fill = fill; // as high as its place, instead of as its rows
     this.hint = fill ? "" : HINT;
     this.waiting = waiting;
+    this.leave = leave; // gives the keyboard back to what is around the panel
     this.rows = new Map(); // id -> row
     this.sorted = null; // all rows in order; null when they are to be sorted anew
     this.view = []; // those of them that match the query; a row's `at` is its index here, or undefined
@@ -255,7 +277,7 @@ export class Panel {
       if (fill) this.showCursor(); // the details, opening, leave the table less room
       this.paint();
     });
-    this.resized.observe(this.scroller);
+    this.resized.observe(this.grid);
     this.snapshot = snapshot;
     this.root.hidden = snapshot !== null; // until a kernel answers
     this.send({ kind: "ready", view: this.id });
@@ -279,6 +301,8 @@ export class Panel {
 
   build(el) {
     this.root = element("div", this.fill ? "nbstep-panel nbstep-fill" : "nbstep-panel");
+    this.root.setAttribute("role", "group");
+    this.root.setAttribute("aria-label", "Kept steps (nbstep)");
     this.root.append(this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
     el.append(this.root);
     this.applyTotals();
@@ -302,6 +326,7 @@ export class Panel {
       if (event.key === "ArrowDown") {
         event.preventDefault();
         this.grid.focus();
+        if (this.cursor === null && this.view.length) this.pickOnly(this.view[0].id);
       }
     });
     const buttons = element("div", "nbstep-buttons");
@@ -311,7 +336,7 @@ export class Panel {
     );
     this.rerunButton = button("Re-run", RERUN_TITLE, () => this.actOn("rerun", "old value"));
     this.acceptButton = button("Accept", ACCEPT_TITLE, () => this.actOn("accept", "old value"));
-    this.undoButton = button("Undo", "Bring back what was last deleted, replaced or accepted", () => this.act({ kind: "undo" }));
+    this.undoButton = button("Undo", "Bring back what was last deleted, replaced or accepted (Ctrl Z)", () => this.act({ kind: "undo" }));
     this.errorsButton = button("Delete all errors", "Delete every kept error, so that those steps run again", () =>
       this.act({ kind: "delete-errors" }),
     );
@@ -346,7 +371,9 @@ export class Panel {
 
   buildMain() {
     const main = element("div", "nbstep-main");
-    main.append(this.buildGrid(), this.buildDetail());
+    this.table = element("div", "nbstep-table");
+    this.table.append(this.buildGrid(), this.empty);
+    main.append(this.table, this.buildDetail());
     return main;
   }
 
@@ -370,26 +397,22 @@ export class Panel {
       headGroup.append(cell);
       return cell;
     });
-    this.scroller = focusable(element("div", "nbstep-scroller"), -1);
-    this.scroller.setAttribute("role", "rowgroup");
-    this.scroller.addEventListener("scroll", () => this.paint(), { passive: true });
+    this.grid.addEventListener("scroll", () => this.paint(), { passive: true });
     this.space = element("div", "nbstep-space");
-    this.space.setAttribute("role", "presentation");
+    this.space.setAttribute("role", "rowgroup");
     this.space.addEventListener("mousedown", (event) => {
       event.preventDefault(); // no text selection; the grid keeps the keyboard
       this.grid.focus({ preventScroll: true });
     });
     this.space.addEventListener("click", (event) => this.onClick(event));
     this.empty = element("div", "nbstep-empty", "Reading the cache …");
-    this.scroller.append(this.space);
-    this.grid.append(headGroup, this.scroller, this.empty);
+    this.grid.append(headGroup, this.space);
     this.grid.addEventListener("keydown", (event) => this.onKey(event));
     return this.grid;
   }
 
   buildDetail() {
-    this.detail = element("section", "nbstep-detail");
-    this.detail.setAttribute("aria-label", "Entry");
+    this.detail = focusable(element("section", "nbstep-detail"), -1);
     this.detail.hidden = true;
     this.detail.addEventListener("keydown", (event) => {
       event.stopPropagation();
@@ -404,7 +427,10 @@ export class Panel {
     this.note.setAttribute("role", "status");
     this.note.setAttribute("aria-live", "polite");
     this.picked = element("span", "nbstep-picked");
-    foot.append(this.note, this.picked);
+    this.picked.setAttribute("role", "status");
+    this.found = element("span", "nbstep-unseen"); // the head says it to the eye
+    this.found.setAttribute("role", "status");
+    foot.append(this.note, this.picked, this.found);
     return foot;
   }
 
@@ -419,6 +445,7 @@ export class Panel {
   }
 
   act(message) {
+    this.askedFrom = this.root.querySelector(":focus");
     this.send(message);
     clearTimeout(this.slowTimer);
     this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
@@ -453,7 +480,9 @@ export class Panel {
   }
 
   receiveChange(message) {
-    const top = this.view[Math.floor(this.scroller.scrollTop / ROW_PX)];
+    const top = this.view[Math.floor(this.grid.scrollTop / ROW_PX)];
+    const seen = this.view;
+    const cursorAt = this.atOf(this.cursor);
     const old = new Set();
     for (const id of [...message.gone, ...message.rows.map((values) => values[0])]) {
       const row = this.rows.get(id);
@@ -463,15 +492,23 @@ export class Panel {
     const fresh = message.rows.map((values) => this.takeRow(values));
     if (this.sorted) this.sorted = merged(this.sorted.filter((row) => !old.has(row)), fresh.sort(this.compare()), this.compare());
     this.arrange();
+    if (this.cursor === null && cursorAt !== undefined) this.cursor = this.nearest(seen, cursorAt);
     this.keepInPlace(top && this.rows.get(top.id));
+    this.paint();
     if (this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
     else if (message.rows.some((row) => row[0] === this.detailId)) this.send({ kind: "detail", id: this.detailId });
   }
 
+  // Where the keyboard goes on when its row is gone: to the one below, else the one above.
+  nearest(seen, at) {
+    const stays = ({ id }) => this.atOf(id) !== undefined;
+    return (seen.slice(at).find(stays) ?? seen.slice(0, at).findLast(stays))?.id ?? null;
+  }
+
   // What came or went above it must not move the row that somebody looks at; at the top new rows are to be seen.
   keepInPlace(row) {
-    if (row?.at === undefined || this.scroller.scrollTop < ROW_PX) return;
-    this.scroller.scrollTop = row.at * ROW_PX + (this.scroller.scrollTop % ROW_PX);
+    if (row?.at === undefined || this.grid.scrollTop < ROW_PX) return;
+    this.grid.scrollTop = row.at * ROW_PX + (this.grid.scrollTop % ROW_PX);
     this.paint();
   }
 
@@ -487,8 +524,10 @@ export class Panel {
   setQuery(text) {
     this.query = parseQuery(text);
     this.say(this.query.problem || this.hint);
-    this.scroller.scrollTop = 0;
+    this.grid.scrollTop = 0;
     this.arrange();
+    const entries = countText(this.rows.size, "entry", "entries");
+    this.found.textContent = this.query.words.length ? `${this.view.length.toLocaleString("en-US")} of ${entries}` : entries;
   }
 
   sortBy(column) {
@@ -517,7 +556,7 @@ export class Panel {
     for (const id of this.selected) if (this.atOf(id) === undefined) this.selected.delete(id);
     if (this.atOf(this.cursor) === undefined) this.cursor = null;
     if (this.atOf(this.anchor) === undefined) this.anchor = this.cursor;
-    this.grid.classList.toggle("nbstep-no-expiry", this.view.every((row) => row.expires === null));
+    this.table.classList.toggle("nbstep-no-expiry", this.view.every((row) => row.expires === null));
     this.headers.forEach((cell, number) => {
       const sorted = COLUMNS[number] === column;
       if (sorted) cell.setAttribute("aria-sort", reverse ? "descending" : "ascending");
@@ -534,9 +573,8 @@ export class Panel {
 
   applyTotals() {
     const totals = this.totals;
-    this.head.replaceChildren();
+    const parts = [];
     if (totals) {
-      const parts = [];
       const entries = countText(totals.entries, "entry", "entries");
       const narrowed = this.query.words.length > 0;
       parts.push(element("strong", "", narrowed ? `${this.view.length.toLocaleString("en-US")} of ${entries}` : entries));
@@ -551,11 +589,12 @@ export class Panel {
       parts.push(element("span", "", `${sizeText(totals.size)} on disk`));
       if (totals.trashEntries) parts.push(element("span", "", `${sizeText(totals.trash)} in trash`));
       if (totals.saved > 0) parts.push(element("span", "", `${durationText(totals.saved)} saved`));
-      this.head.append(...parts, element("span", "nbstep-place", totals.place));
+      parts.push(element("span", "nbstep-place", totals.place));
     }
-    this.undoButton.disabled = !totals?.trashEntries;
-    this.errorsButton.disabled = !totals?.failed;
-    this.clearButton.disabled = !totals?.entries;
+    this.refill(this.head, parts);
+    this.enable(this.undoButton, totals?.trashEntries);
+    this.enable(this.errorsButton, totals?.failed);
+    this.enable(this.clearButton, totals?.entries);
     this.empty.hidden = this.view.length > 0;
     if (this.complete) {
       this.empty.textContent = this.rows.size
@@ -571,13 +610,35 @@ export class Panel {
     }, `nbstep-link ${className}`);
   }
 
+  // The keyboard is never left on what cannot take it, where the page would hear its keys as the notebook's.
+
+  enable(acting, possible) {
+    if (!possible && hasFocus(acting)) this.takeFocus();
+    acting.disabled = !possible;
+  }
+
+  refill(part, nodes) {
+    const held = hasFocus(part) ? nameOf(part.querySelector(":focus") ?? part) : null;
+    part.replaceChildren(...nodes);
+    if (held === null || hasFocus(part)) return;
+    const same = [...part.querySelectorAll("[data-lm-suppress-shortcuts]")].find((node) => nameOf(node) === held);
+    if (same) same.focus({ preventScroll: true });
+    else this.takeFocus();
+  }
+
+  takeFocus() {
+    this.grid.focus({ preventScroll: true });
+  }
+
   applySelection() {
     const chosen = [...this.selected].map((id) => this.rows.get(id)).filter(Boolean);
-    this.deleteButton.disabled = chosen.length === 0;
-    this.retryButton.disabled = !chosen.some((row) => row.status === "failed");
+    this.enable(this.deleteButton, chosen.length);
+    this.enable(this.retryButton, chosen.some((row) => row.status === "failed"));
     const old = chosen.some((row) => row.status === "old value");
-    this.rerunButton.disabled = this.acceptButton.disabled = !old;
-    this.rerunButton.hidden = this.acceptButton.hidden = !old && !this.totals?.old;
+    for (const acting of [this.rerunButton, this.acceptButton]) {
+      this.enable(acting, old);
+      acting.hidden = !old && !this.totals?.old;
+    }
     const size = chosen.reduce((sum, row) => sum + row.size, 0);
     this.picked.textContent = chosen.length ? `${chosen.length.toLocaleString("en-US")} selected · ${sizeText(size)}` : "";
   }
@@ -585,11 +646,11 @@ export class Panel {
   paint() {
     const count = this.view.length;
     this.space.style.height = `${count * ROW_PX}px`;
-    if (!this.fill) this.scroller.style.height = `${Math.min(count, VISIBLE_ROWS) * ROW_PX}px`;
-    this.scroller.hidden = count === 0;
+    if (!this.fill) this.grid.style.height = `${HEAD_PX + Math.min(count, VISIBLE_ROWS) * ROW_PX}px`;
+    this.space.hidden = count === 0;
     // Counted with the header row, as ARIA wants it.
     this.grid.setAttribute("aria-rowcount", count + 1);
-    const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_PX) - OVERSCAN);
+    const first = Math.max(0, Math.floor(this.grid.scrollTop / ROW_PX) - OVERSCAN);
     const last = Math.min(count, first + this.visibleRows() + 2 * OVERSCAN);
     while (this.painted.length < last - first) this.painted.push(this.makeRow());
     while (this.painted.length > last - first) this.painted.pop().remove();
@@ -598,12 +659,10 @@ export class Panel {
     const cursorAt = this.atOf(this.cursor);
     if (cursorAt >= first && cursorAt < last) this.grid.setAttribute("aria-activedescendant", `${this.id}-${cursorAt}`);
     else this.grid.removeAttribute("aria-activedescendant");
-    // The scroll bar takes its width from the rows, not from the header: keep the columns in line.
-    this.root.style.setProperty("--nbstep-bar", `${this.scroller.offsetWidth - this.scroller.clientWidth}px`);
   }
 
   visibleRows() {
-    return this.fill ? Math.max(1, Math.floor(this.scroller.clientHeight / ROW_PX)) : VISIBLE_ROWS;
+    return this.fill ? Math.max(1, Math.floor((this.grid.clientHeight - HEAD_PX) / ROW_PX)) : VISIBLE_ROWS;
   }
 
   makeRow() {
@@ -684,31 +743,35 @@ export class Panel {
   showCursor() {
     if (this.atOf(this.cursor) === undefined) return;
     const top = this.atOf(this.cursor) * ROW_PX;
-    const height = this.scroller.clientHeight;
-    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
-    else if (top + ROW_PX > this.scroller.scrollTop + height) this.scroller.scrollTop = top + ROW_PX - height;
+    const height = this.grid.clientHeight - HEAD_PX;
+    if (top < this.grid.scrollTop) this.grid.scrollTop = top;
+    else if (top + ROW_PX > this.grid.scrollTop + height) this.grid.scrollTop = top + ROW_PX - height;
   }
 
   onKey(event) {
-    if (event.target !== this.grid || this.view.length === 0) return;
+    if (event.target !== this.grid) return;
     const command = event.ctrlKey || event.metaKey;
     const at = this.atOf(this.cursor) ?? -1;
     const end = this.view.length - 1;
     const page = this.visibleRows();
     const steps = { ArrowDown: at + 1, ArrowUp: at < 0 ? end : at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: end };
-    if (event.key in steps && !event.altKey) {
+    if (event.key in steps && !event.altKey && end >= 0) {
       const id = this.view[Math.max(0, Math.min(end, steps[event.key]))].id;
       if (event.shiftKey) this.extendTo(id);
       else if (command) this.moveCursor(id);
       else this.pickOnly(id);
     } else if (event.key === " " && this.cursor !== null) this.toggle(this.cursor);
-    else if (event.key === "Enter" && this.cursor !== null) this.pickOnly(this.cursor);
+    else if (event.key === "Enter" && this.cursor !== null) {
+      this.pickOnly(this.cursor);
+      this.detail.focus({ preventScroll: true });
+    } else if (command && event.key.toLowerCase() === "z") this.undoButton.click();
     else if (command && event.key.toLowerCase() === "a") {
       this.selected = new Set(this.view.map((row) => row.id));
       this.applySelection();
       this.paint();
     } else if (event.key === "Delete" || event.key === "Backspace") this.deleteSelected();
     else if (event.key === "Escape") {
+      if (this.selected.size === 0 && this.detail.hidden) this.leave();
       this.selected.clear();
       this.closeDetail();
       this.applySelection();
@@ -743,7 +806,7 @@ export class Panel {
     this.ask([text, told], [
       { text: only, title: "Keep the later steps as they are", message: { kind: "delete", ids, asked: true } },
       { text: all, title, message: { kind: "delete", ids: [...ids, ...later], asked: true } },
-    ], this.grid);
+    ], this.askedFrom);
   }
 
   ask(texts, answers, back) {
@@ -763,7 +826,8 @@ export class Panel {
 
   closeQuestion() {
     this.question.hidden = true;
-    this.questionBack.focus({ preventScroll: true });
+    this.takeFocus(); // where what asked has gone meanwhile
+    this.questionBack?.focus({ preventScroll: true });
   }
 
   say(text, failed = false) {
@@ -803,29 +867,28 @@ export class Panel {
     headline.dataset.status = detail.status;
     const facts = element("dl", "nbstep-facts");
     for (const [name, text] of detail.facts) facts.append(element("dt", "", name), element("dd", "", text));
-    this.detail.replaceChildren(top, headline);
-    if (detail.facts.length) this.detail.append(facts);
-    if (detail.inputs.length) this.detail.append(element("div", "nbstep-caption", "Inputs"), inputList(detail.inputs));
+    const parts = [top, headline];
+    if (detail.facts.length) parts.push(facts);
+    if (detail.inputs.length) parts.push(element("div", "nbstep-caption", "Inputs"), inputList(detail.inputs));
     for (const [title, text, isDiff] of detail.differences) {
       const name = `Source then and now: ${title}`;
-      this.detail.append(element("div", "nbstep-caption", name), isDiff ? diffBox(name, text) : element("div", "", text));
+      parts.push(element("div", "nbstep-caption", name), isDiff ? diffBox(name, text) : element("div", "", text));
     }
     for (const [name, text] of [["Value", detail.preview], ["Original traceback", detail.traceback], ["Source", detail.source]]) {
       if (!text) continue;
-      const box = focusable(element("pre", "nbstep-text", text), 0);
-      box.setAttribute("aria-label", name);
-      this.detail.append(element("div", "nbstep-caption", name), box);
+      parts.push(element("div", "nbstep-caption", name), textBox(name, "", text));
     }
+    this.detail.setAttribute("aria-label", `Entry ${detail.label}`);
+    this.refill(this.detail, parts);
     this.detail.hidden = false;
   }
 
   closeDetail() {
-    const inside = this.detail.contains(document.activeElement);
+    if (hasFocus(this.detail)) this.takeFocus();
     this.detailId = null;
     clearTimeout(this.detailTimer);
     this.detail.hidden = true;
     this.detail.replaceChildren();
-    if (inside) this.grid.focus({ preventScroll: true });
   }
 }
 
