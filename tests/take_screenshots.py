@@ -3,13 +3,18 @@
 In JupyterLab's light and dark theme: the step list and the panel over fetched flights, run for the second time (the light one is
 the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
 values, what *Accept* and *Re-run* made of them, the question that the panel asks before it deletes what other steps were made
-from, keys that collide, a kept failure that is met again, and the sidebar, where an error was deleted while a cell runs.
-`python tests/take_screenshots.py drift` takes those of one scene.
+from, keys that collide, a kept failure that is met again, the sidebar, where an error was deleted while a cell runs, steps that
+run and wait, values of several kinds in full, a panel that was cleared beside one of nothing, and a notebook as exported HTML.
+Panel and sidebar in high contrast, too. `python tests/take_screenshots.py drift` takes those of one scene, `--into FOLDER` puts
+them elsewhere.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +27,12 @@ sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "tests")]
 
 import flights_api  # noqa: E402 - it lies beside the notebooks
 from browser import NotebookPage, open_lab, wait_until, write_notebook  # noqa: E402
+from themes import show_theme  # noqa: E402
 
-Theme: TypeAlias = Literal["light", "dark"]
+Theme: TypeAlias = Literal["light", "dark", "high-contrast"]
 
 SCREENSHOTS: Final = ROOT / "tests" / "screenshots"
+_into = SCREENSHOTS
 CELLS = (
     "import httpx\nfrom flights_api import start\n%load_ext nbstep\nclient = httpx.Client(base_url=start().url, timeout=30)",
     """%%workflow carriers
@@ -178,6 +185,68 @@ def drop_churned(table):
 clean = step(drop_churned, raw, key="clean")""",
 )
 
+TRAINING = """import pathlib, time
+from nbstep import step
+def train():
+    pathlib.Path("started").touch()
+    while not pathlib.Path("done").exists():
+        time.sleep(0.1)
+    return 1
+step(train, key="events:page:40")
+"""
+RUNNING = (
+    """%load_ext nbstep
+import pathlib, subprocess, sys, time
+training = subprocess.Popen([sys.executable, "training.py"])
+while not pathlib.Path("started").exists():
+    time.sleep(0.1)""",
+    """%%workflow churn
+def page(n):
+    while n == 41 and not pathlib.Path("done").exists():
+        time.sleep(0.1)
+    time.sleep(0.02)
+    return list(range(n * 100))
+
+def nothing(host):
+    raise ConnectionRefusedError(f"{host} does not answer")
+
+step(nothing, "b.example", key="host:b", on_error="keep")
+pages = step.map(page, range(42), key="events:page:{}")""",
+)
+
+VALUES = (
+    "%load_ext nbstep\nimport numpy as np\nimport matplotlib.pyplot as plt",
+    """%%workflow values
+def draw():
+    figure, axes = plt.subplots(figsize=(5, 2.5))
+    axes.plot(np.sin(np.linspace(0, 12, 200)))
+    plt.close(figure)
+    return figure
+
+step(draw, key="figure")
+step(lambda: np.linspace(0, 1, 120_000).reshape(300, 400), key="grid")
+step(lambda: {"rate": 0.1, "depth": 3, "columns": ["store", "day", "sales"]}, key="settings");""",
+    "%nbstep panel",
+    "%nbstep panel",
+    "%nbstep panel",
+)
+
+CLEARED = (
+    "%load_ext nbstep\nimport nbstep",
+    "%%workflow\nfor n in range(11): step(lambda: n, key=f'user:{n}')",
+    "%nbstep panel",
+    "nbstep.panel('elsewhere')",
+)
+
+EXPORTED = """%%workflow churn
+def fetch(n):
+    if n > 6:
+        raise ConnectionRefusedError(f"host {n} does not answer")
+    return list(range(n * 1000))
+rows = step.map(fetch, range(1, 9), key="host:{}", on_error="keep")
+total = step(lambda: sum(len(row.value) for row in rows if row.ok), key="total")
+total"""
+
 FAILURE = (
     CELLS[0],
     """%%workflow carriers
@@ -209,8 +278,9 @@ def _opened(
 ) -> Iterator[NotebookPage]:
     """A notebook of these cells in JupyterLab, without its side bar, its window so large that no cell is out of it."""
     write_notebook(folder / "analysis.ipynb", *cells)
-    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent), **(env or {})}) as lab:
+    with open_lab(folder, env={"HOME": str(folder.parent), **(env or {})}) as lab:
         notebook = lab.open("analysis.ipynb", width=width, height=height, scale=1.25)
+        show_theme(notebook.page, theme)
         notebook.command("application:toggle-left-area")
         yield notebook
 
@@ -233,7 +303,7 @@ def _shoot(notebook: NotebookPage, name: str, theme: Theme, scroll: int | None =
     page.mouse.move(5, 5)
     if not focused:
         page.evaluate("document.activeElement.blur()")
-    page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(SCREENSHOTS / f"{name}-{theme}.png"))
+    page.locator(".jp-MainAreaWidget:visible").first.screenshot(path=str(_into / f"{name}-{theme}.png"))
 
 
 def _panel(notebook: NotebookPage, head: str) -> Any:
@@ -295,7 +365,7 @@ def take_sidebar(theme: Theme, folder: Path) -> None:
         page.locator(".jp-WindowedPanel-outer").first.evaluate("(outer) => outer.scrollTo(0, 0)")
         page.mouse.move(700, 5)
         page.evaluate("document.activeElement.blur()")
-        page.screenshot(path=str(SCREENSHOTS / f"sidebar-{theme}.png"))
+        page.screenshot(path=str(_into / f"sidebar-{theme}.png"))
 
 
 def take_cell_and_plan(theme: Theme, folder: Path) -> None:
@@ -346,6 +416,58 @@ def take_accept(theme: Theme, folder: Path) -> None:
         wait_until(lambda: "4 ran" in notebook.output(2).locator(".nbstep-l .s").inner_text(), "the next run")
         _panel(notebook, "2 old values")
         _shoot(notebook, "accept", theme)
+
+
+def take_running(theme: Theme, folder: Path) -> None:
+    """A long run under way: many pages done, one running, and one that another process computes."""
+    (folder / "training.py").write_text(TRAINING)
+    with _opened(theme, folder, RUNNING, height=660) as notebook:
+        _run_and_wait(notebook, 0)
+        notebook.run_cell(1)
+        steps = notebook.output(1).locator(".nbstep-l")
+        steps.get_by_text("1 waiting").wait_for()
+        steps.get_by_text("computes it for").wait_for()
+        _shoot(notebook, "running", theme)
+        (folder / "done").touch()
+        notebook.wait_idle()
+
+
+def take_values(theme: Theme, folder: Path) -> None:
+    """A figure, an array and a dict in full, each in a panel of its own."""
+    with _opened(theme, folder, VALUES, height=2700, width=1000) as notebook:
+        notebook.run_all()
+        for number, key in enumerate(("figure", "grid", "settings")):
+            panel = notebook.output(2 + number).locator(".nbstep-panel")
+            panel.locator(".nbstep-row", has_text=key).click()
+            panel.locator(".nbstep-facts").first.wait_for()
+        _shoot(notebook, "values", theme)
+
+
+def take_cleared(theme: Theme, folder: Path) -> None:
+    """A panel that was cleared, with what Undo would bring back, and one of a cache that never held anything."""
+    with _opened(theme, folder, CLEARED, height=1180) as notebook:
+        notebook.run_all()
+        panel = notebook.output(2).locator(".nbstep-panel")
+        panel.locator(".nbstep-head", has_text="11 entries").wait_for()
+        panel.get_by_role("button", name="Clear", exact=True).click()
+        panel.get_by_role("button", name="Delete all 11 entries").click()
+        panel.locator(".nbstep-note", has_text="Deleted all 11 entries").wait_for()
+        notebook.output(3).locator(".nbstep-panel").get_by_text("Nothing kept yet").wait_for()
+        _shoot(notebook, "cleared", theme)
+
+
+def take_exported(theme: Theme, folder: Path) -> None:
+    """A notebook as nbconvert exports it: the step list and the panel's saved table."""
+    write_notebook(folder / "analysis.ipynb", *HUNDRED[:1], EXPORTED, HUNDRED[-1])
+    export = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", f"--theme={theme}", "analysis.ipynb"]
+    export += ["--ExecutePreprocessor.store_widget_state=False"]
+    home = {**os.environ, "HOME": str(folder.parent)}
+    subprocess.run(export, cwd=folder, env=home, check=True, capture_output=True)
+    with open_lab(folder) as lab:
+        page = lab._browser.new_page(viewport={"width": 1100, "height": 700}, device_scale_factor=1.25)
+        page.goto((folder / "analysis.html").as_uri(), wait_until="domcontentloaded")
+        page.locator(".nbstep-snapshot").wait_for()
+        page.screenshot(path=str(_into / f"exported-{theme}.png"), full_page=True)
 
 
 def take_collision(theme: Theme, folder: Path) -> None:
@@ -399,7 +521,7 @@ def take_carriers(theme: Theme, folder: Path, api: flights_api.Api) -> None:
 
 def main() -> None:
     """Takes all pictures, or those of the scenes that are named."""
-    SCREENSHOTS.mkdir(exist_ok=True)
+    global _into
     with flights_api.serve() as api:
         scenes: dict[str, Callable[[Theme, Path], None]] = {
             "carriers": lambda theme, folder: take_carriers(theme, folder, api),
@@ -411,9 +533,20 @@ def main() -> None:
             "sidebar": take_sidebar,
             "collision": take_collision,
             "failure": lambda theme, folder: take_failure(theme, folder, api),
+            "running": take_running,
+            "values": take_values,
+            "cleared": take_cleared,
+            "exported": take_exported,
         }
-        for name in sys.argv[1:] or scenes:
-            for theme in ("light", "dark"):
+        parser = argparse.ArgumentParser(description="Takes the pictures anew.")
+        parser.add_argument("scenes", nargs="*", metavar="scene", help=f"of {', '.join(scenes)} (default: all)")
+        parser.add_argument("--into", type=Path, default=SCREENSHOTS, help="the folder they go into")
+        chosen = parser.parse_args()
+        _into = chosen.into
+        _into.mkdir(parents=True, exist_ok=True)
+        for name in chosen.scenes or scenes:
+            high_contrast: tuple[Theme, ...] = ("high-contrast",) if name in {"carriers", "sidebar"} else ()
+            for theme in ("light", "dark", *high_contrast):
                 with _own_folder() as folder:
                     scenes[name](theme, folder)
 

@@ -597,9 +597,9 @@ export class Panel {
     this.enable(this.clearButton, totals?.entries);
     this.empty.hidden = this.view.length > 0;
     if (this.complete) {
-      this.empty.textContent = this.rows.size
-        ? "No entry matches the search."
-        : "Nothing kept yet. A step with a key appears here when it has run.";
+      const nothing = "Nothing kept yet. A step with a key appears here when it has run.";
+      const back = totals?.trashEntries ? " Undo brings back what was deleted." : "";
+      this.empty.textContent = this.rows.size ? "No entry matches the search." : nothing + back;
     }
   }
 
@@ -854,15 +854,16 @@ export class Panel {
     const title = element("span", "nbstep-detail-key", detail.label);
     const status = element("span", "nbstep-detail-status", `${MARKS[detail.status]} ${detail.status}`);
     status.dataset.status = detail.status;
-    top.append(title, status);
+    const buttons = element("div", "nbstep-detail-buttons");
+    top.append(title, status, buttons);
     if (detail.status === "old value") {
       const ids = [detail.id];
-      top.append(
+      buttons.append(
         button("Re-run", RERUN_TITLE, () => this.act({ kind: "rerun", ids }), "nbstep-small"),
         button("Accept", ACCEPT_TITLE, () => this.act({ kind: "accept", ids }), "nbstep-small"),
       );
     }
-    top.append(button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
+    buttons.append(button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
     const headline = element("div", "nbstep-headline", detail.headline);
     headline.dataset.status = detail.status;
     const facts = element("dl", "nbstep-facts");
