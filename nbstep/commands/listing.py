@@ -93,13 +93,13 @@ def entry_id(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def row_of(meta: Meta, usage: Usage | None = None) -> Row:
-    """The row of one entry, with what the run log says of its key."""
+def row_of(meta: Meta, usage: Usage | None = None, row_id: str | None = None) -> Row:
+    """The row of one entry, with what the run log says of its key; `row_id` is its `entry_id`, where that is known."""
     facts, error, usage = meta.facts, meta.error, usage or _UNUSED
     drift = _drift_of(meta, usage)
     message = error.message if error else (drift or "") if meta.trusted else ""
     return Row(
-        entry_id(meta.key),
+        row_id or entry_id(meta.key),
         meta.key,
         key_text(meta.key),
         status_of(meta.outcome, drift, trusted=meta.trusted),
@@ -323,37 +323,31 @@ async def list_rows(cache: Cache) -> list[Row]:
 
 async def totals_of(cache: Cache, rows: Iterable[Row]) -> Totals:
     """The header line's numbers of some rows."""
-    return await _totals(cache, ((row.status, row.size_bytes, row.saved_s) for row in rows))
+    return await _totals(cache, [(row.status, row.size_bytes, row.saved_s) for row in rows])
 
 
 async def totals_of_entries(cache: Cache, metas: Iterable[Meta], usage: Mapping[str, Usage]) -> Totals:
     """The header line's numbers of entries, as `totals_of` has them of their rows."""
-    used = ((meta, usage.get(meta.key, _UNUSED)) for meta in metas)
-    return await _totals(
-        cache,
-        (
-            (status_of(meta.outcome, _drift_of(meta, use), trusted=meta.trusted), meta.size_bytes, use.saved_s)
-            for meta, use in used
-        ),
-    )
+    with no_collections():
+        counted = [
+            (status_of(meta.outcome, use and _drift_of(meta, use), trusted=meta.trusted), meta.size_bytes, use and use.saved_s)
+            for meta in metas
+            for use in (usage.get(meta.key),)
+        ]
+    return await _totals(cache, counted)
 
 
-async def _totals(cache: Cache, counted: Iterable[tuple[Status, int, float]]) -> Totals:
+async def _totals(cache: Cache, counted: Sequence[tuple[Status, int, float | None]]) -> Totals:
     trash = await settled(cache.trash())
-    statuses: Counter[Status] = Counter()
-    size_bytes, saved_s = 0, 0.0
-    for status, its_bytes, its_saved_s in counted:
-        statuses[status] += 1
-        size_bytes += its_bytes
-        saved_s += its_saved_s
+    statuses = Counter(status for status, _, _ in counted)
     return Totals(
         place=shown(cache.place),
-        entries=statuses.total(),
+        entries=len(counted),
         failed=statuses["failed"],
-        size_bytes=size_bytes,
+        size_bytes=sum(size_bytes for _, size_bytes, _ in counted),
         trash_entries=trash.entries,
         trash_bytes=trash.size_bytes,
-        saved_s=saved_s,
+        saved_s=sum(saved_s for _, _, saved_s in counted if saved_s),
         old=statuses["old value"],
         max_bytes=cache.options.max_bytes,
     )
