@@ -64,7 +64,7 @@ listening = [False]
 
 
 def _hear(event: str, args: tuple[object, ...]) -> None:
-    if listening[0] and event == "open" and "/v1/e/" in str(args[0]):
+    if listening[0] and event == "open" and "/v1/e/" in str(args[0]) and "." in Path(str(args[0])).name:
         opened.append(str(args[0]))
     assert not (listening[0] and event == "pickle.find_class"), "listing unpickled something"
 

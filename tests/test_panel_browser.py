@@ -48,6 +48,26 @@ for uid in range(991, 998):
 """
 STATIC = Path(nbstep.notebook.__file__).parent / "static"
 VIEW = ".lm-Panel.jp-OutputArea-output"  # a widget's place
+KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext.session?.kernel"
+EXECUTE = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute"
+TWO_KERNELS = f"""async () => {{
+    const first = {KERNEL};
+    const second = await window.jupyterapp.serviceManager.kernels.startNew({{ name: first.name }});
+    window.kernels = {{ first, second }};
+}}"""
+RUN = """async ([name, code]) => {
+    const done = window.kernels[name].requestExecute({ code });
+    let text = "";
+    done.onIOPub = (message) => (text += message.content.text ?? "");
+    await done.done;
+    return text;
+}"""
+FAIL_THERE = """
+def fail():
+    raise ValueError("elsewhere")
+nbstep.create_workflow(cache=there)(lambda step: step(fail, key="user:998"))
+"""
+LOOKERS = "import threading; print('looking', sum(t.name == 'nbstep panel' for t in threading.enumerate()))"
 COUNT = "print('kept', len(cache.keys()), 'errors', len(cache.errors()))"
 
 
@@ -235,6 +255,28 @@ def test_a_step_that_runs_appears_by_itself(notebook: NotebookPage, panel: Any) 
     panel.locator(".nbstep-grid").press("Delete")
     note(panel, "Deleted 1 entry: fresh")
     search(panel, "", 100)
+
+
+def test_what_another_kernel_does_appears_while_the_panel_is_in_sight_and_is_not_looked_for_otherwise(
+    notebook: NotebookPage, panel: Any, lab: Lab
+) -> None:
+    page = notebook.page
+    page.evaluate(TWO_KERNELS)
+    page.evaluate(RUN, ["second", f"import nbstep; there = nbstep.Cache({str(lab.folder / 'panel-cache')!r})"])
+    page.evaluate(RUN, ["second", "there.set('elsewhere', 1)"])
+    panel.locator(".nbstep-head strong", has_text="101 entries").wait_for()
+    page.evaluate(RUN, ["second", "there.delete('elsewhere')"])
+    panel.locator(".nbstep-head strong", has_text="100 entries").wait_for()
+    page.evaluate(RUN, ["second", FAIL_THERE])
+    panel.get_by_role("button", name="8 failed").wait_for()
+    assert page.evaluate(RUN, ["first", LOOKERS]).strip() == "looking 1"
+    page.evaluate("window.jupyterapp.commands.execute('launcher:create')")  # another tab hides the notebook's
+    wait_until(lambda: page.evaluate(RUN, ["first", LOOKERS]).strip() == "looking 0", "the looks to end")
+    page.evaluate(RUN, ["second", "there.delete('user:998')"])
+    page.evaluate("window.jupyterapp.shell.currentWidget.close()")
+    panel.get_by_role("button", name="7 failed").wait_for()
+    wait_until(lambda: page.evaluate(RUN, ["first", LOOKERS]).strip() == "looking 1", "the looks to begin again")
+    page.evaluate("window.kernels.second.shutdown()")
 
 
 def saved_copies(notebook: NotebookPage, lab: Lab) -> list[str]:

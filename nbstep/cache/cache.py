@@ -242,6 +242,10 @@ class Cache(Upkeep):
         """What every entry says of itself, oldest first, those of other signers (`trusted` False) included; loads nothing."""
         return self._run(self._entries.entries())
 
+    def look(self) -> Any:
+        """As `entries`, for who wants to know later what changed: gives `Look`."""
+        return self._run(self._entries.look())
+
     def errors(self) -> Any:
         """The entries that keep an error."""
         return self._run(self._entries.errors())

@@ -18,6 +18,7 @@ from nbstep.cache.drifted import Drifted
 from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
+from nbstep.cache.looks import Look
 from nbstep.cache.records import (
     SYNC_FROM_S,
     Deleted,
@@ -296,7 +297,11 @@ class Entries:
 
     async def entries(self) -> list[Meta]:
         """The metadata of all entries, oldest first."""
-        return await self._headers.metas(self.clock())
+        return (await self.look()).metas()
+
+    async def look(self) -> Look:
+        """All entries as they are now, for who wants to know later what changed."""
+        return await self._headers.look(self.clock())
 
     async def listed(self) -> list[tuple[Spot, Meta | None]]:
         """Where entries stand, each with its metadata, None where its header cannot be read."""

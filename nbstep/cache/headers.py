@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from operator import attrgetter
 from typing import Final
 
 from nbstep.cache import catalog, entry, trust
+from nbstep.cache.looks import Look
 from nbstep.cache.records import Meta, Unreadable
 from nbstep.cache.trust import SigningKey
 from nbstep.collecting import no_collections
@@ -33,15 +33,10 @@ class Headers:
                 for address, (stamp, meta) in group.rows.items()
             ]
 
-    async def metas(self, now: float) -> list[Meta]:
-        """The metadata of all entries whose header can be read, oldest first."""
+    async def look(self, now: float) -> Look:
+        """All entries as they are now."""
         with nullcontext() if self._store.is_async else no_collections():
-            groups = await self._groups(now)
-            found = [meta for group in groups for _, meta in group.rows.values() if meta is not None]
-            found.sort(key=attrgetter("created"))
-            if len({meta.created for meta in found}) < len(found):  # rarely: comparing pairs takes three times as long
-                found.sort(key=attrgetter("created", "key"))
-            return found
+            return Look(tuple(await self._groups(now)))
 
     async def read(self, spot: Spot, now: float) -> Meta | None:
         """What the header at a spot says; None where there is none.

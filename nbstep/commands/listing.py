@@ -330,7 +330,11 @@ async def totals_of_entries(cache: Cache, metas: Iterable[Meta], usage: Mapping[
     """The header line's numbers of entries, as `totals_of` has them of their rows."""
     with no_collections():
         counted = [
-            (status_of(meta.outcome, use and _drift_of(meta, use), trusted=meta.trusted), meta.size_bytes, use and use.saved_s)
+            (
+                status_of(meta.outcome, use and _drift_of(meta, use), trusted=meta.trusted),
+                meta.size_bytes,
+                use and use.saved_s,
+            )
             for meta in metas
             for use in (usage.get(meta.key),)
         ]

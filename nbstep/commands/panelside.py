@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias, cast
 
@@ -36,7 +36,7 @@ class Listing:
     def row(self, row_id: str) -> Row:
         """The row of a listed entry."""
         meta = self.metas[row_id]
-        return row_of(meta, self.usage.get(meta.key))
+        return row_of(meta, self.usage.get(meta.key), row_id)
 
     def named(self, ids: object) -> list[Row]:
         """The listed entries that ids of a page stand for."""
@@ -51,14 +51,14 @@ class Listing:
         return [row for row in rows if row.status == "failed"]
 
 
-async def metas_by_id(cache: Cache) -> dict[str, Meta]:
-    """What a cache keeps, read anew."""
-    return {entry_id(key): meta for key, meta in own_first(await settled(cache.entries())).items()}
+def by_id(metas: Iterable[Meta]) -> dict[str, Meta]:
+    """Entries by the id under which a page knows them; a key has one."""
+    return {entry_id(key): meta for key, meta in own_first(metas).items()}
 
 
 async def read_listing(cache: Cache) -> Listing:
     """All a page has to know of a cache, read anew."""
-    return Listing(await metas_by_id(cache), usage_of(cache))
+    return Listing(by_id(await settled(cache.entries())), usage_of(cache))
 
 
 def packed(row: Row) -> list[Any]:

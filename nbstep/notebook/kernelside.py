@@ -1,5 +1,7 @@
 """The kernel's side of the panel: lists the cache, follows its changes, does what the page asks. Knows no widgets.
 
+What this process changes is told as it happens; what others change in a cache on disk is looked for while the panel is in sight.
+
 What the page may ask is in `commands/panelside.py`. Requests may come on the main thread, in the middle of an awaiting cell,
 or on another thread; changes come from any thread. Over an async store everything runs on the loop that was running when the
 panel was opened.
@@ -10,30 +12,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, cast
 
 from nbstep.cache.cache import Cache
+from nbstep.cache.looks import Look
 from nbstep.cache.records import Hit, Meta
 from nbstep.collecting import no_collections
-from nbstep.commands.listing import Row, entry_id, row_of, usage_of
+from nbstep.commands.listing import Row, entry_id, own_first, row_of, settled, usage_of
 from nbstep.commands.panelside import (
     ACTIONS,
     Action,
     Listing,
     Message,
     Wish,
+    by_id,
     detail_message,
     failure_note,
-    metas_by_id,
     note,
     packed,
     totals_message,
 )
 from nbstep.events import CacheChanged, Event, RunFinished, listen
 from nbstep.forks import ThreadLock
-from nbstep.runlog import Usage
-from nbstep.stores.base import run_now
+from nbstep.notebook.watching import LOOKS_EVERY_S, Watch
+from nbstep.runlog import Usage, log_stamp
+from nbstep.stores.base import Stamp, run_now
+from nbstep.stores.catalog import SETTLED_NS
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -49,10 +55,15 @@ class KernelSide:
         cache: The cache it shows.
         send: Sends a message to every view; called from any thread.
         changes_every_s: How long changes are gathered before they are sent.
+        looks_every_s: The least time between two looks at what other processes changed.
     """
 
     def __init__(
-        self, cache: Cache, send: Callable[[Message], None], changes_every_s: float = _CHANGES_EVERY_S
+        self,
+        cache: Cache,
+        send: Callable[[Message], None],
+        changes_every_s: float = _CHANGES_EVERY_S,
+        looks_every_s: float = LOOKS_EVERY_S,
     ) -> None:
         self._cache = cache
         self._send = send
@@ -60,6 +71,9 @@ class KernelSide:
         self._rows: dict[str, Row] = {}
         self._metas: dict[str, Meta] = {}  # by id, as `_rows`
         self._usage: Mapping[str, Usage] = {}
+        self._look = Look()
+        self._log_stamp: Stamp | None = None
+        self._watch = Watch(lambda: self._work(self._send_news), looks_every_s)
         self._views: set[str] = set()
         self._listed = False
         self._lock = ThreadLock()  # guards the next four
@@ -85,7 +99,9 @@ class KernelSide:
         kind = content.get("kind")
         if not isinstance(kind, str):
             return
-        if kind in requests:
+        if kind == "seen":
+            self._saw(content)
+        elif kind in requests:
             self._work(lambda: requests[kind](content))
         elif kind in ACTIONS:
             self._work(lambda: self._act(ACTIONS[kind], content))
@@ -93,6 +109,7 @@ class KernelSide:
     def close(self) -> None:
         """Stops following the cache; a view that reports again starts it anew."""
         self._views.clear()
+        self._watch.stop()
         with self._lock:
             stop, self._stop_listening = self._stop_listening, None
             timer, self._timer = self._timer, None
@@ -146,9 +163,46 @@ class KernelSide:
             elif found.reason in {"new", "deleted"}:
                 metas.pop(entry_id(key), None)
             else:  # something that no step would use, and still is listed
-                metas = await metas_by_id(self._cache)
+                metas = await self._list()
                 break
         await self._send_difference(metas, usage_of(self._cache) if run_ended else self._usage)
+
+    def _saw(self, message: Message) -> None:
+        """A view came into sight, or went; what others change can be seen by the times of folders alone."""
+        view = message.get("view")
+        if isinstance(view, str) and self._cache.directory is not None:
+            self._watch.saw(view, in_sight=message.get("inSight") is True)
+
+    async def _send_news(self) -> None:
+        """Sends what other processes changed since the last look."""
+        if not self._listed:
+            return
+        before, usage = self._look, self._usage
+        changed = (await self._look_again()).since(before)
+        if self._log_changed():
+            usage = usage_of(self._cache)
+        if changed or usage is not self._usage:
+            metas = dict(self._metas)
+            for key, found in changed.items():
+                metas.pop(entry_id(key), None)
+                metas |= {entry_id(key): meta for key, meta in own_first(found).items()}
+            await self._send_difference(metas, usage, only_news=True)
+
+    async def _look_again(self) -> Look:
+        self._look = await settled(self._cache.look())
+        return self._look
+
+    def _log_changed(self) -> bool:
+        """Whether other processes may have written to the run log since this was last asked."""
+        stamp = None if self._cache.directory is None else log_stamp(self._cache.directory)
+        known, self._log_stamp = self._log_stamp, stamp
+        return stamp is not None and (stamp != known or time.time_ns() - stamp[0] < SETTLED_NS)
+
+    async def _list(self) -> dict[str, Meta]:
+        """What the cache keeps, by id, read anew."""
+        look = await self._look_again()
+        with no_collections():
+            return by_id(look.metas())
 
     def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> list[Row]:
         """Notes what there is now; returns the rows that changed."""
@@ -160,7 +214,7 @@ class KernelSide:
                 row = before.get(row_id)
                 told = used and self._usage.get(meta.key) != usage.get(meta.key)
                 if row is None or told or known[row_id] is not meta:
-                    made = row_of(meta, usage.get(meta.key))
+                    made = row_of(meta, usage.get(meta.key), row_id)
                     if row is None or made != row:
                         row = made
                         changed.append(row)
@@ -168,9 +222,13 @@ class KernelSide:
         self._metas, self._usage = metas, usage
         return changed
 
-    async def _send_difference(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> None:
+    async def _send_difference(
+        self, metas: dict[str, Meta], usage: Mapping[str, Usage], *, only_news: bool = False
+    ) -> None:
         gone = [row_id for row_id in self._rows if row_id not in metas]
         changed = self._take(metas, usage)
+        if only_news and not gone and not changed:
+            return
         self._send({"kind": "change", "gone": gone, "rows": [packed(row) for row in changed], **await self._state()})
 
     async def _state(self) -> Message:
@@ -190,7 +248,8 @@ class KernelSide:
         if self._listed:
             await self._send_changes()
         else:
-            self._rows, self._metas, self._usage = {}, await metas_by_id(self._cache), usage_of(self._cache)
+            self._log_changed()
+            self._rows, self._metas, self._usage = {}, await self._list(), usage_of(self._cache)
         state = await self._state()
         newest_first = list(reversed(self._metas.items()))  # as the page shows them: the first message fills it
         for at in range(0, max(1, len(newest_first)), ROWS_A_MESSAGE):
@@ -204,11 +263,12 @@ class KernelSide:
     def _row(self, row_id: str, meta: Meta) -> Row:
         row = self._rows.get(row_id)
         if row is None:
-            row = self._rows[row_id] = row_of(meta, self._usage.get(meta.key))
+            row = self._rows[row_id] = row_of(meta, self._usage.get(meta.key), row_id)
         return row
 
     async def _closed(self, message: Message) -> None:
         self._views.discard(cast("str", message.get("view")))
+        self._saw({**message, "inSight": False})
         if not self._views:
             self.close()
 
@@ -229,7 +289,7 @@ class KernelSide:
             self._send(answer)
 
     async def _refresh(self, _: Message) -> None:
-        await self._send_difference(await metas_by_id(self._cache), usage_of(self._cache))
+        await self._send_difference(await self._list(), usage_of(self._cache))
         self._listed = True
         self._send(note("The cache was read again."))
 

@@ -5,7 +5,7 @@ One small JSON file a run in `v1/runs/` of a disk cache, the newest 200 kept, re
 
 from __future__ import annotations
 
-from nbstep.runlog.folder import KEPT_RUNS, collect, runs_directory
+from nbstep.runlog.folder import KEPT_RUNS, collect, log_stamp, runs_directory
 from nbstep.runlog.reading import last_run, read_runs
 from nbstep.runlog.records import LoggedFinding, LoggedRun, LoggedStep, Usage
 from nbstep.runlog.tallies import usage
@@ -20,6 +20,7 @@ __all__ = [
     "Usage",
     "collect",
     "last_run",
+    "log_stamp",
     "read_runs",
     "runs_directory",
     "usage",

@@ -37,6 +37,14 @@ def runs_directory(cache_directory: Path) -> Path:
     return cache_directory / "v1" / "runs"
 
 
+def log_stamp(cache_directory: Path) -> Stamp | None:
+    """What changes with every run that is written, as that moves a file into the folder; None where there is no log."""
+    try:
+        return files.stamp_of(files.folder_status(runs_directory(cache_directory)))
+    except OSError:
+        return None
+
+
 def file_name(run: str, at: float) -> str:
     """The name of a run's file, which begins with the run's start."""
     microseconds = int(at * 1e6) if math.isfinite(at) else 0

@@ -232,7 +232,7 @@ class DiskStore:
         found: list[Group] = []
         for shard in self._shards():
             with suppress(OSError):
-                status = os.lstat(f"{self._entries}/{shard}")
+                status = files.folder_status(f"{self._entries}/{shard}")
                 stamp = (status.st_mtime_ns, status.st_ino)
                 found.append(Group(shard, stamp if status.st_mtime_ns < settled else None))
         return found

@@ -21,6 +21,8 @@ from nbstep.stores.base import Part, Stamp
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A file itself, never what a link leads to; no program that is started inherits it.
 PLAIN: Final[int] = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FOLDER: Final[int | None] = getattr(os, "O_DIRECTORY", None)
+_OPENS_FOLDERS: Final = None if _FOLDER is None else os.O_RDONLY | _FOLDER | PLAIN
 _JOINED_BYTES_AT_MOST: Final = 1 << 16  # copying so little takes less time than a second write
 _WINDOWS: Final = sys.platform == "win32"
 
@@ -83,6 +85,21 @@ def is_own_folder(path: str | Path, root: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def folder_status(path: str | Path) -> os.stat_result:
+    """The status of a folder as whoever serves it has it: a network file system asks anew only where a folder is opened.
+
+    Raises:
+        OSError: There is none, or a link.
+    """
+    if _OPENS_FOLDERS is None:
+        return os.lstat(path)
+    fd = os.open(path, _OPENS_FOLDERS)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def names_in(path: str | Path, root: Path) -> list[str]:

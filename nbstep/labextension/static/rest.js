@@ -34,6 +34,7 @@ export class RestModel {
 
   send(message) {
     if (message.kind === "closed") this.close();
+    else if (message.kind === "seen") return; // the sidebar says by itself when it is looked at
     else this.queue(() => this.answer(message));
   }
 

@@ -14,6 +14,7 @@ const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what i
 const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
 const AGES_EVERY_MS = 20_000;
+const SAYS_IN_SIGHT_EVERY_MS = 120_000; // the kernel forgets a page that says nothing for five minutes
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const FIELDS = [
   "id", "label", "status", "type", "shape", "message", "size", "took", "created", "expires", "hits", "used", "saved",
@@ -278,12 +279,26 @@ export class Panel {
       this.paint();
     });
     this.resized.observe(this.grid);
+    this.inSight = false;
+    this.onSight = (event) => this.tellSight(event);
+    this.sight = new IntersectionObserver((seen) => {
+      this.inSight = seen.at(-1).isIntersecting;
+      this.tellSight();
+    });
+    this.sight.observe(this.root);
+    document.addEventListener("visibilitychange", this.onSight);
+    window.addEventListener("pagehide", this.onSight);
+    this.sightTimer = setInterval(() => this.toldSight && this.sendSight(), SAYS_IN_SIGHT_EVERY_MS);
     this.snapshot = snapshot;
     this.root.hidden = snapshot !== null; // until a kernel answers
     this.send({ kind: "ready", view: this.id });
   }
 
   close() {
+    this.sight.disconnect();
+    document.removeEventListener("visibilitychange", this.onSight);
+    window.removeEventListener("pagehide", this.onSight);
+    clearInterval(this.sightTimer);
     this.send({ kind: "closed", view: this.id });
     this.model.off("msg:custom", this.onMessage);
     clearInterval(this.agesTimer);
@@ -291,6 +306,22 @@ export class Panel {
     clearTimeout(this.detailTimer);
     this.resized.disconnect();
     this.snapshot?.restore();
+  }
+
+  // The kernel looks for what other kernels change only while somebody can see it.
+  tellSight(event) {
+    const seen = this.inSight && !document.hidden && event?.type !== "pagehide";
+    if (seen === this.toldSight) return;
+    this.toldSight = seen;
+    this.sendSight();
+  }
+
+  sendSight() {
+    try {
+      this.model.send({ kind: "seen", view: this.id, inSight: this.toldSight });
+    } catch {
+      // no kernel: what somebody asks of it says so
+    }
   }
 
   now() {
