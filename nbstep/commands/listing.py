@@ -329,7 +329,7 @@ async def totals_of(cache: Cache, rows: Iterable[Row]) -> Totals:
 async def totals_of_entries(cache: Cache, metas: Iterable[Meta], usage: Mapping[str, Usage]) -> Totals:
     """The header line's numbers of entries, as `totals_of` has them of their rows."""
     with no_collections():
-        counted = [
+        counted: list[tuple[Status, int, float | None]] = [
             (
                 status_of(meta.outcome, use and _drift_of(meta, use), trusted=meta.trusted),
                 meta.size_bytes,
