@@ -24,6 +24,7 @@ HOSTILE = [
 ]  # fmt: skip
 FILL = f"""
 import nbstep, numpy as np, pandas as pd
+from PIL import Image
 from nbstep.cache.records import Facts
 from nbstep.events import Place
 from nbstep.stores.base import run_now
@@ -33,6 +34,7 @@ keys += [f"events:page:{{n}}" for n in range(30)] + [f"user:{{n}}" for n in rang
 frame = pd.DataFrame({{"day": pd.date_range("2026-01-01", periods=40), "sales": np.arange(40.0)}})
 for n, key in enumerate(keys):
     value = [frame, {{"id": n, "name": "Ada"}}, np.linspace(0, 1, 1000 + n), "text " * n][n % 4]
+    value = Image.radial_gradient("L") if key == "user:5" else value
     ttl_s = 7200 if n % 9 == 4 else None
     facts = Facts(took_s=0.1 * (n + 1), place=Place("churn.ipynb", 3, n), source=f"lambda: fetch({{n}})", ttl_s=ttl_s)
     assert type(run_now(cache.keep(key, nbstep.Ok(value), facts))).__name__ == "Kept"
@@ -244,6 +246,17 @@ def test_shift_and_control_clicks_extend_and_toggle(panel: Any) -> None:
     panel.locator(".nbstep-picked", has_text="4 selected").wait_for()
     panel.locator(".nbstep-grid").press("Escape")
     wait_until(lambda: panel.locator(".nbstep-picked").inner_text() == "", "nothing selected")
+    search(panel, "", 100)
+
+
+def test_an_image_is_shown_as_a_small_picture(panel: Any) -> None:
+    search(panel, "user:5", 1)
+    panel.locator(".nbstep-row").click()
+    picture = panel.get_by_role("img", name="Picture of user:5")
+    picture.wait_for()
+    wait_until(lambda: picture.evaluate("(node) => node.naturalWidth") == 256, "the picture")
+    panel.locator(".nbstep-grid").press("Escape")
+    assert panel.locator("img").count() == 0
     search(panel, "", 100)
 
 

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pydantic
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from nbstep.cache.previews import PREVIEW_CHARS, preview_text, shape_text, type_text
 from nbstep.cache.secrets.redaction import redact_text
@@ -125,7 +128,7 @@ def test_t10_no_half_of_a_secret_stays_where_a_preview_is_cut(before: int) -> No
         text, text.encode(), {"a": text}, {text: [text]}, Doubtful(text), ValueError(text), np.array([text, text]),
         pd.DataFrame({"a": [text, None], text: [1, 2]}), pd.Series([text, 1]), pd.DataFrame({"n": [1]}, index=[text]),
         pd.DataFrame({("a", text): [1]}), [f"{text}\n"] * 12, pl.DataFrame({"a": [text, None], text: [1, 2]}),
-        pl.Series("s", [text]), pl.LazyFrame({"a": [text]}),
+        pl.Series("s", [text]), pl.LazyFrame({"a": [text]}), pa.table({"a": [text, None], text: [1, 2]}),
     ]  # fmt: skip
     for value in values:
         shown = preview_text(value, redact_text)
@@ -148,3 +151,63 @@ def test_a_frame_without_secrets_looks_as_it_did() -> None:
     )
     assert preview_text(frame, redact_text) == frame.to_string()
     assert preview_text(frame.set_index("day"), redact_text) == frame.set_index("day").to_string()
+
+
+def test_an_array_says_its_type_and_range() -> None:
+    assert preview_text(np.array([3.0, np.nan, -1.5])).splitlines()[0] == "float64, -1.5 to 3.0"
+    assert preview_text(np.array([[1, 2], [3, 4]], "int16")).splitlines()[0] == "int16, 1 to 4"
+    assert preview_text(np.array(["2026-01-02", "2026-01-01"], "M8[D]")).startswith(
+        "datetime64[D], 2026-01-01 to 2026-01-02"
+    )
+    assert preview_text(np.zeros((0, 3))).splitlines()[0] == "float64"
+    assert preview_text(np.array(["a"])).splitlines()[0] == "<U1"
+
+
+def test_a_table_of_arrow_shows_its_head_and_types() -> None:
+    table = pa.table({"id": range(1000), "name": ["Ada"] * 1000})
+    assert preview_text(table).splitlines()[:3] == ["id     name", "int64  string", "0      'Ada'"]
+    assert len(preview_text(table).splitlines()) == 7
+
+
+def test_a_frame_of_polars_and_a_series_show_their_head() -> None:
+    assert "i64" in preview_text(pl.DataFrame({"n": range(1000)}))
+    assert preview_text(pd.Series(range(1000), name="n")).splitlines()[-1] == "Name: n, dtype: int64"
+
+
+def test_a_pydantic_model_is_shortened_field_by_field() -> None:
+    class User(pydantic.BaseModel):
+        id: int
+        tags: list[str]
+        password: pydantic.SecretStr
+        token: str = pydantic.Field(repr=False)
+
+    user = User(id=1, tags=["x"] * 100_000, password=pydantic.SecretStr("hunter2"), token="hunter2")
+    text = preview_text(user)
+    assert text.startswith("User(id=1, tags=['x', 'x'")
+    assert "…" in text or "..." in text
+    assert "hunter2" not in text
+
+
+def test_a_model_says_what_fitting_added() -> None:
+    fitted = LinearRegression(positive=True).fit([[1.0], [2.0]], [1.0, 2.0])
+    first, second = preview_text(fitted).splitlines()
+    assert first == "LinearRegression(positive=True)"
+    assert second.startswith("fitted: ")
+    assert "coef_" in second
+
+
+class Slow:
+    made = 0
+
+    def __repr__(self) -> str:
+        Slow.made += 1
+        end = time.perf_counter() + 1.1
+        while time.perf_counter() < end:
+            pass
+        return "slow"
+
+
+def test_what_takes_long_to_show_is_shown_once() -> None:
+    assert preview_text(Slow()) == "slow"
+    assert preview_text(Slow()) == "<no preview: that of another Slow took long>"
+    assert Slow.made == 1

@@ -44,7 +44,7 @@ class Cache(Upkeep):
             emptied, then the least recently used entries go. None is no limit. It holds for all processes that set it, but for
             the entries they are writing in that moment; what others write counts within a minute.
         durability: `"auto"` makes an entry survive a power failure where its thunk ran longer than ten seconds.
-        previews: Whether the beginning of each value is kept as text, for the panel.
+        previews: Whether the beginning of each value is kept as text, and a small picture of a figure, for the panel.
         redact: Takes every text before it is written to an entry's header, and every text in an error; for secrets that the
             built-in rules miss.
         **misplaced: Nothing; named in the message.

@@ -122,6 +122,8 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
         "buffers": [[len(buffer), _digest(buffer)] for buffer in content.buffers],
         **_ALGORITHMS,
     }
+    if meta.thumbnail:
+        fields["thumbnail"] = meta.thumbnail
     return lay_out(sign_header(fields, key), content.stream, content.buffers)
 
 
@@ -283,7 +285,7 @@ def _read_fields(header: SignedHeader, trusted: bool, size_bytes: int, now: floa
     created, packages, facts = _number(fields["created"]), _texts(fields["packages"]), _facts(fields["facts"])
     meta = Meta(
         key, outcome, min(created, now), size_bytes, type_, shape, preview, None if error is None else _error_text(error), signer,
-        trusted, python, packages, facts, max(0.0, created - now),
+        trusted, python, packages, facts, max(0.0, created - now), _text(fields.get("thumbnail", "")),
     )  # fmt: skip
     sections = _sections([fields["stream"], *fields["buffers"]], len(header.signed) + len(header.mac))
     payload: Payload = _one_of(fields["payload"], ("value", "returned", "failure"))

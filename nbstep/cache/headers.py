@@ -113,5 +113,7 @@ class Headers:
 
 
 def _as_listed(meta: Meta) -> Meta:
-    """Without the source texts: they are read with one entry, and would take the room of all else of a hundred thousand."""
-    return replace(meta, facts=replace(meta.facts, sources={})) if meta.facts.sources else meta
+    """Without source texts and picture: they are read with one entry, and would take the room of all else of a hundred thousand."""
+    if meta.facts.sources or meta.thumbnail:
+        return replace(meta, facts=replace(meta.facts, sources={}), thumbnail="")
+    return meta

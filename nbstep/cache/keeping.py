@@ -14,6 +14,7 @@ from nbstep.cache.keptcell import KEPT_CELL_TYPE, KeptCell
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.thumbnails import thumbnail_of
 from nbstep.foreign import interrupts
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Part
@@ -29,7 +30,7 @@ class Keeper:
     """Makes entries out of results.
 
     Attributes:
-        previews: Whether the beginning of each value is kept as text.
+        previews: Whether the beginning of each value is kept as text, and a small picture of a figure or an image.
         redact: The user's own redaction.
     """
 
@@ -114,7 +115,9 @@ class Keeper:
         preview = shown(preview_text(value, shown)) if self.previews else ""
         is_cell = isinstance(value, KeptCell)
         said, shape = (KEPT_CELL_TYPE, value.shape()) if is_cell else (type_text(value), shape_text(value))
-        meta = replace(meta, type=said, shape=shape, preview=preview, packages=serialized.packages)
+        size_bytes = len(serialized.stream) + sum(map(len, serialized.buffers))
+        thumbnail = thumbnail_of(value, size_bytes) if self.previews and payload == "value" else ""
+        meta = replace(meta, type=said, shape=shape, preview=preview, packages=serialized.packages, thumbnail=thumbnail)
         return meta, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
 
     def _failure(self, meta: Meta, error: Exception, made_by: Any) -> tuple[Meta, entry.Content]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sized
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sized
 from itertools import islice
 from typing import Any, Final, cast
 
+from nbstep.cache.heads import READ_CHARS, head_text
 from nbstep.foreign import interrupts
 
 PREVIEW_CHARS: Final = 1000
-_READ_CHARS: Final = 4096  # of a text, to find secrets in it before it is cut
 _NAME_CHARS: Final = 200
+_SLOW_S: Final = 1.0
+_slow: Final[weakref.WeakSet[type]] = weakref.WeakSet()  # types whose text took longer: it is made once
 _ATOMS: Final = frozenset({float, bool, complex, type(None)})
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
 
@@ -80,15 +84,20 @@ def preview_text(value: Any, redacted: Callable[[str], str] = str) -> str:
     >>> preview_text({"name": "Ada", "langs": ["en", "fr"]})
     "{'name': 'Ada', 'langs': ['en', 'fr']}"
     """
+    cls = type(value)
+    if cls in _slow:
+        return f"<no preview: that of another {cls.__name__} took long>"
+    began = time.perf_counter()
     try:
-        text = _frame_text(value, redacted)
-        if text is None:
-            text = _Short(redacted).repr(value)
-        text = redacted(text)
+        short = _Short(redacted)
+        text = head_text(value, redacted, short.repr)
+        text = redacted(short.repr(value) if text is None else text)
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - the user's own __repr__
         return f"<no preview: {type(error).__name__}>"
+    if time.perf_counter() - began > _SLOW_S and cls.__module__ != "builtins":
+        _slow.add(cls)
     return text if len(text) <= PREVIEW_CHARS else text[: PREVIEW_CHARS - 1] + "…"
 
 
@@ -117,29 +126,42 @@ class _Short(reprlib.Repr):
         return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
 
     def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - reprlib's signature
-        text = self._redacted(x[:_READ_CHARS])
+        text = self._redacted(x[:READ_CHARS])
         return repr(text) if len(text) <= self.maxstring else repr(text[: self.maxstring])[:-1] + "…'"
 
     def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 - reprlib's signature
-        return self._cut(repr(x[:_READ_CHARS]))
+        return self._cut(repr(x[:READ_CHARS]))
 
     def repr_instance(self, x: Any, level: int) -> str:
-        if dataclasses.is_dataclass(x) and not isinstance(x, type) and type(x).__repr__ is not object.__repr__:
-            return self._dataclass_text(x, level)
+        fields = _fields_of(x)
+        if fields is not None:
+            return self._fields_text(x, fields, level)
         if _may_be_huge(x):
             return f"<{type_text(x)}, {shape_text(x)}>"
         return self._cut(repr(x))
 
     def _cut(self, text: str) -> str:
-        text = self._redacted(text[:_READ_CHARS])
+        text = self._redacted(text[:READ_CHARS])
         return text if len(text) <= self.maxother else text[: self.maxother] + "…"
 
-    def _dataclass_text(self, x: Any, level: int) -> str:
+    def _fields_text(self, x: Any, fields: list[str], level: int) -> str:
         if level <= 0:
             return f"{type(x).__name__}(…)"
-        fields = [field.name for field in dataclasses.fields(x) if field.repr][: self.maxdict]
-        shown = (f"{name}={self.repr1(getattr(x, name, None), level - 1)}" for name in fields)
+        shown = (f"{name}={self.repr1(getattr(x, name, None), level - 1)}" for name in fields[: self.maxdict])
         return f"{type(x).__name__}({', '.join(shown)})"
+
+
+def _fields_of(value: Any) -> list[str] | None:
+    """The fields that the `repr` of a dataclass, or of a pydantic model, shows; None for anything else, and for types."""
+    cls = type(value)
+    if isinstance(value, type) or cls.__repr__ is object.__repr__:
+        return None
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value) if field.repr]
+    fields = getattr(cls, "__pydantic_fields__", None)
+    if not isinstance(fields, dict):
+        return None
+    return [name for name, field in cast("dict[str, Any]", fields).items() if getattr(field, "repr", True)]
 
 
 def _may_be_huge(value: Any) -> bool:
@@ -152,48 +174,3 @@ def _may_be_huge(value: Any) -> bool:
         raise
     except BaseException:  # noqa: BLE001 - the user's own __len__
         return True
-
-
-def _frame_text(value: Any, redacted: Callable[[str], str]) -> str | None:
-    """The first rows of a frame or a series, None for anything else."""
-    root = type(value).__module__.partition(".")[0]
-    if root not in {"pandas", "geopandas", "polars"} or not callable(getattr(value, "head", None)):
-        return None
-
-    def cell(content: Any) -> Any:
-        return redacted(content[:_READ_CHARS]) if isinstance(content, str) else content
-
-    head = value.head(5)
-    if root == "polars":
-        return repr(_polars_cells(head, cell))
-    if getattr(head, "ndim", 1) == 2:
-        head = head.iloc[:, :12]
-    head = _pandas_cells(head, cell)
-    return head.to_string(max_colwidth=24) if getattr(head, "ndim", 1) == 2 else head.to_string()
-
-
-def _pandas_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
-    """The rows as they are where no cell and no label changes, as other dtypes may look different."""
-
-    def changes(texts: Iterable[Any]) -> bool:
-        return any(isinstance(text, str) and cell(text) != text for text in texts)
-
-    if changes(head.to_numpy(dtype=object).ravel()):
-        head = head.map(cell) if hasattr(head, "map") else head.applymap(cell)  # before pandas 2.1
-    if changes(map(str, head.index)):
-        head = head.rename(index=cell)
-    if changes(map(str, getattr(head, "columns", ()))):
-        head = head.rename(columns=cell)
-    return head
-
-
-def _polars_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
-    """The rows with every text as `cell` gives it; a lazy frame has none."""
-    if not hasattr(head, "get_columns"):
-        series = getattr(head, "to_frame", None)
-        return head if series is None else _polars_cells(series(), cell).to_series()
-    columns = [
-        type(one)(one.name, [*map(cell, one.to_list())], one.dtype) if str(one.dtype) == "String" else one
-        for one in head.get_columns()
-    ]
-    return head.select(columns).rename(cell)

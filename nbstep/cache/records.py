@@ -145,6 +145,7 @@ class Meta:
         packages: Versions of the packages the pickle names.
         facts: What the step said of it.
         ahead_s: By how much its stamp was in the future when it was read.
+        thumbnail: A small picture made when it was kept, PNG in base64; "" for none. Not in lists.
     """
 
     key: str
@@ -161,6 +162,7 @@ class Meta:
     packages: Mapping[str, str]
     facts: Facts
     ahead_s: float = 0.0
+    thumbnail: str = ""
 
     def ends_at(self, ttl_s: float, now: float) -> float:
         """When it has lived for `ttl_s` (C5); `now` where nobody can tell its age.

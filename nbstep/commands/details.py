@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, cast
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Meta
 from nbstep.cache.secrets.redaction import key_text
+from nbstep.cache.thumbnails import is_thumbnail
 from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
 from nbstep.commands.tables import expiry_text
@@ -62,6 +63,7 @@ class Detail:
         inputs: The inputs that count, each with what it was and is, and whether it changed.
         differences: How the source of what was edited since differs: for each part its title, the lines of a diff, and
             whether that is one; what cannot be told is said in their place.
+        thumbnail: A small picture of the value, PNG in base64; "" for none.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Detail:
     source: str
     inputs: tuple[tuple[str, str, bool], ...] = ()
     differences: tuple[tuple[str, str, bool], ...] = ()
+    thumbnail: str = ""
 
 
 def detail_of(
@@ -121,6 +124,7 @@ def detail_of(
             if meta.trusted
         ),
         differences=tuple((shown(title), shown_lines(text), is_diff) for title, text, is_diff in changed),
+        thumbnail=meta.thumbnail if meta.trusted and is_thumbnail(meta.thumbnail) else "",
     )
 
 

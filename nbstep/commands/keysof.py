@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbstep.cache.headers import Headers
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.where import cache_folder, open_store, project_place
 from nbstep.commands.grammar import Names
 from nbstep.errors import NbstepError
 from nbstep.stores.base import run_now
 from nbstep.stores.folder import is_cache
-from nbstep.words import natural_order, shown
+from nbstep.words import natural_order
 
 if TYPE_CHECKING:
     from nbstep.cache.cache import Cache
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def labels_in(names: Names, folder: str | None, cache: Cache | None) -> list[str]:
     """The labels of all keys, of those of kept errors, or of those in the trash; none where they cannot be read."""
     try:
-        return sorted(dict.fromkeys(map(shown, _keys(names, folder, cache))), key=natural_order)
+        return sorted(dict.fromkeys(map(key_text, _keys(names, folder, cache))), key=natural_order)
     except (NbstepError, OSError, ValueError):
         return []
 
@@ -40,7 +41,7 @@ def _keys(names: Names, folder: str | None, cache: Cache | None) -> Iterable[str
 
             cache = Cache(found)
         else:
-            metas = run_now(Headers(open_store(found)).metas(time.time()))
+            metas = run_now(Headers(open_store(found)).look(time.time())).metas()
             return [meta.key for meta in metas if names == "keys" or meta.outcome == "error"]
     if cache.is_async:
         return []

@@ -16,6 +16,7 @@ const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs
 const AGES_EVERY_MS = 20_000;
 const SAYS_IN_SIGHT_EVERY_MS = 120_000; // the kernel forgets a page that says nothing for five minutes
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
+const PNG = /^iVBORw0KGgo[A-Za-z0-9+/]*={0,2}$/; // in base64, with its first eight bytes
 const FIELDS = [
   "id", "label", "status", "type", "shape", "message", "size", "took", "created", "expires", "hits", "used", "saved",
 ];
@@ -188,6 +189,14 @@ function inputList(inputs) {
     list.append(element("dt", "", name), element("dd", changed ? "nbstep-old" : "", text));
   }
   return list;
+}
+
+// Made of bytes that are a PNG: nothing else becomes an address.
+function thumbnail({ label, thumbnail }) {
+  const picture = element("img", "nbstep-thumbnail");
+  picture.alt = `Picture of ${label}`;
+  picture.src = `data:image/png;base64,${thumbnail}`;
+  return picture;
 }
 
 // Long text, which the keyboard can scroll.
@@ -906,6 +915,7 @@ export class Panel {
       const name = `Source then and now: ${title}`;
       parts.push(element("div", "nbstep-caption", name), isDiff ? diffBox(name, text) : element("div", "", text));
     }
+    if (PNG.test(detail.thumbnail ?? "")) parts.push(thumbnail(detail));
     for (const [name, text] of [["Value", detail.preview], ["Original traceback", detail.traceback], ["Source", detail.source]]) {
       if (!text) continue;
       parts.push(element("div", "nbstep-caption", name), textBox(name, "", text));
