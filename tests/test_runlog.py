@@ -213,9 +213,10 @@ def test_usage_sums_up_by_key(cache: Path) -> None:
         recorder(StepAsked("r2", number, "a", HERE, 500.0 + number))
         recorder(StepHit("r2", number, "a", "ok", 500.0 + number, 100.0, 0.5, 10))
     recorder(RunFinished("r2", 509.0, "ok", 9.0))
+    here = frozenset({"churn.ipynb"})
     assert usage(cache) == {
-        "a": Usage(2, 1.0, 501.0, "new", last_got="hit"),
-        "b": Usage(0, 0.0, 101.5, "new", last_got="ran"),
+        "a": Usage(2, 1.0, 501.0, "new", last_got="hit", notebooks=here),
+        "b": Usage(0, 0.0, 101.5, "new", last_got="ran", notebooks=here),
     }
 
 

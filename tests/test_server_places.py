@@ -35,11 +35,13 @@ def test_c0_it_is_the_cache_that_the_notebooks_kernel_uses(root: Path) -> None:
     (root / "project" / "notebooks").mkdir(parents=True)
     (root / "project" / "pyproject.toml").touch()
     expected = root / "project" / ".nbstep"
-    assert served_place("project/notebooks/a.ipynb", root, {}) == ServedPlace(expected, exists=False)
+    assert served_place("project/notebooks/a.ipynb", root, {}) == ServedPlace(
+        expected, exists=False, notebook="a.ipynb"
+    )
     assert not expected.exists()  # looking makes nothing
     Cache(expected).set("a", 1)
-    assert served_place("project/notebooks/a.ipynb", root, {}) == ServedPlace(expected, exists=True)
-    assert served_place("a.ipynb", root, {}) == ServedPlace(root / ".nbstep", exists=False)
+    assert served_place("project/notebooks/a.ipynb", root, {}) == ServedPlace(expected, exists=True, notebook="a.ipynb")
+    assert served_place("a.ipynb", root, {}) == ServedPlace(root / ".nbstep", exists=False, notebook="a.ipynb")
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,12 @@ async def read_listing(cache: Cache) -> Listing:
     return Listing(by_id(await settled(cache.entries())), usage_of(cache))
 
 
-def packed(row: Row) -> list[Any]:
-    """A row as the page takes it, without names; `FIELDS` in panel.js gives them."""
+def packed(row: Row, asked_by: int = 0) -> list[Any]:
+    """A row as the page takes it, without names; `FIELDS` in panel.js gives them. `asked_by` is as in `Asked`."""
     return [
         row.id, row.label, row.status, row.type, row.shape, row.message, row.size_bytes, _finite(row.took_s),
         _finite(row.created), None if row.expires_at is None else _finite(row.expires_at), row.hits, row.last_used,
-        _finite(row.saved_s),
+        _finite(row.saved_s), asked_by,
     ]  # fmt: skip
 
 

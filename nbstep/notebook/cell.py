@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -57,6 +57,12 @@ class Cell:
     step: StepCell | None = None
     last: Any = None
     failure: Exception | None = None
+
+
+def notebook_name(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
+    """The file name of the notebook that has these variables, where VS Code or a Jupyter server tells it."""
+    names = user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")
+    return next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
 
 
 class CellRunner:
@@ -248,8 +254,7 @@ class CellRunner:
 
     def notebook(self) -> str | None:
         """The notebook's file name, where known."""
-        names = self.shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")
-        return next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
+        return notebook_name(self.shell.user_ns, os.environ)
 
     def _place(self, cell: Cell) -> Place:
         return late("nbstep.events").Place(notebook=self.notebook(), cell=cell.number)

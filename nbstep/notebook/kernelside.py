@@ -20,6 +20,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.looks import Look
 from nbstep.cache.records import Hit, Meta
 from nbstep.collecting import no_collections
+from nbstep.commands.asked import Asked, who_asked
 from nbstep.commands.listing import Row, entry_id, own_first, row_of, settled, usage_of
 from nbstep.commands.panelside import (
     ACTIONS,
@@ -56,6 +57,7 @@ class KernelSide:
         send: Sends a message to every view; called from any thread.
         changes_every_s: How long changes are gathered before they are sent.
         looks_every_s: The least time between two looks at what other processes changed.
+        notebook: The file name of the notebook that shows it, where known.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class KernelSide:
         send: Callable[[Message], None],
         changes_every_s: float = _CHANGES_EVERY_S,
         looks_every_s: float = LOOKS_EVERY_S,
+        notebook: str | None = None,
     ) -> None:
         self._cache = cache
         self._send = send
@@ -71,6 +74,7 @@ class KernelSide:
         self._rows: dict[str, Row] = {}
         self._metas: dict[str, Meta] = {}  # by id, as `_rows`
         self._usage: Mapping[str, Usage] = {}
+        self._asked = Asked(notebook)
         self._look = Look()
         self._log_stamp: Stamp | None = None
         self._watch = Watch(lambda: self._work(self._send_news), looks_every_s)
@@ -204,23 +208,31 @@ class KernelSide:
         with no_collections():
             return by_id(look.metas())
 
-    def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> list[Row]:
-        """Notes what there is now; returns the rows that changed."""
+    def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> list[Message]:
+        """Notes what there is now; returns the rows that changed, as the page takes them."""
         before, known, self._rows = self._rows, self._metas, {}
-        used = usage is not self._usage
-        changed: list[Row] = []
+        used, asked, asked_before = usage is not self._usage, self._asked, self._asked
+        if used:
+            asked = self._asked = who_asked(self._cache, asked.notebook, usage)
+        changed: list[Any] = []
         with no_collections():
             for row_id, meta in metas.items():
                 row = before.get(row_id)
-                told = used and self._usage.get(meta.key) != usage.get(meta.key)
-                if row is None or told or known[row_id] is not meta:
-                    made = row_of(meta, usage.get(meta.key), row_id)
-                    if row is None or made != row:
+                same = row is not None and known[row_id] is meta
+                if row is None or not same or (used and self._is_told(meta, usage, asked, asked_before)):
+                    use = usage.get(meta.key)
+                    made = row_of(meta, use, row_id)
+                    if row is None or made != row or used:
                         row = made
-                        changed.append(row)
+                        changed.append(packed(row, asked.by(meta, use)))
                 self._rows[row_id] = row
         self._metas, self._usage = metas, usage
         return changed
+
+    def _is_told(self, meta: Meta, usage: Mapping[str, Usage], asked: Asked, before: Asked) -> bool:
+        """Whether the run log says anything else of an entry than before."""
+        use, was = usage.get(meta.key), self._usage.get(meta.key)
+        return use != was or asked.by(meta, use) != before.by(meta, was)
 
     async def _send_difference(
         self, metas: dict[str, Meta], usage: Mapping[str, Usage], *, only_news: bool = False
@@ -229,7 +241,7 @@ class KernelSide:
         changed = self._take(metas, usage)
         if only_news and not gone and not changed:
             return
-        self._send({"kind": "change", "gone": gone, "rows": [packed(row) for row in changed], **await self._state()})
+        self._send({"kind": "change", "gone": gone, "rows": changed, **await self._state()})
 
     async def _state(self) -> Message:
         return await totals_message(self._cache, self._known)
@@ -250,21 +262,22 @@ class KernelSide:
         else:
             self._log_changed()
             self._rows, self._metas, self._usage = {}, await self._list(), usage_of(self._cache)
+            self._asked = who_asked(self._cache, self._asked.notebook, self._usage)
         state = await self._state()
         newest_first = list(reversed(self._metas.items()))  # as the page shows them: the first message fills it
         for at in range(0, max(1, len(newest_first)), ROWS_A_MESSAGE):
             part = newest_first[at : at + ROWS_A_MESSAGE]
             with no_collections():
-                rows = [packed(self._row(row_id, meta)) for row_id, meta in part]
+                rows = [self._packed(row_id, meta) for row_id, meta in part]
             last = at + ROWS_A_MESSAGE >= len(newest_first)
             self._send({"kind": "rows", "first": at == 0, "last": last, "rows": rows, **state})
         self._listed = True
 
-    def _row(self, row_id: str, meta: Meta) -> Row:
-        row = self._rows.get(row_id)
+    def _packed(self, row_id: str, meta: Meta) -> list[Any]:
+        row, usage = self._rows.get(row_id), self._usage.get(meta.key)
         if row is None:
-            row = self._rows[row_id] = row_of(meta, self._usage.get(meta.key), row_id)
-        return row
+            row = self._rows[row_id] = row_of(meta, usage, row_id)
+        return packed(row, self._asked.by(meta, usage))
 
     async def _closed(self, message: Message) -> None:
         self._views.discard(cast("str", message.get("view")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.commands.listing import first_rows, own_first, settled, totals_of_entries, usage_of
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
+from nbstep.notebook.cell import notebook_name
 from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
 from nbstep.stores.base import run_now
 
@@ -28,13 +30,14 @@ def panel(cache: Any = None) -> None:
         cache: A `Cache`, or whatever `Cache(…)` takes; the project's cache when None.
     """
     chosen = _chosen(cache)
-    if getattr(get_ipython(), "kernel", None) is None:
+    shell = get_ipython()
+    if shell is None or getattr(shell, "kernel", None) is None:
         sys.stdout.write(run_command(["ls"], cache=chosen, screen=Screen(notebook=True)).text + "\n")
         return
     _show_snapshot(chosen)
     from nbstep.notebook.panelwidget import PanelWidget  # anywidget: nobody pays for it before there is a panel
 
-    display(PanelWidget(chosen))
+    display(PanelWidget(chosen, notebook_name(shell.user_ns, os.environ)))
 
 
 def _chosen(cache: Any) -> Cache:

@@ -22,9 +22,9 @@ class PanelWidget(anywidget.AnyWidget):
     _esm = _STATIC / "panel.js"
     _css = _STATIC / "panel.css"
 
-    def __init__(self, cache: Cache, **traits: Any) -> None:
+    def __init__(self, cache: Cache, notebook: str | None = None, **traits: Any) -> None:
         super().__init__(**traits)
-        self.kernel_side = KernelSide(cache, self.send)
+        self.kernel_side = KernelSide(cache, self.send, notebook=notebook)
         self.on_msg(self._pass_on)
 
     def _pass_on(self, _widget: object, content: object, _buffers: object) -> None:

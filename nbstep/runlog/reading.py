@@ -46,10 +46,10 @@ def last_run(cache_directory: Path) -> LoggedRun | None:
     return replace(together[-1], steps=steps)
 
 
-def read_rows(file: LogFile) -> list[Row]:
-    """The steps of a run as plain rows, which takes half the time; none where its file cannot be read."""
+def read_rows(file: LogFile) -> tuple[str | None, list[Row]]:
+    """The notebook of a run, and its steps as plain rows, which takes half the time; none where its file cannot be read."""
     record = _record_of(_content(file))
-    return [] if record is None else record["steps"]
+    return (None, []) if record is None else (record["notebook"], record["steps"])
 
 
 def _content(file: LogFile) -> bytes | None:

@@ -63,6 +63,7 @@ class Usage:
 
     `drift` is what had changed when it was last used, at `drift_at`: it says nothing of an entry kept later. `seen` are the
     fingerprints of then, signed. `last_got` is what its last look-up got, as in `LoggedStep`, `last_why` more of why it missed.
+    `notebooks` are those whose runs asked for it.
     """
 
     hits: int = 0
@@ -74,6 +75,7 @@ class Usage:
     seen: str | None = None
     last_got: str = ""
     last_why: str | None = None
+    notebooks: frozenset[str] = frozenset()
 
     def drift_since(self, created: float, accepted: float | None) -> str | None:
         """What had changed when an entry was last used, unless it was kept or accepted since."""

@@ -37,6 +37,7 @@ class _Tally:
     seen: str | None = None
     last_got: str = ""
     last_why: str | None = None
+    notebooks: frozenset[str] = frozenset()
 
     def then(self, later: _Tally) -> _Tally:
         """With what later runs say."""
@@ -52,6 +53,7 @@ class _Tally:
             later.seen if later.ended else self.seen,
             later.last_got,
             later.last_why,
+            self.notebooks | later.notebooks,
         )
 
 
@@ -91,9 +93,11 @@ def _sum_up(blocks: list[_Block], before: _Summed | None) -> _Summed:
             before_it = total.get(key)
             total[key] = tally if before_it is None else before_it.then(tally)
     by_key = {
-        key: Usage(t.hits, t.saved_s, t.last_used, t.last_reason, t.drift, t.drift_at, t.seen, t.last_got, t.last_why)
+        key: Usage(
+            t.hits, t.saved_s, t.last_used, t.last_reason, t.drift, t.drift_at, t.seen, t.last_got, t.last_why, t.notebooks
+        )
         for key, t in total.items()
-    }
+    }  # fmt: skip
     return _Summed(tallies, by_key)
 
 
@@ -109,7 +113,9 @@ def _blocks(files: Iterable[LogFile]) -> list[_Block]:
 def _tally(block: _Block) -> dict[str, _Tally]:
     found: dict[str, _Tally] = {}
     for file in block:
-        for key, got, _, at, _, saved_s, reason, drift, _, _, why, seen in read_rows(file):
+        notebook, rows = read_rows(file)
+        named = frozenset(() if notebook is None else (notebook,))
+        for key, got, _, at, _, saved_s, reason, drift, _, _, why, seen in rows:
             tally = found.get(key)
             if tally is None:
                 tally = found[key] = _Tally()
@@ -123,6 +129,8 @@ def _tally(block: _Block) -> dict[str, _Tally]:
             if got != "asked":
                 tally.ended, tally.drift, tally.seen = True, drift, seen
             tally.last_got, tally.last_why = got, why
+            if not named <= tally.notebooks:
+                tally.notebooks |= named
             if drift:
                 tally.drift_at = at
     return found

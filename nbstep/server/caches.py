@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from nbstep.cache.cache import Cache
 from nbstep.collecting import no_collections
+from nbstep.commands.asked import who_asked
 from nbstep.commands.panelside import (
     ACTIONS,
     Message,
@@ -52,7 +53,7 @@ class OpenCaches:
     async def entries(self, place: ServedPlace) -> Answer:
         """Every row, newest first, and the totals."""
         if place.exists:
-            return await self._work(place, _entries)
+            return await self._work(place, lambda cache: _entries(cache, place.notebook))
         return _answer({"totals": {**_NOTHING, "place": shown(place_text(place.directory))}, "rows": []})
 
     async def detail(self, place: ServedPlace, row_id: str) -> Message | None:
@@ -102,12 +103,17 @@ class _OpenCache:
         return run_now(work(self._cache))
 
 
-async def _entries(cache: Cache) -> Answer:
+async def _entries(cache: Cache, notebook: str | None) -> Answer:
     listing = await read_listing(cache)
     message = await totals_message(cache, listing)
     del message["now"]  # the answer's Date says it
+    asked = who_asked(cache, notebook, listing.usage)
     with no_collections():
-        return _answer({**message, "rows": [packed(listing.row(row_id)) for row_id in reversed(list(listing.metas))]})
+        rows = [
+            packed(listing.row(row_id), asked.by(meta, listing.usage.get(meta.key)))
+            for row_id, meta in reversed(list(listing.metas.items()))
+        ]
+        return _answer({**message, "rows": rows})
 
 
 def _answer(message: Message) -> Answer:

@@ -27,10 +27,14 @@ class NotServedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ServedPlace:
-    """Where the cache of a notebook is, or is to be: a folder below the server's root, free of links."""
+    """Where the cache of a notebook is, or is to be: a folder below the server's root, free of links.
+
+    `notebook` is the notebook's file name.
+    """
 
     directory: Path
     exists: bool
+    notebook: str | None = None
 
 
 def served_place(notebook: str, root: Path, environ: Mapping[str, str], *, hidden: bool = False) -> ServedPlace:
@@ -56,7 +60,7 @@ def served_place(notebook: str, root: Path, environ: Mapping[str, str], *, hidde
     exists = is_cache(directory)
     if not exists and not place.explicit and is_cache(place.fallback):  # the project's folder cannot be written
         raise NotServedError(CACHE_OUTSIDE)
-    return ServedPlace(directory, exists)
+    return ServedPlace(directory, exists, PurePosixPath(notebook).name or None)
 
 
 def _folders(notebook: str, *, hidden: bool) -> tuple[str, ...]:

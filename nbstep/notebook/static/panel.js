@@ -19,7 +19,16 @@ const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const PNG = /^iVBORw0KGgo[A-Za-z0-9+/]*={0,2}$/; // in base64, with its first eight bytes
 const FIELDS = [
   "id", "label", "status", "type", "shape", "message", "size", "took", "created", "expires", "hits", "used", "saved",
+  "asked",
 ];
+// What is shown: the bits of a row's `asked`, as in nbstep/commands/asked.py; 0 is everything.
+const SCOPES = [
+  { asked: 1, title: "This notebook", says: "What this notebook kept or used" },
+  { asked: 2, title: "Last run", says: "What the last run used" },
+  { asked: 0, title: "Whole project", says: "Everything in this cache" },
+];
+const FOLDS = { ArrowRight: true, ArrowLeft: false, Enter: undefined };
+const WORST_FIRST = ["failed", "old value", "untrusted", "ok"];
 
 // Words for numbers: the same as nbstep/durations.py, checked against it by the tests.
 
@@ -63,7 +72,7 @@ function countText(count, one, many) {
 function whatText(row) {
   const short = row.type.slice(row.type.lastIndexOf(".") + 1);
   if (row.status === "failed" && row.message) return `${short}: ${row.message}`;
-  const value = `${short} ${row.shape}`.trimEnd();
+  const value = `${short} ${row.shape}`.trim();
   return row.status === "old value" && row.message ? `${value} · ${row.message}` : value;
 }
 
@@ -241,6 +250,43 @@ const COLUMNS = [
 ];
 const LARGE_FIRST = new Set(["size", "took", "hits"]);
 
+// What rows are grouped by, as the step list folds them (prefix_of in nbstep/notebook/folding.py).
+export function prefixOf(label) {
+  const found = /^(?:(.*[:/=])[^:/=]*|(.*?)[0-9]+)/s.exec(label);
+  return `${found && found[0].length === label.length ? (found[1] ?? found[2] ?? "") : ""}*`;
+}
+
+function prefixOfRow(row) {
+  return (row.prefix ??= prefixOf(row.label));
+}
+
+function groupBy(rows, nameOf) {
+  const groups = new Map();
+  for (const row of rows) {
+    const name = nameOf(row);
+    if (groups.has(name)) groups.get(name).push(row);
+    else groups.set(name, [row]);
+  }
+  return groups;
+}
+
+function sum(rows, field) {
+  return rows.reduce((total, row) => total + row[field], 0);
+}
+
+// A row that stands for several; one alone under its prefix stays as it is.
+function groupOf(prefix, rows, open) {
+  if (rows.length === 1) return rows[0];
+  const counts = WORST_FIRST.map((status) => [status, rows.filter((row) => row.status === status).length]);
+  const told = counts.filter(([status, count]) => count && status !== "ok");
+  const apart = told.map(([status, count]) => (status === "old value" ? countText(count, status, "old values") : `${count.toLocaleString("en-US")} ${status}`));
+  return {
+    id: `group ${prefix}`, group: rows, open, label: `${prefix} ×${rows.length.toLocaleString("en-US")}`,
+    status: counts.find(([, count]) => count)[0], type: "", shape: apart.join(", "), message: "", expires: null,
+    size: sum(rows, "size"), took: sum(rows, "took"), hits: sum(rows, "hits"), created: rows.reduce((last, row) => Math.max(last, row.created), 0),
+  };
+}
+
 // Two sorted lists as one.
 function merged(many, few, compare) {
   const all = [];
@@ -267,7 +313,13 @@ export class Panel {
     this.leave = leave; // gives the keyboard back to what is around the panel
     this.rows = new Map(); // id -> row
     this.sorted = null; // all rows in order; null when they are to be sorted anew
-    this.view = []; // those of them that match the query; a row's `at` is its index here, or undefined
+    this.shown = []; // those of them that are asked for
+    this.view = []; // the same, in groups where that is wanted; a row's `at` is its index here, or undefined
+    this.scope = null; // one of SCOPES, once there are rows
+    this.grouped = false;
+    this.groups = new Map(); // id -> the row that stands for a group
+    this.opened = new Set(); // ids of groups
+    this.turn = 0; // of arranging; a row that is in view, or in a group there, bears the last one
     this.selected = new Set(); // ids
     this.cursor = null; // id of the row the keyboard is on
     this.anchor = null; // id where a range began
@@ -389,8 +441,26 @@ export class Panel {
       this.clearButton,
     );
     if (!this.fill) buttons.append(this.refreshButton); // a sidebar looks again by itself
-    bar.append(this.search, buttons);
+    bar.append(this.buildScopes(), this.search, buttons);
     return bar;
+  }
+
+  buildScopes() {
+    this.scopes = element("div", "nbstep-buttons nbstep-scopes");
+    this.scopes.setAttribute("role", "group");
+    this.scopes.setAttribute("aria-label", "Which entries");
+    this.scopeButtons = SCOPES.map((scope) => {
+      const made = button("", scope.says, () => this.chooseScope(scope));
+      this.scopes.append(made);
+      return made;
+    });
+    this.groupButton = button("Group", "Put keys with the same beginning together", () => {
+      this.grouped = !this.grouped;
+      this.scroller.scrollTop = 0;
+      this.arrange();
+    });
+    this.scopes.append(this.groupButton);
+    return this.scopes;
   }
 
   buildQuestion() {
@@ -516,6 +586,7 @@ export class Panel {
     for (const values of message.rows) this.takeRow(values);
     this.complete ||= message.last;
     this.sorted = null;
+    if (!this.scopeChosen) this.scope = this.firstScope();
     if (message.first || message.last) this.arrange();
   }
 
@@ -533,7 +604,7 @@ export class Panel {
     if (this.sorted) this.sorted = merged(this.sorted.filter((row) => !old.has(row)), fresh.sort(this.compare()), this.compare());
     this.arrange();
     if (this.cursor === null && cursorAt !== undefined) this.cursor = this.nearest(seen, cursorAt);
-    this.keepInPlace(top && this.rows.get(top.id));
+    this.keepInPlace(top && this.rowOf(top.id));
     this.paint();
     if (this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
     else if (message.rows.some((row) => row[0] === this.detailId)) this.send({ kind: "detail", id: this.detailId });
@@ -553,13 +624,59 @@ export class Panel {
   }
 
   takeRow(values) {
-    const row = { at: undefined, found: undefined };
+    const row = { at: undefined, found: undefined, turn: 0, prefix: undefined };
     for (let field = 0; field < FIELDS.length; field++) row[FIELDS[field]] = values[field];
     this.rows.set(row.id, row);
     return row;
   }
 
   // What is shown, in which order
+
+  // Opens on what this notebook, or else the last run, has to do with; all where that is all there is.
+  firstScope() {
+    const counts = this.scopeCounts();
+    return SCOPES.find(({ asked }) => asked === 0 || (counts.get(asked) > 0 && counts.get(asked) < this.rows.size));
+  }
+
+  scopeCounts() {
+    const counts = new Map(SCOPES.map(({ asked }) => [asked, 0]));
+    for (const row of this.rows.values()) {
+      for (const bit of [1, 2]) if (row.asked & bit) counts.set(bit, counts.get(bit) + 1);
+    }
+    return counts.set(0, this.rows.size);
+  }
+
+  chooseScope(scope) {
+    this.scope = scope;
+    this.scopeChosen = true;
+    this.scroller.scrollTop = 0;
+    this.arrange();
+  }
+
+  applyScopes() {
+    const counts = this.scopeCounts();
+    SCOPES.forEach((scope, number) => {
+      const made = this.scopeButtons[number];
+      const count = counts.get(scope.asked);
+      made.textContent = `${scope.title} ${count.toLocaleString("en-US")}`;
+      made.setAttribute("aria-pressed", scope === this.scope);
+      made.hidden = scope.asked !== 0 && scope !== this.scope && (count === 0 || count === this.rows.size);
+    });
+    this.scopeButtons.at(-1).hidden = this.scopeButtons.slice(0, -1).every((made) => made.hidden);
+    this.groupButton.setAttribute("aria-pressed", this.grouped);
+  }
+
+  inGroups(rows) {
+    const made = [...groupBy(rows, prefixOfRow)].map(([prefix, members]) => groupOf(prefix, members, this.opened.has(`group ${prefix}`)));
+    this.groups = new Map(made.filter((row) => row.group).map((row) => [row.id, row]));
+    return made.sort(this.compare()).flatMap((row) => (row.open ? [row, ...row.group] : [row]));
+  }
+
+  fold(group, open = !group.open) {
+    if (open) this.opened.add(group.id);
+    else this.opened.delete(group.id);
+    this.arrange();
+  }
 
   setQuery(text) {
     this.query = parseQuery(text);
@@ -590,25 +707,37 @@ export class Panel {
     this.sorted ??= [...this.rows.values()].sort(this.compare());
     for (const row of this.view) row.at = undefined;
     const { words } = this.query;
-    this.view = words.length ? this.sorted.filter((row) => matches(words, row, now)) : this.sorted;
+    const asked = this.scope?.asked ?? 0;
+    const ofScope = asked ? this.sorted.filter((row) => row.asked & asked) : this.sorted;
+    this.shown = words.length ? ofScope.filter((row) => matches(words, row, now)) : ofScope;
+    this.groups = new Map();
+    this.view = this.grouped ? this.inGroups(this.shown) : this.shown;
     for (let at = 0; at < this.view.length; at++) this.view[at].at = at;
+    this.turn++;
+    for (const row of this.shown) row.turn = this.turn;
     // What is not in view is not selected: Delete must never reach rows that nobody sees.
-    for (const id of this.selected) if (this.atOf(id) === undefined) this.selected.delete(id);
+    for (const id of this.selected) if (this.rows.get(id)?.turn !== this.turn) this.selected.delete(id);
     if (this.atOf(this.cursor) === undefined) this.cursor = null;
     if (this.atOf(this.anchor) === undefined) this.anchor = this.cursor;
-    this.table.classList.toggle("nbstep-no-expiry", this.view.every((row) => row.expires === null));
+    this.table.classList.toggle("nbstep-no-expiry", this.shown.every((row) => row.expires === null));
     this.headers.forEach((cell, number) => {
       const sorted = COLUMNS[number] === column;
       if (sorted) cell.setAttribute("aria-sort", reverse ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
     });
+    this.grid.setAttribute("role", this.grouped ? "treegrid" : "grid");
+    this.applyScopes();
     this.applyTotals();
     this.applySelection();
     this.paint();
   }
 
   atOf(id) {
-    return this.rows.get(id)?.at;
+    return this.rowOf(id)?.at;
+  }
+
+  rowOf(id) {
+    return this.rows.get(id) ?? this.groups.get(id);
   }
 
   applyTotals() {
@@ -616,8 +745,8 @@ export class Panel {
     const parts = [];
     if (totals) {
       const entries = countText(totals.entries, "entry", "entries");
-      const narrowed = this.query.words.length > 0;
-      parts.push(element("strong", "", narrowed ? `${this.view.length.toLocaleString("en-US")} of ${entries}` : entries));
+      const narrowed = this.query.words.length > 0 || Boolean(this.scope?.asked);
+      parts.push(element("strong", "", narrowed ? `${this.shown.length.toLocaleString("en-US")} of ${entries}` : entries));
       if (totals.failed) {
         const failed = `${totals.failed.toLocaleString("en-US")} failed`;
         parts.push(this.queryLink(failed, "Show only the errors", "error:", "nbstep-failed"));
@@ -720,7 +849,7 @@ export class Panel {
   }
 
   fillRow(node, row, at, now) {
-    const chosen = this.selected.has(row.id);
+    const chosen = this.isSelected(row);
     node.id = `${this.id}-${at}`;
     node.dataset.at = at;
     node.style.transform = `translateY(${at * ROW_PX}px)`;
@@ -728,6 +857,7 @@ export class Panel {
     node.setAttribute("aria-selected", chosen);
     node.dataset.status = row.status;
     node.classList.toggle("nbstep-cursor", row.id === this.cursor);
+    this.fillFold(node, row);
     COLUMNS.forEach((column, number) => {
       const text = column.text(row, now);
       const cell = node.cells[number];
@@ -739,25 +869,47 @@ export class Panel {
     if (row.status === "old value") node.cells[2].title += ` · ${row.message}`;
   }
 
-  // Choosing rows
+  fillFold(node, row) {
+    const inside = this.grouped && !row.group && this.groups.get(`group ${prefixOfRow(row)}`)?.open === true;
+    if (row.group) node.dataset.group = row.open ? "open" : "closed";
+    else delete node.dataset.group;
+    node.classList.toggle("nbstep-inside", inside);
+    if (this.grouped) node.setAttribute("aria-level", inside ? 2 : 1);
+    else node.removeAttribute("aria-level");
+    if (row.group) node.setAttribute("aria-expanded", row.open);
+    else node.removeAttribute("aria-expanded");
+  }
+
+  // Choosing rows; a group stands for all in it
+
+  idsOf(row) {
+    return row.group ? row.group.map(({ id }) => id) : [row.id];
+  }
+
+  isSelected(row) {
+    return row.group ? row.group.every(({ id }) => this.selected.has(id)) : this.selected.has(row.id);
+  }
 
   onClick(event) {
     const node = event.target.closest(".nbstep-row");
     if (!node) return;
     const row = this.view[Number(node.dataset.at)];
+    if (row.group && event.target.closest(".nbstep-key")) this.fold(row);
     if (event.shiftKey) this.extendTo(row.id, event.ctrlKey || event.metaKey);
     else if (event.ctrlKey || event.metaKey) this.toggle(row.id);
     else this.pickOnly(row.id);
   }
 
   pickOnly(id) {
-    this.selected = new Set([id]);
+    this.selected = new Set(this.idsOf(this.rowOf(id)));
     this.anchor = id;
     this.moveCursor(id);
   }
 
   toggle(id) {
-    if (!this.selected.delete(id)) this.selected.add(id);
+    const row = this.rowOf(id);
+    const chosen = this.isSelected(row);
+    for (const one of this.idsOf(row)) this.selected[chosen ? "delete" : "add"](one);
     this.anchor = id;
     this.moveCursor(id);
   }
@@ -766,7 +918,9 @@ export class Panel {
     const from = this.atOf(this.anchor ?? id);
     const to = this.atOf(id);
     if (!keep) this.selected = new Set();
-    for (let at = Math.min(from, to); at <= Math.max(from, to); at++) this.selected.add(this.view[at].id);
+    for (let at = Math.min(from, to); at <= Math.max(from, to); at++) {
+      for (const one of this.idsOf(this.view[at])) this.selected.add(one);
+    }
     this.anchor ??= id;
     this.moveCursor(id);
   }
@@ -800,13 +954,14 @@ export class Panel {
       if (event.shiftKey) this.extendTo(id);
       else if (command) this.moveCursor(id);
       else this.pickOnly(id);
-    } else if (event.key === " " && this.cursor !== null) this.toggle(this.cursor);
+    } else if (this.groups.has(this.cursor) && event.key in FOLDS) this.fold(this.groups.get(this.cursor), FOLDS[event.key]);
+    else if (event.key === " " && this.cursor !== null) this.toggle(this.cursor);
     else if (event.key === "Enter" && this.cursor !== null) {
       this.pickOnly(this.cursor);
       this.detail.focus({ preventScroll: true });
     } else if (command && event.key.toLowerCase() === "z") this.undoButton.click();
     else if (command && event.key.toLowerCase() === "a") {
-      this.selected = new Set(this.view.map((row) => row.id));
+      this.selected = new Set(this.shown.map((row) => row.id));
       this.applySelection();
       this.paint();
     } else if (event.key === "Delete" || event.key === "Backspace") this.deleteSelected();
@@ -881,6 +1036,7 @@ export class Panel {
     this.detailId = id;
     clearTimeout(this.detailTimer);
     const row = this.rows.get(id);
+    if (!row) return this.closeDetail(); // a group
     this.showDetail({
       id, label: row.label, status: row.status, headline: whatText(row), facts: [], preview: "", traceback: "", source: "",
       inputs: [], differences: [],
