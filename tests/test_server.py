@@ -201,8 +201,31 @@ def test_it_lists_newest_first_and_answers_304_until_something_changes(
     tag = {"If-None-Match": answer.headers["Etag"]}
     assert server.ask("entries", headers=tag, path=notebook).status == 304
     cache.set("new", 1)
+    cache.delete("raw")
     changed = server.ask("entries", headers=tag, path=notebook)
-    assert (changed.status, len(changed.content["rows"])) == (200, 5)
+    assert (changed.status, [row[1] for row in changed.content["rows"]]) == (200, ["new"])
+    assert changed.content["gone"] == [entry_id("raw")]
+    assert changed.content["totals"]["entries"] == 4
+    newer = {"If-None-Match": f"W/{changed.headers['Etag']}"}  # as a proxy that compresses has it
+    assert server.ask("entries", headers=newer, path=notebook).status == 304
+    for unknown in (tag, {"If-None-Match": '"x"'}, {}):  # another page was told meanwhile, or it is another server
+        whole = server.ask("entries", headers=unknown, path=notebook)
+        assert (whole.status, len(whole.content["rows"]), "gone" in whole.content) == (200, 4, False)
+
+
+def test_a_run_that_uses_an_entry_and_an_emptied_trash_are_changes_too(
+    server: Server, project: tuple[str, Cache]
+) -> None:
+    notebook, cache = project
+    cache.delete("raw")
+    tag = {"If-None-Match": server.ask("entries", path=notebook).headers["Etag"]}
+    create_workflow(cache=cache)(lambda step: step(lambda: 1, key="user:1", on_drift="ignore"))
+    changed = server.ask("entries", headers=tag, path=notebook)
+    assert [(row[1], row[10]) for row in changed.content["rows"]] == [("user:1", 1)]
+    tag = {"If-None-Match": changed.headers["Etag"]}
+    cache.empty_trash()
+    changed = server.ask("entries", headers=tag, path=notebook)
+    assert (changed.content["rows"], changed.content["totals"]["trashEntries"]) == ([], 0)
 
 
 def test_it_deletes_undoes_retries_and_clears(server: Server, project: tuple[str, Cache]) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nbstep.cache.cache import Cache
-from nbstep.collecting import no_collections
-from nbstep.commands.asked import who_asked
 from nbstep.commands.panelside import (
     ACTIONS,
     Message,
@@ -20,28 +15,18 @@ from nbstep.commands.panelside import (
     detail_message,
     failure_note,
     note,
-    packed,
     read_listing,
-    totals_message,
 )
 from nbstep.errors import NbstepError
 from nbstep.project import place_text
 from nbstep.server.places import ServedPlace
+from nbstep.server.shown import Answer, Shown, nothing_kept
 from nbstep.stores.base import run_now
 from nbstep.words import shown
 
 T = TypeVar("T")
 
 _MOST_OPEN: Final = 4
-_NOTHING: Final = {"entries": 0, "failed": 0, "old": 0, "size": 0, "trashEntries": 0, "trash": 0, "saved": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """JSON, and a tag that changes when it does."""
-
-    body: bytes
-    tag: str
 
 
 class OpenCaches:
@@ -50,11 +35,12 @@ class OpenCaches:
     def __init__(self) -> None:
         self._open: dict[Path, _OpenCache] = {}
 
-    async def entries(self, place: ServedPlace) -> Answer:
-        """Every row, newest first, and the totals."""
+    async def entries(self, place: ServedPlace, since: str = "") -> Answer:
+        """Every row, newest first, and the totals; or what changed since the answer with the tag `since`."""
         if place.exists:
-            return await self._work(place, lambda cache: _entries(cache, place.notebook))
-        return _answer({"totals": {**_NOTHING, "place": shown(place_text(place.directory))}, "rows": []})
+            opened = self._opened(place)
+            return await self._in_turn(opened, lambda cache: opened.shown.answer(cache, place.notebook, since))
+        return nothing_kept(shown(place_text(place.directory)), since)
 
     async def detail(self, place: ServedPlace, row_id: str) -> Message | None:
         """One entry in full; None where there is no such one."""
@@ -82,10 +68,16 @@ class OpenCaches:
             return failure_note(error)
 
     async def _work(self, place: ServedPlace, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
+        return await self._in_turn(self._opened(place), work)
+
+    def _opened(self, place: ServedPlace) -> _OpenCache:
         opened = self._open.pop(place.directory, None) or _OpenCache(place.directory)
         self._open[place.directory] = opened  # the one used last comes last
         while len(self._open) > _MOST_OPEN:
             del self._open[next(iter(self._open))]
+        return opened
+
+    async def _in_turn(self, opened: _OpenCache, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
         async with opened.turn:
             return await asyncio.to_thread(opened.do, work)
 
@@ -95,27 +87,10 @@ class _OpenCache:
 
     def __init__(self, directory: Path) -> None:
         self.turn = asyncio.Lock()
+        self.shown = Shown()
         self._directory = directory
         self._cache: Cache | None = None
 
     def do(self, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
         self._cache = self._cache or Cache(self._directory)
         return run_now(work(self._cache))
-
-
-async def _entries(cache: Cache, notebook: str | None) -> Answer:
-    listing = await read_listing(cache)
-    message = await totals_message(cache, listing)
-    del message["now"]  # the answer's Date says it
-    asked = who_asked(cache, notebook, listing.usage)
-    with no_collections():
-        rows = [
-            packed(listing.row(row_id), asked.by(meta, listing.usage.get(meta.key)))
-            for row_id, meta in reversed(list(listing.metas.items()))
-        ]
-        return _answer({**message, "rows": rows})
-
-
-def _answer(message: Message) -> Answer:
-    body = json.dumps(message, allow_nan=False).encode()
-    return Answer(body, hashlib.sha256(body).hexdigest())

@@ -1,6 +1,7 @@
 """The sidebar's addresses, under the server's own base URL, authentication, authorization and XSRF check.
 
     GET  nbstep/entries?path=NOTEBOOK       the rows and totals of the notebook's project; 304 where nothing changed
+                                            since the answer that If-None-Match names, what changed where that was the last
     GET  nbstep/entries/ID?path=NOTEBOOK    one entry in full
     POST nbstep/ACTION?path=NOTEBOOK        {"ids": […], "asked": false}; a note, or a question to be answered first
 
@@ -80,11 +81,11 @@ class EntriesHandler(_Handler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Answers 304 where the client has what there is."""
-        answer = await self.caches.entries(self.place())
-        tag = f'"{answer.tag}"'
-        self.set_header("ETag", tag)
-        if self.request.headers.get("If-None-Match") == tag:
+        """Answers 304 where the client has what there is, and with what changed where it has what there was last."""
+        since = self.request.headers.get("If-None-Match", "").removeprefix("W/").strip('"')
+        answer = await self.caches.entries(self.place(), since)
+        self.set_header("ETag", f'"{answer.tag}"')
+        if answer.body is None:
             self.set_status(304)
             self.finish()
         else:

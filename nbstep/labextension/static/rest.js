@@ -1,8 +1,9 @@
 // The panel's other side over HTTP: takes the messages that a kernel would, and asks the Jupyter server instead.
 //
-// What kernels keep meanwhile is found by asking again every few seconds; the server answers 304 while nothing changed.
+// What kernels keep meanwhile is found by asking again every few seconds; the server answers 304 while nothing changed, else
+// with what did.
 
-const EVERY_MS = 3000;
+const EVERY_MS = 2000;
 const REFUSED_EVERY_MS = 30_000;
 const PAUSES_A_REQUEST = 10; // a cache that takes long to list is asked less often
 const NO_ANSWER = "The Jupyter server does not answer; it is asked again.";
@@ -105,9 +106,9 @@ export class RestModel {
     const response = await this.fetch("entries", { headers });
     if (response.status !== 304) {
       if (!response.ok) throw new Refusal(await reason(response));
-      const { rows, totals } = await response.json();
+      const { rows, totals, gone } = await response.json();
       this.tag = response.headers.get("ETag") ?? "";
-      this.take(rows, { totals, now: Date.parse(response.headers.get("Date")) / 1000 || Date.now() / 1000 });
+      this.take(rows, gone, { totals, now: Date.parse(response.headers.get("Date")) / 1000 || Date.now() / 1000 });
     }
     this.tell("");
     this.refused = false;
@@ -115,18 +116,20 @@ export class RestModel {
     this.failing = false;
   }
 
-  // The first rows, or what changed since the last ones.
-  take(rows, state) {
-    const known = new Map(rows.map((row) => [row[0], JSON.stringify(row)]));
-    const before = this.rows;
-    this.rows = known;
-    if (before === null) {
-      this.hear({ kind: "rows", first: true, last: true, rows, ...state });
-      return;
+  // All rows, or with `gone` what changed since the last ones.
+  take(rows, gone, state) {
+    if (gone === undefined && this.rows !== null) {
+      const before = this.rows;
+      this.rows = new Map(rows.map((row) => [row[0], JSON.stringify(row)]));
+      gone = [...before.keys()].filter((id) => !this.rows.has(id));
+      rows = rows.filter((row) => before.get(row[0]) !== this.rows.get(row[0]));
+    } else {
+      this.rows ??= new Map();
+      for (const id of gone ?? []) this.rows.delete(id);
+      for (const row of rows) this.rows.set(row[0], JSON.stringify(row));
     }
-    const gone = [...before.keys()].filter((id) => !known.has(id));
-    const changed = rows.filter((row) => before.get(row[0]) !== known.get(row[0]));
-    this.hear({ kind: "change", gone, rows: changed, ...state });
+    if (gone === undefined) this.hear({ kind: "rows", first: true, last: true, rows, ...state });
+    else this.hear({ kind: "change", gone, rows, ...state });
   }
 
   // A refusal stands in the table's place; rows once shown stay while the server is away.
