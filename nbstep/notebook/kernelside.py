@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any, Final, cast
 
 from nbstep.cache.cache import Cache
@@ -157,6 +157,7 @@ class KernelSide:
         if not self._listed:
             return
         metas = dict(self._metas)
+        touched: set[str] | None = {entry_id(key) for key in changed}
         for key, deleted in changed.items():
             if deleted and await self._cache.is_gone(key):  # why it is gone would take long to find out
                 metas.pop(entry_id(key), None)
@@ -167,9 +168,9 @@ class KernelSide:
             elif found.reason in {"new", "deleted"}:
                 metas.pop(entry_id(key), None)
             else:  # something that no step would use, and still is listed
-                metas = await self._list()
+                metas, touched = await self._list(), None
                 break
-        await self._send_difference(metas, usage_of(self._cache) if run_ended else self._usage)
+        await self._send_difference(metas, usage_of(self._cache) if run_ended else self._usage, touched)
 
     def _saw(self, message: Message) -> None:
         """A view came into sight, or went; what others change can be seen by the times of folders alone."""
@@ -190,7 +191,7 @@ class KernelSide:
             for key, found in changed.items():
                 metas.pop(entry_id(key), None)
                 metas |= {entry_id(key): meta for key, meta in own_first(found).items()}
-            await self._send_difference(metas, usage, only_news=True)
+            await self._send_difference(metas, usage, {entry_id(key) for key in changed}, only_news=True)
 
     async def _look_again(self) -> Look:
         self._look = await settled(self._cache.look())
@@ -208,24 +209,25 @@ class KernelSide:
         with no_collections():
             return by_id(look.metas())
 
-    def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage]) -> list[Message]:
-        """Notes what there is now; returns the rows that changed, as the page takes them."""
-        before, known, self._rows = self._rows, self._metas, {}
+    def _take(self, metas: dict[str, Meta], usage: Mapping[str, Usage], touched: Iterable[str]) -> list[Message]:
+        """Notes what there is now; returns the rows of `touched` that changed, as the page takes them."""
         used, asked, asked_before = usage is not self._usage, self._asked, self._asked
         if used:
             asked = self._asked = who_asked(self._cache, asked.notebook, usage)
         changed: list[Any] = []
         with no_collections():
-            for row_id, meta in metas.items():
-                row = before.get(row_id)
-                same = row is not None and known[row_id] is meta
-                if row is None or not same or (used and self._is_told(meta, usage, asked, asked_before)):
+            for row_id in touched:
+                row, meta = self._rows.get(row_id), metas.get(row_id)
+                if meta is None:
+                    self._rows.pop(row_id, None)
+                    continue
+                same = row is not None and self._metas[row_id] is meta
+                if not same or (used and self._is_told(meta, usage, asked, asked_before)):
                     use = usage.get(meta.key)
                     made = row_of(meta, use, row_id)
-                    if row is None or made != row or used:
-                        row = made
-                        changed.append(packed(row, asked.by(meta, use)))
-                self._rows[row_id] = row
+                    if used or made != row:
+                        self._rows[row_id] = made
+                        changed.append(packed(made, asked.by(meta, use)))
         self._metas, self._usage = metas, usage
         return changed
 
@@ -235,10 +237,18 @@ class KernelSide:
         return use != was or asked.by(meta, use) != before.by(meta, was)
 
     async def _send_difference(
-        self, metas: dict[str, Meta], usage: Mapping[str, Usage], *, only_news: bool = False
+        self,
+        metas: dict[str, Meta],
+        usage: Mapping[str, Usage],
+        touched: Collection[str] | None = None,
+        *,
+        only_news: bool = False,
     ) -> None:
-        gone = [row_id for row_id in self._rows if row_id not in metas]
-        changed = self._take(metas, usage)
+        """Sends what is another now: of the ids in `touched`, or of all; with `only_news` nothing where nothing is."""
+        if touched is None or usage is not self._usage:
+            touched = self._rows.keys() | metas.keys()
+        gone = [row_id for row_id in touched if row_id not in metas and row_id in self._rows]
+        changed = self._take(metas, usage, touched)
         if only_news and not gone and not changed:
             return
         self._send({"kind": "change", "gone": gone, "rows": changed, **await self._state()})
