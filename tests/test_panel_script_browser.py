@@ -13,10 +13,11 @@ from browser import need_chromium, open_browser
 from sample_rows import a_failure, a_row
 
 import nbstep.notebook
-from nbstep.commands.listing import matches, parse_query
+from nbstep.commands.listing import entry_id, matches, parse_query
 from nbstep.commands.panelside import packed
 from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, duration_text, size_text
+from nbstep.notebook.folding import prefix_of
 
 STATIC = Path(nbstep.notebook.__file__).parent / "static"
 pytestmark = pytest.mark.browser
@@ -81,6 +82,7 @@ def as_page_row(values: list[Any]) -> dict[str, Any]:
         "hits",
         "used",
         "saved",
+        "asked",
     ]
     return dict(zip(names, values, strict=True))
 
@@ -180,3 +182,109 @@ def test_a_change_moves_neither_the_rows_in_view_nor_the_selection(script: Any) 
     assert (found["picked"], found["selected"]) == ("1 selected · 505 B", ["page:505"])
     assert found["top"] == ["page:7", "page:1001", "page:1000", "page:0", "page:1", "page:2", "page:4", "page:5"]
     assert found["fresh"] == "page:3"
+
+
+GROUPS = """(rows) => {
+    const heard = [], said = [];
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send: (message) => said.push(message) };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const totals = { entries: rows.length, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here" };
+    heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals });
+    const button = (text) => [...el.querySelectorAll("button")].find((b) => b.textContent.startsWith(text) && !b.hidden);
+    const texts = (name) => [...el.querySelectorAll(`.nbstep-row .nbstep-${name}`)].map((cell) => cell.textContent);
+    const press = (key, more = {}) =>
+        el.querySelector(".nbstep-grid").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, ...more }));
+    const found = { buttons: [...el.querySelectorAll(".nbstep-scopes button:not([hidden])")].map((b) => b.textContent) };
+    found.opened = texts("key");
+    found.head = el.querySelector(".nbstep-head strong").textContent;
+    button("Last run").click();
+    found.lastRun = texts("key");
+    button("Whole project").click();
+    button("Key").click();
+    found.project = texts("key");
+    button("Group").click();
+    found.folded = [texts("key"), texts("status"), texts("what"), texts("size")];
+    found.role = el.querySelector("[role=treegrid]") !== null;
+    for (let n = 0; n < 3; n++) press("ArrowDown");
+    found.picked = el.querySelector(".nbstep-picked").textContent;
+    press("Delete");
+    found.deleted = said.at(-1).ids;
+    press("ArrowRight");
+    found.open = texts("key");
+    found.levels = [...el.querySelectorAll(".nbstep-row")].map((row) => row.getAttribute("aria-level") + row.ariaExpanded);
+    press("Enter");
+    found.closed = texts("key");
+    found.stillPicked = el.querySelector(".nbstep-picked").textContent;
+    el.querySelector(".nbstep-row[data-group] .nbstep-key").click();
+    found.clicked = texts("key");
+    button("Group").click();
+    found.flat = texts("key");
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_the_panel_opens_on_this_notebook_and_groups_by_prefix(script: Any) -> None:
+    rows = [
+        packed(a_row("user:1", created=5.0), 1),
+        packed(a_row("user:2", created=4.0), 3),
+        packed(a_row("user:9", created=3.0, status="failed"), 2),
+        packed(a_row("model", created=2.0)),
+        packed(a_row("clean", created=1.5)),
+        packed(a_row("page:1", created=1.0)),
+        packed(a_row("page:2", created=0.5)),
+    ]
+    found = script.evaluate(GROUPS, rows)
+    assert found["buttons"] == ["This notebook 2", "Last run 2", "Whole project 7", "Group"]
+    assert (found["opened"], found["head"]) == (["user:1", "user:2"], "2 of 7 entries")
+    assert found["lastRun"] == ["user:2", "user:9"]
+    assert found["project"] == ["clean", "model", "page:1", "page:2", "user:1", "user:2", "user:9"]
+    keys, statuses, what, sizes = found["folded"]
+    assert keys == ["clean", "model", "page:* ×2", "user:* ×3"]
+    assert statuses == ["✓ ok", "✓ ok", "✓ ok", "✕ failed"]
+    assert sizes == ["10 B", "10 B", "20 B", "30 B"]
+    assert what[2:] == ["", "1 failed"]
+    assert found["role"] is True
+    assert found["picked"].startswith("2 selected")
+    assert found["deleted"] == [entry_id("page:1"), entry_id("page:2")]
+    assert found["open"] == ["clean", "model", "page:* ×2", "page:1", "page:2", "user:* ×3"]
+    assert found["levels"] == ["1null", "1null", "1true", "2null", "2null", "1false"]
+    assert found["closed"] == keys
+    assert found["stillPicked"].startswith("2 selected")
+    assert found["clicked"] == ["clean", "model", "page:* ×2", "page:1", "page:2", "user:* ×3"]
+    assert found["flat"] == found["project"]
+
+
+def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
+    labels = ["events:page:9", "cv:lr=0.1", "sales_2013", "model", "a1b2", "a/b", "日本:1", "x\ny:2", "7", "", "user:٣"]
+    asked = "(labels) => labels.map(window.panel.prefixOf)"
+    assert script.evaluate(asked, labels) == [prefix_of(label) for label in labels]
+
+
+NOT_A_PICTURE = [
+    "", None, 5, "PHNjcmlwdD4=", 'iVBORw0KGgo" onerror="window.pwned=1', "iVBORw0KGgo\n<img>", "https://example.com/a.png",
+    "iVBORw0KGgo,<svg onload=window.pwned=1>",
+]  # fmt: skip
+SHOWN = """(texts) => {
+    const model = { on() {}, off() {}, send() {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const detail = { id: "i", label: "<b>", status: "ok", headline: "", facts: [], inputs: [], differences: [] };
+    panel.detailId = "i";
+    const found = texts.map((thumbnail) => {
+        panel.showDetail({ ...detail, thumbnail });
+        return [...el.querySelectorAll("img")].map((node) => node.src);
+    });
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_t9_only_bytes_of_a_png_become_a_picture(script: Any) -> None:
+    *others, real = script.evaluate(SHOWN, [*NOT_A_PICTURE, "iVBORw0KGgo="])
+    assert others == [[]] * len(NOT_A_PICTURE)
+    assert real == ["data:image/png;base64,iVBORw0KGgo="]
+    assert script.evaluate("window.pwned") is None

@@ -274,7 +274,7 @@ function sum(rows, field) {
   return rows.reduce((total, row) => total + row[field], 0);
 }
 
-// A row that stands for several; one alone under its prefix stays as it is.
+// A row that stands for several; one alone under its prefix stays as it is, as those without a prefix do.
 function groupOf(prefix, rows, open) {
   if (rows.length === 1) return rows[0];
   const counts = WORST_FIRST.map((status) => [status, rows.filter((row) => row.status === status).length]);
@@ -456,7 +456,7 @@ export class Panel {
     });
     this.groupButton = button("Group", "Put keys with the same beginning together", () => {
       this.grouped = !this.grouped;
-      this.scroller.scrollTop = 0;
+      this.grid.scrollTop = 0;
       this.arrange();
     });
     this.scopes.append(this.groupButton);
@@ -649,7 +649,7 @@ export class Panel {
   chooseScope(scope) {
     this.scope = scope;
     this.scopeChosen = true;
-    this.scroller.scrollTop = 0;
+    this.grid.scrollTop = 0;
     this.arrange();
   }
 
@@ -667,7 +667,9 @@ export class Panel {
   }
 
   inGroups(rows) {
-    const made = [...groupBy(rows, prefixOfRow)].map(([prefix, members]) => groupOf(prefix, members, this.opened.has(`group ${prefix}`)));
+    const made = [...groupBy(rows, prefixOfRow)].flatMap(([prefix, members]) =>
+      prefix === "*" ? members : [groupOf(prefix, members, this.opened.has(`group ${prefix}`))],
+    );
     this.groups = new Map(made.filter((row) => row.group).map((row) => [row.id, row]));
     return made.sort(this.compare()).flatMap((row) => (row.open ? [row, ...row.group] : [row]));
   }
