@@ -53,7 +53,7 @@ step(lambda: tidy("</pre><script>window.pwned=1</script>"), key="the drift");"""
 # What nbstep's own places are made of.
 OURS = ".nbstep-l, .nbstep-snapshot, .nbstep-panel, .nbstep-sidebar"
 TAGS = {
-    "B", "BUTTON", "DD", "DIV", "DL", "DT", "I", "INPUT", "LI", "P", "PRE", "SMALL", "SPAN", "STRONG", "STYLE", "TABLE",
+    "B", "BUTTON", "DD", "DIV", "DL", "DT", "H2", "I", "INPUT", "LI", "P", "PRE", "SMALL", "SPAN", "STRONG", "STYLE", "TABLE",
     "HEADER", "SECTION", "TBODY", "TD", "TH", "THEAD", "TR", "UL",
 }  # fmt: skip
 ATTRIBUTES = {
@@ -152,6 +152,7 @@ def test_t9_nothing_in_the_panel_runs_whichever_entry_is_looked_at(scene: Notebo
 
 def look_at_each(table: Any, query: str, count: int, most: int) -> None:
     """Opens the details of the rows that a query finds, by the keyboard."""
+    table.get_by_role("button", name="Whole project").click()
     search(table, query, count)
     grid = table.locator(".nbstep-grid")
     grid.focus()
