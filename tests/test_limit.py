@@ -423,7 +423,7 @@ def test_c6_the_limit_is_shown(tmp_path: Path) -> None:
     cache.set("a", 1)
     assert repr(cache).endswith("/c', max_bytes='2.0 MB')")
     assert " B of at most 2.0 MB · " in run_command("ls", cache=cache).text
-    assert "limit    max_bytes 2.0 MB, trash included" in run_command("doctor", cache=cache).text
+    assert "limit     max_bytes 2.0 MB, trash included" in run_command("doctor", cache=cache).text
     assert "max_bytes" not in run_command("doctor", cache=Cache(tmp_path / "c")).text
 
 

@@ -78,7 +78,7 @@ def test_n6_verbs_that_only_read_work_on_a_cache_that_can_only_be_read(
     for words, said in {
         ("ls",): "1 entry · ", ("show", "kept"): "✓ kept", ("verify",): "1 good",
         ("export", "kept", str(tmp_path / "out")): "Exported 1 value", ("settings",): "mode",
-        ("gc", "--dry-run"): "Nothing to remove", ("doctor",): "access   read-only for you",
+        ("gc", "--dry-run"): "Nothing to remove", ("doctor",): "access    read-only for you",
     }.items():  # fmt: skip
         done = shell("-m", "nbstep", *words, *more, cwd=cwd, **env)
         assert (done.returncode, said in done.stdout) == (0, True), (words, done.stdout, done.stderr)

@@ -302,7 +302,7 @@ def test_step_map_takes_the_options_of_a_step(cache: Cache) -> None:
     ("options", "error", "says"),
     [
         ({}, TypeError, "key"), ({"key": "same"}, ValueError, "{}"), ({"key": 3}, TypeError, "key"),
-        ({"key": "n:{}", "rate": 3}, TypeError, "rate"), ({"key": "n:{}", "cache": {}}, TypeError, "create_workflow"),
+        ({"key": "n:{}", "rate": 3}, ValueError, "rate"), ({"key": "n:{}", "cache": {}}, TypeError, "create_workflow"),
         ({"key": "n:{}", "on_error": "skip"}, ValueError, "on_error"),
     ],
 )  # fmt: skip
