@@ -257,6 +257,35 @@ def test_the_panel_opens_on_this_notebook_and_groups_by_prefix(script: Any) -> N
     assert found["flat"] == found["project"]
 
 
+OPENED_ON = """(rows) => {
+    const heard = [];
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const totals = { entries: rows.length, failed: 0, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here" };
+    heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals });
+    const found = [...el.querySelectorAll(".nbstep-scopes [aria-pressed=true]")].map((button) => button.textContent);
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "opened"),
+    [
+        ([1, 1, 0], "This notebook 2"),
+        ([3, 1, 1], "Whole project 3"),  # it is all of this notebook's
+        ([2, 0, 0], "Last run 1"),
+        ([2, 2, 2], "Whole project 3"),
+        ([0, 0, 0], "Whole project 3"),
+    ],
+)
+def test_the_panel_opens_on_the_notebook_or_else_the_last_run(script: Any, asked: list[int], opened: str) -> None:
+    rows = [packed(a_row(f"key:{at}"), bits) for at, bits in enumerate(asked)]
+    assert script.evaluate(OPENED_ON, rows) == [opened]
+
+
 def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
     labels = ["events:page:9", "cv:lr=0.1", "sales_2013", "model", "a1b2", "a/b", "日本:1", "x\ny:2", "7", "", "user:٣"]
     asked = "(labels) => labels.map(window.panel.prefixOf)"

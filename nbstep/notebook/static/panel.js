@@ -635,7 +635,8 @@ export class Panel {
   // Opens on what this notebook, or else the last run, has to do with; all where that is all there is.
   firstScope() {
     const counts = this.scopeCounts();
-    return SCOPES.find(({ asked }) => asked === 0 || (counts.get(asked) > 0 && counts.get(asked) < this.rows.size));
+    const first = SCOPES.find(({ asked }) => counts.get(asked) > 0);
+    return first && counts.get(first.asked) < this.rows.size ? first : SCOPES.at(-1);
   }
 
   scopeCounts() {
