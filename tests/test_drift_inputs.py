@@ -263,6 +263,21 @@ def test_d3_one_line_for_a_cause_however_many_steps(cache: Cache) -> None:
     assert _drift(told)[-1] == "`rate` was 1.5, is now 2.5: put it in the key"
 
 
+def test_d3_an_old_value_with_two_changes_is_counted_once() -> None:
+    edit, data = (
+        Change("code", "", "score() was edited"),
+        Change("inputs", "", "`weight` was 2, is now 3: put it in the key"),
+    )
+    (text,) = old_values_texts([(edit, ["score"]), (data, ["score"])], in_notebook=True)
+    assert text.startswith(
+        "1 old value (score): score() was edited; `weight` was 2, is now 3: put it in the key. See: %nbstep show score · "
+    )
+    assert old_values_texts([(edit, ["a", "b"]), (data, ["b"])], in_notebook=True)[:2] == [
+        "2 old values (a, b): score() was edited",
+        "1 old value (b): `weight` was 2, is now 3: put it in the key",
+    ]
+
+
 def test_d3_in_a_notebook_the_line_names_the_flag() -> None:
     drifted = [(Change("inputs", "n", "`n` changed"), ["a"])]
     assert old_values_texts(drifted, in_notebook=True) == [

@@ -68,7 +68,7 @@ def old_values_texts(
     folder: str | None = "",
     line: str = "%%workflow",
 ) -> list[str]:
-    r"""The lines for entries used in spite of changes, one a change; what to do is said at its end, or in a last line.
+    r"""The lines for entries used in spite of changes, one for all changes of the same entries; what to do ends it, or stands last.
 
     Args:
         causes: Each change, with the keys of the entries.
@@ -84,7 +84,10 @@ def old_values_texts(
     1 old value (b): `raw` changed
     See: %nbstep show a · Re-run: %%workflow --rerun-drifted · Keep: %nbstep accept a b
     """
-    told = [f"{plural(len(keys), 'old value')} ({_named(keys)}): {change.text}" for change, keys in causes]
+    alike: dict[tuple[str, ...], list[str]] = {}  # an entry with two changes is one old value, not two
+    for change, keys in causes:
+        alike.setdefault(tuple(keys), []).append(change.text)
+    told = [f"{plural(len(keys), 'old value')} ({_named(keys)}): {'; '.join(texts)}" for keys, texts in alike.items()]
     every = list(dict.fromkeys(key for _, keys in causes for key in keys))
     ways_out = _ways_out(every, in_notebook, folder, line)
     return [f"{told[0]}. {ways_out}"] if len(told) == 1 else [*told, ways_out]
