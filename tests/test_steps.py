@@ -192,6 +192,22 @@ def test_e6_stale_if_error_gives_the_last_good_value_and_keeps_it(cache: Cache) 
     assert ["the last good value is used" in finding.text for finding in told.of(Finding)] == [True]
 
 
+def test_e6_a_failed_refetch_tells_all_of_its_error_once(cache: Cache) -> None:
+    def fail() -> str:
+        raise OSError("503 Service Unavailable for url 'http://x/rates'\nFor more information check: https://x.org/503")
+
+    told = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=told)
+    workflow(lambda step: step(lambda: "good", key="k"))
+    workflow(lambda step: step(fail, key="k", refresh=True, stale_if_error=True))
+    said = "OSError: 503 Service Unavailable for url 'http://x/rates'"
+    assert [hit.drift for hit in told.of(StepHit)] == [f"refetch failed: {said}"]
+    assert told.findings() == [
+        f"k: refetch failed ({said} For more information check: https://x.org/503); the last good value is used, "
+        "the next run tries again"
+    ]
+
+
 @pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "ab"), socket.socket])
 def test_c3_an_unpicklable_result_reaches_the_user_with_one_finding(cache: Cache, make: Any) -> None:
     told, made = RecordingListener(), []

@@ -38,6 +38,7 @@ from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
 from nbstep.tracebacks import trim
+from nbstep.words import first_sentence
 
 
 def take_step(
@@ -387,4 +388,4 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
     call.run.find(
         "stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used, the next run tries again"
     )
-    return (hand_out(call, Use(old, f"refetch failed: {text}"), value, "cache"),)
+    return (hand_out(call, Use(old, f"refetch failed: {first_sentence(text)}"), value, "cache"),)
