@@ -220,6 +220,21 @@ def test_c2_undo_of_a_key_brings_that_one_back(cache: Cache, run: Callable[..., 
 
 
 @pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_c2_undo_takes_a_key_as_lists_show_it(tmp_path: Path, kind: str) -> None:
+    cache = Cache(tmp_path / "c" if kind == "disk" else {})
+    keys = ["db:postgres://u:hunter2@h/x", "db:postgres://u:other22@h/x", "a\x1bb"]
+    for key in keys:
+        cache.set(key, 1)
+        cache.delete(key)
+    listed = run_command("ls --trash", cache=cache, screen=NOTEBOOK).text.splitlines()
+    shown = [line.rpartition("%nbstep ")[2] for line in listed[2:]]
+    shown = [command for command in shown if command.startswith("undo ")]
+    assert len(shown) == 3
+    assert [run_command(command, cache=cache).exit_code for command in shown] == [0, 0, 0]  # alike: the last one first
+    assert sorted(cache.keys()) == sorted(keys)
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory"])
 def test_c2_an_undo_that_replaced_something_says_so_and_older_values_are_listed_and_reached(
     tmp_path: Path, kind: str
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from nbstep import runlog
 from nbstep.cache.cache import Cache
-from nbstep.cache.records import Deleted, Restored
+from nbstep.cache.records import Deleted, Restored, Trashed
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.descent import later_steps, later_text, used_keys
@@ -104,7 +104,7 @@ async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) 
 async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Undoes the last deletion, or the last one of a key."""
     back = _number(arguments)
-    restored: Restored = await settled(cache.restore(arguments.words[0] if arguments.words else None, back))
+    restored = await _restored(cache, arguments.words[0] if arguments.words else None, back)
     keys = sorted(restored.keys, key=natural_order)
     damaged = restored.damaged_text()
     left = f"Damaged, so it stays in the trash, and what is kept now stays too: {damaged}" if damaged else ""
@@ -128,6 +128,16 @@ async def bring_back(cache: Cache, arguments: Arguments, screen: Screen) -> Comm
         again = command_text("undo", keys if len(keys) == 1 else [], arguments, screen)
         text += f".\nIn exchange {stood} went to the trash; swap back: {again}   Older ones: {older}"
     return CommandOutcome(f"{text}\n{left}" if left else text, record=record)
+
+
+async def _restored(cache: Cache, name: str | None, back: int) -> Restored:
+    """Restores what a word names: a key as it is, else as lists show it; of several shown alike the one deleted last."""
+    restored: Restored = await settled(cache.restore(name, back))
+    if name is None or restored.keys or restored.damaged or restored.nameless:
+        return restored
+    waiting: list[Trashed] = await settled(cache.trashed())
+    alike = next((one.meta.key for one in waiting if key_text(one.meta.key) == name), None)
+    return restored if alike is None else await settled(cache.restore(alike, back))
 
 
 def _number(arguments: Arguments) -> int:
