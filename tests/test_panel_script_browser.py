@@ -286,6 +286,34 @@ def test_the_panel_opens_on_the_notebook_or_else_the_last_run(script: Any, asked
     assert script.evaluate(OPENED_ON, rows) == [opened]
 
 
+NARROWED = """(rows) => {
+    const heard = [];
+    const model = { on: (_, f) => heard.push(f), off: () => {}, send: () => {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const totals = { entries: rows.length, failed: 1, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here" };
+    heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals });
+    const button = (text) => [...el.querySelectorAll("button")].find((b) => b.textContent.startsWith(text) && !b.hidden);
+    const pressed = () => el.querySelector(".nbstep-scopes [aria-pressed=true]").textContent;
+    const found = { opened: pressed() };
+    heard[0]({ kind: "change", gone: [rows[0][0]], rows: [], totals: { ...totals, entries: rows.length - 1 } });
+    found.emptied = [pressed(), el.querySelector(".nbstep-empty").textContent];
+    el.querySelector(".nbstep-link").click();
+    found.errors = [pressed(), [...el.querySelectorAll(".nbstep-row .nbstep-key")].map((cell) => cell.textContent)];
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_a_narrowed_panel_says_what_is_empty_and_its_head_leads_to_what_it_counts(script: Any) -> None:
+    rows = [packed(a_row("mine"), 1), packed(a_row("theirs", status="failed")), packed(a_row("other"))]
+    found = script.evaluate(NARROWED, rows)
+    assert found["opened"] == "This notebook 1"
+    assert found["emptied"] == ["This notebook 0", "Nothing of that is kept. Whole project shows the rest."]
+    assert found["errors"] == ["Whole project 2", ["theirs"]]
+
+
 def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
     labels = ["events:page:9", "cv:lr=0.1", "sales_2013", "model", "a1b2", "a/b", "日本:1", "x\ny:2", "7", "", "user:٣"]
     asked = "(labels) => labels.map(window.panel.prefixOf)"

@@ -27,6 +27,7 @@ const SCOPES = [
   { asked: 2, title: "Last run", says: "What the last run used" },
   { asked: 0, title: "Whole project", says: "Everything in this cache" },
 ];
+const NOTHING_IN_SCOPE = "Nothing of that is kept. Whole project shows the rest.";
 const FOLDS = { ArrowRight: true, ArrowLeft: false, Enter: undefined };
 const WORST_FIRST = ["failed", "old value", "untrusted", "ok"];
 
@@ -771,12 +772,15 @@ export class Panel {
     if (this.complete) {
       const nothing = "Nothing kept yet. A step with a key appears here when it has run.";
       const back = totals?.trashEntries ? " Undo brings back what was deleted." : "";
-      this.empty.textContent = this.rows.size ? "No entry matches the search." : nothing + back;
+      const none = this.query.words.length ? "No entry matches the search." : NOTHING_IN_SCOPE;
+      this.empty.textContent = this.rows.size ? none : nothing + back;
     }
   }
 
+  // The head counts the whole project, so that is where its links look.
   queryLink(text, title, query, className) {
     return button(text, title, () => {
+      this.chooseScope(SCOPES.at(-1));
       this.search.value = query;
       this.setQuery(query);
     }, `nbstep-link ${className}`);
