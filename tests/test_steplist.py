@@ -392,6 +392,24 @@ def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
     assert len(html_of(story.state(), NOW)) < 12_000
 
 
+def test_n3_a_few_keys_without_a_prefix_keep_their_names_and_many_fold_too() -> None:
+    story = Story()
+    for key in ("raw", "model", *(f"user:{user}" for user in range(50))):
+        story.ran(key)
+    assert [(row.label, row.count) for row in fold(rows_of(story.state(), NOW))] == [
+        ("raw", 1),
+        ("model", 1),
+        ("user:*", 50),
+    ]
+    assert [line.split() for line in saved_of(story.ended().state(), NOW).splitlines()[1:]] == [
+        ["ok", "model"], ["ok", "raw"], ["ok", "user:*", "×50"],
+    ]  # fmt: skip
+    many = Story()
+    for word in range(100):
+        many.ran("x" * (word + 1))
+    assert [(row.label, row.count) for row in fold(rows_of(many.state(), NOW))] == [("*", 100)]
+
+
 def test_d3_old_values_of_one_cause_fold_with_it_and_a_few_stay() -> None:
     story = Story()
     for number in range(60):

@@ -34,17 +34,24 @@ def prefix_of(label: str) -> str:
 def fold_labels(labels: Iterable[str], most: int) -> list[tuple[str, list[int]]]:
     """Groups labels under at most `most` prefixes: the longest shared ones, else the first part, else `*` for all.
 
+    Those without a prefix keep their names while that is not too many.
+
     Returns:
         Each prefix with the positions of its labels; a label alone under its prefix keeps its own name.
     """
     named = list(labels)
-    for shorten in (prefix_of, _first_part, _nothing):
+    for shorten in (_prefix_or_all, prefix_of, _first_part, _nothing):
         groups: dict[str, list[int]] = {}
         for at, label in enumerate(named):
             groups.setdefault(shorten(label), []).append(at)
         if len(groups) <= most:
             break
     return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in groups.items()]
+
+
+def _prefix_or_all(label: str) -> str:
+    prefix = prefix_of(label)
+    return label if prefix == "*" else prefix
 
 
 def _first_part(label: str) -> str:
