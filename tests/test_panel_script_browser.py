@@ -340,6 +340,29 @@ SHOWN = """(texts) => {
 }"""
 
 
+WIDTHS = """(rows) => {
+    const heard = [];
+    const model = { on: (_, f) => heard.push(f), off: () => {}, send: () => {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    el.style.width = "848px"; // of a cell's output in a window of 1280
+    const panel = new window.panel.Panel(model, el);
+    heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals: null });
+    const cut = [...el.querySelectorAll(".nbstep-row .nbstep-key")].map((cell) => cell.scrollWidth > cell.clientWidth);
+    panel.close();
+    el.remove();
+    return cut;
+}"""
+
+
+@pytest.mark.parametrize("expires_at", [None, 9000.0])
+def test_a_key_of_usual_length_is_not_cut(script: Any, expires_at: float | None) -> None:
+    rows = [
+        packed(a_row("events:page:2024-01", created=5.0, expires_at=expires_at)),
+        packed(a_row("x" * 90, created=1.0)),
+    ]
+    assert script.evaluate(WIDTHS, rows) == [False, True]
+
+
 def test_t9_only_bytes_of_a_png_become_a_picture(script: Any) -> None:
     *others, real = script.evaluate(SHOWN, [*NOT_A_PICTURE, "iVBORw0KGgo="])
     assert others == [[]] * len(NOT_A_PICTURE)
