@@ -133,6 +133,8 @@ def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> 
     def work(n: int) -> int:
         (tmp_path / "ran" / f"{n}-{time.monotonic_ns()}").touch()
         if n == 6 and not (tmp_path / "died").exists():
+            while not any(path.is_file() for path in (tmp_path / "cache" / "v1" / "e").rglob("*")):
+                time.sleep(0.01)  # something is kept
             (tmp_path / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return n

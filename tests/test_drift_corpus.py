@@ -38,7 +38,7 @@ def _wrong(pair: Pair, before: dict[str, Any], *later: dict[str, Any]) -> list[s
             found.append(f"after: {after}")
         if bool(drift) != bool(pair.said) or not all(text in drift for text in pair.said):
             found.append(f"said: {drift or 'nothing'}")
-        if told != len(drift.split("; ")) * bool(pair.said):
+        if told != len(after["drift"]) * bool(pair.said):  # one line a value, however many changes
             found.append(f"findings: {after['findings']}")
     return found
 

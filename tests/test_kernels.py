@@ -41,7 +41,7 @@ def test_n3_a_short_cell_shows_one_finished_list(kernel: Kernel) -> None:
     done = kernel.good("%%workflow sales\nstep(lambda: 1, key='a')")
     (bundle,) = done.lists
     assert bundle["text/plain"] == "sales: 1 step\n  ok      a"
-    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>1 step: 1 ran.*<!--end of nbstep-->", bundle["text/html"])
+    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b> 1 step: 1 ran.*<!--end of nbstep-->", bundle["text/html"])
     assert done.of("execute_result")[0]["data"] == {"text/plain": "1"}
 
 
@@ -50,7 +50,7 @@ def test_n4_a_plan_looks_like_the_step_list_and_is_one_display(kernel: Kernel) -
     done = kernel.good("%%workflow sales --plan\nstep(lambda: 1, key='a')\nstep(lambda: 1, key='b')\nprint('ran')")
     (bundle,) = done.lists
     page = bundle["text/html"]
-    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b>2 steps: 1 cached .*1 missing.*<!--end of nbstep-->", page)
+    assert re.fullmatch(r"(?s)<!--nbstep .*<b>sales</b> 2 steps: 1 cached .*1 missing.*<!--end of nbstep-->", page)
     assert "How long a run would take is not known: 1 step was never timed" in page
     assert "sales   2 steps: 1 cached" in bundle["text/plain"]
     assert done.text == ""
