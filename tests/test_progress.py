@@ -10,7 +10,7 @@ from test_steplist import NOW, Story
 from nbstep.events import StepsAhead
 from nbstep.notebook.progress import Progress, progress_of
 from nbstep.notebook.steplist import StepList
-from nbstep.notebook.steprender import html_of
+from nbstep.notebook.steprender import html_of, live_of
 
 
 def mapping(total: int) -> Story:
@@ -43,6 +43,16 @@ def test_what_ran_in_this_run_is_not_cached_when_it_is_asked_again() -> None:
     story.ran("m:0")
     story.hit("m:0")
     assert (progress(story).ran, progress(story).cached) == (1, 0)
+
+
+def test_n3_the_line_of_a_terminal_begins_with_how_far_the_map_is() -> None:
+    story = mapping(1000)
+    for n in range(100):
+        story.ran(f"m:{n}", 0.1, at=NOW - 50 + n / 2)
+    line = live_of(story.state(), NOW, 79)
+    assert line.startswith(f"{progress(story).text()} · 1,000 steps: 100 ran")
+    assert "a second, about 7 m 30 s left" in line
+    assert " of 1,000, " not in live_of(story.ended().state(), NOW, 79)
 
 
 def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:

@@ -165,9 +165,11 @@ def plain_of(
 
 
 def live_of(state: StepList, now: float, width: int) -> str:
-    """The one line that a terminal shows while steps run: the summary, and the step that began last."""
+    """The one line that a terminal shows while steps run: how far a map is, the summary, and the step that began last."""
     rows = rows_of(state, now)
     text = f"{key_text(state.name)}   " if state.name else ""
+    progress = progress_of(state, now)
+    text += f"{progress.text()} · " if progress else ""
     text += _summary(rows, state, now)
     busy = [row for row in rows if row.state in ("running", "waiting")]
     if busy:
