@@ -160,8 +160,9 @@ def trust_at_a_terminal(project: Path) -> tuple[subprocess.Popen[bytes], int]:
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "nbstep.cli", "trust"]
     process = subprocess.Popen(
-        command, cwd=project, env=environment(TERM="xterm"), stdin=terminal, stdout=terminal, stderr=terminal
-    )
+        command, cwd=project, env=environment(TERM="xterm"), stdin=terminal, stdout=terminal, stderr=terminal,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     os.close(terminal)
     return process, controller
 
