@@ -7,9 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Lab, need_chromium, open_lab
@@ -56,6 +58,16 @@ def redis_url() -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
+
+
+@pytest.fixture
+def unpickled() -> Iterator[list[Any]]:
+    """Every name that a pickle looks up while the test runs."""
+    names: list[Any] = []
+    watching = [True]
+    sys.addaudithook(lambda event, args: names.append(args) if event == "pickle.find_class" and watching[0] else None)
+    yield names
+    watching[0] = False
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,6 @@ def poison() -> str:
 class Poison:
     def __reduce__(self) -> Any:
         return poison, ()
-
-
-@pytest.fixture
-def unpickled() -> Iterator[list[Any]]:
-    """Every name that a pickle looks up while the test runs."""
-    names: list[Any] = []
-    watching = [True]
-    sys.addaudithook(lambda event, args: names.append(args) if event == "pickle.find_class" and watching[0] else None)
-    yield names
-    watching[0] = False
 
 
 def as_user(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trust.KeyRing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,6 @@ from nbstep.cache.cache import Cache
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.stores.files import key_digest
-
-
-@pytest.fixture
-def unpickled() -> Iterator[list[Any]]:
-    names: list[Any] = []
-    watching = [True]
-    sys.addaudithook(lambda event, args: names.append(args) if event == "pickle.find_class" and watching[0] else None)
-    yield names
-    watching[0] = False
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,6 @@ def cache(tmp_path: Path) -> Cache:
     made.set("a", Path("of a"))
     made.set("b", Path("of b"))
     return made
-
-
-@pytest.fixture
-def unpickled() -> Iterator[list[Any]]:
-    names: list[Any] = []
-    watching = [True]
-    sys.addaudithook(lambda event, args: names.append(args) if event == "pickle.find_class" and watching[0] else None)
-    yield names
-    watching[0] = False
 
 
 def file_of(cache: Cache, key: str) -> Path:
