@@ -17,6 +17,7 @@ from nbstep.cache.records import Facts, Kept
 from nbstep.result import Err
 from nbstep.stores.base import run_now
 from nbstep.stores.given import MappingMethods
+from nbstep.stores.redis.place import client_is_async
 
 Writer: TypeAlias = Callable[[bytes], bytes | str]
 
@@ -38,11 +39,11 @@ _AT_ONCE, _TURNS, _LONG = 8, 12, 50_000
 def check_store(store: Any) -> Any:
     """Checks that an object can serve as `cache=`: everything that `Cache` takes, or a `Cache`.
 
-    That is a path or URL, a mapping, or an object with `get`, `set`, `has`, `delete`, perhaps `keys`, `clear`. Give it an
-    empty store; it is empty afterwards. Tried are: keys that are easily taken for one another, values with every byte and
-    one of 20 MB, values that replace others, 300 entries, deleting, calls from eight threads (eight tasks for an async
-    store) at once, each with a key of its own and all with one, and a `Cache` on top. A store that refuses another thread by
-    raising is not tried with threads.
+    That is a path or URL, a mapping, a client of redis-py, or an object with `get`, `set`, `has`, `delete`, perhaps `keys`,
+    `clear`. Give it an empty store; it is empty afterwards. Tried are: keys that are easily taken for one another, values with
+    every byte and one of 20 MB, values that replace others, 300 entries, deleting, calls from eight threads (eight tasks for an
+    async store) at once, each with a key of its own and all with one, and a `Cache` on top. A store that refuses another thread
+    by raising is not tried with threads.
 
     Args:
         store: The object, sync or async.
@@ -59,7 +60,7 @@ def check_store(store: Any) -> Any:
     """
     cache = Cache(store)
     name = type(store).__name__
-    if isinstance(store, str | os.PathLike | Cache):
+    if isinstance(store, str | os.PathLike | Cache) or client_is_async(store) is not None:
         target, name = cache, "Cache"
         store = store if cache.directory is not None else cache  # memory cannot be opened twice
     elif isinstance(store, MutableMapping):

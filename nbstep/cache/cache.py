@@ -38,8 +38,8 @@ class Cache(Upkeep):
     store every method gives an awaitable of it.
 
     Args:
-        where: A path, a URL (`"memory:"`), a `MutableMapping`, an object with get, set, has and delete, or another
-            `Cache`. Left out: the project's cache.
+        where: A path, a URL (`"memory:"`, `"redis://host:6379/0"`), a `MutableMapping`, an object with get, set, has and
+            delete, a client of redis-py, or another `Cache`. Left out: the project's cache.
         max_bytes: How much it may take, trash included, as bytes or as text like `"2 GB"`; to make room, the trash is
             emptied, then the least recently used entries go. None is no limit. It holds for all processes that set it, but for
             the entries they are writing in that moment; what others write counts within a minute.
@@ -51,7 +51,8 @@ class Cache(Upkeep):
 
     Raises:
         TypeError: `where` is nothing that can be a store, or lacks a method; an option is unknown, or belongs elsewhere.
-        ValueError: A URL of an unknown scheme.
+        ValueError: A URL of an unknown scheme, or with an option that means nothing.
+        ModuleNotFoundError: What a URL needs is not installed; the message says how to.
         CacheDirectoryError: The folder cannot be created or written.
 
     >>> cache = Cache("memory:")
@@ -102,8 +103,19 @@ class Cache(Upkeep):
 
     @property
     def place(self) -> str:
-        """Where it is, as shown: `~/proj/.nbstep`, `memory:`, `RedisStore`."""
+        """Where it is, as shown: `~/proj/.nbstep`, `memory:`, `redis://cache:6379/0`, never with a password."""
         return self._entries.store.place
+
+    @property
+    def shell_place(self) -> str | None:
+        """What stands behind `--cache` for it in a command; None where a command cannot find it by that."""
+        store = self._entries.store
+        return store.place if getattr(store, "opens_by_place", store.directory is not None) else None
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is in a server that nbstep knows how to use."""
+        return hasattr(self._entries.store, "conditions")
 
     @property
     def directory(self) -> Path | None:

@@ -161,6 +161,14 @@ class Upkeep:
         """How many entries there are, by what can be told from their headers, as `Counts`."""
         return self._run(self._counts())
 
+    def conditions(self) -> Any:
+        """What a server says of itself, as names and texts; nothing where the cache is in none."""
+        return self._run(self._conditions())
+
+    async def _conditions(self) -> list[tuple[str, str]]:
+        tell = getattr(self._entries.store, "conditions", None)
+        return [] if tell is None else await tell()
+
     def headless(self) -> Any:
         """The entries that no list shows, as their headers cannot be read: a `Checked` each, as `verify` gives it."""
         return self._run(self._headless())

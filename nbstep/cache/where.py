@@ -18,11 +18,10 @@ from nbstep.stores.disk import DiskStore
 from nbstep.stores.folder import may_be_cache
 from nbstep.stores.mapping import MappingStore
 from nbstep.stores.memory import MemoryStore
+from nbstep.stores.redis.place import SCHEMES, RedisPlace, client_is_async, place_of, read_url
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
 _TO_COME: Final = {
-    "redis": "redis.Redis.from_url(…)",
-    "rediss": "redis.Redis.from_url(…)",
     "s3": "an S3 client",
     "gs": "a Google Cloud Storage client",
     "abfs": "an Azure Blob client",
@@ -33,6 +32,8 @@ _RECENT_AT_MOST: Final = 8
 # The store around each object of the user's own, by the object's id: the store holds it, so that no other can have that id.
 _stores: Final[weakref.WeakValueDictionary[int, MappingStore]] = weakref.WeakValueDictionary()
 _recent: Final[list[MappingStore]] = []  # a `Cache(st)` of one cell is gone in the next; its trash must not be
+# The store of each server, by its URL or the id of a client: one breaker and one single flight for all caches over it.
+_servers: Final[weakref.WeakValueDictionary[RedisPlace | int, Any]] = weakref.WeakValueDictionary()
 _stores_lock: Final = ThreadLock()
 
 
@@ -60,7 +61,13 @@ def open_store(where: Any) -> Store:
             f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, '
             "or an object with get, set, has and delete"
         )
-    return _same_store(where)
+    return _same_store(where) if client_is_async(where) is None else _server(place_of(where), client=where)
+
+
+def is_url(where: str) -> bool:
+    """Whether a text means a cache that is no folder and outlives the process: `redis://…`."""
+    scheme = _SCHEME.match(where)
+    return scheme is not None and scheme[1].lower() in SCHEMES
 
 
 def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> CachePlace:
@@ -104,14 +111,31 @@ def _references(store: MappingStore) -> int:
 _ALONE: Final = _references(MappingStore({}))
 
 
+def _server(place: RedisPlace, *, client: Any = None) -> Store:
+    """The store of a Redis server: one for each URL and each client."""
+    from nbstep.stores.redis import store as redis  # with redis-py, which not everybody has
+
+    name = place if client is None else id(client)
+    with _stores_lock:
+        known = _servers.get(name)
+        if known is None:
+            known = _servers[name] = redis.open_server(place, client)
+        return known
+
+
 def _open_url(where: str, scheme: str) -> Store:
     if scheme == "memory":
         return MappingStore(MemoryStore(), place="memory:")
     if scheme == "file":
         return DiskStore(cache_folder(Path(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", where))))
+    if scheme in SCHEMES:
+        return _server(read_url(where))
     if scheme in _TO_COME:
         raise ValueError(
             f"cache={scheme}:// is not built in yet: write a class with get(key), set(key, value), has(key) and delete(key) "
             f"around {_TO_COME[scheme]} and pass an object of it; values are bytes"
         )
-    raise ValueError(f"cache={where!r:.80}: unknown scheme {scheme!r}; known are memory:, file:, and plain paths")
+    raise ValueError(
+        f"cache={scheme}:…: unknown scheme {scheme!r}; known are memory:, file:, redis://, rediss://, "
+        "unix://, and plain paths"
+    )

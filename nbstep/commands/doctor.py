@@ -52,6 +52,7 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         ("cache", shown(cache.place)),
         *_why(cache),
         *([] if cache.directory is None else _folder_facts(cache.directory, screen)),
+        *[(name, shown(text)) for name, text in await settled(cache.conditions())],
         *key_facts,
         *_entries_facts(counts, screen),
         (
@@ -125,7 +126,7 @@ def _can_be_made(folder: Path) -> bool:
 
 def _why(cache: Cache) -> list[Fact]:
     if cache.directory is None:
-        return [("", "a store of your own, or memory")]
+        return [] if cache.is_server else [("", "a store of your own, or memory")]
     place = project_place()
     if _same(cache.directory, place.directory):
         return [("", place.why)]

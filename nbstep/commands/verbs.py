@@ -18,7 +18,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.secrets.redaction import key_text
-from nbstep.cache.where import cache_folder, project_place
+from nbstep.cache.where import cache_folder, is_url, project_place
 from nbstep.commands.accepting import accept
 from nbstep.commands.autoload import set_autoload
 from nbstep.commands.completionscripts import tell_completion
@@ -102,7 +102,7 @@ def _outcome(verb: Verb, arguments: Arguments, cache: Cache | None, screen: Scre
         if verb.name not in {"settings", "doctor"}:  # these tell what is wrong
             _check_settings()
         if arguments.folder is not None:
-            cache = Cache(_named_cache(arguments.folder))
+            cache = _named_cache(arguments.folder)
         elif cache is None and not screen.notebook and not _project_has_cache() and not _fills(verb, arguments):
             return _no_cache_here(verb, arguments, screen)
         cache = cache or _archive(screen) or project_cache()
@@ -113,6 +113,8 @@ def _outcome(verb: Verb, arguments: Arguments, cache: Cache | None, screen: Scre
         raise
     except (NbstepError, OSError) as error:
         text = str(error.strerror if isinstance(error, NoRoom) and error.strerror else error)
+        if cache is not None and cache.directory is None and cache.place not in text:
+            text = f"{cache.place}: {text}"
         return CommandOutcome(spelled(shown(text), in_notebook=screen.command.startswith("%")), exit_code=1)
 
 
@@ -137,12 +139,17 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
     raise UsageError("This cache's store is async: await its methods instead, as in await cache.entries()")
 
 
-def _named_cache(text: str) -> Path:
-    """The cache in the folder that `--cache` names; only a step makes a new one."""
+def _named_cache(text: str) -> Cache:
+    """The cache that `--cache` names: a server's by its URL, else that in a folder; only a step makes a new one."""
+    if is_url(text):
+        try:
+            return Cache(text)
+        except (ValueError, ImportError) as error:
+            raise UsageError(shown(str(error)).replace("cache=", "--cache ")) from None
     folder = None if "\0" in text else cache_folder(Path(text).expanduser())  # no path has a NUL
     if folder is None or not is_cache(folder):
         raise UsageError(f"--cache {shown(text)}: there is no cache in that folder.")
-    return folder
+    return Cache(folder)
 
 
 def _project_has_cache() -> bool:

@@ -176,7 +176,7 @@ class Run:
         """Where `nbstep` verbs find its cache: "" if it is the project's, None if they cannot."""
         if self.in_project or self.cache is None or self.cache.is_the_projects:
             return ""
-        return None if self.cache.directory is None else self.cache.place
+        return self.cache.shell_place
 
     def count_kept_error(self, key: str) -> int:
         """How often this run met the kept error of `key`, this time included."""

@@ -19,6 +19,7 @@ _CHAIN_AT_MOST: Final = 8
 class _Failure:
     at: float
     text: str
+    happened: str
 
 
 class Breaker:
@@ -42,7 +43,7 @@ class Breaker:
     def failed(self, error: BaseException) -> None:
         """Takes note of what a call raised."""
         if did_not_answer(error):
-            self._failure = _Failure(self.clock(), error_line(error))
+            self._failure = _Failure(self.clock(), error_line(error), getattr(error, "happened", "did not answer"))
 
     def answered(self) -> None:
         """Takes note of a call that came back."""
@@ -63,7 +64,7 @@ class Breaker:
         if since_s >= REST_S:
             return None
         again = duration_text(max(1.0, REST_S - int(since_s)))
-        return f"{self._place} did not answer {age_text(since_s)} ({failure.text}); asked again in {again}"
+        return f"{self._place} {failure.happened} {age_text(since_s)} ({failure.text}); asked again in {again}"
 
 
 def did_not_answer(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from typing import Final
 
 from faults.removals.entry import ENTRY
 from faults.removals.processes import PROCESSES
+from faults.removals.redis import REDIS
 from faults.removals.removal import Removal as Removal
 from faults.removals.servers import SERVERS
 from faults.removals.signing import SIGNING
@@ -13,4 +14,4 @@ from faults.removals.surroundings import SURROUNDINGS
 from faults.removals.trash import TRASH
 from faults.removals.writing import WRITING
 
-REMOVALS: Final[tuple[Removal, ...]] = (*ENTRY, *WRITING, *TRASH, *PROCESSES, *SIGNING, *SURROUNDINGS, *SERVERS)
+REMOVALS: Final[tuple[Removal, ...]] = (*ENTRY, *WRITING, *TRASH, *PROCESSES, *SIGNING, *SURROUNDINGS, *SERVERS, *REDIS)

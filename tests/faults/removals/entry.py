@@ -25,7 +25,11 @@ ENTRY: Final = (
         "cache/entry.py",
         " or _digest(buffer) != section.digest:",
         ":",
-        ("every_byte::every_flipped_byte[with a buffer]", "forks_and_maps::a_file_changed_between"),
+        (
+            "every_byte::every_flipped_byte[with a buffer]",
+            "forks_and_maps::a_file_changed_between",
+            "redis::a_piece_that_is_not_the_entrys_own[flipped]",
+        ),
     ),
     Removal(
         "zeros-between",
@@ -45,6 +49,7 @@ ENTRY: Final = (
             "every_byte::every_flipped_byte[value]",
             "every_byte::a_step_over_a_spoilt_entry[signature-value]",
             "swapped::an_entry_renamed_to_my_signature",
+            "redis::is_never_unpickled[another_signer]",
         ),
     ),
     Removal(
