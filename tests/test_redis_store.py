@@ -386,7 +386,7 @@ def test_n6_every_verb_works_on_the_cache_of_a_server(cache: Cache, redis_url: s
     assert "2 good" in said("verify")
     assert said("export", "user:1", str(tmp_path / "out")) is not None
     assert (tmp_path / "out").is_dir()
-    assert said("rm", "user:1").startswith("Deleted 1 entry: user:1.")
+    assert said("rm", "user:1") == f"Deleted 1 entry: user:1. Undo: nbstep undo --cache {redis_url}"
     assert "user:1" in said("ls", "--trash")
     assert said("undo") == "Restored 1 entry: user:1"
     assert said("clear").startswith("Deleted all 2 entries.")
@@ -399,11 +399,28 @@ def test_n6_every_verb_works_on_the_cache_of_a_server(cache: Cache, redis_url: s
     assert "a store of your own" not in said("doctor")
 
 
-def test_n6_a_command_shows_no_password_and_says_what_is_wrong(redis_url: str, client: Any) -> None:
-    login = redis_url.replace("redis://", "redis://default:s3cret@")
-    for words in (["ls"], ["show", "x"], ["doctor"], ["ls", "--trash"], ["undo"]):
+def test_n6_a_command_shows_no_password_and_says_what_is_wrong(
+    redis_url: str, client: Any, sign_as: Callable[[str, Any, str], None]
+) -> None:
+    client.acl_setuser("ada", enabled=True, passwords=["+s3cret"], keys=["*"], commands=["+@all"])
+    Cache(redis_url).set("x", 1)
+    sign_as("them", redis_url, "y")
+    login = redis_url.replace("redis://", "redis://ada:s3cret@")
+    for words in (
+        ["ls"],
+        ["show", "x"],
+        ["doctor"],
+        ["rm", "x"],
+        ["ls", "--trash"],
+        ["undo"],
+        ["verify"],
+        ["trust"],
+        ["clear"],
+    ):
         outcome = run_command([*words, "--cache", login], screen=Screen())
         assert "s3cret" not in outcome.text + outcome.html
+        assert "redis://" in outcome.text or words[0] in {"show", "undo"}
+    assert "s3cret" not in run_command(["trust", login], screen=Screen()).text
     down = run_command(["ls", "--cache", "redis://127.0.0.1:1/0"], screen=Screen())
     assert (down.exit_code, down.text.startswith("redis://127.0.0.1:1/0: "), "refused" in down.text) == (1, True, True)
     wrong = run_command(["ls", "--cache", "redis://127.0.0.1:1/0?no_such_option=1"], screen=Screen())

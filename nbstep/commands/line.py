@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.secrets.redaction import key_text, redact_text
-from nbstep.cache.where import cache_folder
+from nbstep.cache.where import cache_folder, is_url
 from nbstep.commands.grammar import EVERYWHERE, VERBS, Verb
 from nbstep.commands.tables import Screen
 from nbstep.notes import argument_text
@@ -131,9 +131,9 @@ def missing_folder(word: str) -> str | None:
 
 
 def _is_cache(word: str) -> bool:
-    """Whether a word is the folder of a cache, or of a project that has one."""
+    """Whether a word is the folder of a cache, or of a project that has one, or a server's URL."""
     try:
-        return is_cache(cache_folder(Path(word).expanduser()))
+        return is_url(word) or is_cache(cache_folder(Path(word).expanduser()))
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -63,7 +63,7 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     keys = [key for key in chosen if key in rows]
     if along:
         keys, later = [*keys, *(meta.key for meta in later)], []
-    done = await _delete_keys(cache, keys, screen)
+    done = await _delete_keys(cache, keys, arguments, screen)
     if not later:
         return done
     record = {"keys": keys, "later": [meta.key for meta in later]}
@@ -75,7 +75,7 @@ async def remove(cache: Cache, arguments: Arguments, screen: Screen) -> CommandO
     return replace(done, text=text, record=record)
 
 
-async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
+async def clear(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes everything."""
     deleted: Deleted = await settled(cache.remove_all())
     if not deleted.count:
@@ -85,7 +85,7 @@ async def clear(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome:
     if deleted.beside:
         what += f", and {deleted.beside:,} of other signers beside them"
     what += for_good(deleted.count, deleted.lost)
-    return CommandOutcome(f"Deleted {what}.{_undo(deleted, screen)}", record={"count": deleted.count})
+    return CommandOutcome(f"Deleted {what}.{_undo(deleted, arguments, screen)}", record={"count": deleted.count})
 
 
 async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOutcome:
@@ -97,7 +97,7 @@ async def _remove_untrusted(cache: Cache, arguments: Arguments, screen: Screen) 
     counted = plural(deleted.count, "entry that others signed", "entries that others signed")
     keys = sorted(map(key_text, deleted.keys), key=natural_order)
     lost = for_good(deleted.count, deleted.lost)
-    text = f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, screen)}"
+    text = f"Deleted {counted}{lost}: {keys_text(keys)}.{_undo(deleted, arguments, screen)}"
     return CommandOutcome(text, record={"keys": [*deleted.keys]})
 
 
@@ -159,7 +159,7 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         chosen = narrowed or named_rows(failed, name) or [row for row in failed if has_type(row, name)]
         if not chosen:
             return CommandOutcome(f"No kept error has the key or type {key_text(name)}.", exit_code=1)
-        return await _retry_rows(cache, chosen, screen)
+        return await _retry_rows(cache, chosen, arguments, screen)
     run = runlog.last_run(cache.directory) if cache.directory is not None else None
     if run is None:
         return CommandOutcome(f"No run is logged yet. All kept errors: {screen.command} retry '*'", exit_code=1)
@@ -168,7 +168,7 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if not chosen:
         rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
         return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
-    done = await _retry_rows(cache, chosen, screen)
+    done = await _retry_rows(cache, chosen, arguments, screen)
     if older := len(failed) - len(chosen):
         stays = f"{plural(older, 'kept error')} of earlier runs {'stays' if older == 1 else 'stay'}"
         done = replace(done, text=f"{done.text}\n{stays}. All of them: {screen.command} retry '*'")
@@ -208,23 +208,22 @@ def nothing_matches(words: Sequence[str], screen: Screen) -> CommandOutcome:
     return CommandOutcome(f"Nothing matches {key_text(' '.join(words))}. See: {screen.command} ls", exit_code=1)
 
 
-async def _delete_keys(cache: Cache, keys: Sequence[str], screen: Screen) -> CommandOutcome:
+async def _delete_keys(cache: Cache, keys: Sequence[str], arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes entries as one batch and says how to undo it."""
     deleted: Deleted = await settled(cache.remove(keys))
     counted = f"{plural(len(keys), 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
-    text = f"Deleted {counted}: {keys_text([key_text(key) for key in keys])}.{_undo(deleted, screen)}"
+    text = f"Deleted {counted}: {keys_text([key_text(key) for key in keys])}.{_undo(deleted, arguments, screen)}"
     return CommandOutcome(text, record={"keys": [*keys]})
 
 
-async def _retry_rows(cache: Cache, rows: Sequence[Row], screen: Screen) -> CommandOutcome:
+async def _retry_rows(cache: Cache, rows: Sequence[Row], arguments: Arguments, screen: Screen) -> CommandOutcome:
     """Deletes kept errors, so that the next run tries those steps again."""
     deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
     counted = f"{plural(len(rows), 'kept error')}{for_good(deleted.count, deleted.lost)}"
-    text = (
-        f"Deleted {counted}; {runs_again(len(rows))}: {keys_text([row.label for row in rows])}.{_undo(deleted, screen)}"
-    )
+    keys = keys_text([row.label for row in rows])
+    text = f"Deleted {counted}; {runs_again(len(rows))}: {keys}.{_undo(deleted, arguments, screen)}"
     return CommandOutcome(text, record={"keys": [row.key for row in rows]})
 
 
-def _undo(deleted: Deleted, screen: Screen) -> str:
-    return f" Undo: {screen.command} undo" if deleted.lost < deleted.count else ""
+def _undo(deleted: Deleted, arguments: Arguments, screen: Screen) -> str:
+    return f" Undo: {command_text('undo', (), arguments, screen)}" if deleted.lost < deleted.count else ""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nbstep.cache.acceptance import Accepted, Offer
 from nbstep.cache.cache import Cache
-from nbstep.cache.secrets.redaction import key_text
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.cache.trust import Rotation
 from nbstep.cache.upkeep import check_key_lasts
 from nbstep.commands.line import Arguments, CommandOutcome, UsageError, command_text, missing_folder
@@ -124,7 +124,7 @@ async def _nothing_offered(cache: Cache, offered: Offer, arguments: Arguments, s
 def _unless_agreed(text: str, arguments: Arguments, screen: Screen) -> CommandOutcome | None:
     """What to say where nobody agreed; None where somebody did."""
     if screen.ask is None:
-        words = ["trust", *([arguments.folder] if arguments.folder else []), *arguments.words]
+        words = ["trust", *([redact_text(arguments.folder)] if arguments.folder else []), *arguments.words]
         words += [
             word for option, value in arguments.options.items() if option != "--cache" for word in (option, value)
         ]
