@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from redis_server import SlowProxy
+from shells import open_shell
 
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
@@ -23,6 +24,7 @@ from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
+from nbstep.stores.files import key_digest
 from nbstep.stores.redis.document import PIECE_BYTES, pieces_of
 from nbstep.stores.redis.names import Names
 from nbstep.stores.redis.place import read_url
@@ -110,6 +112,16 @@ def test_c1_a_url_serves_plain_and_async_steps_a_client_is_what_it_is(
 
 async def _awaited(run: Any) -> Any:
     return await run
+
+
+def test_c1_a_class_made_from_a_client_that_is_a_store_is_used_as_one(redis_url: str, client: Any) -> None:
+    class Own(redis.Redis):
+        def has(self, key: str) -> bool:
+            return bool(self.exists(key))
+
+    with Own.from_url(redis_url) as own:
+        Cache(own).set("user:1", 1)
+    assert client.get("user:1").startswith(b"NBSTEP"), "under the user's own key"
 
 
 def test_c1_one_store_for_all_caches_of_a_server(redis_url: str, client: Any) -> None:
@@ -242,6 +254,29 @@ def test_c2_an_evicted_and_a_deleted_entry_say_so_and_one_that_the_server_ended_
     assert reason("n0") == "evicted"
     cache.empty_trash()
     assert reason("a") == "new"
+
+
+def test_c5_the_server_ends_an_entry_a_day_after_its_ttl(redis_url: str, client: Any) -> None:
+    """Until then it serves `stale_if_error`, and a step that asks with a longer ttl."""
+
+    def fails() -> None:
+        raise TimeoutError("no answer")
+
+    def left_s(key: str) -> int:
+        return client.ttl(f"nbstep:v1:e:{key_digest(key)}.{trust.signing_key().id}")
+
+    workflow, day = create_workflow(cache=redis_url), 24 * 3600
+    workflow(
+        lambda step: [step(lambda: 1, key="hour", ttl="1h"), step(lambda: 1, key="for ever"), step(fails, key="fails")]
+    )
+    assert day + 3500 < left_s("hour") <= day + 3600
+    assert left_s("for ever") == -1
+    workflow(lambda step: step(fails, key="fails"))
+    assert day + 50 < left_s("fails") <= day + 60
+    workflow(lambda step: step(lambda: 2, key="hour", refresh=True))
+    assert left_s("hour") == -1
+    assert Cache(redis_url).undo("hour") == ["hour"]
+    assert Cache(redis_url).get("hour") == 1
 
 
 def test_c2_undo_of_what_is_damaged_leaves_what_stands(cache: Cache, client: Any) -> None:
@@ -425,6 +460,24 @@ def test_n6_a_command_shows_no_password_and_says_what_is_wrong(
     assert (down.exit_code, down.text.startswith("redis://127.0.0.1:1/0: "), "refused" in down.text) == (1, True, True)
     wrong = run_command(["ls", "--cache", "redis://127.0.0.1:1/0?no_such_option=1"], screen=Screen())
     assert (wrong.exit_code, wrong.wrong_usage) == (2, True)
+
+
+def test_n1_cells_panel_and_magics_take_the_url_of_a_server(
+    cache: Cache, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_shell(tmp_path) as shell:
+        cell = f"%%workflow users --cache {redis_url}\nvalue = step(lambda: {{'name': 'Ada'}}, key='user:1')"
+        cold, warm = shell.good(cell).text, shell.good(cell).text
+        assert (redis_url in cold, "1 cached" in cold, "1 cached" in warm) == (True, False, True)
+        assert "user:1" in shell.good(f"%nbstep ls --cache {redis_url}").text
+        assert "user:1" in shell.good(f"%nbstep panel --cache {redis_url}").text
+        assert shell.good(f"import nbstep; rows = nbstep.Cache({redis_url!r}).keys()").error is None
+        assert shell["rows"] == ["user:1"]
+        monkeypatch.setitem(sys.modules, "redis", None)
+        stopped = shell.run("%%workflow --cache redis://localhost:1/0\n1")
+        assert "pip install 'nbstep[redis]'" in str(stopped.error)
+        bad = shell.run("%%workflow --cache redis://ada:s3?cret@h\n1")
+        assert ("is no URL of a Redis server" in str(bad.error), "s3" in str(bad.error)) == (True, False)
 
 
 def test_n9_a_kept_error_names_the_command_for_its_server(redis_url: str, client: Any) -> None:

@@ -26,7 +26,7 @@ from nbstep.options import misplaced as misplaced_option
 from nbstep.project import CachePlace, place_text
 from nbstep.result import Err, Ok
 from nbstep.runlog import Usage
-from nbstep.stores.base import Store, run_now
+from nbstep.stores.base import Server, Store, run_now
 from nbstep.stores.folder import is_read_only
 from nbstep.stores.locks import KeyLocks
 
@@ -110,12 +110,13 @@ class Cache(Upkeep):
     def shell_place(self) -> str | None:
         """What stands behind `--cache` for it in a command; None where a command cannot find it by that."""
         store = self._entries.store
-        return store.place if getattr(store, "opens_by_place", store.directory is not None) else None
+        opens = store.opens_by_place if isinstance(store, Server) else store.directory is not None
+        return store.place if opens else None
 
     @property
     def is_server(self) -> bool:
         """Whether it is in a server that nbstep knows how to use."""
-        return hasattr(self._entries.store, "conditions")
+        return isinstance(self._entries.store, Server)
 
     @property
     def directory(self) -> Path | None:

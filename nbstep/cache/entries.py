@@ -42,12 +42,13 @@ from nbstep.foreign import interrupts
 from nbstep.keys import check_key
 from nbstep.notes import spelled_in_python
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, ReadOnly, Spot, Store, TrashTotals
+from nbstep.stores.base import Document, NoRoom, ReadOnly, Server, Spot, Store, TrashTotals
 from nbstep.stores.breaker import did_not_answer
 from nbstep.words import for_good
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
+_EXPIRED_FOR_S: Final = 24 * 3600.0  # as long as the trash keeps anything
 _NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
 
 
@@ -172,6 +173,8 @@ class Entries:
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
+            if facts.ttl_s is not None and isinstance(self.store, Server):  # later: until then it serves stale_if_error
+                await self.store.end_after(key, signing_key.id, facts.ttl_s + _EXPIRED_FOR_S)
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value

@@ -18,7 +18,7 @@ from nbstep.cache.verification import Checked
 from nbstep.durations import Duration, to_seconds
 from nbstep.errors import KeyFileError
 from nbstep.events import CacheChanged, emit
-from nbstep.stores.base import Spot, Totals, run_now
+from nbstep.stores.base import Server, Spot, Totals, run_now
 
 T = TypeVar("T")
 
@@ -166,8 +166,8 @@ class Upkeep:
         return self._run(self._conditions())
 
     async def _conditions(self) -> list[tuple[str, str]]:
-        tell = getattr(self._entries.store, "conditions", None)
-        return [] if tell is None else await tell()
+        store = self._entries.store
+        return await store.conditions() if isinstance(store, Server) else []
 
     def headless(self) -> Any:
         """The entries that no list shows, as their headers cannot be read: a `Checked` each, as `verify` gives it."""

@@ -284,5 +284,5 @@ def _stopping() -> Generator[None]:
     """What is wrong with a line stops the cell, in one line."""
     try:
         yield
-    except (TypeError, ValueError, OSError, NbstepError) as error:
+    except (TypeError, ValueError, OSError, ImportError, NbstepError) as error:
         raise error if isinstance(error, CellStopped) else CellStopped(str(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from nbstep.stores.breaker import Breaker
@@ -259,6 +259,24 @@ class Store(Protocol):
 
     async def collect(self, *, dry_run: bool) -> Litter:
         """Removes for good what nobody can want any more; with `dry_run` only says what."""
+        ...
+
+
+@runtime_checkable
+class Server(Protocol):
+    """What a store in a server that others use too can do besides."""
+
+    @property
+    def opens_by_place(self) -> bool:
+        """Whether `cache=` with its `place` finds it: nothing else is needed, no password."""
+        ...
+
+    async def conditions(self) -> list[tuple[str, str]]:
+        """What the server says of itself, as names and texts."""
+        ...
+
+    async def end_after(self, key: str, signer: str, seconds: float) -> None:
+        """Has the server end what `signer` keeps under `key`; not before `seconds` are over."""
         ...
 
 

@@ -82,7 +82,9 @@ def place_of(client: Any) -> RedisPlace:
 
 
 def client_is_async(target: Any) -> bool | None:
-    """Whether a client of redis-py, or of a class made from one, is async; None for anything else."""
+    """Whether a client of redis-py is async; None for anything else, as a class made from one that has a store's `has`."""
+    if hasattr(target, "has"):
+        return None
     for cls in type(target).__mro__:
         if cls.__name__ == "Redis" and cls.__module__ in _MODULES:
             return _MODULES[cls.__module__]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nbstep.stores.locks import KeyLocks
 
 _EVICTED_MS: Final = 30 * KEPT_FOR_MS
+_ENDS_AT_MOST_S: Final = 100 * 365 * 86400.0
 _STRANGERS_AT_MOST: Final = 50
 _MOVED_AT_ONCE: Final = 200
 _SIGNER: Final = re.compile(rb"[0-9a-f]{8}")
@@ -242,9 +243,17 @@ class RedisStore:
         """None: what is unfinished, and what waited for 24 hours, the server removes by itself."""
         return Litter(Totals(0, 0), Totals(0, 0))
 
+    async def end_after(self, key: str, signer: str, seconds: float) -> None:
+        """Has the server end an entry, and so never holds what has been of no use for long."""
+        name = self._names.entry(f"{key_digest(key)}.{signer}")
+        await self._link.ask("PEXPIRE", name, max(1, int(min(seconds, _ENDS_AT_MOST_S) * 1000)))
+
     async def conditions(self) -> list[tuple[str, str]]:
         """What the server says of itself."""
-        found = await self._link.ask("INFO")
+        try:
+            found: dict[str, Any] = await self._link.ask("INFO")
+        except PermissionError:
+            found = {}
         memory = f"{size_text(int(found.get('used_memory', 0)))} used"
         if most := int(found.get("maxmemory", 0)):
             memory += f" of {size_text(most)}, when full: {found.get('maxmemory_policy', 'noeviction')}"
