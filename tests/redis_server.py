@@ -86,8 +86,14 @@ def running(folder: Path, *arguments: str) -> Iterator[RedisServer]:
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail("redis-server is not installed, and CI=true")
         pytest.skip("redis-server is not installed")
-    server = RedisServer(folder, *arguments)
-    server.start()
+    for attempt in (1, 2, 3):
+        server = RedisServer(folder, *arguments)
+        try:
+            server.start()
+            break
+        except AssertionError:  # somebody took the port in between
+            if attempt == 3:
+                raise
     try:
         yield server
     finally:

@@ -15,6 +15,7 @@ from nbstep.stores.redis.place import RedisPlace, client_is_async
 Command: TypeAlias = tuple[Any, ...]
 
 _AT_ONCE: Final = 500  # commands in one go: the server answers nobody else meanwhile
+_BOUND_TO_THE_POOL: Final = ("maint_notifications", "orig_")  # options of a connection that belong to its own pool
 _SCANNED: Final = 1000  # keys it looks at for one SCAN
 _UNDECODED: Final = {"NEVER_DECODE": True}  # redis-py's: bytes come back as bytes, whatever the client says
 
@@ -109,7 +110,7 @@ def connected(place: RedisPlace) -> Link:
     """
     redis = _redis()
     try:
-        pool = redis.ConnectionPool.from_url(place.url, protocol=2, **_limits(place.timeout_s))
+        pool = redis.ConnectionPool.from_url(place.url, **_limits(place.timeout_s))
         pool.connection_class(**pool.connection_kwargs)  # makes none: it only checks the options
     except (TypeError, ValueError, redis.RedisError) as error:
         raise ValueError(f"cache={place.shown}: redis-py does not take an option of this URL: {error}") from None
@@ -126,9 +127,13 @@ def of_client(client: Any, place: RedisPlace) -> Link:
     pool = getattr(client, "connection_pool", None)
     if is_async or type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
         return Link(client, place, is_async=is_async)
-    given: dict[str, Any] = pool.connection_kwargs  # pyright: ignore[reportOptionalMemberAccess]
-    limits = _limits(place.timeout_s)
-    own = redis.ConnectionPool(connection_class=pool.connection_class, **{**given, **limits})  # pyright: ignore[reportOptionalMemberAccess]
+    options: dict[str, Any] = {
+        name: value
+        for name, value in pool.connection_kwargs.items()  # pyright: ignore[reportOptionalMemberAccess]
+        if not name.startswith(_BOUND_TO_THE_POOL)
+    }
+    options |= _limits(place.timeout_s)
+    own = redis.ConnectionPool(connection_class=pool.connection_class, **options)  # pyright: ignore[reportOptionalMemberAccess]
     return Link(redis.Redis(connection_pool=own), place, is_async=False)
 
 
@@ -150,7 +155,7 @@ def _limits(timeout_s: float) -> dict[str, Any]:
 
     return {
         "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False, "retry_on_error": [], "health_check_interval": 0, "decode_responses": False,
+        "retry_on_timeout": False, "retry_on_error": [], "health_check_interval": 0, "decode_responses": False, "protocol": 2,
         "socket_read_size": 1 << 18,
     }  # fmt: skip
 
@@ -179,6 +184,8 @@ def _in_our_words(error: Exception, place: RedisPlace) -> Exception:
     if isinstance(error, redis.ReadOnlyError):
         why = "is a replica: what it holds is used, nothing new is kept there. Name the primary server"
         return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+    if isinstance(error, redis.MovedError | redis.ClusterDownError):
+        return OSError(f"{place.server} is part of a Redis Cluster: name a server that stands alone")
     if isinstance(error, redis.NoPermissionError):
         return PermissionError(f"{text}: its user needs `~{place.prefix}* +@read +@write +@transaction`")
     if isinstance(error, redis.ConnectionError):

@@ -84,6 +84,14 @@ REDIS: Final = (
         ("redis::a_replica_is_read",),
     ),
     Removal(
+        "cluster-unsaid",
+        "it is not said that a server is part of a cluster",
+        "stores/redis/link.py",
+        "    if isinstance(error, redis.MovedError | redis.ClusterDownError):\n",
+        "    if False:\n",
+        ("redis::a_server_of_a_cluster",),
+    ),
+    Removal(
         "full-with-trash",
         "a server without memory keeps our trash",
         "stores/redis/store.py",
