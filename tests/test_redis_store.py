@@ -480,6 +480,34 @@ def test_n1_cells_panel_and_magics_take_the_url_of_a_server(
         assert ("is no URL of a Redis server" in str(bad.error), "s3" in str(bad.error)) == (True, False)
 
 
+def test_t10_no_cell_shows_the_password_of_a_url(redis_url: str, client: Any, tmp_path: Path) -> None:
+    client.acl_setuser("ada", enabled=True, passwords=["+s3cret"], keys=["*"], commands=["+@all"])
+    login = redis_url.replace("redis://", "redis://ada:s3cret@")
+    cells = [
+        f"%%workflow users --cache {login} {flag}\nvalue = step(lambda: 1 / {n}, key='user:{n}')"
+        for flag in ("", "--plan", "--mode refresh") for n in (1, 0)
+    ]  # fmt: skip
+    cells += [f"%%step user:2 --cache {login}\nx = 1", f"from nbstep import Cache; Cache({login!r})"]
+    verbs = (
+        "ls",
+        "show user:0",
+        "doctor",
+        "settings",
+        "panel",
+        "rm user:1",
+        "retry user:0",
+        "undo",
+        "ls --trash",
+        "trust",
+    )
+    cells += [f"%nbstep {verb} --cache {login}" for verb in verbs]
+    with open_shell(tmp_path) as shell:
+        shown = [shell.run(cell) for cell in cells]
+    assert [ran.text for ran in shown if "s3cret" in ran.text] == []
+    assert sum(redis_url in ran.text for ran in shown) >= len(cells) // 2
+    assert b"s3cret" not in b"".join(client.dump(name) or b"" for name in client.keys("*"))
+
+
 def test_n9_a_kept_error_names_the_command_for_its_server(redis_url: str, client: Any) -> None:
     workflow = create_workflow(cache=redis_url)
 

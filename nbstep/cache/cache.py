@@ -38,8 +38,9 @@ class Cache(Upkeep):
     store every method gives an awaitable of it.
 
     Args:
-        where: A path, a URL (`"memory:"`, `"redis://host:6379/0"`), a `MutableMapping`, an object with get, set, has and
-            delete, a client of redis-py, or another `Cache`. Left out: the project's cache.
+        where: A path, a URL (`"memory:"`, `"redis://host:6379/0"`; `?prefix=team` keeps results apart there, `?timeout=2` waits
+            longer than a second), a `MutableMapping`, an object with get, set, has and delete, a client of redis-py, or another
+            `Cache`. Left out: the project's cache.
         max_bytes: How much it may take, trash included, as bytes or as text like `"2 GB"`; to make room, the trash is
             emptied, then the least recently used entries go. None is no limit. It holds for all processes that set it, but for
             the entries they are writing in that moment; what others write counts within a minute.
