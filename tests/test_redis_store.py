@@ -129,6 +129,8 @@ def test_c1_one_store_for_all_caches_of_a_server(redis_url: str, client: Any) ->
     assert Cache(redis_url).scope is Cache(redis_url).scope
     assert Cache(client).scope is Cache(client).scope
     assert Cache(f"{redis_url}?prefix=other").scope is not Cache(redis_url).scope
+    logins = [Cache(redis_url.replace("://", f"://{login}@")) for login in ("ada:one", "ada:two")]
+    assert logins[0].scope is not logins[1].scope, "one may do what the other may not"
 
 
 # Values --------------------------------------------------------------------------------------------------------------------------
@@ -476,6 +478,7 @@ def test_n1_cells_panel_and_magics_take_the_url_of_a_server(
         monkeypatch.setitem(sys.modules, "redis", None)
         stopped = shell.run("%%workflow --cache redis://localhost:1/0\n1")
         assert "pip install 'nbstep[redis]'" in str(stopped.error)
+        assert type(stopped.error).__name__ == "CellStopped", "one line, no traceback of ours"
         bad = shell.run("%%workflow --cache redis://ada:s3?cret@h\n1")
         assert ("is no URL of a Redis server" in str(bad.error), "s3" in str(bad.error)) == (True, False)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.secrets.redaction import key_text, redact_text
+from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.where import cache_folder, is_url
 from nbstep.commands.grammar import EVERYWHERE, VERBS, Verb
 from nbstep.commands.tables import Screen
@@ -89,7 +89,7 @@ def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: 
     >>> command_text("rm --untrusted", ["user 1"], Arguments(folder="../other"), Screen())
     "nbstep rm --untrusted --cache ../other 'user 1'"
     """
-    folder = [] if arguments.folder is None else ["--cache", _typed(redact_text(arguments.folder), screen)]
+    folder = [] if arguments.folder is None else ["--cache", _typed(arguments.folder, screen)]
     return " ".join([screen.command, verb, *folder, *(_typed(word, screen) for word in words)])
 
 
