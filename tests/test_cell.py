@@ -379,7 +379,7 @@ def test_an_unknown_flag_is_one_line_that_names_the_known_ones(shell: Shell) -> 
         ("--result step", "takes a name"),
         ("a b", "quote a name with spaces"),
         ("'a", "No closing quotation"),
-        ("--cache ftp://x/y", "ftp"),
+        ("--cache nosuch://x/y", "nosuch"),
         ("--cache $nothing", "there is no 'nothing'"),
         ("--on-drift perhaps", "use warn, rerun, error or ignore"),
         ("--mode --ttl 1h", "--mode needs a value"),

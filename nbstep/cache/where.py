@@ -21,11 +21,6 @@ from nbstep.stores.memory import MemoryStore
 from nbstep.stores.redis.place import SCHEMES, RedisPlace, client_is_async, place_of, read_url
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
-_TO_COME: Final = {
-    "s3": "an S3 client",
-    "gs": "a Google Cloud Storage client",
-    "abfs": "an Azure Blob client",
-}
 
 _RECENT_AT_MOST: Final = 8
 
@@ -34,6 +29,7 @@ _stores: Final[weakref.WeakValueDictionary[int, MappingStore]] = weakref.WeakVal
 _recent: Final[list[MappingStore]] = []  # a `Cache(st)` of one cell is gone in the next; its trash must not be
 # The store of each server, by its URL or the id of a client: one breaker and one single flight for all caches over it.
 _servers: Final[weakref.WeakValueDictionary[RedisPlace | int, Any]] = weakref.WeakValueDictionary()
+_buckets: Final[dict[str, Store]] = {}
 _stores_lock: Final = ThreadLock()
 
 
@@ -124,18 +120,24 @@ def _server(place: RedisPlace, *, client: Any = None) -> Store:
 
 
 def _open_url(where: str, scheme: str) -> Store:
-    if scheme == "memory":
+    if scheme == "memory" and not re.sub("^memory:/*", "", where):
         return MappingStore(MemoryStore(), place="memory:")
-    if scheme == "file":
-        return DiskStore(cache_folder(Path(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", where))))
+    if "::" in where.partition("/")[0]:
+        raise ValueError(f'cache={scheme}::… may hide what others keep; cache=[".", "s3://…"] keeps copies on disk')
+    if scheme in {"file", "local"}:
+        return DiskStore(cache_folder(Path(re.sub(r"^(?:file|local):(?://(?:localhost)?(?=/))?", "", where))))
     if scheme in SCHEMES:
         return _server(read_url(where))
-    if scheme in _TO_COME:
-        raise ValueError(
-            f"cache={scheme}:// is not built in yet: write a class with get(key), set(key, value), has(key) and delete(key) "
-            f"around {_TO_COME[scheme]} and pass an object of it; values are bytes"
-        )
-    raise ValueError(
-        f"cache={scheme}:…: unknown scheme {scheme!r}; known are memory:, file:, redis://, rediss://, "
-        "unix://, and plain paths"
-    )
+    return _same_bucket(where)
+
+
+def _same_bucket(url: str) -> Store:
+    """The store of a URL: one, however many caches are made over it, with one single flight, which rests once."""
+    from nbstep.stores.fsspec import FsspecStore  # few caches are far away
+
+    with _stores_lock:
+        store = _buckets.pop(url.rstrip("/"), None) or FsspecStore(url)
+        _buckets[url.rstrip("/")] = store
+        while len(_buckets) > _RECENT_AT_MOST:
+            del _buckets[next(iter(_buckets))]
+        return store
