@@ -338,6 +338,20 @@ def test_c3_a_frozen_server_costs_one_time_out_and_is_used_again_when_it_thaws(
     assert run_steps(cache, ["a", "b"], listener) == (["A", "B"], ["b"])
 
 
+@pytest.mark.parametrize("command", ["entries", "verify"])
+def test_c3_a_server_that_stops_answering_in_the_middle_of_a_list_costs_one_time_out(
+    proxy: Proxy, bucket: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(f"s3://{bucket}/team")
+    for number in range(60):
+        cache.set(f"k{number}", number)
+    monkeypatch.setattr(objects, "ANSWER_S", 1.0)
+    proxy.fault = lambda method, path: "" if "list-type" in path else "hold"
+    began = time.monotonic()
+    getattr(cache, command)()
+    assert time.monotonic() - began < 30  # one after the other they would take 60 s
+
+
 def test_c3_a_large_value_whose_upload_or_download_breaks_off_is_never_lost(proxy: Proxy, bucket: str) -> None:
     value = np.arange(4_000_000.0)
     for kind, part in (("lose", "partNumber=2"), ("slow down", "?uploads"), ("slow down", "partNumber=3")):
@@ -419,6 +433,29 @@ def test_c3_a_server_that_is_not_there_is_one_line(bucket: str, monkeypatch: pyt
     assert run_steps(Cache(f"s3://{bucket}/team"), ["a", "b"], listener)[0] == ["A", "B"]
     assert time.monotonic() - began < LIMIT_S
     assert len(listener.findings()) == 1
+
+
+# Behind a folder --------------------------------------------------------------------------------------------------------
+
+
+def test_c3_a_frozen_bucket_behind_a_folder_costs_one_time_out_and_a_line(
+    server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Cache(f"s3://{bucket}/team")
+    far.set("theirs", "THEIRS")
+    cache = Cache([tmp_path, f"s3://{bucket}/team"])
+    assert run_steps(cache, ["ours", "theirs"], RecordingListener()) == (["OURS", "THEIRS"], ["ours"])
+    assert sorted(far.keys()) == ["ours", "theirs"]
+    monkeypatch.setattr(objects, "ANSWER_S", 1.0)
+    listener = RecordingListener()
+    with server.frozen():
+        began = time.monotonic()
+        assert run_steps(cache, ["ours", "theirs", "new", "newer"], listener)[1] == ["new", "newer"]
+        assert sorted(cache.keys()) == ["new", "newer", "ours", "theirs"]
+        assert time.monotonic() - began < LIMIT_S
+    (line,) = listener.findings()
+    assert line.startswith(f"s3://{bucket}/team did not answer just now")
+    assert line.endswith(f"until then only {Cache(tmp_path).place} is used")
 
 
 # Objects that are not what they should be -------------------------------------------------------------------------------

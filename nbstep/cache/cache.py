@@ -39,8 +39,9 @@ class Cache(Upkeep):
 
     Args:
         where: A path, a URL (`"memory:"`, `"redis://host:6379/0"`; `?prefix=team` keeps results apart there, `?timeout=2` waits
-            longer than a second), a `MutableMapping`, an object with get, set, has and delete, a client of redis-py, or another
-            `Cache`. Left out: the project's cache.
+            longer than a second; `"s3://bucket/prefix"`), a `MutableMapping`, an object with get, set, has and delete, a client of
+            redis-py, another `Cache`, or a folder and the shared cache behind it, as `[".", "s3://bucket/team"]`. Left out: the
+            project's cache.
         max_bytes: How much it may take, trash included, as bytes or as text like `"2 GB"`; to make room, the trash is
             emptied, then the least recently used entries go. None is no limit. It holds for all processes that set it, but for
             the entries they are writing in that moment; what others write counts within a minute.
@@ -164,6 +165,10 @@ class Cache(Upkeep):
     def why_resting(self) -> str | None:
         """One line where a user's own store did not answer a moment ago, and steps leave it alone; else None."""
         return self._entries.why_resting()
+
+    def why_far_rests(self) -> str | None:
+        """One line where the shared cache behind a folder did not answer a moment ago, and only the folder is used; else None."""
+        return self._entries.why_far_rests()
 
     async def is_gone(self, key: str) -> bool:
         """Whether no entry of one's own stands under `key`: less work than a look-up, which finds out why."""

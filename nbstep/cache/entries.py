@@ -42,7 +42,7 @@ from nbstep.foreign import interrupts
 from nbstep.keys import check_key
 from nbstep.notes import spelled_in_python
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, ReadOnly, Server, Spot, Store, TrashTotals
+from nbstep.stores.base import Document, NoRoom, NotEverywhere, ReadOnly, Server, Spot, Store, TrashTotals
 from nbstep.stores.breaker import did_not_answer
 from nbstep.words import for_good
 
@@ -70,6 +70,9 @@ class Entries:
         self._hot = hot.HotTier(store)
         self._limit = limit
         self._headers = Headers(store)
+        # What a limit, and the age of what is unused, are about: of two stores the one that is not shared.
+        self.local: Store = getattr(store, "near", store)
+        self._local_headers = self._headers if self.local is store else Headers(self.local)
 
     def held(self, key: str) -> Hit | None:
         """The hit under `key` where the entry was read lately and stands as it was. None says nothing."""
@@ -113,12 +116,19 @@ class Entries:
     def why_resting(self) -> str | None:
         """One line where the store did not answer a moment ago, and is left alone; else None."""
         line = None if self.store.breaker is None else self.store.breaker.why_resting()
-        if line is None:
-            return None
+        return None if line is None else self._shown(line)
+
+    def _shown(self, line: str) -> str:
         try:
             return self._keeper.redacted(line)
         except Exception:  # noqa: BLE001 - the user's `redact=` failed: then nothing of the error's text is shown
             return f"{self.store.place} did not answer; asked again soon"
+
+    def why_far_rests(self) -> str | None:
+        """One line where the shared cache behind this one did not answer a moment ago; else None."""
+        tell: Callable[[], str | None] | None = getattr(self.store, "why_far_rests", None)
+        line = None if tell is None else tell()
+        return None if line is None else self._shown(line)
 
     async def is_gone(self, key: str) -> bool:
         """Whether no entry of one's own stands under `key`; a look-up would find out why as well."""
@@ -162,6 +172,7 @@ class Entries:
         """
         if not insist and (resting := self.why_resting()) is not None:
             return NotKept(resting, "unreachable")
+        beside = ""
         try:
             signing_key = trust.signing_key()
             now = self.clock()
@@ -172,7 +183,10 @@ class Entries:
             size = sum(len(part) for part in parts)
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
-            await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
+            try:
+                await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
+            except NotEverywhere as missing:
+                beside = self._shown(str(missing))
             if facts.ttl_s is not None and isinstance(self.store, Server):  # later: until then it serves stale_if_error
                 await self.store.end_after(key, signing_key.id, facts.ttl_s + _EXPIRED_FOR_S)
         except interrupts():
@@ -187,7 +201,7 @@ class Entries:
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size), evicted, content.left_out)
+        return Kept(entry.published(meta, signing_key.id, size), evicted, content.left_out, beside)
 
     def note_drifted(self, key: str, found: Drifted) -> str | None:
         """Remembers what a look-up found changed; gives its digests as signed text for the run log."""
@@ -361,7 +375,7 @@ class Entries:
         ours = {} if self._limit is None else self._limit.uses
         return [
             use_of(spot, meta, now, *(() if meta is None else (logged.get(meta.key, 0.0), ours.get(meta.key, 0.0))))
-            for spot, meta in await self.listed()
+            for spot, meta in await self._local_headers.all(now)
         ]
 
     async def _make_room(self, limit: Limit, size: int, key: str) -> tuple[str, ...]:
@@ -371,7 +385,7 @@ class Entries:
             return ()
         if await limit.excess(self, size) <= 0:
             return ()
-        await self.store.empty_trash()
+        await self.local.empty_trash()
         excess = await limit.excess(self, size)
         if excess <= 0:
             return ()
@@ -379,18 +393,19 @@ class Entries:
         if chosen is None:
             raise limit.full(size)
         keys = tuple(dict.fromkeys(use.key for use in chosen if use.key is not None))
-        await self.store.evict([use.spot for use in chosen], keys)
+        await self.local.evict([use.spot for use in chosen], keys)
         await limit.excess(self, size)
         emit(CacheChanged(self.store.place, "deleted", keys))
         return keys
 
     async def held_bytes(self) -> int:
         """What entries and trash take, without reading a header where the store tells sizes."""
-        spots = await self.store.spots()
+        spots = await self.local.spots()
         untold = any(not spot.size_bytes for spot in spots)
-        sizes = [meta.size_bytes for _, meta in await self.listed() if meta is not None] if untold else []
+        listed = await self._local_headers.all(self.clock()) if untold else []
+        sizes = [meta.size_bytes for _, meta in listed if meta is not None]
         held = sum(sizes) if untold else sum(spot.size_bytes for spot in spots)
-        return held + (await self.store.trash()).size_bytes
+        return held + (await self.local.trash()).size_bytes
 
     async def _why_missing(self, key: str, signer: str) -> Miss:
         traces = await self.store.traces(key, signer)
@@ -426,7 +441,10 @@ def _untrusted(signer: str) -> Miss:
 
 def _reason(place: str, verb: str, error: BaseException) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
-    if type(error).__name__ == "ForeignValue":  # says all; its module is imported only with a store of the user's own
+    if type(error).__name__ in {
+        "ForeignValue",
+        "Resting",
+    }:  # they say all; their modules are imported only with such a store
         return text
     return redact_text(f"{place} could not {verb} it: {type(error).__name__}: {text}")
 

@@ -207,11 +207,13 @@ class Kept:
         meta: As it is listed.
         evicted: The keys of those that made room for it.
         left_out: What of the result it does not hold, "" if it is whole.
+        beside: Which of two stores did not take it, and why, for people; "" where both did.
     """
 
     meta: Meta
     evicted: tuple[str, ...] = ()
     left_out: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

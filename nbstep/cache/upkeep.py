@@ -210,7 +210,7 @@ class Upkeep:
         keys = tuple(sorted({use.key for use in old if use.key is not None}))
         batch = new_batch()
         if old and not dry_run:
-            await store.remove_spots([use.spot for use in old], batch)
+            await entries.local.remove_spots([use.spot for use in old], batch)
             emit(CacheChanged(store.place, "deleted", keys))
         unused = Totals(len(old), sum(use.size_bytes for use in old))
         return Collected(litter.unfinished, litter.trashed, logs, unused, keys, store.lost(batch))

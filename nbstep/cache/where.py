@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbstep.forks import ThreadLock
 from nbstep.project import FOLDER, CachePlace, find_cache
@@ -19,6 +19,9 @@ from nbstep.stores.folder import may_be_cache
 from nbstep.stores.mapping import MappingStore
 from nbstep.stores.memory import MemoryStore
 from nbstep.stores.redis.place import SCHEMES, RedisPlace, client_is_async, place_of, read_url
+
+if TYPE_CHECKING:
+    from nbstep.stores.tier import TierStore
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
 
@@ -30,6 +33,7 @@ _recent: Final[list[MappingStore]] = []  # a `Cache(st)` of one cell is gone in 
 # The store of each server, by its URL or the id of a client: one breaker and one single flight for all caches over it.
 _servers: Final[weakref.WeakValueDictionary[RedisPlace | int, Any]] = weakref.WeakValueDictionary()
 _buckets: Final[dict[str, Store]] = {}
+_tiers: Final[list[TierStore]] = []
 _stores_lock: Final = ThreadLock()
 
 
@@ -52,7 +56,9 @@ def open_store(where: Any) -> Store:
         return DiskStore(cache_folder(Path(os.fspath(where)).expanduser()))  # pyright: ignore[reportArgumentType]
     if isinstance(where, type):
         raise TypeError(f"cache={where.__name__} is a class: give an object of it, cache={where.__name__}()")
-    if where is None or isinstance(where, bool | int | float | bytes | list | tuple | set | frozenset):
+    if isinstance(where, list | tuple):
+        return _open_tier(cast("list[Any] | tuple[Any, ...]", where))
+    if where is None or isinstance(where, bool | int | float | bytes | set | frozenset):
         raise TypeError(
             f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, '
             "or an object with get, set, has and delete"
@@ -64,6 +70,24 @@ def is_url(where: str) -> bool:
     """Whether a text means a cache that is no folder and outlives the process: `redis://…`."""
     scheme = _SCHEME.match(where)
     return scheme is not None and scheme[1].lower() in SCHEMES
+
+
+def _open_tier(parts: Sequence[Any]) -> Store:
+    """The store of `cache=[folder, shared]`: one for each pair, with what it remembers of the last commands."""
+    from nbstep.cache.wholeness import own_key  # few caches are tiers
+    from nbstep.stores.tier import TierStore
+
+    form = 'a list is a folder and the shared cache behind it: cache=[".", "s3://bucket/team"]'
+    if len(parts) != 2:
+        raise TypeError(f"cache= has a list of {len(parts)}; {form}")
+    near, far = (open_store(part) for part in parts)
+    if not isinstance(near, DiskStore) or isinstance(far, TierStore):
+        raise TypeError(f"cache=[{near.place}, {far.place}]; {form}")
+    with _stores_lock:
+        known = [tier for tier in _tiers if tier.near.directory == near.directory and tier.far is far]
+        tier = known[0] if known else TierStore(near, far, own_key)
+        _tiers[:] = [*(other for other in _tiers if other is not tier), tier][-_RECENT_AT_MOST:]
+        return tier
 
 
 def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> CachePlace:

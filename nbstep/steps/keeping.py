@@ -63,6 +63,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         elif why.detail != kept.why:  # else it was told before the work began
             run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None, run.spelled(kept.why)
+    if kept.beside:
+        behind = run.cache.why_far_rests()
+        run.find("unreachable" if behind else "not-shared", None, behind or f"{key}: {kept.beside}", once=True)
     if kept.left_out:
         run.find("shortened", key, f"{key} was not kept whole: {kept.left_out}")
     if isinstance(result, Err) and why.old is not None:

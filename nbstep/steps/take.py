@@ -360,6 +360,8 @@ def _tell_start(call: Call, why: Compute) -> None:
     resting = None if why.reason != "unreadable" or run.cache is None else run.cache.why_resting()
     if resting is not None:
         run.find_unreachable(resting)
+    elif why.reason == "unreadable" and run.cache is not None and (behind := run.cache.why_far_rests()) is not None:
+        run.find("unreachable", None, behind, once=True)
     elif why.reason in {"unreadable", "incompatible"} and why.detail:
         of_the_entry = why.detail.startswith(("it ", "its "))
         what = "what was kept cannot be used, so the step runs again: " if of_the_entry else ""

@@ -23,6 +23,10 @@ class NoRoom(OSError):  # noqa: N818 - the name says what happened
     """An entry does not fit: the disk, or the cache by its own limit, would be full."""
 
 
+class NotEverywhere(OSError):  # noqa: N818 - the name says what happened
+    """What was asked of two stores was done in one of them; its text says what is missing."""
+
+
 class ReadOnly(OSError):  # noqa: N818
     """The store can only be read."""
 

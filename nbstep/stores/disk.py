@@ -74,6 +74,7 @@ class DiskStore:
         self._collected_at: float = 0.0
         self._place: str | None = None
         self._mappable: bool | None = None
+        self._brought_back: tuple[str, str] | None = None
         self._read_only = is_read_only(directory)
         if not self._read_only:
             create_folder(directory)
@@ -261,6 +262,7 @@ class DiskStore:
             while dropped and not restored:
                 dropped = False
                 names = self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key), back)
+                self._brought_back = (batch, names[0][1].rpartition(".")[2]) if names else None
                 for name, trashed in names:
                     target = self._path(name)
                     files.make_own_folder(os.path.dirname(target), self.directory)
@@ -269,6 +271,10 @@ class DiskStore:
                     if moved:
                         restored.append(Spot(name, signer=name[65:]))
             return restored
+
+    def batch_brought_back(self, batch: str) -> str | None:
+        """The digest of the batch that `restore` brought back under `batch`, if that was the last one."""
+        return self._brought_back[1] if self._brought_back is not None and self._brought_back[0] == batch else None
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
         """Undoes `restore` at `spots`."""

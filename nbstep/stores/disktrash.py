@@ -43,7 +43,8 @@ def is_trashed(name: str) -> bool:
     return _TRASHED.fullmatch(name) is not None
 
 
-def _batch_name(batch: str) -> str:
+def batch_digest(batch: str) -> str:
+    """A batch as it stands in names."""
     return hashlib.sha256(batch.encode()).hexdigest()[:16]
 
 
@@ -156,7 +157,7 @@ class DiskTrash:
 
     def waiting(self, batch: str | None) -> list[tuple[int, int, str]]:
         """When each entry was moved, which of its key it is, and where it is; with `batch` those of one batch."""
-        of_batch = None if batch is None else _batch_name(batch)
+        of_batch = None if batch is None else batch_digest(batch)
         by_key: dict[str, list[_Trashed]] = {}
         for item in self._items():
             by_key.setdefault(item.name.partition(".")[0], []).append(item)
@@ -172,7 +173,7 @@ class DiskTrash:
         """Where the file of this name is that went to the trash last under a batch; None where none did."""
         if not files.is_own_folder(self._folder, self._root):
             return None
-        items = [item for item in self._shard(name[:2]) if (item.name, item.batch) == (name, _batch_name(batch))]
+        items = [item for item in self._shard(name[:2]) if (item.name, item.batch) == (name, batch_digest(batch))]
         return max(items, key=lambda item: item.at_ns).path if items else None
 
     def totals(self) -> TrashTotals:
@@ -191,7 +192,7 @@ class DiskTrash:
         except OSError as error:
             if error.errno not in files.FULL:
                 raise
-            own = None if batch is None else _batch_name(batch)
+            own = None if batch is None else batch_digest(batch)
             if not self._remove([item for item in self._items() if item.batch != own]).count:
                 raise
         return put()
@@ -254,7 +255,7 @@ class DiskTrash:
         with self._lock:
             # Times of this process never repeat, so that no two entries of one key meet under one name.
             self._last_ns = max(self._clock(), self._last_ns + 1)
-            return f"{entry}.{self._last_ns:016x}.{_batch_name(batch)}"
+            return f"{entry}.{self._last_ns:016x}.{batch_digest(batch)}"
 
     def _items(self) -> Iterator[_Trashed]:
         self._adopt()

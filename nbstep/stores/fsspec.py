@@ -7,6 +7,7 @@ import functools
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ from nbstep.stores.base import (
     Waiting,
 )
 from nbstep.stores.breaker import Breaker
+from nbstep.stores.disktrash import batch_digest
 from nbstep.stores.files import key_digest
 from nbstep.stores.objects import Found, Objects, shown_url
 from nbstep.stores.ranged import RangedDocument
@@ -37,9 +39,10 @@ FIRST_BYTES: Final = 256 * 1024  # one request gives all of a small entry
 TRASH_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
 _BEGINNING_BYTES: Final = 16 * 1024  # nearly always the whole header
 _READ_AT_ONCE: Final = 256
+_REMOVED_AT_ONCE: Final = 100
 _FOLDER: Final = "v1/e"
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
-_NAME: Final = re.compile(r"v1/e/([0-9a-f]{64})/([0-9a-f]{8})(?:\.([0-9]{19})\.([0-9a-f]{1,64}))?")
+_NAME: Final = re.compile(r"v1/e/([0-9a-f]{64})/([0-9a-f]{8})(?:\.([0-9]{19})\.([0-9a-f]{16}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class FsspecStore:
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
+        self._check_answers()
         return self._document(_object(spot.address)) if _ENTRY.fullmatch(spot.address) else None
 
     async def beginning(self, address: str, count: int) -> Document | None:  # noqa: ARG002 - more than anybody asks is read
@@ -114,6 +118,7 @@ class FsspecStore:
             ahead = self._ahead.pop(address, None)
             wanted = [] if is_read else self._next(address)
         if not is_read:
+            self._check_answers()
             ahead, *others = self._objects.at_once(self._first_bytes, wanted)
             with self._lock:
                 self._ahead = dict(zip(wanted[1:], others, strict=True))
@@ -196,12 +201,14 @@ class FsspecStore:
             newest = sorted(found, key=lambda one: one.at_ns, reverse=True)
             return self._bring_back(newest[back - 1 : back], batch)
         with self._lock:
-            own = [name for name in reversed(self._batches) if any(one.batch == name for one in found)]
+            own = [
+                name for name in reversed(self._batches) if any(one.batch == name for one in found)
+            ]  # the newest first
         last = own[0] if own else max(found, key=lambda one: one.at_ns).batch if found else ""
         return self._bring_back(_oldest_of_each(one for one in found if one.batch == last), batch)
 
     async def restore_batch(self, name: str, batch: str) -> list[Spot]:
-        """Brings back what went to the trash under a batch."""
+        """Brings back what went to the trash under a batch, named by its digest."""
         return self._bring_back(_oldest_of_each(one for one in self._trashed(None) if one.batch == name), batch)
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
@@ -217,12 +224,13 @@ class FsspecStore:
 
     async def waiting(self, batch: str | None = None) -> list[Waiting]:
         """The entries in the trash, with `batch` those of one batch."""
+        of_batch = None if batch is None else batch_digest(batch)
         seen: dict[str, int] = {}
         found: list[Waiting] = []
         for one in sorted(self._trashed(None), key=lambda one: one.at_ns, reverse=True):
             digest = one.address[:64]
             seen[digest] = seen.get(digest, 0) + 1
-            if batch in (None, one.batch):
+            if of_batch in (None, one.batch):
                 opened = functools.partial(self._document, one.found.name)
                 found.append(Waiting(one.at_ns / 1e9, seen[digest], opened))
         return found
@@ -253,11 +261,19 @@ class FsspecStore:
         size = self._objects.size(name)
         return None if size is None else RangedDocument(first, size, functools.partial(self._objects.fetch, name, size))
 
+    def _check_answers(self) -> None:
+        """Of many that are read one after the other only the first waits for a server that does not answer."""
+        if (resting := self.breaker.why_resting()) is not None:
+            raise ConnectionError(resting)
+
     def _all(self) -> tuple[dict[str, Found], list[_Trashed]]:
         return _sorted(self._objects.listed(_FOLDER))
 
     def _list(self) -> None:
-        standing, _ = self._all()
+        standing, trashed = self._all()
+        old = [one.found.name for one in trashed if not self._is_kept(one)][:_REMOVED_AT_ONCE]
+        with suppress(OSError):  # whoever may only read leaves it to others
+            self._objects.at_once(self._objects.delete, old)
         with self._lock:
             self._stamps = {address: (found.stamp, found.size_bytes) for address, found in standing.items()}
             self._order = sorted(standing)
@@ -290,9 +306,10 @@ class FsspecStore:
         return self._to_trash(address, batch) and (self._objects.delete(_object(address)) or True)
 
     def _to_trash(self, address: str, batch: str) -> bool:
+        digest = batch_digest(batch)
         with self._lock:
-            self._batches[batch] = self._batches.pop(batch, None)
-        return self._objects.copy(_object(address), f"{_object(address)}.{self._clock():019d}.{batch}")
+            self._batches[digest] = self._batches.pop(digest, None)
+        return self._objects.copy(_object(address), f"{_object(address)}.{self._clock():019d}.{digest}")
 
     def _bring_back(self, chosen: Sequence[_Trashed], batch: str) -> list[Spot]:
         restored: list[Spot] = []

@@ -41,8 +41,8 @@ TRASH: Final = (
         "unused-for-good",
         "unused entries go for good",
         "cache/upkeep.py",
-        "await store.remove_spots([use.spot for use in old], batch)",
-        "await store.evict([use.spot for use in old], ())",
+        "await entries.local.remove_spots([use.spot for use in old], batch)",
+        "await entries.local.evict([use.spot for use in old], ())",
         ("killed::dies_at_any_call[gc]",),
     ),
     Removal(
