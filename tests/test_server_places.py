@@ -95,3 +95,8 @@ def test_a_sibling_whose_name_begins_alike_is_outside(home: Path, root: Path) ->
 def test_a_root_that_is_a_link_is_the_folder_behind_it(home: Path, root: Path) -> None:
     os.symlink(root, home / "link")
     assert served_place("a.ipynb", home / "link", {}).directory == root / ".nbstep"
+
+
+def test_c0_a_project_whose_nbstep_dir_is_a_url_is_not_served_and_told_why(tmp_path: Path) -> None:
+    with pytest.raises(NotServedError, match="NBSTEP_DIR names a folder, not s3://"):
+        served_place("a.ipynb", tmp_path, {"NBSTEP_DIR": "s3://bucket/team"})

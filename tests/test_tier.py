@@ -15,6 +15,7 @@ import pytest
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, Miss
 from nbstep.commands.verbs import run_command
+from nbstep.errors import CacheDirectoryError
 from nbstep.result import Err, Ok
 from nbstep.stores.base import NotEverywhere, run_now
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, check_store, create_workflow
@@ -131,6 +132,16 @@ def test_c2_delete_and_undo_work_in_both_wherever_the_entry_stood(tmp_path: Path
     assert (far.has("far"), reason(cache, "far")) == (False, "deleted")
     assert cache.undo() == ["far"]
     assert (cache.get("far"), far.get("far")) == (2, 2)
+
+
+def test_c2_undo_takes_back_the_last_delete_though_an_older_one_was_near(tmp_path: Path, shared: Any) -> None:
+    cache = Cache([tmp_path / "near", shared])
+    cache.set("older", 1)
+    Cache(shared).set("far", 2)
+    assert cache.delete("older")
+    assert cache.delete("far")
+    assert cache.undo() == ["far"]
+    assert cache.undo("older") == ["older"]
 
 
 def test_c2_clear_and_undo_take_all_of_both(tmp_path: Path) -> None:
@@ -333,3 +344,16 @@ def test_c4_two_caches_over_one_pair_are_one(tmp_path: Path) -> None:
     assert first.scope == second.scope
     assert second.delete("k")
     assert first.undo() == ["k"]
+
+
+def test_c0_nbstep_dir_that_is_a_url_is_said_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NBSTEP_DIR", "s3://key:secret@bucket/team")
+    with pytest.raises(CacheDirectoryError, match=r"NBSTEP_DIR names a folder, not s3://…") as raised:
+        Cache()
+    assert "secret" not in str(raised.value)
+    for command in ("ls", "doctor", "settings"):
+        assert "NBSTEP_DIR names a folder" in run_command(command).text
+    assert list(tmp_path.iterdir()) == []

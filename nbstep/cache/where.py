@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from nbstep.errors import CacheDirectoryError
 from nbstep.forks import ThreadLock
 from nbstep.project import FOLDER, CachePlace, find_cache
 from nbstep.stores.base import Store
@@ -91,12 +92,23 @@ def _open_tier(parts: Sequence[Any]) -> Store:
 
 
 def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> CachePlace:
-    """Where the cache of the project in `cwd` is (C0)."""
+    """Where the cache of the project in `cwd` is (C0).
+
+    Raises:
+        CacheDirectoryError: `NBSTEP_DIR` names no folder.
+    """
+    environ = os.environ if environ is None else environ
+    url = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", environ.get("NBSTEP_DIR", "").strip())
+    if url is not None and url[1].lower() != "file":
+        raise CacheDirectoryError(
+            f"NBSTEP_DIR names a folder, not {url[1]}://…: a shared cache is named by %%workflow --cache, or by "
+            f'create_workflow(cache=[".", "{url[1]}://…"])'
+        )
     try:
         home = Path.home()
     except RuntimeError:
         home = None
-    place = find_cache(cwd or Path.cwd(), home, os.environ if environ is None else environ)
+    place = find_cache(cwd or Path.cwd(), home, environ)
     return replace(place, directory=cache_folder(place.directory)) if place.explicit else place
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nbstep.cache.where import project_place
+from nbstep.errors import CacheDirectoryError
 from nbstep.stores.folder import is_cache
 
 NO_FOLDER: Final = "The notebook's folder is not in the folder that Jupyter serves."
@@ -53,7 +54,10 @@ def served_place(notebook: str, root: Path, environ: Mapping[str, str], *, hidde
     folder = Path(os.path.realpath(root.joinpath(*_folders(notebook, hidden=hidden))))
     if not folder.is_relative_to(root) or not folder.is_dir():
         raise NotServedError(NO_FOLDER)
-    place = project_place(folder, environ)
+    try:
+        place = project_place(folder, environ)
+    except CacheDirectoryError as error:
+        raise NotServedError(str(error)) from None
     directory = Path(os.path.realpath(place.directory))
     if not directory.is_relative_to(root):
         raise NotServedError(CACHE_OUTSIDE)
