@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -509,6 +510,22 @@ def test_c1_a_url_is_shown_without_a_password() -> None:
         objects.shown_url("abfs://box@account.dfs.core.windows.net/x?sig=abc")
         == "abfs://box@account.dfs.core.windows.net/x"
     )
+
+
+def test_c1_credentials_in_the_url_of_a_bucket_are_refused_and_not_shown() -> None:
+    with pytest.raises(ValueError, match=r"cache=s3://bucket/x: credentials do not go into this URL") as raised:
+        Cache("s3://key:hunter2@bucket/x?token=hunter2")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_c3_what_a_person_asks_of_a_server_that_is_away_ends_in_a_short_error(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ConnectionError) as raised:
+        Cache(f"s3://{bucket}/away").keys()
+    assert str(raised.value) == 'Could not connect to the endpoint URL: "http://127.0.0.1:9"'
+    assert len("".join(traceback.format_exception(raised.value)).splitlines()) < 60
 
 
 @pytest.mark.parametrize(

@@ -74,17 +74,23 @@ class Objects:
         breaker: Told of each call that failed, and of each that was answered.
 
     Raises:
-        ValueError: fsspec, or the package behind the scheme, is missing; or nobody knows the scheme.
+        ValueError: fsspec, or the package behind the scheme, is missing; or nobody knows the scheme; or it holds a password.
     """
 
     def __init__(self, url: str, breaker: Breaker) -> None:
         self._url = url.rstrip("/")
+        self.place = shown_url(url)
         self._scheme = url.partition(":")[0].lower()
         self._breaker = breaker
         self._lock = ThreadLock()
         self._opened: tuple[int, Any, str] | None = None
         self._conditional = True
         check_scheme(self._scheme)
+        if self._scheme in _WITH_PREFIX and "@" in url.partition("//")[2].partition("/")[0]:
+            raise ValueError(
+                f"cache={self.place}: credentials do not go into this URL; they come from the environment (AWS_ACCESS_KEY_ID, …), "
+                "a profile, or fsspec's configuration"
+            )
 
     def get(self, name: str, start: int, end: int) -> bytes | None:
         """The bytes from `start` to `end`, fewer where the object ends; None where there is none."""
@@ -224,11 +230,11 @@ class Objects:
         except (TypeError, NotImplementedError):
             raise  # the file system lacks this call, or an option of it
         except Exception as error:
-            told = _told(error, shown_url(self._url), limit_s, reading=method in _READING)
+            told = _told(error, self.place, limit_s, reading=method in _READING)
             self._breaker.failed(told)
             if told is error:
                 raise
-            raise told from error
+            raise told from None  # it says all; what led to it are forty frames of others
         self._breaker.answered()
         return result
 
@@ -328,14 +334,22 @@ def _told(error: Exception, place: str, limit_s: float, *, reading: bool) -> OSE
         why = f"{place} is read-only for you ({code or error_line(error)}): what it holds is used, nothing new is kept there"
         return ReadOnly(errno.EROFS, why)
     if names.intersection(_NO_CREDENTIALS):
-        return Refused(f"no credentials: {error_line(error)}")
+        return Refused(f"no credentials: {_text(error)}")
     if isinstance(error, FileNotFoundError | FileExistsError):
         return error
     if isinstance(error, TimeoutError) or "FSTimeoutError" in names:
         return TimeoutError(f"no answer within {limit_s:.0f} s")
+    if "ParamValidationError" in names:
+        return Refused(_text(error))
     if did_not_answer(error):
-        return ConnectionError(f"{code}: {error_line(error)}" if code else error_line(error))
+        return ConnectionError(f"{code}: {_text(error)}" if code else _text(error))
     return error if isinstance(error, OSError) else OSError(error_line(error))
+
+
+def _text(error: BaseException) -> str:
+    """What an error says, in one line; of an address only the server, as the rest is our own."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return re.sub(r"(https?://[^/\s\"]+)[^\s\"]*", r"\1", text)[:200]
 
 
 def _code(error: BaseException) -> str:
