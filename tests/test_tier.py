@@ -339,7 +339,7 @@ def test_c1_what_is_no_tier_is_said(tmp_path: Path) -> None:
 
 def test_c4_two_caches_over_one_pair_are_one(tmp_path: Path) -> None:
     shared = MemoryStore()
-    first, second = Cache([tmp_path, shared]), Cache((tmp_path, shared))
+    first, second = Cache([tmp_path, shared]), Cache((Cache(tmp_path), Cache(shared)))
     first.set("k", 1)
     assert first.scope == second.scope
     assert second.delete("k")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from nbstep.cache import drifted, renewal, trust
 from nbstep.cache.drifted import Drifted
@@ -16,7 +16,7 @@ from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
 from nbstep.cache.records import CacheOptions, Facts, Hit, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
-from nbstep.cache.where import open_store, project_place
+from nbstep.cache.where import open_store, open_tier, project_place
 from nbstep.durations import size_text, to_bytes
 from nbstep.errors import CacheDirectoryError
 from nbstep.events import Finding, emit
@@ -83,6 +83,9 @@ class Cache(Upkeep):
             store = _open_project_store()
         elif isinstance(where, Cache):
             store = where._entries.store
+        elif isinstance(where, list | tuple):
+            parts = cast("Sequence[Any]", where)
+            store = open_tier([part._entries.store if isinstance(part, Cache) else part for part in parts])
         else:
             store = open_store(where)
         most = None if max_bytes is None else to_bytes(max_bytes, "max_bytes")

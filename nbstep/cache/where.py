@@ -58,7 +58,7 @@ def open_store(where: Any) -> Store:
     if isinstance(where, type):
         raise TypeError(f"cache={where.__name__} is a class: give an object of it, cache={where.__name__}()")
     if isinstance(where, list | tuple):
-        return _open_tier(cast("list[Any] | tuple[Any, ...]", where))
+        return open_tier(cast("list[Any] | tuple[Any, ...]", where))
     if where is None or isinstance(where, bool | int | float | bytes | set | frozenset):
         raise TypeError(
             f'cache={where!r:.80} is no cache: give a Cache, a path, "memory:", a dict, '
@@ -73,15 +73,19 @@ def is_url(where: str) -> bool:
     return scheme is not None and scheme[1].lower() in SCHEMES
 
 
-def _open_tier(parts: Sequence[Any]) -> Store:
-    """The store of `cache=[folder, shared]`: one for each pair, with what it remembers of the last commands."""
+def open_tier(parts: Sequence[Any]) -> Store:
+    """The store of `cache=[folder, shared]`: one for each pair, with what it remembers of the last commands.
+
+    Raises:
+        TypeError: It is no such pair.
+    """
     from nbstep.cache.wholeness import own_key  # few caches are tiers
     from nbstep.stores.tier import TierStore
 
     form = 'a list is a folder and the shared cache behind it: cache=[".", "s3://bucket/team"]'
     if len(parts) != 2:
         raise TypeError(f"cache= has a list of {len(parts)}; {form}")
-    near, far = (open_store(part) for part in parts)
+    near, far = (part if hasattr(part, "exchange_back") else open_store(part) for part in parts)
     if not isinstance(near, DiskStore) or isinstance(far, TierStore):
         raise TypeError(f"cache=[{near.place}, {far.place}]; {form}")
     with _stores_lock:
