@@ -362,7 +362,9 @@ def test_c1_urls_of_known_and_unknown_schemes(tmp_path: Path) -> None:
     assert Cache(f"file://{tmp_path}/c").directory == tmp_path / "c"
     assert Cache("redis://localhost:6379/0").place == "redis://localhost:6379/0"
     assert Cache("s3://bucket/prefix").place == "s3://bucket/prefix"
-    with pytest.raises(ValueError, match=r"unknown scheme 'nosuch'; known are memory:, file:, redis://, .* and plain paths"):
+    with pytest.raises(
+        ValueError, match=r"unknown scheme 'nosuch'; known are memory:, file:, redis://, .* and plain paths"
+    ):
         Cache("nosuch://host/x")
 
 

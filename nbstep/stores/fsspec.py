@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bisect
 import functools
-import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +27,7 @@ from nbstep.stores.base import (
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.disktrash import batch_digest
 from nbstep.stores.files import key_digest
+from nbstep.stores.objectnames import FOLDER, Trashed, is_address, object_name, oldest_of_each, sorted_out
 from nbstep.stores.objects import Found, Objects, shown_url
 from nbstep.stores.ranged import RangedDocument
 
@@ -40,19 +39,6 @@ TRASH_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
 _BEGINNING_BYTES: Final = 16 * 1024  # nearly always the whole header
 _READ_AT_ONCE: Final = 256
 _REMOVED_AT_ONCE: Final = 100
-_FOLDER: Final = "v1/e"
-_ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
-_NAME: Final = re.compile(r"v1/e/([0-9a-f]{64})/([0-9a-f]{8})(?:\.([0-9]{19})\.([0-9a-f]{16}))?")
-
-
-@dataclass(frozen=True, slots=True)
-class _Trashed:
-    """An object in the trash: the entry's address, when it went there, with which batch, and the object."""
-
-    address: str
-    at_ns: int
-    batch: str
-    found: Found
 
 
 class FsspecStore:
@@ -103,12 +89,12 @@ class FsspecStore:
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
-        return self._document(_object(f"{key_digest(key)}.{signer}"))
+        return self._document(object_name(f"{key_digest(key)}.{signer}"))
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
         self._check_answers()
-        return self._document(_object(spot.address)) if _ENTRY.fullmatch(spot.address) else None
+        return self._document(object_name(spot.address)) if is_address(spot.address) else None
 
     async def beginning(self, address: str, count: int) -> Document | None:  # noqa: ARG002 - more than anybody asks is read
         """The first bytes of an entry; those of the entries that a listing names next are read with them."""
@@ -126,14 +112,14 @@ class FsspecStore:
 
     async def traces(self, key: str, signer: str) -> Traces:
         """What there is of `key` beside an entry of `signer`: one listing of one folder."""
-        standing, trashed = _sorted(self._objects.listed(f"{_FOLDER}/{key_digest(key)}"))
+        standing, trashed = sorted_out(self._objects.listed(f"{FOLDER}/{key_digest(key)}"))
         strangers = sorted({address[65:] for address in standing} - {signer})
         return Traces(tuple(strangers), trashed=any(self._is_kept(one) for one in trashed))
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:  # noqa: ARG002
         """Puts one object: where nothing stands, one request; else what stands there is copied to the trash first."""
         address, content = f"{key_digest(key)}.{signer}", b"".join(parts)
-        name = _object(address)
+        name = object_name(address)
         if self._objects.put_new(name, content):
             return
         if self._objects.get(name, 0, FIRST_BYTES) == content[:FIRST_BYTES]:
@@ -146,7 +132,7 @@ class FsspecStore:
         """Moves all entries under `keys` to the trash, whoever signed them; returns the keys that had any."""
 
         def remove(key: str) -> bool:
-            standing, _ = _sorted(self._objects.listed(f"{_FOLDER}/{key_digest(key)}"))
+            standing, _ = sorted_out(self._objects.listed(f"{FOLDER}/{key_digest(key)}"))
             taken = [self._take(address, batch) for address in standing]  # all of them, whatever the first gives
             return any(taken)
 
@@ -155,7 +141,7 @@ class FsspecStore:
 
     async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
         """Moves the entries that stand at `spots` to the trash; returns where there was one."""
-        own = [spot for spot in spots if _ENTRY.fullmatch(spot.address)]
+        own = [spot for spot in spots if is_address(spot.address)]
         had = self._objects.at_once(lambda spot: self._take(spot.address, batch), own)
         return [spot for spot, one in zip(own, had, strict=True) if one]
 
@@ -191,7 +177,7 @@ class FsspecStore:
 
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:  # noqa: ARG002 - others would not know
         """Removes the entries that stand at `spots` for good."""
-        names = [_object(spot.address) for spot in spots if _ENTRY.fullmatch(spot.address)]
+        names = [object_name(spot.address) for spot in spots if is_address(spot.address)]
         return sum(self._objects.at_once(self._objects.delete, names))
 
     async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
@@ -205,11 +191,11 @@ class FsspecStore:
                 name for name in reversed(self._batches) if any(one.batch == name for one in found)
             ]  # the newest first
         last = own[0] if own else max(found, key=lambda one: one.at_ns).batch if found else ""
-        return self._bring_back(_oldest_of_each(one for one in found if one.batch == last), batch)
+        return self._bring_back(oldest_of_each(one for one in found if one.batch == last), batch)
 
     async def restore_batch(self, name: str, batch: str) -> list[Spot]:
         """Brings back what went to the trash under a batch, named by its digest."""
-        return self._bring_back(_oldest_of_each(one for one in self._trashed(None) if one.batch == name), batch)
+        return self._bring_back(oldest_of_each(one for one in self._trashed(None) if one.batch == name), batch)
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
         """Undoes `restore` at `spots`."""
@@ -266,8 +252,8 @@ class FsspecStore:
         if (resting := self.breaker.why_resting()) is not None:
             raise ConnectionError(resting)
 
-    def _all(self) -> tuple[dict[str, Found], list[_Trashed]]:
-        return _sorted(self._objects.listed(_FOLDER))
+    def _all(self) -> tuple[dict[str, Found], list[Trashed]]:
+        return sorted_out(self._objects.listed(FOLDER))
 
     def _list(self) -> None:
         standing, trashed = self._all()
@@ -291,59 +277,31 @@ class FsspecStore:
         return wanted
 
     def _first_bytes(self, address: str) -> bytes | None:
-        return self._objects.get(_object(address), 0, _BEGINNING_BYTES)
+        return self._objects.get(object_name(address), 0, _BEGINNING_BYTES)
 
-    def _trashed(self, key: str | None) -> list[_Trashed]:
+    def _trashed(self, key: str | None) -> list[Trashed]:
         """What `undo` may bring back."""
-        folder = _FOLDER if key is None else f"{_FOLDER}/{key_digest(key)}"
-        return [one for one in _sorted(self._objects.listed(folder))[1] if self._is_kept(one)]
+        folder = FOLDER if key is None else f"{FOLDER}/{key_digest(key)}"
+        return [one for one in sorted_out(self._objects.listed(folder))[1] if self._is_kept(one)]
 
-    def _is_kept(self, trashed: _Trashed) -> bool:
+    def _is_kept(self, trashed: Trashed) -> bool:
         return trashed.at_ns >= self._clock() - TRASH_KEPT_NS
 
     def _take(self, address: str, batch: str) -> bool:
         """Moves an entry to the trash; False where there is none."""
-        return self._to_trash(address, batch) and (self._objects.delete(_object(address)) or True)
+        return self._to_trash(address, batch) and (self._objects.delete(object_name(address)) or True)
 
     def _to_trash(self, address: str, batch: str) -> bool:
         digest = batch_digest(batch)
         with self._lock:
             self._batches[digest] = self._batches.pop(digest, None)
-        return self._objects.copy(_object(address), f"{_object(address)}.{self._clock():019d}.{digest}")
+        return self._objects.copy(object_name(address), f"{object_name(address)}.{self._clock():019d}.{digest}")
 
-    def _bring_back(self, chosen: Sequence[_Trashed], batch: str) -> list[Spot]:
+    def _bring_back(self, chosen: Sequence[Trashed], batch: str) -> list[Spot]:
         restored: list[Spot] = []
         for one in chosen:
             self._to_trash(one.address, batch)
-            if self._objects.copy(one.found.name, _object(one.address)):
+            if self._objects.copy(one.found.name, object_name(one.address)):
                 self._objects.delete(one.found.name)
                 restored.append(Spot(one.address, one.address[65:], None, one.found.size_bytes))
         return restored
-
-
-def _object(address: str) -> str:
-    return f"{_FOLDER}/{address[:64]}/{address[65:]}"
-
-
-def _sorted(found: Sequence[Found]) -> tuple[dict[str, Found], list[_Trashed]]:
-    """The entries that stand, by address, and those in the trash; any other object is none of ours."""
-    standing: dict[str, Found] = {}
-    trashed: list[_Trashed] = []
-    for one in found:
-        named = _NAME.fullmatch(one.name)
-        if named is None:
-            continue
-        address = f"{named[1]}.{named[2]}"
-        if named[3] is None:
-            standing[address] = one
-        else:
-            trashed.append(_Trashed(address, int(named[3]), named[4], one))
-    return standing, trashed
-
-
-def _oldest_of_each(trashed: Iterable[_Trashed]) -> list[_Trashed]:
-    """Of several entries of one address in a batch the oldest: it was there before the batch."""
-    oldest: dict[str, _Trashed] = {}
-    for one in sorted(trashed, key=lambda one: one.at_ns):
-        oldest.setdefault(one.address, one)
-    return list(oldest.values())

@@ -6,7 +6,6 @@ ended before any answer: so a request may come twice.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import threading
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from nbstep.forks import ThreadLock
-from nbstep.notes import error_line
-from nbstep.stores.base import ReadOnly, Stamp
-from nbstep.stores.breaker import Breaker, did_not_answer
+from nbstep.stores.base import Stamp
+from nbstep.stores.breaker import Breaker
+from nbstep.stores.objecterrors import code_of, told
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -31,30 +30,10 @@ SLOWEST_BYTES_PER_S: Final = 1_000_000
 _AT_ONCE: Final = 16
 _UPLOAD_BYTES: Final = 8 << 20  # four parts of it go at once: at the slowest they take as long as may be quiet
 _DOWNLOAD_BYTES: Final = 32 << 20
-_CHAIN_AT_MOST: Final = 8
 # What other packages a file system needs, where fsspec itself cannot say it as an extra of ours.
 _EXTRAS: Final = {"s3": "nbstep[s3]", "s3a": "nbstep[s3]"}
 _WITH_PREFIX: Final = frozenset({"s3", "s3a", "gs", "gcs"})
-_NO_RIGHT: Final = frozenset({"AccessDenied", "403"})  # to do this
-_NOT_KNOWN: Final = frozenset(
-    {
-        "AllAccessDisabled", "AccountProblem", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "NotSignedUp",
-        "RequestTimeTooSkewed", "SignatureDoesNotMatch", "401",
-    }
-)  # fmt: skip
 _READING: Final = frozenset({"cat_file", "find", "info"})
-_NO_CREDENTIALS: Final = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-)
-
-
-class Refused(ConnectionError):  # noqa: N818 - the name says what happened
-    """The server answers, but serves nothing here: there is no such place, or no right to it. It stays so for a while."""
-
-    happened = "could not be used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +78,7 @@ class Objects:
         except FileNotFoundError:
             return None
         except OSError as error:
-            if _code(error) not in {"InvalidRange", "416"}:
+            if code_of(error) not in {"InvalidRange", "416"}:
                 raise
             return b""
 
@@ -140,9 +119,9 @@ class Objects:
             except FileExistsError:
                 return False
             except (OSError, TypeError, NotImplementedError) as error:
-                if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
+                if code_of(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
                     return False
-                if isinstance(error, OSError) and _code(error) not in {"NotImplemented", "501"}:
+                if isinstance(error, OSError) and code_of(error) not in {"NotImplemented", "501"}:
                     raise
                 self._conditional = False
             else:
@@ -230,11 +209,11 @@ class Objects:
         except (TypeError, NotImplementedError):
             raise  # the file system lacks this call, or an option of it
         except Exception as error:
-            told = _told(error, self.place, limit_s, reading=method in _READING)
-            self._breaker.failed(told)
-            if told is error:
+            told_error = told(error, self.place, limit_s, reading=method in _READING)
+            self._breaker.failed(told_error)
+            if told_error is error:
                 raise
-            raise told from None  # it says all; what led to it are forty frames of others
+            raise told_error from None  # it says all; what led to it are forty frames of others
         self._breaker.answered()
         return result
 
@@ -318,53 +297,6 @@ def _in_thread(call: Callable[[], T], limit_s: float) -> T:
     if not results:
         raise TimeoutError
     return results[0]
-
-
-def _told(error: Exception, place: str, limit_s: float, *, reading: bool) -> OSError:
-    """An error of fsspec, or of what it stands on, as one that says what to people."""
-    code = _code(error)
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if code == "NoSuchBucket":
-        return Refused("there is no such bucket")
-    if code in _NOT_KNOWN:
-        return Refused(code)
-    if code in _NO_RIGHT or isinstance(error, PermissionError):
-        if reading:
-            return Refused(code or error_line(error))
-        why = f"{place} is read-only for you ({code or error_line(error)}): what it holds is used, nothing new is kept there"
-        return ReadOnly(errno.EROFS, why)
-    if names.intersection(_NO_CREDENTIALS):
-        return Refused(f"no credentials: {_text(error)}")
-    if isinstance(error, FileNotFoundError | FileExistsError):
-        return error
-    if isinstance(error, TimeoutError) or "FSTimeoutError" in names:
-        return TimeoutError(f"no answer within {limit_s:.0f} s")
-    if "ParamValidationError" in names:
-        return Refused(_text(error))
-    if did_not_answer(error):
-        return ConnectionError(f"{code}: {_text(error)}" if code else _text(error))
-    return error if isinstance(error, OSError) else OSError(error_line(error))
-
-
-def _text(error: BaseException) -> str:
-    """What an error says, in one line; of an address only the server, as the rest is our own."""
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return re.sub(r"(https?://[^/\s\"]+)[^\s\"]*", r"\1", text)[:200]
-
-
-def _code(error: BaseException) -> str:
-    """The server's own word for what went wrong (`NoSuchBucket`), where the error has one."""
-    at: BaseException | None = error
-    for _ in range(_CHAIN_AT_MOST):
-        if at is None:
-            break
-        response = getattr(at, "response", None)
-        if isinstance(response, dict):
-            code = cast("dict[str, Any]", cast("dict[str, Any]", response).get("Error") or {}).get("Code")
-            if isinstance(code, str):
-                return code
-        at = at.__cause__ or at.__context__
-    return ""
 
 
 def shown_url(url: str) -> str:

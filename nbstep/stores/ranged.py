@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nbstep.stores.base import Stamp
+from nbstep.stores.base import Document, Stamp
 
 
 class RangedDocument:
@@ -50,3 +50,38 @@ class RangedDocument:
                 raise EOFError("another one took its place meanwhile")
             self._whole = whole
         return memoryview(self._whole)
+
+
+class FarDocument:
+    """An entry that stands far; whoever reads more than its header gets it from the copy that is then kept near."""
+
+    __slots__ = ("_copy", "_far", "_head_to", "_kept", "size_bytes")
+
+    def __init__(self, far: Document, keep: Callable[[], Document]) -> None:
+        self._far = far
+        self._copy = keep
+        self._head_to = 0
+        self._kept: Document | None = None
+        self.size_bytes = far.size_bytes
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The stamp of the near copy, once there is one."""
+        return None if self._kept is None else self._kept.stamp
+
+    def read(self, at: int, count: int) -> bytes:
+        """A private copy of `count` bytes from `at`; a header is read from its beginning on."""
+        if self._kept is None and at == self._head_to:
+            content = self._far.read(at, count)
+            self._head_to = at + len(content)
+            return content
+        return self._content().read(at, count)
+
+    def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Writable bytes for each (at, count); they belong to the caller alone."""
+        return self._content().buffers(ranges)
+
+    def _content(self) -> Document:
+        if self._kept is None:
+            self._kept = self._copy()
+        return self._kept

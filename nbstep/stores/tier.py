@@ -28,6 +28,7 @@ from nbstep.stores.base import (
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.disk import DiskStore
 from nbstep.stores.files import key_digest
+from nbstep.stores.ranged import FarDocument
 
 if TYPE_CHECKING:
     from nbstep.stores.locks import KeyLocks
@@ -104,7 +105,7 @@ class TierStore:
         if (resting := self.why_far_rests()) is not None:
             raise Resting(resting)
         far = await self.far.open(key, signer)
-        return None if far is None else _FarDocument(far, lambda: self._kept_near(key, signer, far))
+        return None if far is None else FarDocument(far, lambda: self._kept_near(key, signer, far))
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""
@@ -339,38 +340,3 @@ class TierStore:
                 spot = self.near.spot(self.near.address(key, signer) or "", None)
                 run_now(self.near.evict([spot], ()))
         return far
-
-
-class _FarDocument:
-    """An entry that stands far; whoever reads more than its header gets it from the copy that is then kept near."""
-
-    __slots__ = ("_copy", "_far", "_head_to", "_kept", "size_bytes")
-
-    def __init__(self, far: Document, keep: Callable[[], Document]) -> None:
-        self._far = far
-        self._copy = keep
-        self._head_to = 0
-        self._kept: Document | None = None
-        self.size_bytes = far.size_bytes
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """The stamp of the near copy, once there is one."""
-        return None if self._kept is None else self._kept.stamp
-
-    def read(self, at: int, count: int) -> bytes:
-        """A private copy of `count` bytes from `at`; a header is read from its beginning on."""
-        if self._kept is None and at == self._head_to:
-            content = self._far.read(at, count)
-            self._head_to = at + len(content)
-            return content
-        return self._content().read(at, count)
-
-    def buffers(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Writable bytes for each (at, count); they belong to the caller alone."""
-        return self._content().buffers(ranges)
-
-    def _content(self) -> Document:
-        if self._kept is None:
-            self._kept = self._copy()
-        return self._kept
