@@ -18,6 +18,7 @@ from s3_server import Proxy, S3Server, once, proxy_before, s3_server
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Hit, Kept, Miss
+from nbstep.commands.verbs import run_command
 from nbstep.result import Err, Ok
 from nbstep.stores import objects
 from nbstep.stores.base import run_now
@@ -557,3 +558,20 @@ def test_e1_a_kept_error_comes_back_from_a_bucket(bucket: str) -> None:
     assert isinstance(kept, Kept)
     with pytest.raises(LookupError, match="gone"):
         cache.get("error")
+
+
+def test_n6_commands_work_on_a_bucket_and_on_a_folder_before_it(bucket: str, tmp_path: Path) -> None:
+    url = f"s3://{bucket}/team"
+    tier = Cache([tmp_path / "near", url])
+    tier.set("user:1", 1)
+    Cache(url).set("user:2", 2)
+    for named in (url, tier.place):
+        listed = run_command(["ls", "--cache", named]).text
+        assert "user:1" in listed
+        assert "user:2" in listed
+        deleted = run_command(["rm", "user:2", "--cache", named])
+        assert deleted.exit_code == 0
+        assert "undo --cache" in deleted.text
+        assert run_command(["undo", "--cache", named]).exit_code == 0
+        assert "asked by s3fs" in run_command(["doctor", "--cache", named]).text
+    assert tier.get("user:2") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,38 @@ def test_c0_nbstep_dir_that_is_a_url_is_said_and_makes_no_folder(
     for command in ("ls", "doctor", "settings"):
         assert "NBSTEP_DIR names a folder" in run_command(command).text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_n6_a_command_finds_a_shared_cache_by_its_url_and_a_folder_before_it_by_the_place_shown(tmp_path: Path) -> None:
+    cache = Cache([tmp_path / "near", "s3://bucket/team"])
+    assert cache.shell_place == cache.place == f"{Cache(tmp_path / 'near').place} + s3://bucket/team"
+    again = Cache(cache.place)
+    assert again.scope == cache.scope
+    assert again.place == cache.place
+    assert Cache("s3://bucket/team").shell_place == "s3://bucket/team"
+    assert Cache([tmp_path / "near", MemoryStore()]).shell_place is None
+    assert Cache("memory://here/team").shell_place is None
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("nosuch://bucket/team", "unknown scheme 'nosuch'"),
+        ("s3://key:hunter2@bucket/team", "credentials do not go into this URL"),
+        ("simplecache::s3://bucket/team", "may hide what others keep"),
+        ("memory://bucket/team", "there is no cache in that folder"),
+    ],
+)
+def test_n6_what_cache_cannot_name_is_said_and_shows_no_password(named: str, said: str) -> None:
+    outcome = run_command(["ls", "--cache", named])
+    assert outcome.exit_code == 2
+    assert said in outcome.text
+    assert "hunter2" not in outcome.text
+
+
+def test_n6_doctor_says_what_a_shared_cache_stands_on(tmp_path: Path) -> None:
+    name = f"memory://tier-{next(_numbers)}/team"
+    assert "two kernels may both compute a key" in run_command("doctor", cache=Cache(name)).text
+    behind = run_command("doctor", cache=Cache([tmp_path / "near", name])).text
+    assert re.search(rf"^behind +{name}, asked by fsspec", behind, re.MULTILINE)
+    assert behind.count("locks") == 1

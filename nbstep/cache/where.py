@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nbstep.stores.tier import TierStore
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
-
+_PAIR: Final = re.compile(r"(.+) \+ ([A-Za-z][A-Za-z0-9+.-]+://\S+)")  # a tier, as its place is shown
 _RECENT_AT_MOST: Final = 8
 
 # The store around each object of the user's own, by the object's id: the store holds it, so that no other can have that id.
@@ -49,6 +49,8 @@ def open_store(where: Any) -> Store:
     if isinstance(where, str):
         if not where.strip():
             raise ValueError("cache='' names no place: give a path, \"memory:\", or leave cache out for the project's")
+        if (pair := _PAIR.fullmatch(where)) is not None:
+            return open_tier([pair[1], pair[2]])
         scheme = _SCHEME.match(where)
         if scheme is not None and len(scheme[1]) > 1:
             return _open_url(where, scheme[1].lower())
@@ -71,6 +73,13 @@ def is_url(where: str) -> bool:
     """Whether a text means a cache that is no folder and outlives the process: `redis://…`."""
     scheme = _SCHEME.match(where)
     return scheme is not None and scheme[1].lower() in SCHEMES
+
+
+def names_shared(where: str) -> bool:
+    """Whether a text that names a cache means a shared one, or a folder before one as its place is shown: `. + s3://bucket/x`."""
+    pair = _PAIR.fullmatch(where)
+    scheme = _SCHEME.match(where if pair is None else pair[2])
+    return scheme is not None and "://" in where and scheme[1].lower() not in {"memory", "file", "local"}
 
 
 def open_tier(parts: Sequence[Any]) -> Store:

@@ -18,7 +18,7 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
 from nbstep.cache.records import Hit, Meta, Unreadable
 from nbstep.cache.secrets.redaction import key_text
-from nbstep.cache.where import cache_folder, is_url, project_place
+from nbstep.cache.where import cache_folder, names_shared, project_place
 from nbstep.commands.accepting import accept
 from nbstep.commands.autoload import set_autoload
 from nbstep.commands.completionscripts import tell_completion
@@ -141,10 +141,10 @@ def _run(coroutine: Coroutine[Any, Any, CommandOutcome], cache: Cache) -> Comman
 
 def _named_cache(text: str) -> Cache:
     """The cache that `--cache` names: a server's by its URL, else that in a folder; only a step makes a new one."""
-    if is_url(text):
+    if names_shared(text):
         try:
             return Cache(text)
-        except (ValueError, ImportError) as error:
+        except (ValueError, TypeError, ImportError) as error:
             raise UsageError(shown(str(error)).replace("cache=", "--cache ")) from None
     folder = None if "\0" in text else cache_folder(Path(text).expanduser())  # no path has a NUL
     if folder is None or not is_cache(folder):

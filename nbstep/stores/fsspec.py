@@ -73,6 +73,18 @@ class FsspecStore:
         self._read_to = ""
         self._at_once = 1
 
+    @property
+    def opens_by_place(self) -> bool:
+        """Whether its URL as shown is all of it: no password, no options, and not in this process's memory."""
+        return self._objects.url == self.place and not self.place.startswith("memory:")
+
+    async def conditions(self) -> list[tuple[str, str]]:
+        """What it stands on."""
+        return [("server", self._objects.stands_on()), ("locks", "none: two kernels may both compute a key")]
+
+    async def end_after(self, key: str, signer: str, seconds: float) -> None:
+        """Nothing: an object has no time of its own; a rule of the bucket may end old ones."""
+
     def address(self, key: str, signer: str) -> str | None:  # noqa: ARG002 - a look-up asks the server in any case
         """None: whether an entry changed is not known without asking."""
         return None

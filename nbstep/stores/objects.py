@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ class Objects:
     """
 
     def __init__(self, url: str, breaker: Breaker) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self.place = shown_url(url)
         self._scheme = url.partition(":")[0].lower()
         self._breaker = breaker
@@ -70,6 +71,14 @@ class Objects:
                 f"cache={self.place}: credentials do not go into this URL; they come from the environment (AWS_ACCESS_KEY_ID, …), "
                 "a profile, or fsspec's configuration"
             )
+
+    def stands_on(self) -> str:
+        """Which package of which version asks, and whom."""
+        system = self._file_system()
+        package = type(system).__module__.partition(".")[0]
+        endpoint = getattr(system, "endpoint_url", None)
+        version = getattr(sys.modules.get(package), "__version__", "of an unknown version")
+        return f"asked by {package} {version}" + (f", at {shown_url(str(endpoint))}" if endpoint else "")
 
     def get(self, name: str, start: int, end: int) -> bytes | None:
         """The bytes from `start` to `end`, fewer where the object ends; None where there is none."""
@@ -227,8 +236,8 @@ class Objects:
             if (
                 self._opened is None or self._opened[0] != os.getpid()
             ):  # a forked child has no thread that serves the other
-                system = _open(self._scheme, self._url)
-                self._opened = (os.getpid(), system, str(system._strip_protocol(self._url)).rstrip("/"))
+                system = _open(self._scheme, self.url)
+                self._opened = (os.getpid(), system, str(system._strip_protocol(self.url)).rstrip("/"))
             return self._opened[1]
 
 

@@ -17,6 +17,7 @@ from nbstep.stores.base import (
     Litter,
     NotEverywhere,
     Part,
+    Server,
     Spot,
     Stamp,
     Store,
@@ -75,6 +76,24 @@ class TierStore:
     def place(self) -> str:
         """Both, the near one first."""
         return f"{self.near.place} + {self.far.place}"
+
+    @property
+    def opens_by_place(self) -> bool:
+        """Whether the far store is found by its place; a folder always is."""
+        return isinstance(self.far, Server) and self.far.opens_by_place
+
+    async def conditions(self) -> list[tuple[str, str]]:
+        """What the far store says of itself; the folder's own is told where folders are."""
+        if (resting := self.why_far_rests()) is not None:
+            return [("behind", resting)]
+        far = await self.far.conditions() if isinstance(self.far, Server) else []
+        return [("behind", f"{self.far.place}, {text}") for name, text in far if name == "server"]
+
+    async def end_after(self, key: str, signer: str, seconds: float) -> None:
+        """Has the far store end an entry, where it can and answers; the folder's own stays."""
+        if isinstance(self.far, Server) and self.why_far_rests() is None:
+            with suppress(Exception):  # it then stays longer
+                await self.far.end_after(key, signer, seconds)
 
     def why_far_rests(self) -> str | None:
         """One line where the far store did not answer a moment ago; else None."""
