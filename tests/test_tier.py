@@ -393,3 +393,22 @@ def test_n6_doctor_says_what_a_shared_cache_stands_on(tmp_path: Path) -> None:
     behind = run_command("doctor", cache=Cache([tmp_path / "near", name])).text
     assert re.search(rf"^behind +{name}, asked by fsspec", behind, re.MULTILINE)
     assert behind.count("locks") == 1
+
+
+@pytest.mark.redis
+def test_c1_a_redis_server_behind_a_folder_keeps_the_contract_and_its_undo(tmp_path: Path, redis_url: str) -> None:
+    shared = f"{redis_url}?prefix=tier-{next(_numbers)}:"
+    check_store(Cache([tmp_path / "near", shared]))
+    cache, far = Cache([tmp_path / "near", shared]), Cache(shared)
+    cache.set("both", 1)
+    far.set("far", np.arange(400_000.0))
+    assert sorted(cache.keys()) == ["both", "far"]
+    assert cache.delete_matching("*") == 2
+    assert far.keys() == []
+    assert sorted(cache.undo()) == ["both", "far"]
+    assert far.get("both") == 1
+    assert np.array_equal(cache.get("far"), np.arange(400_000.0))
+    assert np.array_equal(Cache(tmp_path / "near").get("far"), np.arange(400_000.0))
+    workflow = create_workflow(cache=cache, ttl="1h")
+    assert workflow(lambda step: step(lambda: 3, key="short")) == Ok(3)
+    assert (far.get("short"), Cache(tmp_path / "near").get("short")) == (3, 3)

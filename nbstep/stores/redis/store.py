@@ -210,7 +210,12 @@ class RedisStore:
 
     async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
         """Brings back the trash's last batch, or an entry of `key`; what stood there takes its place, in the same moment."""
-        items = await (self._trash.last_batch() if key is None else self._trash.last_of(key_digest(key), back))
+        items = await (self._trash.of_batch() if key is None else self._trash.last_of(key_digest(key), back))
+        return [self.spot(one.address, None) for one in items if await self._trash.bring_back(one, batch)]
+
+    async def restore_batch(self, name: str, batch: str) -> list[Spot]:
+        """Brings back what went to the trash under a batch, named by its digest."""
+        items = await self._trash.of_batch(name)
         return [self.spot(one.address, None) for one in items if await self._trash.bring_back(one, batch)]
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:

@@ -48,12 +48,15 @@ class RedisTrash:
         found = [item for name in names if (item := self._names.trashed_of(name)) is not None]
         return sorted(found, key=lambda item: (item.at_ns, item.name))
 
-    async def last_batch(self) -> list[Trashed]:
-        """The entries of the batch that came last; of two with one address the older, which was there before it."""
+    async def of_batch(self, digest: str | None = None) -> list[Trashed]:
+        """The entries of a batch, without its digest of the one that came last; of two with one address the older.
+
+        The older one was there before the batch.
+        """
         items = await self.items()
         oldest: dict[str, Trashed] = {}
         for item in items:
-            if item.batch == items[-1].batch:
+            if item.batch == (digest or items[-1].batch):
                 oldest.setdefault(item.address, item)
         return list(oldest.values())
 
