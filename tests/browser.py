@@ -30,8 +30,10 @@ CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
-# Notebook 7.6 raises this by itself on every start.
-_KNOWN_PAGE_ERRORS = ("reading 'schema'",)
+# What Notebook 7.6 raises by itself: the first on every start; the second once in many runs, as a cell's output goes.
+_KNOWN_PAGE_ERRORS = ("reading 'schema'", "Failed to execute 'removeChild' on 'Node'")
+# Where nbstep's scripts stand: the panel's, as anywidget loads it, and the sidebar's.
+_OWN_SCRIPTS = ("blob:", "extensions/nbstep/")
 
 
 def need_chromium() -> None:
@@ -59,12 +61,12 @@ def write_notebook(path: Path, *cells: str) -> Path:
 
 
 class NotebookPage:
-    """One open notebook; `page` is the Playwright page, `errors` what the page's scripts raised."""
+    """One open notebook; `page` is the Playwright page, `errors` what the page's scripts raised, with their stacks."""
 
     def __init__(self, lab: Lab, page: Any, name: str) -> None:
         self.lab, self.page, self.name = lab, page, name
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
+        page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
         page.on("console", self._hear)
 
     def _hear(self, message: Any) -> None:
@@ -75,8 +77,12 @@ class NotebookPage:
 
     @property
     def unexpected_errors(self) -> list[str]:
-        """What the page's scripts raised, without what the front end raises by itself."""
-        return [e for e in self.errors if not any(known in e for known in _KNOWN_PAGE_ERRORS)]
+        """What the page's scripts raised, without what the front end is known to raise where no script of ours runs."""
+        return [
+            e
+            for e in self.errors
+            if any(own in e for own in _OWN_SCRIPTS) or not any(k in e for k in _KNOWN_PAGE_ERRORS)
+        ]
 
     def command(self, name: str, *, wait: bool = True) -> None:
         """Runs a command of the front end, such as `docmanager:save`; without `wait` only starts it."""
