@@ -1,4 +1,4 @@
-"""The pytest fixture `nbstep_cache`: a test whose steps keep what they keep in a temporary directory."""
+"""What nbstep adds to pytest: the fixture `nbstep_cache`, and what nbval must not compare of a step list."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def nbstep_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     monkeypatch.delenv("NBSTEP_MODE", raising=False)
     monkeypatch.delenv("NBSTEP_RETRY_ERRORS", raising=False)
     return project_cache()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Has `pytest --nbval` leave out the HTML of step lists, which tells times and ages; a file that the user names stands."""
+    option = config.option
+    named = getattr(option, "nbval_sanitize_with", None) or getattr(option, "sanitize_with", None)
+    if getattr(option, "nbval", False) and not named:
+        from nbstep.testing import NBVAL_SANITIZE
+
+        option.nbval_sanitize_with = str(NBVAL_SANITIZE)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -440,12 +439,8 @@ def test_n3_nbval_compares_equal_cold_and_then_warm(tmp_path: Path) -> None:
         saved = nbformat.read(tmp_path / "n.ipynb", as_version=4)
         texts = [o["data"].get("text/plain") for c in saved.cells for o in c.outputs if o.output_type == "display_data"]
         assert "sales: 13 steps" in next(t for t in texts if t and "sales" in t)
-        sanitize = resources.files("nbstep") / "nbval_sanitize.cfg"
         for temperature in ("cold", "warm"):
-            done = run(
-                "pytest", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env",
-                "--nbval-sanitize-with", str(sanitize), "n.ipynb", folder=tmp_path,
-            )  # fmt: skip
+            done = run("pytest", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "n.ipynb", folder=tmp_path)
             assert done.returncode == 0, f"{temperature}: {done.stdout[-3000:]}"
             assert "6 passed" in done.stdout
     finally:

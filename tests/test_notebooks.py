@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ pytestmark = pytest.mark.kernel
 NOTEBOOKS = Path(flights_api.__file__).parent
 ROOT = NOTEBOOKS.parent
 STEP_LIST, TABLE = '<div class="nbstep-l', '<div class="nbstep-snapshot'
-SANITIZE = resources.files("nbstep") / "nbval_sanitize.cfg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ def nbval(name: str, bench: Bench) -> None:
     """Runs a notebook under nbval, which compares every output with the one that is committed."""
     command = [
         sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300",
-        f"--nbval-sanitize-with={SANITIZE}", "-p", "no:cacheprovider", "-q", str(NOTEBOOKS / f"{name}.ipynb"),
+        "-p", "no:cacheprovider", "-q", str(NOTEBOOKS / f"{name}.ipynb"),
     ]  # fmt: skip
     done = subprocess.run(command, env=bench.environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
