@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import re
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -81,25 +82,29 @@ def _item(space: Any, key: Any) -> Any:
 # An operation of its own until Python 3.13, an argument of another since.
 _SUBSCRIPT, _SUBSCRIPT_ARGUMENT = operations(_item.__code__)[-2]
 
-_NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL, _MAKES, _ENDS = range(11)
 _LOAD_GLOBAL: Final = dis.opmap["LOAD_GLOBAL"]
 _LOAD_ATTR: Final = dis.opmap["LOAD_ATTR"]
+_STORE_ATTR: Final = dis.opmap["STORE_ATTR"]
 _SHIFT_GLOBAL: Final = _SHIFTS["LOAD_GLOBAL"]
 _SHIFT_ATTRIBUTE: Final = _SHIFTS.get("LOAD_ATTR", 0)
-_WHO_TELLS: Final = {
-    _NOTHING: frozenset({"CACHE", "PUSH_NULL"}),
-    _MORE: frozenset({"EXTENDED_ARG"}),
-    _GLOBAL: GLOBALS,
-    _CELL: NAMES - GLOBALS,
-    _ATTRIBUTE: ATTRIBUTES,
-    _KEY: frozenset({"LOAD_CONST"}),
-    _AT_KEY: frozenset({_SUBSCRIPT}),
-    _SET_GLOBAL: frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"}),
-    _SET_CELL: frozenset({"STORE_DEREF", "DELETE_DEREF"}),
-    _MAKES: frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}),
+# What operations tell of names, a letter for each; all others only end a dotted one.
+_LETTER_OF: Final = {
+    **dict.fromkeys(("CACHE", "PUSH_NULL"), "n"),
+    "EXTENDED_ARG": "m",
+    **dict.fromkeys(GLOBALS, "g"),
+    **dict.fromkeys(NAMES - GLOBALS, "c"),
+    **dict.fromkeys(ATTRIBUTES, "a"),
+    "LOAD_CONST": "k",
+    _SUBSCRIPT: "s",
+    **dict.fromkeys(("STORE_GLOBAL", "DELETE_GLOBAL"), "G"),
+    **dict.fromkeys(("STORE_DEREF", "DELETE_DEREF"), "C"),
+    **dict.fromkeys(("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), "f"),
 }
-# What operations tell of names, by opcode; most only end a dotted one.
-_TELLING: Final = [next((at for at, told in _WHO_TELLS.items() if name in told), _ENDS) for name in dis.opname]
+_LETTERS: Final = "".join(_LETTER_OF.get(name, ".") for name in dis.opname[:256]).encode()
+_NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL = b"nmgcaksGC"
+_NO_NAMES: Final = frozenset[str]()
+# A name that is read, with what may be read from it; or something else that tells.
+_TELLING: Final = re.compile(rb"[gc][nm]*([aks][nmaks]*)?|[GCf]")
 
 
 class Names(NamedTuple):
@@ -128,52 +133,35 @@ def names_in(code: types.CodeType) -> Names:
 
 
 def names_told(code: types.CodeType, bytecode: bytes, names_nested: Callable[[types.CodeType], Names]) -> Names:
-    """The same with other bytecode in place of the code's own: one pass, as the first look at a step waits for it."""
-    names, constants = code.co_names, code.co_consts
+    """The same with other bytecode in place of the code's own: only the operations that tell are looked at one by one."""
+    names = code.co_names
     read: list[str] = []
     written: list[str] = []
     cells: list[str] = []
-    paths: list[Sequence[str]] = []
-    path: list[str] | None = None  # that of the name read last, while more is read from it
-    key: str | None = None
-    annotated, extended = "__annotations__" in names, 0
-    for opcode, low in zip(bytecode[::2], bytecode[1::2], strict=True):
-        telling = _TELLING[opcode]
-        if telling == _NOTHING:
-            continue
-        if telling == _ENDS:
-            path, extended = None, 0
-            continue
-        argument = extended | low
-        if telling == _MORE:
-            extended = argument << 8
-            continue
-        extended = 0
-        if telling == _GLOBAL:
-            name = names[argument >> _SHIFT_GLOBAL if opcode == _LOAD_GLOBAL else argument]
-            read.append(name)
-            path, key = [name], None
-            paths.append(path)
-        elif telling == _CELL:
-            path, key = [_variables(code)[argument]], None
-            paths.append(path)
-        elif telling == _ATTRIBUTE and path and key is None:
-            path.append(names[argument >> _SHIFT_ATTRIBUTE if opcode == _LOAD_ATTR else argument])
-        elif telling == _KEY and path and key is None and type(constants[argument]) is str:
-            key = constants[argument]
-        elif telling == _AT_KEY and path and key is not None and argument == _SUBSCRIPT_ARGUMENT:
-            path.append(key)
-            key = None
-        else:
-            path = None
-            if telling == _SET_GLOBAL:
-                written.append(names[argument])
-            elif telling == _SET_CELL:
-                cells.append(_variables(code)[argument])
-            elif telling == _MAKES:
-                annotated = annotated or bool(argument & ANNOTATED)
-    for constant in constants:
-        if isinstance(constant, types.CodeType):
+    paths: list[tuple[str, ...]] = []
+    annotated = "__annotations__" in names
+    opcodes, arguments = bytecode[::2], _arguments(bytecode)
+    shape = opcodes.translate(_LETTERS)
+    variables = _variables(code) if code.co_freevars or code.co_cellvars else ()
+    for found in _TELLING.finditer(shape):
+        at, end = found.span()
+        letter, argument = shape[at], arguments[at]
+        if letter in (_GLOBAL, _CELL):
+            if letter == _CELL:
+                name = variables[argument]
+            else:
+                name = names[argument >> _SHIFT_GLOBAL if opcodes[at] == _LOAD_GLOBAL else argument]
+                read.append(name)
+            more = found.start(1)
+            paths.append((name,) if more < 0 else (name, *_read_from_it(code, shape, opcodes, arguments, more, end)))
+        elif letter == _SET_GLOBAL:
+            written.append(names[argument])
+        elif letter == _SET_CELL:
+            cells.append(variables[argument])
+        elif argument & ANNOTATED:
+            annotated = True
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
             nested = names_nested(constant)
             annotated = annotated or nested.annotated
             paths += nested.paths
@@ -181,9 +169,68 @@ def names_told(code: types.CodeType, bytecode: bytes, names_nested: Callable[[ty
             written += nested.written_globals
             cells += nested.written_cells.intersection(constant.co_freevars)
     return Names(
-        tuple(dict.fromkeys(read)),
-        frozenset(written),
-        frozenset(cells),
-        tuple(dict.fromkeys(map(tuple, paths))),
+        (*dict.fromkeys(read),),
+        frozenset(written) if written else _NO_NAMES,
+        frozenset(cells) if cells else _NO_NAMES,
+        (*dict.fromkeys(paths),),
         annotated,
     )
+
+
+def _read_from_it(
+    code: types.CodeType, shape: bytes, opcodes: bytes, arguments: Sequence[int], at: int, end: int
+) -> list[str]:
+    """The attributes and keys that are read one from the other, by the operations from `at` to `end`."""
+    found: list[str] = []
+    key: str | None = None
+    for place in range(at, end):
+        letter, argument = shape[place], arguments[place]
+        if letter == _ATTRIBUTE and key is None:
+            found.append(code.co_names[argument >> _SHIFT_ATTRIBUTE if opcodes[place] == _LOAD_ATTR else argument])
+        elif letter == _KEY and key is None and type(code.co_consts[argument]) is str:
+            key = code.co_consts[argument]
+        elif letter == _AT_KEY and key is not None and argument == _SUBSCRIPT_ARGUMENT:
+            found.append(key)
+            key = None
+        elif letter != _NOTHING and letter != _MORE:
+            break
+    return found
+
+
+def _arguments(bytecode: bytes) -> Sequence[int]:
+    """The arguments of all operations, whole ones also where they are more than a byte."""
+    arguments = bytecode[1::2]
+    opcodes = bytecode[::2]
+    if _EXTENDED not in opcodes:
+        return arguments
+    whole, extended = list(arguments), 0
+    for at, opcode in enumerate(opcodes):
+        whole[at] |= extended
+        extended = whole[at] << 8 if opcode == _EXTENDED else 0
+    return whole
+
+
+def mentioned(code: types.CodeType) -> tuple[str, ...]:
+    """The names in code and in the code nested in it: those of globals, and of attributes as well, told without reading it."""
+    names = code.co_names
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            names += mentioned(constant)
+    return names
+
+
+@functools.lru_cache(maxsize=4096)
+def attributes_set(code: types.CodeType) -> frozenset[str]:
+    """The attributes that code and the code nested in it set, of whatever object."""
+    bytecode, names = code.co_code, set[str]()
+    opcodes = bytecode[::2]
+    at = opcodes.find(_STORE_ATTR)
+    if at >= 0:
+        arguments = _arguments(bytecode)
+        while at >= 0:
+            names.add(code.co_names[arguments[at]])
+            at = opcodes.find(_STORE_ATTR, at + 1)
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            names |= attributes_set(constant)
+    return frozenset(names)

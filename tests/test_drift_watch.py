@@ -317,6 +317,30 @@ def test_d3_a_method_of_another_class_or_of_a_class_that_changed() -> None:
         assert all(is_true(method) for method in methods)
 
 
+def test_d3_names_of_attributes_and_of_what_is_built_in_that_come_to_mean_something() -> None:
+    """Of a function that names nothing of the notebook's only the names in its code are watched, attributes among them."""
+    scope = notebook(
+        "class Row:\n    def title(self): return [len(part) for part in self.parts]\n"
+        "def part(row): return row.title(), sorted(row.rest)\nthunk = lambda: (part, Row)"
+    )
+    thunk = scope["thunk"]
+    before = code_fingerprint(thunk)
+    for change in ("title = lambda: 1", "rest = Row()", "parts = 3", "parts = None", "del parts", "unread = 1"):
+        run(change, scope)
+        assert is_true(thunk)
+        assert code_fingerprint(thunk) == before
+    for change in (
+        "sorted = lambda row: 1",
+        "len = lambda row: 1",
+        "def sorted(row): return 2",
+        "del sorted",
+        "del len",
+    ):
+        run(change, scope)
+        assert is_true(thunk)
+        assert (code_fingerprint(thunk) == before) is (change == "del len")
+
+
 def test_d3_thunks_that_are_no_lambda() -> None:
     scope = notebook()
     for _ in range(2):

@@ -25,8 +25,9 @@ from nbstep.drift.pieces import (
     pieces_of,
     text_of,
 )
-from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
-from nbstep.drift.watch import Part, Watch, content_of, is_namespace
+from nbstep.drift.sights import content_of, is_namespace
+from nbstep.drift.sources import NO_SOURCES, Named, Sources, named_in, named_in_class, sources_of
+from nbstep.drift.watch import Part, Watch
 from nbstep.thunks import named_value
 
 _MAX_PARTS: Final = 199  # beside the thunk
@@ -140,7 +141,7 @@ class Seen(NamedTuple):
 
     fingerprint: Fingerprint
     first: Part
-    sources: Sources = Sources()
+    sources: Sources = NO_SOURCES
     parts: Sequence[NamedText] = ()
 
     @property
@@ -212,7 +213,7 @@ def _read(first: Part, owner: type | None) -> _Known:
     for _, one in others:
         inputs += one.inputs
     called = _only_called(first)
-    return _Known(watch, others, sources_of(inputs), found.get(called) if called else None)
+    return _Known(watch, others, sources_of(inputs, watch.codes()), found.get(called) if called else None)
 
 
 def _read_behind(part: Part) -> _Behind:
@@ -271,7 +272,7 @@ def _named_by(part: Part, watch: Watch, reference: Callable[[], Part | None] | N
         named = [named_in(reference, part)]
     else:
         named = [named_in(*one) for one in watch.functions(part)] + [named_in_class(*one) for one in watch.classes()]
-    return [one for one in named if any(one)]  # most name no input
+    return [one for one in named if any(one)]  # most have no input
 
 
 def _only_called(first: Part) -> Part | None:

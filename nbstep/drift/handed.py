@@ -11,7 +11,7 @@ from typing import Any
 from nbstep.drift.code import CALLS, Fingerprint, NamedText, Seen, look_behind
 from nbstep.drift.parts import is_users, label_of, part_of
 from nbstep.drift.pieces import exact_text
-from nbstep.drift.sources import Source
+from nbstep.drift.sources import Source, Sources
 
 _MAX_HANDED = 16
 
@@ -56,12 +56,10 @@ def _joined(seen: Seen, handed: Seen, name: str) -> Seen:
 
     return seen._replace(
         fingerprint=Fingerprint(exact, texts),
-        sources=sources._replace(
-            inputs=(*sources.inputs, *_others(handed.sources.inputs, part, known)),
-            paths=(*sources.paths, *handed.sources.paths),
-            written=sources.written | handed.sources.written,
-            agreed={},
-            callables=(*sources.callables, *_others(handed.sources.callables, part, set())),
+        sources=Sources(
+            (*sources.inputs, *_others(handed.sources.inputs, part, known)),
+            (*sources.callables, *_others(handed.sources.callables, part, set())),
+            (*sources.codes, *handed.sources.codes),
         ),
         parts=(*seen.parts, text, *handed.parts),
     )

@@ -7,13 +7,15 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from nbstep.drift.annotations import without_annotations
 from nbstep.drift.fields import declared_fields
-from nbstep.drift.watch import Part, Watch, is_namespace
-from nbstep.operations import Names, names_in, names_told, operations
+from nbstep.drift.plain import PLAIN
+from nbstep.drift.sights import is_namespace
+from nbstep.drift.watch import Part, Watch
+from nbstep.operations import Names, attributes_set, names_in, names_told
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -21,6 +23,8 @@ _INSTALLED: Final = tuple(
     sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _MAX_LAYERS: Final = 20
+_BARE: Final = PLAIN | {types.GetSetDescriptorType, types.MemberDescriptorType}  # they wrap nothing
+_FOREIGN: Final = _BARE | {types.FunctionType}  # their types are not the user's
 _FIXED: Final = (types.MethodType, staticmethod, classmethod)  # what they wrap cannot be set
 
 
@@ -74,6 +78,8 @@ def named_parts(part: Part, watch: Watch) -> list[tuple[str, Part]]:
 def _named_by(function: types.FunctionType, watch: Watch) -> list[tuple[str, Part]]:
     found: list[tuple[str, Part]] = []
     for name, value in _named_objects(function, watch):
+        if type(value) in PLAIN:
+            continue
         part = part_of(value, watch.read) if callable(value) else type(value)
         if is_users(part):
             found.append((name, part))
@@ -83,6 +89,8 @@ def _named_by(function: types.FunctionType, watch: Watch) -> list[tuple[str, Par
 def _in_a_class(cls: type, watch: Watch) -> Iterator[tuple[str, Part]]:
     """The user's classes that a class is made with: nested ones, those of its descriptors, its own."""
     for value in (*vars(cls).values(), cls):
+        if type(value) in _FOREIGN:
+            continue
         found = value if isinstance(value, type) and value is not cls else type(value)
         if is_users(found):
             yield found.__qualname__, found
@@ -102,6 +110,11 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
     """The user's functions in a class's body, also those behind properties, class methods and decorators."""
     found: dict[str, types.FunctionType] = {}
     for name, value in body.items():
+        if type(value) is types.FunctionType and is_users(value):
+            found[name] = value
+            continue
+        if type(value) in _BARE:
+            continue
         layers = {" get": value.fget, " set": value.fset} if isinstance(value, property) else {"": value}
         for suffix, layer in layers.items():
             function = _unwrapped(layer, read)
@@ -110,26 +123,16 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
     return found
 
 
-def set_attributes(cls: type) -> frozenset[str]:
+def set_attributes(methods: Iterable[types.FunctionType]) -> frozenset[str]:
     """The attributes that a class's methods set, a counter or a client made when first needed: they are state."""
-    return frozenset[str]().union(*(_set_in(method.__code__) for method in methods_in(vars(cls)).values()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _set_in(code: types.CodeType) -> frozenset[str]:
-    """The attributes that code and the code nested in it set, of whatever object."""
-    names = {value for name, value in operations(code) if name == "STORE_ATTR"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _set_in(constant)
-    return frozenset(names)
+    return frozenset[str]().union(*(attributes_set(method.__code__) for method in methods))
 
 
 def _named_objects(function: types.FunctionType, watch: Watch) -> list[tuple[str, Any]]:
     """What a function's names mean; of a dotted name through modules (`etl.fetch`) or deps, what stands at its end."""
     values = watch.values(function)
     found: list[tuple[str, Any]] = []
-    for path in dotted_names(function.__code__):
+    for path in dotted_names(function.__code__) if values else ():
         if path[0] not in values:
             continue
         name, value = path[0], values[path[0]]

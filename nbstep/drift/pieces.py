@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import marshal
 import sys
@@ -14,7 +13,8 @@ from nbstep.drift.bytecode import code_digest, constant_text, exact_bytes
 from nbstep.drift.fields import declared_fields
 from nbstep.drift.parts import methods_in, set_attributes
 from nbstep.drift.plain import is_plain
-from nbstep.drift.watch import Part, member_value
+from nbstep.drift.watch import Part, is_member, member_value
+from nbstep.operations import mentioned
 
 Pieces: TypeAlias = tuple[Any, ...]  # of bytes, code and pieces
 Exact: TypeAlias = list[Any]  # of bytes and the like of it
@@ -52,11 +52,19 @@ def pieces_of(part: Part) -> Pieces:
     if isinstance(part, types.FunctionType):
         return function_pieces(part, defaults_text(part))
     pieces: list[bytes | types.CodeType | Pieces] = [repr([base.__qualname__ for base in part.__bases__]).encode()]
-    methods, state = methods_in(vars(part)), set_attributes(part)
-    for name, value in sorted(vars(part).items()):
-        plain = member_value(value) if isinstance(value, enum.Enum) else value
-        if not (name.startswith("__") and name.endswith("__")) and name not in state and is_plain(plain):
-            pieces.append(_encoded(f"{name}={constant_text(plain)}"))
+    body = sorted(vars(part).items())
+    methods = methods_in(dict(body))
+    plain: list[tuple[str, object]] = []
+    for name, value in body:
+        if name[:2] == "__" == name[-2:]:
+            continue
+        value = member_value(value) if is_member(value) else value
+        if is_plain(value):
+            plain.append((name, value))
+    if plain:
+        mentioned_there = {name for method in methods.values() for name in mentioned(method.__code__)}
+        state = set_attributes(methods.values()) if any(name in mentioned_there for name, _ in plain) else ()
+        pieces += [_encoded(f"{name}={constant_text(value)}") for name, value in plain if name not in state]
     for name, default, _ in declared_fields(part):
         if is_plain(default):
             pieces.append(_encoded(f"{name}={constant_text(default)}"))

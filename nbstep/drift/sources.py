@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
-from nbstep.drift.parts import default_values, dotted_names, is_users_module, set_attributes
+from nbstep.drift.parts import default_values, dotted_names, is_users_module, methods_in, set_attributes
 from nbstep.drift.scalars import counts_for_nothing, is_code
-from nbstep.drift.watch import content_of
-from nbstep.operations import names_in
+from nbstep.drift.sights import content_of
+from nbstep.operations import mentioned, names_in
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
@@ -49,25 +49,40 @@ class Source(NamedTuple):
     path: tuple[str, ...]
 
 
-class Sources(NamedTuple):
+class Sources:
     """What a thunk's code leads to.
 
     Attributes:
         inputs: Where its inputs are found.
-        paths: Texts in the code that may name a file.
-        written: The names that the code writes: what they hold is state.
-        agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
         callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
+        codes: The code of all functions, the thunk's own first.
+        agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
     """
 
-    inputs: tuple[Source, ...] = ()
-    paths: tuple[str, ...] = ()
-    written: frozenset[str] = frozenset()
-    agreed: dict[str, Any] = {}  # noqa: RUF012 - that of no inputs says nothing of any
-    callables: tuple[Source, ...] = ()
+    def __init__(
+        self, inputs: tuple[Source, ...] = (), callables: tuple[Source, ...] = (), codes: Sequence[types.CodeType] = ()
+    ) -> None:
+        self.inputs = inputs
+        self.callables = callables
+        self.codes = codes
+        self.agreed: dict[str, Any] = {}
+
+    @functools.cached_property
+    def paths(self) -> tuple[str, ...]:
+        """Texts in the code that may name a file."""
+        return (*dict.fromkeys(path for code in self.codes for path in named_files(code)),)[:_MAX_PATHS]
+
+    @functools.cached_property
+    def written(self) -> frozenset[str]:
+        """The names that the code writes: what they hold is state."""
+        written = set[str]()
+        for code in self.codes:
+            told = names_in(code)
+            written |= told.written_globals | told.written_cells
+        return frozenset(written)
 
 
-_NONE: Final = Sources()
+NO_SOURCES: Final = Sources()
 
 
 class _Unbound:
@@ -83,14 +98,13 @@ class Named(NamedTuple):
     Attributes:
         inputs: Each with the place that it is read from, where others may read it too, and a longer label where its own is taken.
         callables: The objects that can be called, each with its place.
-        paths: Texts in its code that may name a file.
-        written: The names that its code writes.
     """
 
     inputs: tuple[tuple[_Place | None, Source, str], ...] = ()
     callables: tuple[tuple[_Place, Source], ...] = ()
-    paths: tuple[str, ...] = ()
-    written: frozenset[str] = frozenset()
+
+
+_NOTHING: Final = Named()
 
 
 def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) -> Named:
@@ -99,7 +113,10 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
     callables: list[tuple[_Place, Source]] = []
     code, scope = function.__code__, function.__globals__
     cells = code.co_freevars
-    for path in dotted_names(code):
+    is_closed = not cells and scope.keys().isdisjoint(
+        mentioned(code)
+    )  # most are: they name nothing but what is built in
+    for path in () if is_closed else dotted_names(code):
         name = path[0]
         if name in _HISTORY or (len(path) == 1 and name not in cells and is_code(scope.get(name))):
             continue
@@ -120,24 +137,20 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             callables.append((place, source))
     if reference is not None and (function.__defaults__ or function.__kwdefaults__):  # of the thunk they are arguments
         inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
-    said = names_in(code)
-    return Named(tuple(inputs), tuple(callables), named_files(code), said.written_globals | said.written_cells)
+    return Named(tuple(inputs), tuple(callables)) if inputs or callables else _NOTHING
 
 
 def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     """The same of the body of a class."""
-    return Named(tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)]))
+    inputs = tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)])
+    return Named(inputs) if inputs else _NOTHING
 
 
-def sources_of(found_in: Sequence[Named]) -> Sources:
-    """The sources of some functions and classes, the thunk's own first."""
-    if not found_in:
-        return _NONE
+def sources_of(found_in: Sequence[Named], codes: Sequence[types.CodeType]) -> Sources:
+    """The sources of some functions and classes, the thunk's own first, whose code is `codes`."""
     found: dict[str, Source] = {}
     callables: dict[_Place, Source] = {}
-    paths: dict[str, None] = {}
     known: set[_Place] = set()
-    written: set[str] = set()
     for named in found_in:
         for place, source, longer in named.inputs:
             if place is not None:
@@ -149,10 +162,7 @@ def sources_of(found_in: Sequence[Named]) -> Sources:
             found.setdefault(source.label, source)
         for place, source in named.callables:
             callables.setdefault(place, source)
-        paths.update(dict.fromkeys(named.paths))
-        written |= named.written
-    few = tuple(callables.values())[:_MAX_SOURCES]
-    return Sources(tuple(found.values()), tuple(paths)[:_MAX_PATHS], frozenset(written), {}, few)
+    return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes)
 
 
 def _changeable_defaults(reference: Callable[[], Any], function: types.FunctionType) -> Iterator[Source]:
@@ -166,7 +176,9 @@ def _changeable_defaults(reference: Callable[[], Any], function: types.FunctionT
 def _changeable_attributes(reference: Callable[[], Any], cls: type) -> Iterator[Source]:
     """The same of those that stand in the body of a class."""
     for name, value in vars(cls).items():
-        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name) and name not in set_attributes(cls):
+        if not isinstance(value, _CHANGEABLE) or counts_for_nothing(name):
+            continue
+        if name not in set_attributes(methods_in(vars(cls)).values()):
             label = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
             yield Source(label, reference, _OF_A_CLASS, (name,))
 
