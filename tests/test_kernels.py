@@ -183,6 +183,13 @@ def test_n1_the_traceback_has_the_user_s_frames_and_line_numbers_only(kernel: Ke
     assert "hidden" not in plain(done)
 
 
+def test_n6_tables_and_help_fit_an_output(kernel: Kernel) -> None:
+    kernel.good("def bad():\n    raise LookupError('far away ' * 20)\n")
+    kernel.good("%%workflow\nstep(bad, key='k', on_error='keep');")
+    for line in ("%nbstep ls", "%nbstep help"):
+        assert 80 < max(map(len, kernel.run(line).text.splitlines())) <= 100
+
+
 def test_n9_the_note_of_a_kept_failure_is_in_the_cell_s_error(kernel: Kernel) -> None:
     kernel.run("%%workflow\nstep(lambda: {}['x'], key='k')")
     done = kernel.run("%%workflow\nstep(lambda: {}['x'], key='k')")

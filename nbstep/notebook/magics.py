@@ -15,6 +15,7 @@ from nbstep.notebook.helptext import WORKFLOW_HELP
 from nbstep.notebook.steprender import HTML_END
 
 HTML_BEGIN: Final = "<!--nbstep show-->"
+_OUTPUT_COLUMNS: Final = 100  # what an output holds in a window 1,280 pixels wide, beside the left sidebar
 _WHOLE: Final = "   All of it: %nbstep panel"
 
 
@@ -25,7 +26,7 @@ def nbstep_magic(shell: Any, line: str) -> None:
         CellStopped: The command is wrong; the cell fails, so that *Run All* stops.
     """
     rich = getattr(shell, "kernel", None) is not None
-    width = 120 if rich else shutil.get_terminal_size((100, 24)).columns
+    width = _OUTPUT_COLUMNS if rich else shutil.get_terminal_size((100, 24)).columns
     outcome = run_command(line.strip() or "help", screen=Screen(width=width, notebook=True, whole=_WHOLE))
     if outcome.wrong_usage:
         raise CellStopped(outcome.text)
