@@ -69,19 +69,15 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l .o { margin-top: 5px; font-size: 12px; font-variant-numeric: tabular-nums; color: var(--n-faint); }
 @container (max-width: 900px) {
   /* too narrow for a column of details: they stand below their rows */
-  .nbstep-l.nbstep-l table:has(td.d), .nbstep-l.nbstep-l table:has(td.d) tbody { display: block; }
-  .nbstep-l.nbstep-l table:has(td.d) tr {
-    display: flex; flex-wrap: wrap; align-items: baseline; padding: 0; border-top: 1px solid var(--n-line);
+  .nbstep-l.nbstep-l table:has(td.d) {
+    display: grid; grid-template-columns: max-content minmax(6em, max-content) repeat(5, max-content) minmax(0, 1fr);
   }
-  .nbstep-l.nbstep-l table:has(td.d) td { box-sizing: border-box; flex: none; border: 0; }
+  .nbstep-l.nbstep-l table:has(td.d) :is(tbody, tr) { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; }
+  .nbstep-l.nbstep-l table:has(td.d) tr { align-items: baseline; padding: 0; border-top: 1px solid var(--n-line); }
+  .nbstep-l.nbstep-l table:has(td.d) td { box-sizing: border-box; border: 0; }
   .nbstep-l.nbstep-l table:has(td.d) td:first-child { width: 1.8em; }
-  .nbstep-l.nbstep-l table:has(td.d) td.k { flex: 1 1 0; min-width: 6em; max-width: none; }
-  .nbstep-l.nbstep-l table:has(td.d) td.w { width: 9em; }
-  .nbstep-l.nbstep-l table:has(td.d) td.n { width: 8.5em; }
-  .nbstep-l.nbstep-l table:has(td.d) td.b { width: 70px; align-self: flex-start; }
-  .nbstep-l.nbstep-l table:has(td.d) td:nth-child(6) { width: 5.5em; }
-  .nbstep-l.nbstep-l table:has(td.d) td.f { width: 8em; }
-  .nbstep-l.nbstep-l table:has(td.d) td.d { flex: 0 0 100%; max-width: none; padding-left: 1.8em; }
+  .nbstep-l.nbstep-l table:has(td.d) td.b { width: 70px; align-self: start; }
+  .nbstep-l.nbstep-l table:has(td.d) td.d { grid-column: 2 / -1; min-width: 0; max-width: none; }
   .nbstep-l.nbstep-l table:has(td.d) td.d:empty { display: none; }
 }
 @container (max-width: 620px) {
