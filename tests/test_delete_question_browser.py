@@ -84,6 +84,20 @@ def test_d6_the_panel_says_what_was_made_from_an_entry_and_deletes_it_alone_or_w
     said(panel, "Deleted 1 entry: apart")  # nothing was made from it: it went at once
     assert not question.is_visible()
 
+    # Re-run asks the same, from an entry's details too
+    stores.set_source(1, STORES.replace(".sum()", ".sum(numeric_only=True)"))
+    stores.run_cell(1)
+    row("by_store").click()
+    for rerun in (detail, panel.locator(".nbstep-bar")):
+        rerun.get_by_role("button", name="Re-run").click()
+        question.get_by_text("1 later step was made from it: <b>model</b>", exact=False).wait_for()
+        assert question.get_by_text("Delete 1 old value?").is_visible()
+        question.press("Escape")
+    panel.get_by_role("button", name="Re-run").first.click()
+    question.get_by_role("button", name="Delete by_store only").click()
+    said(panel, "Deleted 1 old value; it runs again when it is next asked: by_store")
+    assert kept() == "kept <b>model</b> apart clean raw"
+
 
 def said(panel: Any, text: str) -> None:
     panel.locator(".nbstep-note", has_text=text).wait_for()

@@ -174,7 +174,8 @@ def test_d6_deleting_asks_exactly_when_something_was_made_from_it(side: KernelSi
     asked = page.take("question")
     del asked["kind"]
     assert asked == {
-        "view": "v1", "text": "Delete 1 entry?", "told": "2 later steps were made from it: by_store (0.2 s), model (18 m)",
+        "view": "v1", "action": "delete", "text": "Delete 1 entry?",
+        "told": "2 later steps were made from it: by_store (0.2 s), model (18 m)",
         "only": "Delete clean only", "all": "Delete all 3, next run about 19 m", "ids": ids("clean"),
         "later": ids("by_store", "model"),
     }  # fmt: skip
@@ -188,6 +189,23 @@ def test_d6_deleting_asks_exactly_when_something_was_made_from_it(side: KernelSi
         page.take("note")
         assert not set(cache.keys()) & set(keys)
     assert page.notes == ["Deleted 2 entries: user:1, model", "Deleted 2 entries: clean, by_store"]
+
+
+def test_d6_retry_and_delete_all_errors_ask_as_delete_does(side: KernelSide, page: Page, cache: Cache) -> None:
+    run_now(cache.keep("all_users", Ok(3), Facts(took_s=2.0, uses=("user:1", "user:999"))))
+    for message in ({"kind": "retry", "ids": ids("user:999", "raw")}, {"kind": "delete-errors"}):
+        side.receive({**message, "view": "v1"})
+        asked = page.take("question")
+        assert (asked["text"], asked["told"]) == (
+            "Delete 1 kept error?",
+            "1 later step was made from it: all_users (2.0 s)",
+        )
+        assert (asked["action"], asked["ids"], asked["later"]) == ("retry", ids("user:999"), ids("all_users"))
+        assert {"user:999", "all_users"} <= set(cache.keys())
+    side.receive({"kind": asked["action"], "ids": asked["ids"], "asked": True})
+    page.take("note")
+    assert page.notes == ["Deleted 1 kept error; it runs again when it is next asked: user:999"]
+    assert "all_users" in cache
 
 
 @pytest.mark.usefixtures("made")
@@ -439,6 +457,24 @@ def test_d4_old_values_are_marked_shown_and_accepted_by_the_very_key(cache: Cach
     page.take("note")
     assert page.notes[-1] == "There is nothing of that left to accept."
     side.close()
+
+
+def test_d6_re_running_an_old_value_asks_about_what_was_made_from_it(cache: Cache, page: Page) -> None:
+    for n in (1, 2):
+        _ask(cache, "old", n)
+    run_now(cache.keep("report", Ok(1), Facts(took_s=1.0, uses=("old",))))
+    side = KernelSide(cache, page.send)
+    side.receive({"kind": "ready", "view": "v"})
+    side.receive({"kind": "rerun", "ids": ids("old", "raw"), "view": "v"})
+    asked = page.take("question")
+    assert (asked["view"], asked["text"]) == ("v", "Delete 1 old value?")
+    assert (asked["told"], asked["action"]) == ("1 later step was made from it: report (1.0 s)", "rerun")
+    assert "old" in cache
+    side.receive({"kind": asked["action"], "ids": asked["ids"], "asked": True})
+    page.take("note")
+    side.close()
+    assert page.notes == ["Deleted 1 old value; it runs again when it is next asked: old"]
+    assert ("old" in cache, "report" in cache) == (False, True)
 
 
 def test_d4_what_cannot_be_accepted_is_said_in_red(cache: Cache, page: Page) -> None:

@@ -259,6 +259,17 @@ def test_d6_it_asks_before_it_deletes_what_others_were_made_from(server: Server,
     assert (done["kind"], "raw" in cache, "report" in cache) == ("note", False, False)
 
 
+def test_d6_it_asks_before_an_old_value_runs_again_too(server: Server, project: tuple[str, Cache]) -> None:
+    notebook, cache = project
+    for n in (1, 2):
+        create_workflow(cache=cache)(lambda step, n=n: step(lambda: n, key="old")).unwrap()
+    run_now(cache.keep("report", Ok(1), Facts(took_s=1.0, uses=("old",))))
+    question = server.ask("rerun", {"ids": [entry_id("old")]}, path=notebook).content
+    assert (question["kind"], question["action"], "old" in cache) == ("question", "rerun", True)
+    done = server.ask("rerun", {"ids": question["ids"], "asked": True}, path=notebook).content
+    assert (done["kind"], "old" in cache, "report" in cache) == ("note", False, True)
+
+
 def test_d4_old_values_are_accepted_by_what_the_last_run_found(server: Server, project: tuple[str, Cache]) -> None:
     notebook, cache = project
     for n in (1, 2):

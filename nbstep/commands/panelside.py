@@ -118,20 +118,38 @@ def failure_note(error: Exception) -> Message:
     return note(shown(f"{type(error).__name__}: {error}"), failed=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """What is deleted, in words: of what kind it is, and what then happens.
+
+    Attributes:
+        action: Deletes just these rows, named by their ids.
+    """
+
+    rows: Sequence[Row]
+    action: str = "delete"
+    one: str = "entry"
+    many: str = "entries"
+    then: str = ""
+
+    @property
+    def counted(self) -> str:
+        """How many of which kind."""
+        return plural(len(self.rows), self.one, self.many)
+
+
 async def _delete(cache: Cache, listing: Listing, wish: Wish) -> Message:
-    rows = listing.named(wish.ids)
-    later = later_steps(listing.metas.values(), {row.key for row in rows})
-    if later and not wish.asked:
-        return _question(listing, rows, later)
-    return await _remove(cache, rows, "entry", "entries", "")
+    return await _remove(cache, listing, _Removal(listing.named(wish.ids)), asked=wish.asked)
 
 
-def _question(listing: Listing, rows: Sequence[Row], later: Sequence[Meta]) -> Message:
+def _question(listing: Listing, removal: _Removal, later: Sequence[Meta]) -> Message:
     """What the page asks before it deletes something from which later steps were made."""
+    rows = removal.rows
     again = next_run_text([*(listing.metas[row.id] for row in rows), *later])
     return {
         "kind": "question",
-        "text": f"Delete {plural(len(rows), 'entry', 'entries')}?",
+        "action": removal.action,
+        "text": f"Delete {removal.counted}?",
         "told": later_text(later, len(rows)),
         "only": f"Delete {rows[0].label} only" if len(rows) == 1 else f"Delete these {len(rows):,} only",
         "all": f"Delete all {len(rows) + len(later):,}{again and f', next run {again}'}",
@@ -141,16 +159,18 @@ def _question(listing: Listing, rows: Sequence[Row], later: Sequence[Meta]) -> M
 
 
 async def _retry(cache: Cache, listing: Listing, wish: Wish) -> Message:
-    return await _remove_errors(cache, [row for row in listing.named(wish.ids) if row.status == "failed"])
+    failed = [row for row in listing.named(wish.ids) if row.status == "failed"]
+    return await _remove_errors(cache, listing, failed, asked=wish.asked)
 
 
-async def _delete_errors(cache: Cache, listing: Listing, _: Wish) -> Message:
-    return await _remove_errors(cache, listing.errors())
+async def _delete_errors(cache: Cache, listing: Listing, wish: Wish) -> Message:
+    return await _remove_errors(cache, listing, listing.errors(), asked=wish.asked)
 
 
 async def _rerun(cache: Cache, listing: Listing, wish: Wish) -> Message:
     old = [row for row in listing.named(wish.ids) if row.status == "old value"]
-    return await _remove(cache, old, "old value", "old values", f"; {runs_again(len(old))}")
+    removal = _Removal(old, "rerun", "old value", "old values", f"; {runs_again(len(old))}")
+    return await _remove(cache, listing, removal, asked=wish.asked)
 
 
 async def _accept(cache: Cache, listing: Listing, wish: Wish) -> Message:
@@ -160,16 +180,21 @@ async def _accept(cache: Cache, listing: Listing, wish: Wish) -> Message:
     return note(text, failed=bool(accepted.refused))
 
 
-async def _remove_errors(cache: Cache, failed: Sequence[Row]) -> Message:
-    return await _remove(cache, failed, "kept error", "kept errors", f"; {runs_again(len(failed))}")
+async def _remove_errors(cache: Cache, listing: Listing, failed: Sequence[Row], *, asked: bool) -> Message:
+    removal = _Removal(failed, "retry", "kept error", "kept errors", f"; {runs_again(len(failed))}")
+    return await _remove(cache, listing, removal, asked=asked)
 
 
-async def _remove(cache: Cache, rows: Sequence[Row], one: str, many: str, then: str) -> Message:
+async def _remove(cache: Cache, listing: Listing, removal: _Removal, *, asked: bool) -> Message:
+    rows = removal.rows
     if not rows:
         return note("There is nothing of that left to delete.")
+    later = later_steps(listing.metas.values(), {row.key for row in rows})
+    if later and not asked:
+        return _question(listing, removal, later)
     deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
-    counted = f"{plural(len(rows), one, many)}{for_good(deleted.count, deleted.lost)}"
-    return note(f"Deleted {counted}{then}: {keys_text([row.label for row in rows])}")
+    counted = f"{removal.counted}{for_good(deleted.count, deleted.lost)}"
+    return note(f"Deleted {counted}{removal.then}: {keys_text([row.label for row in rows])}")
 
 
 async def _clear(cache: Cache, _listing: Listing, _: Wish) -> Message:

@@ -557,7 +557,7 @@ export class Panel {
 
   act(message) {
     this.askedFrom = this.root.querySelector(":focus");
-    this.send(message);
+    this.send({ ...message, view: this.id });
     clearTimeout(this.slowTimer);
     this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
   }
@@ -984,7 +984,7 @@ export class Panel {
   }
 
   deleteSelected() {
-    if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected], view: this.id });
+    if (this.selected.size) this.act({ kind: "delete", ids: [...this.selected] });
   }
 
   actOn(kind, status) {
@@ -1000,13 +1000,13 @@ export class Panel {
   }
 
   // Something was made from what is to be deleted.
-  receiveQuestion({ view, text, told, only, all, ids, later }) {
+  receiveQuestion({ view, action, text, told, only, all, ids, later }) {
     if (view !== this.id) return;
     clearTimeout(this.slowTimer);
     this.say(this.hint);
     const title = "Delete the later steps, too: they run again with what they are made from";
     this.ask([text, told], [
-      { text: only, title: "Keep the later steps as they are", message: { kind: "delete", ids, asked: true } },
+      { text: only, title: "Keep the later steps as they are", message: { kind: action, ids, asked: true } },
       { text: all, title, message: { kind: "delete", ids: [...ids, ...later], asked: true } },
     ], this.askedFrom);
   }
