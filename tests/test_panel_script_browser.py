@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser import need_chromium, open_browser
-from sample_rows import a_failure, a_row
+from sample_rows import NOW, a_failure, a_row
 
 import nbstep.notebook
 from nbstep.commands.listing import entry_id, matches, parse_query
@@ -28,11 +28,23 @@ def script() -> Iterator[Any]:
     """The panel's script as a module in a bare page."""
     need_chromium()
     with open_browser() as browser:
-        page = browser.new_page()
-        source = base64.b64encode((STATIC / "panel.js").read_bytes()).decode()
-        page.evaluate(f"async () => {{ window.panel = await import('data:text/javascript;base64,{source}'); }}")
-        page.add_style_tag(path=STATIC / "panel.css")
-        yield page
+        yield with_script(browser.new_page())
+
+
+@pytest.fixture
+def timed(script: Any) -> Iterator[Any]:
+    """The same in a page of its own, whose clock the test turns."""
+    page = script.context.browser.new_page()
+    page.clock.install(time=NOW)
+    yield with_script(page)
+    page.close()
+
+
+def with_script(page: Any) -> Any:
+    source = base64.b64encode((STATIC / "panel.js").read_bytes()).decode()
+    page.evaluate(f"async () => {{ window.panel = await import('data:text/javascript;base64,{source}'); }}")
+    page.add_style_tag(path=STATIC / "panel.css")
+    return page
 
 
 def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
@@ -318,6 +330,69 @@ def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
     labels = ["events:page:9", "cv:lr=0.1", "sales_2013", "model", "a1b2", "a/b", "日本:1", "x\ny:2", "7", "", "user:٣"]
     asked = "(labels) => labels.map(window.panel.prefixOf)"
     assert script.evaluate(asked, labels) == [prefix_of(label) for label in labels]
+
+
+OPEN = """([rows, now]) => {
+    const heard = [];
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
+    const totals = { entries: rows.length, failed: 0, size: 1, trashEntries: 1, trash: 1, saved: 0, place: "here" };
+    new window.panel.Panel(model, document.body.appendChild(document.createElement("div")));
+    window.hear = (message) => heard[0]({ totals, now, ...message });
+    window.hear({ kind: "rows", first: true, last: true, rows });
+}"""
+
+
+def test_a_note_goes_with_what_happens_next_and_one_that_undo_takes_back_stays(timed: Any) -> None:
+    rows = {key: packed(a_row(key)) for key in ("a", "b", "c", "d")}
+    timed.evaluate(OPEN, [list(rows.values()), NOW])
+    note, hint = timed.locator(".nbstep-note"), "Click, Shift, Ctrl or the arrow keys select."
+
+    def hear(kind: str, **message: Any) -> None:
+        timed.evaluate("(message) => window.hear(message)", {"kind": kind, **message})
+
+    def change(*keys: str, gone: str = "") -> None:
+        hear("change", gone=[rows[gone][0]] if gone else [], rows=[rows[key] for key in keys])
+
+    def says(text: str) -> bool:
+        return note.inner_text().startswith(text)
+
+    def delete(key: str) -> None:
+        timed.locator(".nbstep-space").get_by_text(key, exact=True).click()
+        timed.get_by_role("button", name="Delete", exact=True).click()
+        change(gone=key)
+        hear("note", text=f"Deleted 1 entry: {key}", failed=False, undoable=True)
+
+    delete("a")
+    timed.locator(".nbstep-space").get_by_text("b", exact=True).click()
+    change("c")
+    timed.clock.run_for(60_000)
+    assert says("Deleted 1 entry: a")
+    change("a")  # it ran again
+    timed.clock.run_for(10)
+    assert says(hint)
+    delete("b")
+    timed.get_by_role("button", name="Undo", exact=True).click()
+    assert says(hint)
+    change("b")
+    hear("note", text="Restored 1 entry: b", failed=False, undoable=False)
+    timed.clock.run_for(60_000)
+    assert says("Restored")
+    timed.locator(".nbstep-space").get_by_text("c", exact=True).click()
+    assert says(hint)
+
+    timed.get_by_role("button", name="Refresh", exact=True).click()
+    hear("note", text="The cache was read again.", failed=False)
+    change()  # nothing changed
+    change("c")
+    assert says("The cache was read again.")  # long enough to be read
+    timed.clock.run_for(5000)
+    assert says(hint)
+
+    hear("note", text="The Jupyter server does not answer", failed=True, lasting=True)
+    timed.locator(".nbstep-space").get_by_text("d", exact=True).click()
+    change("c")
+    timed.clock.run_for(5000)
+    assert says("The Jupyter server does not answer")
 
 
 NOT_A_PICTURE = [

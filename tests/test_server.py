@@ -277,7 +277,7 @@ def test_d4_old_values_are_accepted_by_what_the_last_run_found(server: Server, p
     rows = {row[1]: row for row in server.ask("entries", path=notebook).content["rows"]}
     assert rows["old"][2] == "old value"
     said = server.ask("accept", {"ids": [entry_id("old"), entry_id("raw")]}, path=notebook).content
-    assert said == {"kind": "note", "text": "Accepted 1 old value: old.", "failed": False}
+    assert said == {"kind": "note", "text": "Accepted 1 old value: old.", "failed": False, "undoable": True}
     rows = {row[1]: row for row in server.ask("entries", path=notebook).content["rows"]}
     assert rows["old"][2] == "ok"
 

@@ -108,9 +108,9 @@ class Wish:
     asked: bool = False
 
 
-def note(text: str, *, failed: bool = False) -> Message:
-    """A line of the page's foot."""
-    return {"kind": "note", "text": text, "failed": failed}
+def note(text: str, *, failed: bool = False, undoable: bool = False) -> Message:
+    """A line of the page's foot; what *Undo* would take back stays told for as long."""
+    return {"kind": "note", "text": text, "failed": failed, "undoable": undoable}
 
 
 def failure_note(error: Exception) -> Message:
@@ -177,7 +177,7 @@ async def _accept(cache: Cache, listing: Listing, wish: Wish) -> Message:
     old = [row for row in listing.named(wish.ids) if row.status == "old value"]
     accepted: Accepted = await settled(cache.renew({row.key: True for row in old}))
     text = accepted_text(accepted) or "There is nothing of that left to accept."
-    return note(text, failed=bool(accepted.refused))
+    return note(text, failed=bool(accepted.refused), undoable=bool(accepted.keys))
 
 
 async def _remove_errors(cache: Cache, listing: Listing, failed: Sequence[Row], *, asked: bool) -> Message:
@@ -194,13 +194,13 @@ async def _remove(cache: Cache, listing: Listing, removal: _Removal, *, asked: b
         return _question(listing, removal, later)
     deleted: Deleted = await settled(cache.remove([row.key for row in rows]))
     counted = f"{removal.counted}{for_good(deleted.count, deleted.lost)}"
-    return note(f"Deleted {counted}{removal.then}: {keys_text([row.label for row in rows])}")
+    return note(f"Deleted {counted}{removal.then}: {keys_text([row.label for row in rows])}", undoable=True)
 
 
 async def _clear(cache: Cache, _listing: Listing, _: Wish) -> Message:
     deleted: Deleted = await settled(cache.remove_all())
     counted = f"{plural(deleted.count, 'entry', 'entries')}{for_good(deleted.count, deleted.lost)}"
-    return note(f"Deleted all {counted}")
+    return note(f"Deleted all {counted}", undoable=True)
 
 
 async def _undo(cache: Cache, _listing: Listing, _: Wish) -> Message:

@@ -141,7 +141,7 @@ export class RestModel {
     } else {
       this.failing = true;
       if (this.rows === null) this.tell(NO_ANSWER);
-      else this.hear({ kind: "note", text: NO_ANSWER, failed: true });
+      else this.hear({ kind: "note", text: NO_ANSWER, failed: true, lasting: true });
     }
   }
 

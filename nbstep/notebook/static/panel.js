@@ -14,6 +14,7 @@ const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what i
 const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
 const AGES_EVERY_MS = 20_000;
+const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
 const SAYS_IN_SIGHT_EVERY_MS = 120_000; // the kernel forgets a page that says nothing for five minutes
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const PNG = /^iVBORw0KGgo[A-Za-z0-9+/]*={0,2}$/; // in base64, with its first eight bytes
@@ -325,6 +326,8 @@ export class Panel {
     this.cursor = null; // id of the row the keyboard is on
     this.anchor = null; // id where a range began
     this.detailId = null;
+    this.noted = null; // what there is to know of a note in the foot, while one stands there
+    this.touched = null; // ids of what changed since something was done, until the note of that comes
     this.order = { column: COLUMNS.find((c) => c.name === "age"), reverse: false };
     this.query = parseQuery("");
     this.totals = null;
@@ -397,6 +400,7 @@ export class Panel {
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", "Kept steps (nbstep)");
     this.root.append(this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
+    for (const gesture of ["click", "keydown"]) this.root.addEventListener(gesture, () => this.onGesture(), true);
     el.append(this.root);
     this.applyTotals();
   }
@@ -557,6 +561,8 @@ export class Panel {
 
   act(message) {
     this.askedFrom = this.root.querySelector(":focus");
+    if (this.noted) this.say(this.hint);
+    this.touched = new Set();
     this.send({ ...message, view: this.id });
     clearTimeout(this.slowTimer);
     this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
@@ -572,6 +578,8 @@ export class Panel {
     else if (message.kind === "note") {
       clearTimeout(this.slowTimer);
       this.say(message.text, message.failed);
+      this.noted = { at: performance.now(), undoable: message.undoable, lasting: message.lasting, touched: this.touched };
+      this.touched = null;
     }
   }
 
@@ -607,6 +615,7 @@ export class Panel {
     if (this.cursor === null && cursorAt !== undefined) this.cursor = this.nearest(seen, cursorAt);
     this.keepInPlace(top && this.rowOf(top.id));
     this.paint();
+    this.outdate([...message.gone, ...message.rows.map((values) => values[0])]);
     if (this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
     else if (message.rows.some((row) => row[0] === this.detailId)) this.send({ kind: "detail", id: this.detailId });
   }
@@ -684,7 +693,7 @@ export class Panel {
 
   setQuery(text) {
     this.query = parseQuery(text);
-    this.say(this.query.problem || this.hint);
+    if (this.query.problem || !this.noted) this.say(this.query.problem || this.hint);
     this.grid.scrollTop = 0;
     this.arrange();
     const entries = countText(this.rows.size, "entry", "entries");
@@ -1032,7 +1041,28 @@ export class Panel {
     this.questionBack?.focus({ preventScroll: true });
   }
 
+  // A note tells of what was just done, so it goes when something else happens: with what the user does next, or when the
+  // list changes again. What Undo takes back stays told until another thing is done, or those very entries change.
+
+  onGesture() {
+    if (this.noted && !this.noted.lasting && !this.tellsOfUndo()) this.say(this.hint);
+  }
+
+  outdate(ids) {
+    for (const id of ids) this.touched?.add(id);
+    const { noted } = this;
+    if (!noted || noted.lasting || ids.length === 0) return;
+    if (this.tellsOfUndo() && !ids.some((id) => noted.touched.has(id))) return;
+    const stays = NOTE_STAYS_MS - (performance.now() - noted.at);
+    setTimeout(() => this.noted === noted && this.say(this.hint), Math.max(0, stays));
+  }
+
+  tellsOfUndo() {
+    return Boolean(this.noted.undoable && this.noted.touched && this.totals?.trashEntries);
+  }
+
   say(text, failed = false) {
+    this.noted = null;
     this.note.textContent = text;
     this.note.classList.toggle("nbstep-failed", Boolean(failed));
   }
