@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import need_chromium, open_browser
-from sample_rows import NOW, a_failure, a_row
+from sample_rows import NOW, a_failure, a_meta, a_row
 
 import nbstep.notebook
-from nbstep.commands.listing import entry_id, matches, parse_query
+from nbstep.cache.records import Facts
+from nbstep.commands.details import detail_of
+from nbstep.commands.listing import entry_id, matches, parse_query, row_of
 from nbstep.commands.panelside import packed
 from nbstep.commands.tables import expiry_text
 from nbstep.durations import age_text, duration_text, size_text
 from nbstep.notebook.folding import prefix_of
+from nbstep.runlog import Usage
 
 STATIC = Path(nbstep.notebook.__file__).parent / "static"
 pytestmark = pytest.mark.browser
@@ -393,6 +397,26 @@ def test_a_note_goes_with_what_happens_next_and_one_that_undo_takes_back_stays(t
     change("c")
     timed.clock.run_for(5000)
     assert says("The Jupyter server does not answer")
+
+
+def test_the_ages_in_the_details_go_on_as_those_in_the_rows(timed: Any) -> None:
+    facts = Facts(took_s=2.0, ttl_s=600.0, accepted=NOW - 120)
+    meta, usage = a_meta("a", created=NOW - 300, facts=facts), Usage(3, 6.0, NOW - 180, last_got="hit")
+    timed.evaluate(OPEN, [[packed(row_of(meta, usage))], NOW])
+    timed.locator(".nbstep-space").get_by_text("a", exact=True).click()
+    detail = asdict(detail_of(meta, usage, NOW))
+    timed.evaluate("(message) => window.hear(message)", {"kind": "detail", **detail})
+    said = timed.locator(".nbstep-detail dd")
+    assert said.all_inner_texts()[: len(detail["facts"])] == [text for _, text in detail["facts"]]
+    assert timed.locator(".nbstep-space .nbstep-age").inner_text() == "5 m ago"
+    timed.clock.run_for(150_000)
+    assert timed.locator(".nbstep-space .nbstep-age").inner_text() == "7 m ago"
+    told = dict(zip(timed.locator(".nbstep-detail dt").all_inner_texts(), said.all_inner_texts(), strict=True))
+    assert told["kept"].startswith("7 m ago (")
+    assert told["accepted"] == "4 m ago, as made by the code and inputs of that time"
+    assert told["last asked"].startswith("5 m ago")
+    assert told["used"] == "3 times, last 5 m ago, saved 6.0 s"
+    assert told["expires"].startswith("in 2 m ")
 
 
 NOT_A_PICTURE = [

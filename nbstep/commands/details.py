@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ class Detail:
         differences: How the source of what was edited since differs: for each part its title, the lines of a diff, and
             whether that is one; what cannot be told is said in their place.
         thumbnail: A small picture of the value, PNG in base64; "" for none.
+        ages: Of the facts that say how long ago something was: the name, the text before the age, that moment in seconds
+            since the epoch, and the text after it; so a page keeps them right while it is open.
     """
 
     id: str
@@ -77,6 +80,19 @@ class Detail:
     inputs: tuple[tuple[str, str, bool], ...] = ()
     differences: tuple[tuple[str, str, bool], ...] = ()
     thumbnail: str = ""
+    ages: tuple[tuple[str, str, float, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Aged:
+    """A text that says how long ago `moment` was."""
+
+    before: str
+    moment: float
+    after: str
+
+    def text(self, now: float) -> str:
+        return f"{self.before}{age_text(max(0.0, now - self.moment))}{self.after}"
 
 
 def detail_of(
@@ -109,12 +125,13 @@ def detail_of(
         headline = f"{row.type}: {shown(message)}" if message else row.type
     else:
         headline = f"{row.type} {row.shape}".rstrip()
+    facts = [(name, said) for name, said in _facts(meta, row, usage, now, went_into) if said]
     return Detail(
         id=row.id,
         label=row.label,
         status=row.status,
         headline=headline,
-        facts=tuple((name, text) for name, text in _facts(meta, row, usage, now, went_into) if text),
+        facts=tuple((name, said.text(now) if isinstance(said, _Aged) else said) for name, said in facts),
         preview=shown_lines(meta.preview),
         traceback=traceback,
         source="" if told else shown_lines(meta.facts.source or "").rstrip(),
@@ -125,6 +142,11 @@ def detail_of(
         ),
         differences=tuple((shown(title), shown_lines(text), is_diff) for title, text, is_diff in changed),
         thumbnail=meta.thumbnail if meta.trusted and is_thumbnail(meta.thumbnail) else "",
+        ages=tuple(
+            (name, said.before, said.moment, said.after)
+            for name, said in facts
+            if isinstance(said, _Aged) and math.isfinite(said.moment)  # JSON has no infinity
+        ),
     )
 
 
@@ -138,34 +160,31 @@ def _named_files(traceback: str) -> str:
     return _PACKAGE_FILE.sub(r'File "\1"', _CELL_FILE.sub("Cell, line", traceback))
 
 
-def _facts(meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Sequence[str]) -> list[tuple[str, str]]:
+def _facts(
+    meta: Meta, row: Row, usage: Usage | None, now: float, went_into: Sequence[str]
+) -> list[tuple[str, str | _Aged]]:
     facts = meta.facts
-    age = age_text(max(0.0, now - row.created))
     took = f"took {duration_text(row.took_s)}" if row.took_s else ""
-    kept = (f"{age} ({date_text(row.created, now)})", took, size_text(row.size_bytes))
+    kept = ", ".join(filter(None, (f" ({date_text(row.created, now)})", took, size_text(row.size_bytes))))
+    accepted = ", as made by the code and inputs of that time"
     versions = [f"{shown(name)} {shown(version)}" for name, version in sorted(meta.packages.items())]
     return [
-        ("kept", ", ".join(filter(None, kept))),
+        ("kept", _Aged("", row.created, kept)),
         ("old value", row.message if row.status == "old value" else ""),
-        (
-            "accepted",
-            ""
-            if facts.accepted is None
-            else f"{_when(facts.accepted, now)}, as made by the code and inputs of that time",
-        ),
-        ("last asked", "" if usage is None else _last_look_up(usage, row.status, now)),
+        ("accepted", "" if facts.accepted is None else _Aged("", facts.accepted, accepted)),
+        ("last asked", "" if usage is None else _last_look_up(usage, row.status)),
         ("expires", expiry_text(row.expires_at, now)),
         ("from", place_text(facts.place)),
         ("workflow", key_text(facts.workflow or "")),
         ("made from", made_from_text(facts)),
         ("went into", keys_text([key_text(key) for key in went_into])),
-        ("used", _use_text(row, now)),
+        ("used", _use_text(row)),
         ("python", " · ".join([shown(meta.python), *versions]) if meta.python else ""),
         ("signed by", "" if meta.trusted else f"{shown(meta.signer)}, not by you: a step does not use it"),
     ]
 
 
-def _last_look_up(usage: Usage, status: Status, now: float) -> str:
+def _last_look_up(usage: Usage, status: Status) -> str | _Aged:
     """What the last look-up of the key got, and why: "3 d ago: it ran: its entry was older than the ttl"."""
     if usage.last_got == "hit":
         got = "what is kept was used" + (" all the same" if status == "old value" else "")
@@ -175,18 +194,14 @@ def _last_look_up(usage: Usage, status: Status, now: float) -> str:
         got = f"it ran: {why}{more}" if why else "it ran"
     else:
         return ""
-    return f"{_when(usage.last_used, now)}: {got}"
+    return _Aged("", usage.last_used, f": {got}")
 
 
-def _when(moment: float, now: float) -> str:
-    return age_text(max(0.0, now - moment))
-
-
-def _use_text(row: Row, now: float) -> str:
+def _use_text(row: Row) -> str | _Aged:
     if not row.hits:
         return ""
-    last = f", last {age_text(max(0.0, now - row.last_used))}" if row.last_used else ""
-    return f"{plural(row.hits, 'time')}{last}, saved {duration_text(row.saved_s)}"
+    times, saved = plural(row.hits, "time"), f", saved {duration_text(row.saved_s)}"
+    return _Aged(f"{times}, last ", row.last_used, saved) if row.last_used else times + saved
 
 
 def detail_text(detail: Detail, *, colour: bool = False) -> str:

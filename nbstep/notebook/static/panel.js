@@ -327,6 +327,7 @@ export class Panel {
     this.anchor = null; // id where a range began
     this.detailId = null;
     this.noted = null; // what there is to know of a note in the foot, while one stands there
+    this.ticking = []; // what says an age in the details, each with what it says now
     this.touched = null; // ids of what changed since something was done, until the note of that comes
     this.order = { column: COLUMNS.find((c) => c.name === "age"), reverse: false };
     this.query = parseQuery("");
@@ -338,7 +339,10 @@ export class Panel {
     this.build(el);
     this.onMessage = (message) => this.receive(message);
     model.on("msg:custom", this.onMessage);
-    this.agesTimer = setInterval(() => this.paint(), AGES_EVERY_MS);
+    this.agesTimer = setInterval(() => {
+      this.paint();
+      this.tickDetail();
+    }, AGES_EVERY_MS);
     this.resized = new ResizeObserver(() => {
       if (fill) this.showCursor(); // the details, opening, leave the table less room
       this.paint();
@@ -1100,7 +1104,16 @@ export class Panel {
     const headline = element("div", "nbstep-headline", detail.headline);
     headline.dataset.status = detail.status;
     const facts = element("dl", "nbstep-facts");
-    for (const [name, text] of detail.facts) facts.append(element("dt", "", name), element("dd", "", text));
+    this.ticking = [];
+    for (const [name, text] of detail.facts) {
+      const told = element("dd", "", text);
+      facts.append(element("dt", "", name), told);
+      for (const [aged, before, moment, after] of detail.ages ?? []) {
+        if (aged === name) this.ticking.push([told, () => `${before}${ageText(Math.max(0, this.now() - moment))}${after}`]);
+      }
+      if (name === "expires") this.ticking.push([told, () => expiryText(this.rows.get(detail.id)?.expires ?? null, this.now())]);
+    }
+    this.tickDetail();
     const parts = [top, headline];
     if (detail.facts.length) parts.push(facts);
     if (detail.inputs.length) parts.push(element("div", "nbstep-caption", "Inputs"), inputList(detail.inputs));
@@ -1118,7 +1131,16 @@ export class Panel {
     this.detail.hidden = false;
   }
 
+  // The ages in the details go on as those in the rows do.
+  tickDetail() {
+    for (const [node, text] of this.ticking) {
+      const now = text();
+      if (now && node.textContent !== now) node.textContent = now;
+    }
+  }
+
   closeDetail() {
+    this.ticking = [];
     if (hasFocus(this.detail)) this.takeFocus();
     this.detailId = null;
     clearTimeout(this.detailTimer);
