@@ -12,6 +12,7 @@ from nbstep.drift.explain import file_changes_text, function_in, one_step
 from nbstep.drift.inputs import SIGNER
 from nbstep.drift.values import is_digest
 
+_DIGEST: Final = "a digest is kept: enough to notice a change, not to show the value"
 _CONTEXT_LINES: Final = 2
 _DIFF_LINES: Final = 60
 _NO_TEXT: Final = "Its source is not known: it is long, or Python kept no text of it."
@@ -38,8 +39,10 @@ class Difference(NamedTuple):
 def inputs_then_and_now(facts: Facts, drifted: Drifted | None, at: float) -> tuple[Input, ...]:
     """The inputs that an entry knows, those that changed first; `at` is now, in seconds since the epoch.
 
-    >>> inputs_then_and_now(Facts(0.0, inputs={"": "k", "uid": "1", "raw": "#0"}), None, 0.0)
-    (Input(name='uid', text='1', changed=False), Input(name='raw', text='only its digest is kept', changed=False))
+    >>> for one in inputs_then_and_now(Facts(0.0, inputs={"": "k", "raw": "#0", "uid": "1"}), None, 0.0):
+    ...     print(f"{one.name}: {one.text}")
+    uid: 1
+    raw: a digest is kept: enough to notice a change, not to show the value
     """
     changes = {} if drifted is None else drifted.inputs
     found: list[Input] = []
@@ -48,7 +51,7 @@ def inputs_then_and_now(facts: Facts, drifted: Drifted | None, at: float) -> tup
         if name == SIGNER or (name.startswith("@") and now is None):
             continue
         if now is None:
-            text = then if not is_digest(then) else "as then" if drifted is not None else "only its digest is kept"
+            text = then if not is_digest(then) else "as then" if drifted is not None else _DIGEST
             found.append(Input(name, text))
         elif name.startswith("@"):
             path = {} if drifted is None else drifted.paths
@@ -57,7 +60,7 @@ def inputs_then_and_now(facts: Facts, drifted: Drifted | None, at: float) -> tup
             found.append(Input(name, "another value now", changed=True))
         else:
             found.append(Input(name, f"{then} then, {now} now", changed=True))
-    return tuple(sorted(found, key=lambda one: (not one.changed, one.text.endswith("is kept"))))
+    return tuple(sorted(found, key=lambda one: (not one.changed, one.text == _DIGEST)))
 
 
 def differences(facts: Facts, drifted: Drifted | None) -> tuple[Difference, ...]:
