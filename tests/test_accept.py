@@ -313,10 +313,10 @@ def test_d4_long_sources_are_left_out_and_show_says_so(shell: Shell) -> None:
 
 def test_d4_show_explains_a_miss_and_a_plain_hit(shell: Shell) -> None:
     shell.good("%%workflow\nstep(lambda: 1, key='k')")
-    assert "it ran: first time under this key" in shell.good("%nbstep show k").text
+    assert "last asked  just now; it ran: first time under this key" in shell.good("%nbstep show k").text
     shell.good("%%workflow\nstep(lambda: 1, key='k')")
     text = shell.good("%nbstep show k").text
-    assert "last asked  just now: what is kept was used\n" in text
+    assert "last asked  just now; what is kept was used\n" in text
     assert "accept" not in text
     shell.good("%%workflow --rerun-drifted\nstep(lambda: 2, key='k')")
     assert "it ran: its code or an input had changed (the step was edited)" in shell.good("%nbstep show k").text

@@ -185,7 +185,7 @@ def _facts(
 
 
 def _last_look_up(usage: Usage, status: Status) -> str | _Aged:
-    """What the last look-up of the key got, and why: "3 d ago: it ran: its entry was older than the ttl"."""
+    """What the last look-up of the key got, and why: "3 d ago; it ran: its entry was older than the ttl"."""
     if usage.last_got == "hit":
         got = "what is kept was used" + (" all the same" if status == "old value" else "")
     elif usage.last_got == "ran":
@@ -194,7 +194,7 @@ def _last_look_up(usage: Usage, status: Status) -> str | _Aged:
         got = f"it ran: {why}{more}" if why else "it ran"
     else:
         return ""
-    return _Aged("", usage.last_used, f": {got}")
+    return _Aged("", usage.last_used, f"; {got}")
 
 
 def _use_text(row: Row) -> str | _Aged:
