@@ -136,13 +136,17 @@ class StepWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """The thunk runs now. `expected_s` is how long it took last time, where known."""
+    """The thunk runs now. `expected_s` is how long it took last time, where known.
+
+    `elsewhere` says that it was handed to workers of other processes: one of them runs it, or will when it is free.
+    """
 
     run: str
     step: int
     key: str | None
     at: float
     expected_s: float | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def test_a_hit_of_threads_is_a_hit_of_workers_and_nothing_drifted() -> None:
     assert [hit.drift for hit in told.of(StepHit)] == [None] * 4
     workflow(lambda step: step.map(work, range(5), key="n:{}"))
     assert [hit.drift for hit in told.of(StepHit)] == [None] * 9
+    assert [started.elsewhere for started in told.of(StepStarted)] == [False] * 4 + [True]
 
 
 def test_an_item_that_is_asked_twice_is_computed_once(tmp_path: Path) -> None:

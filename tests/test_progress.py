@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from test_steplist import NOW, Story
 
-from nbstep.events import StepsAhead
+from nbstep.events import StepFinished, StepsAhead
 from nbstep.notebook.progress import Progress, progress_of
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprender import html_of, live_of
+from nbstep.notebook.steprows import rows_of, summary_of, words_of
 
 
 def mapping(total: int) -> Story:
@@ -66,6 +67,33 @@ def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:
     # 400 to come, of which a sixth was not there until now
     assert found.left_s == pytest.approx(400 / 6 / 2)
     assert found.text() == "600 of 1,000, 2 a second, about 33 s left"
+
+
+def test_with_workers_of_other_processes_the_rate_begins_with_their_first_work() -> None:
+    """They start for a minute, and take each item that waits for them when they are free."""
+    story = mapping(100)
+    for n in range(30):
+        story.started(f"m:{n}", at=NOW - 70, elsewhere=True)
+    for n in range(20):
+        story.events.append(StepFinished("r", n, f"m:{n}", "ok", NOW - 9.5 + n / 2, 0.5, 500))
+    found = progress(story)
+    assert (found.done, found.rate) == (20, pytest.approx(2.0))
+    assert found.text() == "20 of 100, 2 a second, about 40 s left"
+
+
+def test_what_waits_for_a_worker_is_not_said_to_run() -> None:
+    story = mapping(100)
+    for n in range(16):
+        story.started(f"m:{n}", at=NOW - 70, elsewhere=True)
+    state = story.state()
+    assert (
+        summary_of(rows_of(state, NOW), NOW, not_started=state.not_started)
+        == "100 steps: 16 with workers, 84 not started"
+    )
+    words = words_of(rows_of(state, NOW)[0], NOW)
+    assert (words.state, words.time, words.age) == ("with workers", "", "new")
+    assert "a worker process runs it, or will when it is free" in words.hint
+    assert live_of(state, NOW, 200) == "0 of 100 · 100 steps: 16 with workers, 84 not started"
 
 
 def test_where_all_is_there_nothing_is_promised() -> None:

@@ -65,10 +65,12 @@ class Story:
         parent: int | None = None,
         reason: Reason = "new",
         at: float = NOW - 20,
+        *,
+        elsewhere: bool = False,
     ) -> int:
         step = self.asked(key, line, parent)
         self.events.append(StepMissed("r", step, key, reason if key else "no-key"))
-        self.events.append(StepStarted("r", step, key, at))
+        self.events.append(StepStarted("r", step, key, at, elsewhere=elsewhere))
         return step
 
     def finished(self, step: int, key: str | None, took_s: float = 2.0, error: str | None = None, **facts: Any) -> None:

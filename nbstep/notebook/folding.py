@@ -12,7 +12,16 @@ from nbstep.notebook.steprows import Row, State
 _STAYS: Final[tuple[State, ...]] = (
     "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
 )  # fmt: skip
-_FOLDS: Final[tuple[State, ...]] = ("missing", "would run", "cached", "shared", "ran", "ended later", "no key")
+_FOLDS: Final[tuple[State, ...]] = (
+    "with workers",
+    "missing",
+    "would run",
+    "cached",
+    "shared",
+    "ran",
+    "ended later",
+    "no key",
+)
 
 FOLD_ABOVE: Final = 40  # rows
 _MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list

@@ -42,7 +42,8 @@ class Call:
     """One call of a step, as far as it got.
 
     Attributes:
-        began_at: When the thunk, or the waiting, began; seconds since the epoch.
+        began_at: When the thunk, or the waiting, began; seconds since the epoch. Of a thunk that a worker of another process
+            calls that is known only once it has ended; before, it is when the worker was asked.
         took_s: How long the thunk ran, where it ran in this run.
         saved_s: How long it took when it was kept, where the entry was used.
         created: When the entry that was used was kept.
@@ -53,6 +54,7 @@ class Call:
         holder: Who computes the key, or did, where the call waited for that and did not run its thunk.
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
+        elsewhere: Workers of other processes were handed the thunk.
     """
 
     run: str
@@ -74,6 +76,7 @@ class Call:
     detail: str | None = None
     holder: str | None = None
     expected_s: float | None = None
+    elsewhere: bool = False
     late: bool = False
     interrupted: bool = False
     refused: bool = False
@@ -166,7 +169,14 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
         case StepWaiting():
             return replace(call, phase="waiting", holder=event.holder, began_at=event.since)
         case StepStarted():
-            return replace(call, phase="running", holder=None, began_at=event.at, expected_s=event.expected_s)
+            return replace(
+                call,
+                phase="running",
+                holder=None,
+                began_at=event.at,
+                expected_s=event.expected_s,
+                elsewhere=event.elsewhere,
+            )
         case StepHit():
             return replace(
                 call,
@@ -186,6 +196,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 phase="done",
                 outcome=event.outcome,
                 source="thunk",
+                began_at=event.at - event.took_s if call.elsewhere else call.began_at,
                 took_s=event.took_s,
                 size_bytes=event.size_bytes,
                 error=event.error,

@@ -14,19 +14,19 @@ from nbstep.notes import one_line
 from nbstep.words import MARKS, WHY_MISSED, first_sentence, plural, shown
 
 State: TypeAlias = Literal[
-    "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "not awaited",
-    "cached", "shared", "ran", "ended later", "no key", "missing", "would run",
+    "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "with workers",
+    "not awaited", "cached", "shared", "ran", "ended later", "no key", "missing", "would run",
 ]  # fmt: skip
 Tone: TypeAlias = Literal["failed", "old", "busy", "plain", "kept"]
 
 _MARK: Final[dict[State, str]] = {
     "failed": MARKS["failed"], "failed (cached)": MARKS["failed"], "old value": MARKS["old value"], "waiting": "…",
-    "running": "▸", "still running": "▸", "not awaited": "·", "no key": "○", "interrupted": "■",
+    "running": "▸", "still running": "▸", "with workers": "▸", "not awaited": "·", "no key": "○", "interrupted": "■",
     "missing": "·", "would run": "▸",
 }  # fmt: skip
 _TONE: Final[dict[State, Tone]] = {
     "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
-    "still running": "busy", "missing": "busy", "would run": "busy", "cached": "kept", "shared": "kept",
+    "still running": "busy", "with workers": "busy", "missing": "busy", "would run": "busy", "cached": "kept", "shared": "kept",
 }  # fmt: skip
 _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
     {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
@@ -87,6 +87,8 @@ def state_of(call: Call, ended: bool = False) -> State:
         return "not awaited" if ended else "running"
     if call.phase == "waiting":
         return "waiting"
+    if call.phase == "running" and call.elsewhere:
+        return "with workers"
     if call.phase == "running":
         return "still running" if ended else "running"
     if call.phase == "planned" and call.source is None:
@@ -156,7 +158,8 @@ def _spent(call: Call, until: float) -> float:
         return call.expected_s or 0.0
     if call.took_s is not None:
         return call.took_s
-    return max(0.0, until - call.began_at) if call.phase == "running" and call.began_at is not None else 0.0
+    runs_here = call.phase == "running" and not call.elsewhere
+    return max(0.0, until - call.began_at) if runs_here and call.began_at is not None else 0.0
 
 
 def _with_parents_first(rows: list[Row], state: StepList) -> list[Row]:
@@ -240,7 +243,9 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return ""
 
 
-_WITH_REASON: Final[frozenset[State]] = frozenset({"ran", "ended later", "failed", "running", "missing", "would run"})
+_WITH_REASON: Final[frozenset[State]] = frozenset(
+    {"ran", "ended later", "failed", "running", "with workers", "missing", "would run"}
+)
 
 
 def _age(row: Row, now: float) -> str:
@@ -280,6 +285,8 @@ def _hint(call: Call, row: Row) -> str:
         parts.append(f"would run: {WHY_MISSED[call.reason]}")
     elif call.reason:
         parts.append(WHY_MISSED[call.reason])
+    if row.state == "with workers":
+        parts.append("a worker process runs it, or will when it is free")
     if call.detail:
         parts.append(call.detail)
     if call.not_kept:
@@ -322,7 +329,7 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_st
     for state, note in (
         ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("missing", _expected_note),
         ("would run", _expected_note), ("ended later", None), ("running", None),
-        ("still running", None), ("waiting", None), ("not awaited", None), ("no key", _spent_note),
+        ("with workers", None), ("still running", None), ("waiting", None), ("not awaited", None), ("no key", _spent_note),
         ("old value", None), ("interrupted", None), ("failed", None), ("failed (cached)", None),
     ):  # fmt: skip
         alike = [row for row in rows if row.state == state]

@@ -369,7 +369,7 @@ def _tell_start(call: Call, why: Compute) -> None:
     elif why.reason == "untrusted" and why.detail and run.cache is not None and run.cache.is_news(why.detail):
         run.find(why.reason, key, why.detail)
     expected_s = None if why.old is None else why.old.meta.facts.took_s
-    run.tell(StepStarted(run.id, call.step, key, run.clock(), expected_s))
+    run.tell(StepStarted(run.id, call.step, key, run.clock(), expected_s, call.options.elsewhere))
 
 
 def _leave(inside: Token[Frame | None]) -> None:
