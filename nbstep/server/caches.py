@@ -47,10 +47,13 @@ class OpenCaches:
         if not place.exists:
             return None
 
-        async def look(cache: Cache) -> Message | None:
-            return await detail_message(cache, await read_listing(cache), row_id)
+        opened = self._opened(place)
 
-        return await self._work(place, look)
+        async def look(cache: Cache) -> Message | None:
+            known = opened.shown.listing  # the page shows it, so that one entry alone is read anew
+            return await detail_message(cache, known if row_id in known.metas else await read_listing(cache), row_id)
+
+        return await self._in_turn(opened, look)
 
     async def act(self, place: ServedPlace, action: str, wish: Wish) -> Message:
         """Does one of `ACTIONS`; what fails is a note."""

@@ -40,6 +40,7 @@ class Shown:
         self._log: Stamp | None = None
         self._trash: TrashTotals | None = None
         self._rows: dict[str, list[Any]] = {}
+        self.listing = Listing({}, {})  # all there was at the last answer
 
     async def answer(self, cache: Cache, notebook: str | None, since: str) -> Answer:
         """All rows, newest first; where `since` is the tag of the last answer, only what changed since."""
@@ -66,7 +67,7 @@ class Shown:
     async def _read(self, cache: Cache, notebook: str | None) -> Message:
         """Notes the rows there are; returns the totals."""
         usage = usage_of(cache)
-        listing = Listing(by_id(self._look.metas()), usage)
+        listing = self.listing = Listing(by_id(self._look.metas()), usage)
         asked = who_asked(cache, notebook, usage)
         with no_collections():
             self._rows = {
