@@ -385,6 +385,19 @@ def test_w2_wrong_options_are_errors(tmp_path: Path) -> None:
         Cache(tmp_path, ttl=5)  # type: ignore[call-arg]
 
 
+def test_the_users_redaction_reaches_errors_that_stand_among_values(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, redact=lambda text: text.replace("4711", "####"))
+    error = ValueError("card 4711")
+    error.add_note("of 4711")
+    cache.set("list", [error, Err(error), Err("4711"), Ok(error)])
+    cache.set("deep", {"a": (LookupError([error]), {"b": KeyError("4711")})})
+    cache.set("group", ExceptionGroup("of 4711", [error]))
+    cache.set("long", [RuntimeError("x" * 224 + "4711")])
+    previews = [meta.preview for meta in cache.entries()]
+    assert all("47" not in preview and "##" in preview for preview in previews), previews
+    assert str(cache.get("list")[0]) == "card 4711"  # the value itself stays what it is
+
+
 @pytest.mark.parametrize("key", ["", "x" * 5000, "a\ud800"])
 def test_k6_nothing_is_kept_under_what_is_no_key(cache: Cache, key: str) -> None:
     with pytest.raises(ValueError, match="key="):
