@@ -264,6 +264,19 @@ def test_delete_errors_and_clear(cache: Cache, side: KernelSide, page: Page) -> 
     assert page.labels == {"user:1", "user:2", "raw"}
 
 
+def test_the_trash_is_emptied_for_good(cache: Cache, side: KernelSide, page: Page) -> None:
+    side.receive({"kind": "delete", "ids": ids("user:1", "raw")})
+    page.take("note")
+    assert page.totals["trashEntries"] == 2
+    for _ in range(2):
+        side.receive({"kind": "empty-trash"})
+        page.take("note")
+    assert page.notes[1:] == ["Emptied the trash: 2 entries are gone for good", "The trash is empty."]
+    assert page.totals["trashEntries"] == 0
+    assert page.labels == {"user:2", "user:999"} == set(cache.keys())
+    assert cache.undo() == []
+
+
 def test_e5_the_detail_of_an_error_carries_its_traceback_and_where_it_stands(side: KernelSide, page: Page) -> None:
     side.receive({"kind": "detail", "id": entry_id("user:999")})
     detail = page.take("detail")

@@ -336,10 +336,12 @@ def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
     assert script.evaluate(asked, labels) == [prefix_of(label) for label in labels]
 
 
+TOTALS = {"entries": 1, "failed": 0, "size": 1, "trashEntries": 0, "trash": 0, "saved": 0, "place": "here"}
 OPEN = """([rows, now]) => {
     const heard = [];
     const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
     const totals = { entries: rows.length, failed: 0, size: 1, trashEntries: 1, trash: 1, saved: 0, place: "here" };
+    window.model = model;
     new window.panel.Panel(model, document.body.appendChild(document.createElement("div")));
     window.hear = (message) => heard[0]({ totals, now, ...message });
     window.hear({ kind: "rows", first: true, last: true, rows });
@@ -397,6 +399,28 @@ def test_a_note_goes_with_what_happens_next_and_one_that_undo_takes_back_stays(t
     change("c")
     timed.clock.run_for(5000)
     assert says("The Jupyter server does not answer")
+
+
+def test_emptying_the_trash_asks_and_promises_no_undo(timed: Any) -> None:
+    timed.evaluate(OPEN, [[packed(a_row("a"))], NOW])
+    timed.evaluate("() => { window.said = []; window.model.send = (message) => window.said.push(message); }")
+    empty, question = timed.get_by_role("button", name="Empty", exact=True), timed.get_by_role("alertdialog")
+    empty.click()
+    texts = question.inner_text().split("\n")
+    assert texts == [
+        "Delete 1 entry in the trash (1 B) for good?",
+        "It cannot be brought back.",
+        "Empty the trash",
+        "Cancel",
+    ]
+    question.get_by_role("button", name="Cancel").click()
+    assert timed.evaluate("() => window.said") == []
+    empty.click()
+    question.get_by_role("button", name="Empty the trash").click()
+    (said,) = timed.evaluate("() => window.said")
+    assert said["kind"] == "empty-trash"
+    timed.evaluate("(message) => window.hear(message)", {"kind": "change", "gone": [], "rows": [], "totals": TOTALS})
+    assert timed.get_by_role("button", name="Empty", exact=True).count() == 0
 
 
 def test_the_ages_in_the_details_go_on_as_those_in_the_rows(timed: Any) -> None:

@@ -210,6 +210,12 @@ async def _undo(cache: Cache, _listing: Listing, _: Wish) -> Message:
     return note(f"Restored {plural(len(keys), 'entry', 'entries')}: {keys_text([key_text(key) for key in keys])}")
 
 
+async def _empty_trash(cache: Cache, _listing: Listing, _: Wish) -> Message:
+    count: int = await settled(cache.empty_trash())
+    gone = f"Emptied the trash: {plural(count, 'entry is', 'entries are')} gone for good"
+    return note(gone if count else "The trash is empty.")
+
+
 Action: TypeAlias = Callable[[Cache, Listing, Wish], Coroutine[Any, Any, Message]]
 
 # By the word that a page uses; each gives a note, or a question that is to be answered first.
@@ -221,6 +227,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "undo": _undo,
     "delete-errors": _delete_errors,
     "clear": _clear,
+    "empty-trash": _empty_trash,
 }
 
 

@@ -773,7 +773,7 @@ export class Panel {
         parts.push(this.queryLink(old, "Show only the old values", "old:", "nbstep-old"));
       }
       parts.push(element("span", "", `${sizeText(totals.size)} on disk`));
-      if (totals.trashEntries) parts.push(element("span", "", `${sizeText(totals.trash)} in trash`));
+      if (totals.trashEntries) parts.push(this.trashText(totals.trash));
       if (totals.saved > 0) parts.push(element("span", "", `${durationText(totals.saved)} saved`));
       parts.push(element("span", "nbstep-place", totals.place));
     }
@@ -788,6 +788,12 @@ export class Panel {
       const none = this.query.words.length ? "No entry matches the search." : NOTHING_IN_SCOPE;
       this.empty.textContent = this.rows.size ? none : nothing + back;
     }
+  }
+
+  trashText(bytes) {
+    const text = element("span", "", `${sizeText(bytes)} in trash · `);
+    text.append(button("Empty", "Empty the trash; asks first", () => this.askToEmpty(), "nbstep-link"));
+    return text;
   }
 
   // The head counts the whole project, so that is where its links look.
@@ -1012,6 +1018,14 @@ export class Panel {
     this.ask([`Delete all ${counted} (${sizeText(size)})?`], [clear], this.clearButton);
   }
 
+  askToEmpty() {
+    const { trashEntries, trash } = this.totals;
+    const cannot = trashEntries === 1 ? "It cannot be brought back." : "They cannot be brought back.";
+    const text = `Delete ${countText(trashEntries, "entry", "entries")} in the trash (${sizeText(trash)}) for good?`;
+    const empty = { text: "Empty the trash", title: cannot, message: { kind: "empty-trash" } };
+    this.ask([text, cannot], [empty], this.undoButton, "");
+  }
+
   // Something was made from what is to be deleted.
   receiveQuestion({ view, action, text, told, only, all, ids, later }) {
     if (view !== this.id) return;
@@ -1024,7 +1038,7 @@ export class Panel {
     ], this.askedFrom);
   }
 
-  ask(texts, answers, back) {
+  ask(texts, answers, back, wayBack = "Undo for 24 h") {
     this.questionText.replaceChildren(...texts.map((text) => element("span", "", text)));
     const buttons = answers.map(({ text, title, message }) =>
       button(text, `${text}: ${title}`, () => {
@@ -1033,7 +1047,7 @@ export class Panel {
       }, "nbstep-danger"),
     );
     const cancel = button("Cancel", "Keep everything", () => this.closeQuestion());
-    this.answers.replaceChildren(...buttons, cancel, element("span", "nbstep-undo-for", "Undo for 24 h"));
+    this.answers.replaceChildren(...buttons, cancel, element("span", "nbstep-undo-for", wayBack));
     this.questionBack = back;
     this.question.hidden = false;
     cancel.focus();
