@@ -13,9 +13,9 @@ from nbstep.cache.records import Facts
 from nbstep.commands.asked import who_asked
 from nbstep.commands.listing import entry_id, usage_of
 from nbstep.events import Place, RunFinished, RunStarted, StepAsked, StepHit
-from nbstep.notebook.cell import notebook_name
 from nbstep.notebook.kernelside import KernelSide
 from nbstep.runlog import Recorder, runs_directory
+from nbstep.runs.hooks import notebook_name
 from nbstep.stores.base import run_now
 
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.errors import CellStopped, NbstepError
 from nbstep.forks import ThreadLock
 from nbstep.notebook import late
 from nbstep.notebook.interrupts import forget_interrupt, wake_regularly
-from nbstep.runs.hooks import active_run
+from nbstep.runs.hooks import active_run, notebook_name
 
 if TYPE_CHECKING:
     from nbstep.events import Place
@@ -57,12 +56,6 @@ class Cell:
     step: StepCell | None = None
     last: Any = None
     failure: Exception | None = None
-
-
-def notebook_name(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
-    """The file name of the notebook that has these variables, where VS Code or a Jupyter server tells it."""
-    names = user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")
-    return next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
 
 
 class CellRunner:

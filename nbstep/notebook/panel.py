@@ -15,8 +15,8 @@ from nbstep.cache.cache import Cache, project_cache
 from nbstep.commands.listing import first_rows, own_first, settled, totals_of_entries, usage_of
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
-from nbstep.notebook.cell import notebook_name
 from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
+from nbstep.runs.hooks import notebook_name
 from nbstep.stores.base import run_now
 
 

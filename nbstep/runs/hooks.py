@@ -5,9 +5,10 @@ Apart from both, and light: the notebook extension sets these when it is loaded,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,3 +52,9 @@ def stop_if_interrupted() -> None:
 def thunk_guard() -> AbstractContextManager[Any]:
     """The context manager for one call of a plain thunk."""
     return _guard()
+
+
+def notebook_name(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
+    """The file name of the notebook that has these variables, where VS Code or a Jupyter server tells it."""
+    names = user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")
+    return next((PurePath(n).name for n in names if isinstance(n, str) and n.endswith(".ipynb")), None)
