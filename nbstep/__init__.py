@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nbstep.integrations.registering import register_backend as _register_backend
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from jupyter_server.serverapp import ServerApp
@@ -108,3 +110,6 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:  # pyright: igno
 def _load_jupyter_server_extension(app: ServerApp) -> None:  # pyright: ignore[reportUnusedFunction]
     """The sidebar's addresses, in a Jupyter server that has nbstep installed."""
     importlib.import_module("nbstep.server").load(app)
+
+
+_register_backend()  # `joblib.Memory(…, backend="nbstep")`; joblib is not imported for it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sample_rows import NOW, a_failure, a_meta, a_row
 
-from nbstep.cache.records import ErrorText
+from nbstep.cache.records import ErrorText, Facts
 from nbstep.commands.listing import (
     Totals,
     has_type,
@@ -78,6 +78,15 @@ def test_an_entry_signed_by_somebody_else_is_listed_as_untrusted() -> None:
 
 def test_the_type_stands_without_its_module_and_an_error_with_its_message() -> None:
     assert [a_row().what, a_failure().what] == ["dict 3 items", "HTTPStatusError: 404 Not Found"]
+
+
+def test_n6_a_call_of_joblib_memory_is_told_by_its_arguments() -> None:
+    facts = Facts(took_s=2.0, inputs={"uid": "1", "lang": "'d\x1be'"})
+    row = row_of(a_meta("joblib:etl.fetch:5d41402abc4b2a76", facts=facts))
+    assert (row.message, row.what) == ("uid=1, lang='d\\x1be'", "int · uid=1, lang='d\\x1be'")
+    assert row_of(a_meta("joblib:etl.fetch:code", facts=facts)).message == ""
+    assert row_of(a_meta("user:1", facts=facts)).message == ""
+    assert row_of(a_meta("joblib:etl.fetch:5d41402abc4b2a76", facts=facts, trusted=False)).message == ""
 
 
 def test_a_name_is_a_key_before_it_is_a_glob() -> None:

@@ -83,6 +83,16 @@ def test_n6_the_pages_search_finds_what_ls_finds(script: Any) -> None:
     assert problem == "unused:soon is no duration; write for example unused:30d"
 
 
+def test_n6_the_page_tells_what_is_kept_as_ls_does(script: Any) -> None:
+    rows = [
+        a_row("a"), a_failure("b"), a_row("c", status="old value", message="tidy() was edited"),
+        a_row("joblib:etl.fetch:5d41402abc4b2a76", message="uid=1"), a_row("d", status="untrusted"),
+    ]  # fmt: skip
+    found = script.evaluate("(rows) => rows.map(window.panel.whatText)", [as_page_row(packed(row)) for row in rows])
+    assert found == [row.what for row in rows]
+    assert found[3] == "dict 3 items · uid=1"
+
+
 def as_page_row(values: list[Any]) -> dict[str, Any]:
     names = [
         "id",

@@ -28,6 +28,7 @@ from nbstep.cache.secrets.redaction import key_text
 from nbstep.collecting import no_collections
 from nbstep.durations import duration_text, size_text, to_seconds
 from nbstep.frozen import record
+from nbstep.integrations.calls import arguments_text
 from nbstep.runlog import Usage
 from nbstep.words import Status, natural_order, plural, shown, status_of
 
@@ -53,7 +54,7 @@ class Row:
         status: The word on screen.
         type: The value's type, or the error's.
         shape: "8,120 × 14", "3 items" or "".
-        message: Of a kept error its message, of an old value what changed, else "".
+        message: Of a kept error its message, of an old value what changed, of a call of `joblib.Memory` its arguments, else "".
         size_bytes: The whole entry.
         took_s: How long the thunk ran.
         created: Seconds since the epoch.
@@ -80,7 +81,7 @@ class Row:
 
     @property
     def what(self) -> str:
-        """The value's type and shape, and what changed since it was kept; or the error's type and message.
+        """The value's type and shape, and what changed since it was kept or of what call it is; or the error's type and message.
 
         The module is left out: "DataFrame 8,120 × 14".
         """
@@ -88,7 +89,7 @@ class Row:
         if self.status == "failed" and self.message:
             return f"{short}: {self.message}"
         value = f"{short} {self.shape}".rstrip()
-        return f"{value} · {self.message}" if self.status == "old value" and self.message else value
+        return f"{value} · {self.message}" if self.status != "failed" and self.message else value
 
 
 def entry_id(key: str) -> str:
@@ -100,7 +101,8 @@ def row_of(meta: Meta, usage: Usage | None = None, row_id: str | None = None) ->
     """The row of one entry, with what the run log says of its key; `row_id` is its `entry_id`, where that is known."""
     facts, error, usage = meta.facts, meta.error, usage or _UNUSED
     drift = _drift_of(meta, usage)
-    message = error.message if error else (drift or "") if meta.trusted else ""
+    told = error.message if error else drift or arguments_text(meta.key, facts)
+    message = told if error or meta.trusted else ""
     return Row(
         row_id or entry_id(meta.key),
         meta.key,

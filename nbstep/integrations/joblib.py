@@ -142,25 +142,43 @@ def _function(top: Path, folder: Path) -> _Function:
     parts = folder.relative_to(top).parts
     source = _text(folder / "func_code.py")
     code = "" if source is None else source.partition("\n")[2]
-    definition = _definition(code)
+    signature = signature_in(code)
     if "<locals>" in parts:
         own = parts[len(parts) - parts[::-1].index("<locals>") :]
     else:  # joblib writes a class as it writes a module; the source of a method is indented
         own = parts[-2:] if code[:1] in {" ", "\t"} else parts[-1:]
-    parameters = None if definition is None else _parameters(definition.args)
-    awaitable = isinstance(definition, ast.AsyncFunctionDef)
-    return _Function(".".join(parts), ".".join(own), parameters, awaitable, code.strip() or None)
+    return _Function(".".join(parts), ".".join(own), signature.parameters, signature.awaitable, code.strip() or None)
 
 
-def _definition(code: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function's source tells of its calls.
+
+    Attributes:
+        parameters: In their order, with their stars; None where that cannot be read.
+        awaitable: It is `async def`.
+    """
+
+    parameters: tuple[str, ...] | None = None
+    awaitable: bool = False
+
+
+def signature_in(code: str) -> Signature:
+    """The signature of the function that a source text begins with.
+
+    >>> signature_in("    async def f(x, *rest, y=1): ...")
+    Signature(parameters=('x', '*rest', 'y'), awaitable=True)
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a stray backslash
             body = ast.parse(textwrap.dedent(code)).body
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
+        return Signature()
     first = body[0] if body else None
-    return first if isinstance(first, ast.FunctionDef | ast.AsyncFunctionDef) else None
+    if not isinstance(first, ast.FunctionDef | ast.AsyncFunctionDef):
+        return Signature()
+    return Signature(_parameters(first.args), isinstance(first, ast.AsyncFunctionDef))
 
 
 def _parameters(arguments: ast.arguments) -> tuple[str, ...]:
@@ -194,9 +212,18 @@ def _result(function: _Function, folder: Path) -> Kept:
 
 def _told(function: _Function, arguments: Mapping[str, str]) -> str:
     """The arguments in the order of the signature, as far as that is known."""
-    order = [_written(name) for name in function.parameters or ()]
-    names = [name for name in order if name in arguments] + [name for name in arguments if name not in order]
+    names = in_order(function.parameters or (), arguments)
     return ", ".join(f"{name[:_SHOWN_CHARS]}={arguments[name][:_SHOWN_CHARS]}" for name in names)
+
+
+def in_order(parameters: Sequence[str], arguments: Mapping[str, str]) -> list[str]:
+    """The names by which joblib writes arguments, in the order of a signature; those that it does not have come last.
+
+    >>> in_order(("x", "y", "*rest"), {"y": "2", "x": "1", "*": "[]"})
+    ['x', 'y', '*']
+    """
+    order = [_written(name) for name in parameters]
+    return [name for name in order if name in arguments] + [name for name in arguments if name not in order]
 
 
 def _metadata(path: Path) -> tuple[dict[str, str] | None, float]:

@@ -71,11 +71,11 @@ function countText(count, one, many) {
   return `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
 }
 
-function whatText(row) {
+export function whatText(row) {
   const short = row.type.slice(row.type.lastIndexOf(".") + 1);
   if (row.status === "failed" && row.message) return `${short}: ${row.message}`;
   const value = `${short} ${row.shape}`.trim();
-  return row.status === "old value" && row.message ? `${value} · ${row.message}` : value;
+  return row.status !== "failed" && row.message ? `${value} · ${row.message}` : value;
 }
 
 // Queries: the language of `nbstep ls` (nbstep/listing.py), here so that searching works while the kernel is busy.

@@ -1,0 +1,250 @@
+"""`joblib.Memory(location, backend="nbstep")`: joblib decides what is asked, an nbstep cache keeps it.
+
+`location` is what `Cache` takes as text: a folder, or a URL as `redis://…`; `.nbstep` is the project's cache, wherever that is.
+Each call is one entry, `joblib:etl.fetch:5d41402abc4b2a76`, and each function's code is one, `joblib:etl.fetch:code`, by which
+joblib notices an edit. `backend_options` are those of `Cache`. All else is as joblib documents it, with these exceptions:
+
+- What joblib deletes (`clear`, an edit, `reduce_size`, a callback that says no) waits in the trash for 24 hours, for `undo`; its
+  room is free then, or after `Cache(location).empty_trash()`. `Memory.clear()` deletes what came from a Memory, not the steps
+  beside it.
+- `compress` is not used: values load by a memory map, and every byte is checked.
+- `mmap_mode="r+"` and `"w+"` count as `"c"`: entries are signed, and never change. A small array is read, not mapped.
+- In the metadata that a callback gets, arguments are without secrets, and long ones end with "…": a header holds them.
+- `reduce_size` goes by the last use that nbstep logged, not by the file system's; of a place in a server, by that of this process.
+- Results of other code of a function are never used, though another kernel keeps them now, or `undo` brought them back.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from joblib._store_backends import CacheItemInfo, CacheWarning, StoreBackendBase, StoreBackendMixin
+from joblib.logger import format_time
+
+from nbstep.cache.cache import Cache, project_cache
+from nbstep.cache.records import Hit, Miss, NotKept, Unreadable
+from nbstep.integrations import calls
+from nbstep.integrations.callfacts import metadata_of
+from nbstep.integrations.keptcalls import KeptCalls
+from nbstep.integrations.mapped import MODES, as_mapped
+from nbstep.notes import spelled_in_python
+from nbstep.project import FOLDER
+
+
+class _ThreadState(threading.local):
+    """What one thread did last: joblib gives a value, then says what the call was; it may ask for what could not be kept."""
+
+    given: tuple[tuple[str, ...], Any] | None = None
+    unkept: tuple[tuple[str, ...], Any] | None = None
+
+
+class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
+    """The store that joblib asks; see the module's first lines."""
+
+    def configure(self, location: str, verbose: int = 1, backend_options: Mapping[str, Any] | None = None) -> None:
+        """Opens the cache.
+
+        Args:
+            location: As joblib gives it: a path as it is, of a text with `/joblib` behind it.
+            verbose: As `joblib.Memory` has it.
+            backend_options: Those of `Cache`, and joblib's `compress` and `mmap_mode`.
+
+        Raises:
+            TypeError: An option is unknown.
+            ValueError: `mmap_mode` is none.
+            CacheDirectoryError: The folder cannot be created or written.
+        """
+        options = dict(backend_options or {})
+        compress, mode = options.pop("compress", False), options.pop("mmap_mode", None)
+        if mode not in MODES:
+            raise ValueError(f'mmap_mode={mode!r}: use None, "r" or "c"')
+        if compress:
+            warnings.warn("compress= is not used: nbstep keeps values as they are, to load them by a map", stacklevel=4)
+        if mode in ("r+", "w+"):
+            warnings.warn(f"mmap_mode={mode!r} counts as 'c': results that nbstep keeps never change", stacklevel=4)
+        head, tail = os.path.split(location)
+        self._open((head or ".") if tail == "joblib" else location, options, mode, verbose)
+
+    def _open(self, where: str, options: dict[str, Any], mode: str | None, verbose: int) -> None:
+        place = project_cache() if os.path.normpath(where) == FOLDER else where
+        cache = place if isinstance(place, Cache) and not options else Cache(place, **options)
+        self.mmap_mode, self.verbose = mode, verbose
+        self.location = str(cache.directory or cache.place)
+        self._where = str(cache.directory or where)  # the same in a worker with another working directory
+        self._options = options
+        self._kept = KeptCalls(cache)
+        self._thread = _ThreadState()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """How to open it, and no more: joblib's digest of an argument that holds a Memory depends on this."""
+        return {"where": self._where, "options": self._options, "mode": self.mmap_mode, "verbose": self.verbose}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._open(**state)
+
+    # Results ---------------------------------------------------------------------------------------------------------
+
+    def contains_item(self, call_id: Sequence[str]) -> bool:
+        """Whether there is a result that can be used."""
+        self._settle()
+        return self._kept.has(call_id)
+
+    def load_item(
+        self,
+        call_id: Sequence[str],
+        verbose: int = 1,
+        timestamp: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The result of a call.
+
+        Raises:
+            KeyError: There is none.
+            ValueError: It cannot be loaded; the next call computes it anew.
+        """
+        unkept = self._thread.unkept
+        self._settle()
+        if verbose > 1:
+            self._print_loading(call_id, verbose, timestamp, metadata)
+        if unkept is not None and unkept[0] == tuple(call_id):
+            return unkept[1]
+        found, place = self._kept.find(call_id), f"{calls.call_key(*call_id)} in {self.location}"
+        if isinstance(found, Miss):
+            raise KeyError(f"There is no {place} (may have been cleared)")
+        try:  # who has the metadata has run the call just now, or asks by a reference
+            value = self._kept.load(found, saved=metadata is None)
+        except Unreadable as problem:
+            raise ValueError(f"{place} cannot be loaded: {problem}") from None
+        return as_mapped(value, self.mmap_mode)
+
+    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
+        """Takes the result of a call; it is kept when joblib has said what the call was, a moment later."""
+        self._settle()
+        if verbose > 10:
+            print(f"Persisting in {self.location} as {calls.call_key(*call_id)}")  # noqa: T201 - as joblib's own
+        self._thread.given = tuple(call_id), item
+
+    def store_metadata(self, call_id: Sequence[str], metadata: Mapping[str, Any]) -> None:
+        """Keeps the result that was given just before."""
+        given = self._thread.given
+        if given is not None and given[0] == tuple(call_id):
+            self._keep(metadata)
+        else:
+            self._settle()
+
+    def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
+        """How long the call took, its arguments, and when that was."""
+        self._settle()
+        found = self._kept.find(call_id)
+        return metadata_of(found.meta.facts, found.meta.created) if isinstance(found, Hit) else {}
+
+    def clear_item(self, call_id: Sequence[str]) -> None:
+        """Deletes the result of a call."""
+        self._settle()
+        self._kept.delete([calls.call_key(*call_id)])
+
+    def _settle(self) -> None:
+        """Keeps a result of which joblib did not say what the call was, as the `repr` of an argument failed."""
+        self._thread.unkept = None
+        if self._thread.given is not None:
+            self._keep({})
+
+    def _keep(self, metadata: Mapping[str, Any]) -> None:
+        given, self._thread.given = self._thread.given, None
+        if given is not None and isinstance(kept := self._kept.keep(*given, metadata), NotKept):
+            self._thread.unkept = given
+            _warn_not_kept(calls.call_key(*given[0]), kept, 8)
+
+    def _print_loading(
+        self, call_id: Sequence[str], verbose: int, timestamp: float | None, metadata: Mapping[str, Any] | None
+    ) -> None:
+        since = "" if timestamp is None else f"{format_time(time.time() - timestamp): <16}"
+        arguments = cast("Mapping[str, str]", (metadata or {}).get("input_args", {}))
+        told = f"({', '.join(f'{name}={text}' for name, text in arguments.items())})" if metadata else ""
+        end = "..." if verbose < 10 else f" from {self.location} as {calls.call_key(*call_id)}"
+        print(f"[Memory]{since}: Loading {os.path.basename(call_id[0])}{told}{end}")  # noqa: T201 - as joblib's own
+
+    # Functions -------------------------------------------------------------------------------------------------------
+
+    def store_cached_func_code(self, call_id: Sequence[str], func_code: str | None = None) -> None:
+        """Keeps a function's code, by which the next process notices an edit."""
+        self._settle()
+        if func_code is None:
+            return  # joblib's own store makes a folder then
+        not_kept = self._kept.keep_code(call_id[0], func_code)
+        if not_kept is not None:
+            _warn_not_kept(calls.code_key(call_id[0]), not_kept, 7)
+
+    def get_cached_func_code(self, call_id: Sequence[str]) -> str:
+        """A function's code as it was kept.
+
+        Raises:
+            OSError: There is none.
+        """
+        self._settle()
+        code = self._kept.code(call_id[0])
+        if code is None:
+            raise FileNotFoundError(f"There is no {calls.code_key(call_id[0])} in {self.location}")
+        return code
+
+    def clear_path(self, call_id: Sequence[str]) -> None:
+        """Deletes a function's results and its code."""
+        self._settle()
+        self._kept.delete_function(call_id[0])
+
+    # All of it -------------------------------------------------------------------------------------------------------
+
+    def get_items(self) -> list[Any]:  # pyright: ignore[reportIncompatibleMethodOverride] - joblib's own says None
+        """The results, each with its key, its size, and when it was last used."""
+        self._settle()
+        return [
+            CacheItemInfo(meta.key, meta.size_bytes, datetime.datetime.fromtimestamp(last_used))
+            for meta, last_used in self._kept.results()
+        ]
+
+    def enforce_store_limits(
+        self,
+        bytes_limit: int | str | None,
+        items_limit: int | None = None,
+        age_limit: datetime.timedelta | None = None,
+    ) -> None:
+        """Deletes the results that were not used for the longest time, as one batch."""
+        doomed: list[Any] = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
+        if self.verbose > 10:
+            for item in doomed:
+                print(f"Deleting item {item}")  # noqa: T201 - as joblib's own
+        self._kept.delete([item.path for item in doomed])
+
+    def clear(self) -> None:
+        """Deletes all that came from a `joblib.Memory`, as one batch."""
+        self._settle()
+        self._kept.delete_all()
+
+    # What joblib asks of stores that keep files ----------------------------------------------------------------------
+
+    def clear_location(self, location: str) -> None:
+        """Deletes one entry by its key."""
+        self._kept.delete([location])
+
+    def create_location(self, location: str) -> None:
+        """Nothing is to be made."""
+
+    def _item_exists(self, location: str) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
+        return location in self._kept.cache
+
+    def _open_item(self, f: Any, mode: str) -> Any:  # noqa: ARG002 - joblib's names
+        raise OSError(f"{f}: nbstep keeps entries, no files of joblib's")
+
+    def _move_item(self, src: str, dst: str) -> None:  # noqa: ARG002 - joblib's names
+        raise OSError(f"{src}: nbstep keeps entries, no files of joblib's")
+
+
+def _warn_not_kept(key: str, kept: NotKept, stacklevel: int) -> None:
+    """Warns at the line that called the function, which stands so far above this one's caller in joblib."""
+    warnings.warn(f"{key} was not kept: {spelled_in_python(kept.why)}", CacheWarning, stacklevel=stacklevel + 1)
