@@ -1,8 +1,13 @@
 """step.map beside a bare ThreadPoolExecutor: items fetched from a local HTTP server that takes 5 ms to answer.
 
-    python benchmarks/fanout.py [--items 10000] [--threads 32] [--rounds 3]
+    python benchmarks/fanout.py [--items 10000] [--threads 32] [--rounds 3] [--clients session,urllib] [--caches dict,disk]
+    python benchmarks/fanout.py --kill [--items 10000] [--threads 32]
 
-The server is a process of its own. "cold" fetches and keeps every item, "again" finds them all.
+The server is a process of its own. Both sides call the same function; "cold" fetches and keeps every item, "again" finds them
+all. Threads of one process share its interpreter lock, so what an item costs in all is the client's work and ours, and the
+latency hides only where both are small; each row says the processor time of this process too.
+
+`--kill` ends a process with SIGKILL at a random moment of its map, lets another one go on, and counts at the server.
 """
 
 from __future__ import annotations
@@ -10,73 +15,206 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
+import random
 import statistics
+import subprocess
+import sys
 import tempfile
-import urllib.request
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from pathlib import Path
 from typing import Any
 
-from nbstep import create_workflow
+from nbstep import Cache, create_workflow
 
 LATENCY_S = 0.005
+BAR = 1.3
 
 
-def serve(address: Any) -> None:
-    """Answers `/n` with `{"n": n}`, each after the latency, as many at once as are asked."""
+def serve(pipe: Any) -> None:
+    """Answers `/n` with `{"n": n}`, each after the latency, as many at once as are asked; says what was asked how often."""
     import asyncio
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            while (await reader.readline()).strip():
-                pass
-            await asyncio.sleep(LATENCY_S)
-            body = json.dumps({"n": int(line.split()[1][1:])}).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        writer.close()
+    asked: dict[int, int] = {}
+
+    class Connection(asyncio.Protocol):
+        """As little as there can be, so that the server is not what is measured."""
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport, self.waiting = transport, b""
+
+        def data_received(self, data: bytes) -> None:
+            self.waiting += data
+            while b"\r\n\r\n" in self.waiting:
+                head, _, self.waiting = self.waiting.partition(b"\r\n\r\n")
+                number = int(head.split(b" ", 2)[1][1:])
+                asked[number] = asked.get(number, 0) + 1
+                body = b'{"n": %d}' % number
+                answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+                loop.call_later(LATENCY_S, self.transport.write, answer)
+
+    def told() -> None:
+        pipe.recv()
+        pipe.send(asked)
 
     async def main() -> None:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-        address.send(server.sockets[0].getsockname()[1])
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=1024)
+        loop.add_reader(pipe.fileno(), told)
+        pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
         await server.serve_forever()
 
+    loop: Any = None
     asyncio.run(main())
 
 
-def taken_s(work: Callable[[], object]) -> float:
-    began = perf_counter()
-    work()
-    return perf_counter() - began
+class Server:
+    """The server's process."""
+
+    def __init__(self) -> None:
+        self._pipe, there = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
+        self._process.start()
+        self.base: str = self._pipe.recv()
+
+    def asked(self) -> dict[int, int]:
+        self._pipe.send("asked")
+        return self._pipe.recv()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
 
 
-def main(items: int, threads: int, rounds: int) -> None:
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
-    server.start()
-    base = f"http://127.0.0.1:{here.recv()}/"
+def by_urllib(base: str) -> Callable[[int], Any]:
+    """A connection a call: the standard library, and the least that a client does."""
+    import urllib.request
 
-    def fetch(n: int) -> dict[str, int]:
+    def fetch(n: int) -> Any:
         with urllib.request.urlopen(f"{base}{n}") as response:
             return json.load(response)
 
+    return fetch
+
+
+def by_session(base: str) -> Callable[[int], Any]:
+    """One `requests.Session` a thread, as its connections are kept open."""
+    import requests
+
+    mine = threading.local()
+
+    def fetch(n: int) -> Any:
+        if not hasattr(mine, "session"):
+            mine.session = requests.Session()
+        return mine.session.get(f"{base}{n}").json()
+
+    return fetch
+
+
+def by_requests(base: str) -> Callable[[int], Any]:
+    """`requests.get`, as most notebooks have it."""
+    import requests
+
+    return lambda n: requests.get(f"{base}{n}").json()
+
+
+CLIENTS = {"urllib": by_urllib, "session": by_session, "requests": by_requests}
+
+
+def taken_s(work: Callable[[], object]) -> tuple[float, float]:
+    """The time of some work, and of the processor in it."""
+    began, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - began, time.process_time() - processor
+
+
+def measure(client: str, cache: str, base: str, items: int, threads: int, rounds: int) -> None:
+    """Prints the rows of one client and one cache; all of a round are taken in turn, so that load meets them alike."""
+    fetch = CLIENTS[client](base)
     expected = [{"n": n} for n in range(items)]
-    rows: dict[str, list[float]] = {"bare": [], "cold": [], "again": []}
+    rows: dict[str, list[tuple[float, float]]] = {"bare": [], "cold": [], "again": []}
+    create_workflow(cache={})(lambda step: step.map(fetch, range(threads), key="n:{}", n_jobs=threads)).unwrap()
+    load = os.getloadavg()[0]
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
             rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))
+            where: Any = folder if cache == "disk" else {}
             for row in ("cold", "again"):
                 given: list[Any] = []
-                workflow = create_workflow(cache=folder)
+                workflow = create_workflow(cache=where)
                 body = lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)  # noqa: E731
                 rows[row].append(taken_s(lambda: given.append(workflow(body).value)))  # noqa: B023
                 assert given == [expected]
-    server.terminate()
-    print(f"{items} items, {threads} threads, medians of {rounds} rounds")
-    bare = statistics.median(rows["bare"])
+    print(
+        f"{client}, cache on {cache}: {items:,} items, {threads} threads, medians of {rounds} rounds, "
+        f"load {load:.1f} to {os.getloadavg()[0]:.1f}"
+    )
     for row, taken in rows.items():
-        middle = statistics.median(taken)
-        print(f"  {row:<6} {middle:6.2f} s  {middle / bare:5.2f} of bare  ({min(taken):.2f} to {max(taken):.2f})")
+        wall, processor = (statistics.median(column) for column in zip(*taken, strict=True))
+        ratio = statistics.median(one[0] / bare[0] for one, bare in zip(taken, rows["bare"], strict=True))
+        verdict = "" if row != "cold" else f"  bar {BAR}: {'reached' if ratio <= BAR else 'missed'}"
+        print(
+            f"  {row:<6} {wall:6.2f} s  {ratio:5.2f} of bare  processor {processor / items * 1e6:4.0f} µs an item{verdict}"
+        )
+
+
+SCRIPT = """
+import json, sys, urllib.request
+from nbstep import create_workflow
+
+base, folder, items, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+def fetch(n):
+    with urllib.request.urlopen(f"{base}{n}") as response:
+        return json.load(response)["n"]
+
+workflow = create_workflow(cache=folder)
+print(sum(workflow(lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)).unwrap()))
+"""
+
+
+def kill(items: int, threads: int, rounds: int) -> None:
+    """Kills a process at a random moment of its map, goes on in another, and says what was fetched how often."""
+    for _ in range(rounds):
+        server = Server()
+        after = random.randrange(1, items)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", SCRIPT, server.base, folder, str(items), str(threads)]
+            first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            while len(server.asked()) < after and first.poll() is None:
+                time.sleep(0.01)
+            first.kill()
+            first.wait()
+            time.sleep(10 * LATENCY_S)
+            before, kept = set(server.asked()), len(Cache(Path(folder)))
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            asked = server.asked()
+        server.stop()
+        assert int(done.stdout) == sum(range(items))
+        again = [n for n, count in asked.items() if count > 1]
+        print(
+            f"killed after {len(before):,} of {items:,} fetches, {kept:,} kept: {sum(asked.values()):,} fetches in all, "
+            f"{len(again)} items twice, {sum(count > 2 for count in asked.values())} more often, "
+            f"{items - len(asked)} never; {threads} threads"
+        )
+        assert len(asked) == items
+        assert len(again) == len(before) - kept <= threads
+        assert max(asked.values()) <= 2
+
+
+def main(given: argparse.Namespace) -> None:
+    if given.kill:
+        kill(given.items, given.threads, given.rounds)
+        return
+    server = Server()
+    for client in given.clients.split(","):
+        for cache in given.caches.split(","):
+            measure(client, cache, server.base, given.items, given.threads, given.rounds)
+    server.stop()
 
 
 if __name__ == "__main__":
@@ -84,5 +222,7 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    main(given.items, given.threads, given.rounds)
+    parser.add_argument("--clients", default="session,urllib", help=f"of {', '.join(CLIENTS)}")
+    parser.add_argument("--caches", default="dict,disk")
+    parser.add_argument("--kill", action="store_true", help="kill a process in the middle, and count what was fetched")
+    main(parser.parse_args())
