@@ -41,7 +41,7 @@ _LATER: Final = frozenset(
     {"names", "inputs", "sources", "accepted", "uses_beyond", "exact"}
 )  # of the facts: not in older entries
 _PLATFORM: Final = f"{sys.platform}-{platform.machine()}-{sys.byteorder}"
-_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False)
 _parse: Final = json.JSONDecoder().raw_decode  # without the search for white space around it that `loads` makes
 _NAMED: Final = itemgetter(*_ALGORITHMS)
 _TEXT: Final = {str}

@@ -54,9 +54,9 @@ class Keeper:
         """
         if facts.source is not None or facts.sources:
             source = None if facts.source is None else self.source(facts.source)
-            facts = replace(
-                facts, source=source, sources={name: self.source(text) for name, text in facts.sources.items()}
-            )
+            sources = {name: self.source(text) for name, text in facts.sources.items()}
+            if (source, sources) != (facts.source, facts.sources):  # mostly there is no secret in it
+                facts = replace(facts, source=source, sources=sources)
         meta = Meta(
             key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
             signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,

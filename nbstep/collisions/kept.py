@@ -10,13 +10,21 @@ from nbstep.collisions.look import UNBOUND, Look, Sight
 from nbstep.collisions.words import call_in, said_by
 
 _NAMES_AT_MOST: Final = 500
+_last: tuple[Mapping[str, str], tuple[object, ...], tuple[str, ...]] | None = None
 
 
 def names_of(look: Look, fingerprint: Mapping[str, str]) -> tuple[str, ...]:
     """The functions and attributes that a step's work names, its own and those of the user's functions behind it, sorted."""
+    global _last
+    said = look.code, look.callee, look.labels[: look.read], look.sights[: look.read]
+    last = _last
+    if last is not None and last[0] is fingerprint and last[1] == said:  # the items of a map are one piece of work
+        return last[2]
     names = {name.rpartition(".")[2] for name in fingerprint if name}
     names.update(name for name in _own_names(look) if name.isidentifier())
-    return tuple(sorted(names)[:_NAMES_AT_MOST])
+    found = tuple(sorted(names)[:_NAMES_AT_MOST])
+    _last = fingerprint, said, found
+    return found
 
 
 def is_other_work(facts: Facts, workflow: str | None, names: tuple[str, ...]) -> bool:

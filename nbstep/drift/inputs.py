@@ -78,9 +78,21 @@ def read_inputs(
             found[source.label] = text
         elif value is not UNBOUND:
             rest.append((source.label, value))
-    if not rest and wanted is ALL and not sources.paths:
-        return Inputs(found)
+    if wanted is ALL and not sources.paths and (plain := _all_scalars(rest)) is not None:
+        return Inputs({**found, **plain})
     return _with_rest(found, rest, texts_of(key.secret), wanted, sources.paths, budget_s)
+
+
+def _all_scalars(rest: list[tuple[str, Any]]) -> dict[str, str] | None:
+    """Their texts, where all are scalars, as the items of a map often are; of two with one name the first counts."""
+    texts: dict[str, str] = {}
+    for name, value in rest:
+        text_of = SCALARS.get(type(value))
+        text = text_of(value) if text_of is not None else None
+        if text is None:
+            return None
+        texts.setdefault(name, text)
+    return texts
 
 
 class Fixed(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
-from nbstep.cache.records import Hit, LookUp, Miss, Unreadable
+from nbstep.cache.records import LookUp, Miss, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
@@ -271,10 +271,11 @@ async def _looked_up(call: Call, cache: Cache, key: str) -> LookUp:
 
 def _decided(call: Call, found: LookUp, source: Source) -> Decision:
     run = call.run
-    mark = found.mark if isinstance(found, Hit) else None
-    kept_meanwhile = source == "shared" and mark != call.seen and not call.blind
-    call.missed = found if isinstance(found, Miss) else None
-    call.seen, call.blind = mark, call.missed is not None and call.missed.reason == "unreadable"
+    if isinstance(found, Miss):  # nothing to decide: most steps of a first run
+        call.missed, call.seen, call.blind = found, None, found.reason == "unreadable"
+        return Compute(found.reason, found.detail)
+    kept_meanwhile = source == "shared" and found.mark != call.seen and not call.blind
+    call.missed, call.seen, call.blind = None, found.mark, False
     asked = Asked(
         policy=call.options.policy, now=run.clock(), kept_here=run.has_kept(call.key), refresh=call.options.refresh,
         refresh_run=run.mode == "refresh", retry_errors=run.retry_errors, rerun_drifted=run.rerun_drifted, code=call.code,
@@ -282,10 +283,9 @@ def _decided(call: Call, found: LookUp, source: Source) -> Decision:
         function=call.thunk.__name__ if type(call.thunk) is FunctionType else "", where=call.where,
     )  # fmt: skip
     try:
-        return decide_shared(found, asked) if kept_meanwhile and isinstance(found, Hit) else decide(found, asked)
+        return decide_shared(found, asked) if kept_meanwhile else decide(found, asked)
     except DriftError:
-        if isinstance(found, Hit):
-            note_seen(call, found, drift_of(found, asked))
+        note_seen(call, found, drift_of(found, asked))
         raise
 
 

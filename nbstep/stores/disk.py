@@ -168,12 +168,13 @@ class DiskStore:
         self._evictions.forget(digest)
 
     def _publish(self, digest: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
-        if not os.path.isdir(self._entries):
+        target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
+        stands = files.is_own_folder(shard, self.directory)
+        if not stands and not os.path.isdir(self._entries):
             create_folder(self.directory)  # the first entry, or somebody removed the folder under a living kernel
         size = sum(len(part) for part in parts)
         self._make_room(size)
-        target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
-        temp = self._write(parts, size, shard, durable=durable)
+        temp = self._write(parts, size, None if stands else shard, durable=durable)
         try:
             self._trash.in_room(lambda: self._replacing.put(temp, target, batch), batch)
         except BaseException as error:
@@ -373,8 +374,8 @@ class DiskStore:
         fix += "or let NBSTEP_DIR, or cache=, name a folder on a larger disk"
         return NoRoom(errno.ENOSPC, f"the disk of {self.place}{why}: {fix}")
 
-    def _write(self, parts: Sequence[Part], size: int, folder: str, *, durable: bool) -> str:
-        """Writes a temporary file for `folder`.
+    def _write(self, parts: Sequence[Part], size: int, folder: str | None, *, durable: bool) -> str:
+        """Writes a temporary file for `folder`, which is made where it is given.
 
         Where that fails for want of room that `_fits` cannot see, as at the end of a quota, the trash is emptied and it is
         tried once more.
@@ -383,7 +384,8 @@ class DiskStore:
             temp = f"{self._temps}/{files.temp_name()}"
             try:
                 files.make_own_folder(self._temps, self.directory)
-                files.make_own_folder(folder, self.directory)
+                if folder is not None:
+                    files.make_own_folder(folder, self.directory)
                 files.write_file(temp, parts, durable=durable)
             except OSError as error:
                 if error.errno not in files.FULL:

@@ -32,13 +32,16 @@ class Evictions:
 
     def forget(self, digest: str) -> None:
         """A key has an entry again."""
+        mark = f"{self._folder}/{digest}"
+        if not os.access(mark, os.F_OK):  # mostly there is none, and no exception is made to say so
+            return
         with suppress(OSError):
             if files.is_own_folder(self._folder, self._root):
-                files.remove(f"{self._folder}/{digest}")
+                files.remove(mark)
 
     def holds(self, digest: str) -> bool:
         """Whether a key is marked."""
-        return files.is_own_folder(self._folder, self._root) and os.path.lexists(f"{self._folder}/{digest}")
+        return os.access(f"{self._folder}/{digest}", os.F_OK) and files.is_own_folder(self._folder, self._root)
 
     def collect(self, now_s: float) -> None:
         """Removes old marks."""

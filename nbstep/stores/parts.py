@@ -40,6 +40,8 @@ class Parts:
 
     def is_locked(self, digest: str) -> bool:
         """Whether somebody has a key's part, as far as the system tells."""
+        if self._fd is None and not os.access(self._path, os.F_OK):
+            return False  # nobody ever had so many
         part = _part(digest)
         with self._guard, suppress(OSError):
             if not self._lock(part, 0):
