@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from nbstep import Err, KeyCollision, Ok, RecursiveStep, create_workflow, step
+from nbstep.batch.keying import keyed
 from nbstep.events import StepAsked, StepHit
 from nbstep.keys import fill_template
 from nbstep.testing import RecordingListener
@@ -101,6 +102,14 @@ def test_what_is_no_function_is_a_type_error_that_shows_the_way() -> None:
 def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
     with pytest.raises(ValueError, match="key="):
         create_workflow(cache={})(lambda step: step.map(abs, [1], key=key))
+
+
+@pytest.mark.parametrize(
+    "template", ["n:{}", "{}", "a{}b", "{{x}}:{}", "{}{{y}}", "{{{}}}", "a\0{}", "{!r}", "{0}", "{:>3}"]
+)
+def test_a_map_gives_the_keys_that_its_template_says(template: str) -> None:
+    items = ["x", "a\0b", 3, -1, 10**30, True, 1.5, np.int64(7)]
+    assert [item.key for item in keyed(items, template, None)] == [fill_template(template, item) for item in items]
 
 
 def test_k4_what_an_async_step_kept_is_a_plain_hit_of_a_map() -> None:

@@ -27,6 +27,7 @@ _JOINED_BYTES_AT_MOST: Final = 1 << 16  # copying so little takes less time than
 _WINDOWS: Final = sys.platform == "win32"
 
 
+@functools.lru_cache(maxsize=256)  # each step that computes asks five times, and many do at once
 def key_digest(key: str) -> str:
     """The part of a file's name that stands for its key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
