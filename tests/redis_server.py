@@ -35,6 +35,12 @@ class RedisServer:
         """As `cache=` takes it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it and waits until it answers."""
         program = shutil.which("redis-server")

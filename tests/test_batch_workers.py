@@ -14,7 +14,7 @@ import joblib
 import pytest
 
 from nbstep import Err, Ok, create_workflow
-from nbstep.events import StepFinished, StepHit, StepStarted
+from nbstep.events import Finding, StepFinished, StepHit, StepStarted
 from nbstep.testing import RecordingListener
 
 
@@ -127,6 +127,7 @@ def test_how_long_an_item_took_is_what_it_took_the_worker() -> None:
     assert all(0.2 <= one.took_s < 2 for one in told.of(StepFinished))
 
 
+@pytest.mark.usefixtures("team_key")
 def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> None:
     workflow = create_workflow(cache=tmp_path / "cache")
     (tmp_path / "ran").mkdir()
@@ -152,24 +153,43 @@ def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A real dask cluster of two worker processes."""
+def cluster(team_key_file: Path) -> Iterator[Any]:
+    """A real dask cluster of two worker processes, which know a team's key."""
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as made,
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            processes=True,
+            env={"NBSTEP_SIGNING_KEY_FILE": str(team_key_file)},
+        ) as made,
         Client(made),
     ):
         yield made
 
 
 def on_dask(workflow: Any, fn: Any, items: Any) -> Any:
+    from distributed import get_client
+
+    get_client().wait_for_workers(2, timeout=120)  # with one alone joblib calls the function in this process
     with joblib.parallel_config(backend="dask"):
         return workflow(lambda step: step.map(fn, items, key="n:{}"))
 
 
-def test_k3_on_a_dask_cluster_cold_and_resumed(cluster: Any, tmp_path: Path) -> None:
-    workflow = create_workflow(cache=tmp_path)
+@pytest.fixture(params=["folder", "redis"])
+def shared(request: pytest.FixtureRequest, team_key: Any, tmp_path: Path) -> Any:
+    """A cache that workers keep results in: in a folder of this machine, in a server."""
+    if request.param == "folder":
+        return tmp_path / "cache"
+    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}"
+
+
+@pytest.mark.redis
+def test_k3_on_a_dask_cluster_cold_and_resumed(cluster: Any, shared: Any, sent: list[int]) -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache=shared, on_event=told)
 
     def work(n: int) -> tuple[int, int]:
         return n * n, os.getpid()
@@ -180,9 +200,25 @@ def test_k3_on_a_dask_cluster_cold_and_resumed(cluster: Any, tmp_path: Path) -> 
     resumed = on_dask(workflow, work, range(30)).value
     assert resumed[:20] == first
     assert [square for square, _ in resumed] == [n * n for n in range(30)]
+    assert (len(sent), len(told.of(StepHit)), told.of(Finding)) == (30, 20, [])
 
 
-def test_c4_a_dask_worker_that_is_killed_costs_no_result(cluster: Any, tmp_path: Path) -> None:
+@pytest.mark.redis
+def test_a_large_result_does_not_pass_through_the_scheduler(cluster: Any, shared: Any, sent: list[int]) -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache=shared, on_event=told)
+
+    def work(n: int) -> bytes:
+        return bytes([n]) * 50_000_000
+
+    results = on_dask(workflow, work, [1, 2]).value
+    assert [(one[0], len(one)) for one in results] == [(1, 50_000_000), (2, 50_000_000)]
+    assert (len(sent), told.of(Finding)) == (2, [])
+    assert max(sent) < 10_000
+
+
+@pytest.mark.redis
+def test_c4_a_dask_worker_that_is_killed_costs_no_result(cluster: Any, shared: Any, tmp_path: Path) -> None:
     def work(n: int) -> int:
         if n == 5:
             try:
@@ -192,7 +228,9 @@ def test_c4_a_dask_worker_that_is_killed_costs_no_result(cluster: Any, tmp_path:
             os.kill(os.getpid(), signal.SIGKILL)
         return n
 
-    workflow = create_workflow(cache=tmp_path / "cache")
+    told = RecordingListener()
+    workflow = create_workflow(cache=shared, on_event=told)
     assert on_dask(workflow, work, range(20)) == Ok(list(range(20)))
     assert (tmp_path / "died").exists()
     assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(20))
+    assert told.of(Finding) == []

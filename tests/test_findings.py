@@ -82,7 +82,8 @@ CASES = {
 }  # fmt: skip
 # What is told of stores and their surroundings; their own tests hold the words.
 OF_STORES = {
-    "cache-place", "computed-twice", "damaged", "export", "lost", "shortened", "signing-key", "unreachable", "untrusted", "waiting",
+    "cache-place", "computed-twice", "damaged", "export", "lost", "not-fetched", "shortened", "signing-key", "unreachable",
+    "untrusted", "waiting", "workers",
 }  # fmt: skip
 
 

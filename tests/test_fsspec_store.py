@@ -19,6 +19,7 @@ from s3_server import Proxy, S3Server, once, proxy_before, s3_server
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Hit, Kept, Miss
 from nbstep.commands.verbs import run_command
+from nbstep.events import Finding
 from nbstep.result import Err, Ok
 from nbstep.stores import objects
 from nbstep.stores.base import run_now
@@ -575,3 +576,19 @@ def test_n6_commands_work_on_a_bucket_and_on_a_folder_before_it(bucket: str, tmp
         assert run_command(["undo", "--cache", named]).exit_code == 0
         assert "asked by s3fs" in run_command(["doctor", "--cache", named]).text
     assert tier.get("user:2") == 2
+
+
+def test_workers_keep_their_results_in_a_bucket(bucket: str, sent: list[int]) -> None:
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
+    told = RecordingListener()
+    workflow = create_workflow(cache=f"s3://{bucket}/team", on_event=told)
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)  # new ones get this environment
+    try:
+        with joblib.parallel_config(backend="loky"):
+            results = workflow(lambda step: step.map(lambda n: bytes(n), [1_000_000], key="n:{}", n_jobs=2))
+    finally:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    assert results == Ok([bytes(1_000_000)])
+    assert (len(sent), max(sent) < 10_000, told.of(Finding)) == (1, True, [])

@@ -22,8 +22,12 @@ class Begun(Protocol):
 
     result: Given | None
 
-    def end(self, outcome: Any) -> Given:
-        """Keeps what the worker gave."""
+    def task(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What a worker calls, a function of a module, and its arguments."""
+        ...
+
+    def end(self, outcome: Any) -> Given | None:
+        """Takes what the worker gave; None where its task is to be done again."""
         ...
 
     def give_up(self) -> None:
@@ -69,7 +73,6 @@ def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n
 
 def in_workers(
     begin: Callable[[Any, str | None], Begun],
-    task: Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]],
     work: Iterable[Keyed],
     n_jobs: int,
 ) -> list[Given]:
@@ -77,7 +80,6 @@ def in_workers(
 
     Args:
         begin: Looks up the step of an item.
-        task: What a worker calls for an item, a function of a module, and its arguments.
         work: The items.
         n_jobs: How many at once.
     """
@@ -88,9 +90,12 @@ def in_workers(
     waiting: dict[int, Begun] = {}
     in_flight: set[str | None] = set()
     postponed: list[tuple[int, Keyed]] = []
+    again: list[int] = []
 
-    def tasks(left: Iterable[tuple[int, Keyed]]) -> Iterator[Any]:
+    def tasks(left: Iterable[tuple[int, Keyed]], lost: Iterable[int]) -> Iterator[Any]:
         """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
+        for at in lost:
+            yield delayed(_numbered)(at, *waiting[at].task())
         for at, item in left:
             if at == len(results):
                 results.append(None)
@@ -103,20 +108,24 @@ def in_workers(
                 continue
             waiting[at] = begun
             in_flight.add(item.key)
-            function, arguments = task(item.item)
-            yield delayed(_numbered)(at, function, arguments)
+            yield delayed(_numbered)(at, *begun.task())
 
     left: Iterable[tuple[int, Keyed]] = enumerate(work)
+    lost: list[int] = []
     try:
         while True:
             # One at a time, so that each result is kept as soon as it is there.
             jobs: Any = Parallel(n_jobs=n_jobs, batch_size=cast("Any", 1), return_as="generator_unordered")
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
-                for at, outcome in jobs(tasks(left)):
-                    results[at] = waiting.pop(at).end(outcome)
-            if not postponed:
+                for at, outcome in jobs(tasks(left, lost)):
+                    begun = waiting.pop(at)
+                    results[at] = begun.end(outcome)
+                    if results[at] is None:
+                        waiting[at] = begun
+                        again.append(at)
+            if not postponed and not again:
                 return results
-            left, postponed = postponed, []
+            left, postponed, lost, again = postponed, [], again, []
             in_flight.clear()
     finally:
         for begun in waiting.values():

@@ -19,7 +19,7 @@ from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, open_tier, project_place
 from nbstep.durations import size_text, to_bytes
 from nbstep.errors import CacheDirectoryError
-from nbstep.events import Finding, emit
+from nbstep.events import CacheChanged, Finding, emit
 from nbstep.forks import ThreadLock
 from nbstep.keys import check_key
 from nbstep.options import misplaced as misplaced_option
@@ -119,6 +119,11 @@ class Cache(Upkeep):
         return store.place if opens else None
 
     @property
+    def store(self) -> Store:
+        """Where its entries are as bytes."""
+        return self._entries.store
+
+    @property
     def is_server(self) -> bool:
         """Whether it is in a server that nbstep knows how to use."""
         return isinstance(self._entries.store, Server)
@@ -200,6 +205,12 @@ class Cache(Upkeep):
             made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
         """
         return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created, made_by=made_by)
+
+    def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
+        """Tells of an entry that another process kept, and of those that made room for it."""
+        if evicted:
+            emit(CacheChanged(self.place, "deleted", evicted))
+        emit(CacheChanged(self.place, "kept", (key,)))
 
     def note_drifted(self, key: str, found: Drifted) -> str | None:
         """Remembers what a look-up found changed, for `accept`; gives its digests as signed text for the run log."""

@@ -201,7 +201,9 @@ class Entries:
         if self._limit is not None:
             self._limit.add(size)
         emit(CacheChanged(self.store.place, "kept", (key,)))
-        return Kept(entry.published(meta, signing_key.id, size), evicted, content.left_out, beside)
+        return Kept(
+            entry.published(meta, signing_key.id, size), evicted, content.left_out, beside, entry.mark_of(parts)
+        )
 
     def note_drifted(self, key: str, found: Drifted) -> str | None:
         """Remembers what a look-up found changed; gives its digests as signed text for the run log."""

@@ -393,6 +393,11 @@ def _digest(part: Part) -> str:
     return hasher.update(part).hexdigest()
 
 
+def mark_of(parts: Sequence[Part]) -> bytes:
+    """What `Head.mark` will be of an entry that is about to be written."""
+    return bytes(parts[0][-_MAC_BYTES:])
+
+
 def published(meta: Meta, signer: str, size_bytes: int) -> Meta:
     """The metadata as a reader of the published entry sees it."""
     return replace(meta, signer=signer, trusted=True, size_bytes=size_bytes)

@@ -208,11 +208,22 @@ class Kept:
         evicted: The keys of those that made room for it.
         left_out: What of the result it does not hold, "" if it is whole.
         beside: Which of two stores did not take it, and why, for people; "" where both did.
+        mark: Tells it from an earlier or later one of its key, as a `Hit`'s does.
     """
 
     meta: Meta
     evicted: tuple[str, ...] = ()
     left_out: str = ""
+    beside: str = ""
+    mark: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a worker tells of an entry that it kept: its mark, whose entries made room, which of two stores did not take it."""
+
+    mark: bytes
+    evicted: tuple[str, ...] = ()
     beside: str = ""
 
 

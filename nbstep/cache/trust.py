@@ -119,6 +119,14 @@ class KeyRing:
                 self._key = self._open()
             return self._key
 
+    def existing(self) -> SigningKey | None:
+        """The key where its file is there and can be used: none is made, and nothing is told."""
+        try:
+            secret = read_secret(self.path(), named=self.named)
+        except (OSError, ValueError):
+            return None
+        return None if secret is None else SigningKey(secret)
+
     def path(self) -> Path:
         """The file that holds the key.
 

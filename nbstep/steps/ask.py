@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
+from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
@@ -26,7 +26,7 @@ from nbstep.runs.active import current_run
 from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.giving import check_offline
-from nbstep.steps.handover import HandedStep, packed, work_of
+from nbstep.steps.handover import HandedStep, Handover
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
@@ -190,8 +190,9 @@ def ask_all(
         if backend.threads:
             results = on_threads(one, work, backend.n_jobs)
         else:
-            begin, task = _for_workers(run, fn, replace(each, elsewhere=True), place, site, called_out)
-            results = in_workers(begin, task, work, backend.n_jobs)
+            with closing(Handover(run, fn)) as handover:
+                begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
+                results = in_workers(begin, work, backend.n_jobs)
         return results if on_error == "keep" else [result.unwrap() for result in results]
     except BaseException as error:
         trim(error, run.owns)
@@ -216,18 +217,24 @@ async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, ru
         raise
 
 
-def _for_workers(
-    run: Run, fn: Any, options: Options, place: Place, site: Site, called_out: Callable[[str | None], str | None]
-) -> tuple[Callable[[Any, str | None], HandedStep], Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]]]:
-    """How a step is looked up here, and what a worker calls for its item."""
-    function, context, outer = packed(fn), contextvars.copy_context(), enclosing.get()
+def _begin_handed(
+    handover: Handover,
+    run: Run,
+    fn: Any,
+    options: Options,
+    place: Place,
+    site: Site,
+    called_out: Callable[[str | None], str | None],
+) -> Callable[[Any, str | None], HandedStep]:
+    """How a step is looked up here whose work a worker does."""
+    outer = enclosing.get()
 
     def begin(item: Any, item_key: str | None) -> HandedStep:
         called_out(item_key)
         call = Call(run, run.next_step(), item_key, fn, (item,), options, place, outer, run.clock(), site)
-        return HandedStep(call, context)
+        return HandedStep(call, handover)
 
-    return begin, lambda item: (work_of, (function, item, options.retries))
+    return begin
 
 
 def _place_of(caller: FrameType, run: Run, line: int | None = None) -> Place:

@@ -111,7 +111,8 @@ class Step:
         """Runs `fn(item)` as one keyed step for each item, several at once: only what is not kept runs.
 
         A plain function runs on threads; with `joblib.parallel_config(backend="loky")` around it in processes, with "dask" or
-        "ray" on their cluster. An `async def` runs as tasks, and the map is to be awaited.
+        "ray" on their cluster. An `async def` runs as tasks, and the map is to be awaited. Workers keep values by themselves where
+        they reach the cache (a server, a bucket, the same folder) and have the same signing key; else those come back here first.
 
         Args:
             fn: A function of one item.

@@ -1,21 +1,89 @@
-"""A step whose work is done in another process: it is looked up here, and kept here once the worker has told how it ended."""
+"""Steps whose work is done in worker processes: looked up here; kept by the worker where it reaches the cache, else here."""
 
 from __future__ import annotations
 
 import contextvars
-import functools
-import time
-import traceback
-from typing import Any
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
+from nbstep.cache.cache import Cache
+from nbstep.cache.reach import NotReached, Reach
+from nbstep.cache.records import Facts
+from nbstep.drift.inputs import Inputs
+from nbstep.foreign import interrupts
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok
-from nbstep.steps.attempts import attempt_thunk
-from nbstep.steps.awaitable import discard
+from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.inline import Ended
-from nbstep.steps.take import needs_plain_function, taking
-from nbstep.stores.base import run_now
+from nbstep.steps.keeping import Ran, facts_of
+from nbstep.steps.take import taking
+from nbstep.steps.workerside import Alike, Order, work_of
+
+
+class Handover:
+    """What the steps of one map have in common, whose work workers do.
+
+    Args:
+        run: The run they belong to.
+        function: What the workers call for each item.
+
+    Raises:
+        TypeError: The function cannot be sent to another process.
+    """
+
+    def __init__(self, run: Run, function: Any) -> None:
+        self.function = _packed(function)
+        self.context = contextvars.copy_context()
+        self._run = run
+        self._reach: Reach | None = None
+        self._may_reach = run.cache is not None
+        self._alike: tuple[Alike, bytes] | None = None
+        self._fetched = 0
+
+    def close(self) -> None:
+        """Ends what workers may do with the cache."""
+        self._may_reach = False
+        if self._reach is not None:
+            self._reach.close()
+
+    def order(self, call: Call) -> bytes | None:
+        """What a worker keeps the value of a step with; None where it is to send that."""
+        if call.key is None or call.before is None or not self._may_reach:
+            return None
+        try:
+            return self._order(call, call.key, call.before)
+        except NotReached as why:
+            self._may_reach = False
+            if str(why):
+                self._run.find("workers", None, f"results come back through this kernel: {why}", once=True)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001, S110 - odd facts must not cost the value (C3)
+            pass
+        return None
+
+    def _order(self, call: Call, key: str, before: Inputs) -> bytes:
+        if self._reach is None:
+            self._reach = Reach(cast("Cache", self._run.cache))
+        self._reach.renew()
+        facts = facts_of(call, Ran(0.0, awaitable=False, returned=False, used=()), call.options.policy.ttl_s, {})
+        alike = self._packed_alike(replace(facts, code=dict(facts.code), sources=dict(facts.sources)), call)
+        return pickle.dumps(tuple(Order(self._reach.envelope, alike, key, dict(before.texts), call.uses(()))))
+
+    def note(self, *, fetched: bool) -> None:
+        """Notes whether what a worker kept was found here. Where mostly not, it keeps in another place than it seems to."""
+        self._fetched += 1 if fetched else -1
+        if self._fetched < 0:
+            self.close()
+
+    def _packed_alike(self, facts: Facts, call: Call) -> bytes:
+        alike = Alike(facts, call.options.inputs, self._run.id)
+        if self._alike is None or self._alike[0] != alike:
+            self._alike = alike, pickle.dumps(alike)
+        return self._alike[1]
 
 
 class HandedStep:
@@ -25,14 +93,22 @@ class HandedStep:
         result: What it gave, once it is done.
     """
 
-    def __init__(self, call: Call, context: contextvars.Context) -> None:
+    def __init__(self, call: Call, handover: Handover) -> None:
         self.result: Ok[Any] | Err[Any] | None = None
-        self._context = context.copy()
+        self._call = call
+        self._handover = handover
+        self._is_lost = False
+        self._context = handover.context.copy()
         self._coroutine = taking(call, awaiting=False)
         self._advance(None)
 
-    def end(self, outcome: bytes) -> Any:
-        """Keeps what the worker gave, as `work_of` packed it."""
+    def task(self) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
+        """What a worker calls, and its arguments."""
+        call, order = self._call, None if self._is_lost else self._handover.order(self._call)
+        return work_of, (self._handover.function, *call.args, call.options.retries, order)
+
+    def end(self, outcome: bytes) -> Ok[Any] | Err[Any] | None:
+        """Takes or keeps what the worker gave, as `work_of` packed it; None where that is lost, and `task` is to be done again."""
         import cloudpickle
 
         try:
@@ -40,6 +116,9 @@ class HandedStep:
         except Exception as error:  # noqa: BLE001 - such as a class that this process does not have
             ended = Ended(error=error)
         self._advance(ended)
+        if ended.receipt is not None:
+            self._is_lost = self.result is None
+            self._handover.note(fetched=not self._is_lost)
         return self.result
 
     def give_up(self) -> None:
@@ -57,12 +136,8 @@ class HandedStep:
             self.result = ended.value
 
 
-def packed(function: Any) -> bytes:
-    """The function as workers take it.
-
-    Raises:
-        TypeError: It cannot be sent to another process.
-    """
+def _packed(function: Any) -> bytes:
+    """The function as workers take it."""
     import cloudpickle
 
     try:
@@ -72,35 +147,3 @@ def packed(function: Any) -> bytes:
             f"step.map cannot send its function to a worker process ({error_line(error)}). Open what it uses inside the "
             "function, or leave joblib.parallel_config out: threads need not send it"
         ) from error
-
-
-def work_of(function: bytes, item: Any, retries: int) -> bytes:
-    """What a worker does for one item: calls the function; gives how that ended, packed."""
-    import cloudpickle
-
-    began = time.perf_counter()
-    told: dict[str, Any]
-    try:
-        given = run_now(attempt_thunk(_unpacked(function), (item,), retries, None, awaiting=False, prepared=None))
-        if given.later is not None:
-            discard(given.later)
-            raise needs_plain_function()
-        told = {"value": given.value, "error": given.stopped}
-    except Exception as error:  # noqa: BLE001 - it is raised where the step was asked
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        error.add_note(f"In a worker process, at {at.filename}:{at.lineno} in {at.name}.")
-        told = {"error": error}
-    told["took_s"] = time.perf_counter() - began
-    try:
-        return cloudpickle.dumps(told, protocol=5)
-    except Exception as error:  # noqa: BLE001 - as above
-        what = told.get("value", told["error"])
-        lost = TypeError(f"a worker process cannot send back a {type(what).__name__} ({error_line(error)})")
-        return cloudpickle.dumps({"error": lost, "took_s": told["took_s"]})
-
-
-@functools.lru_cache(maxsize=4)
-def _unpacked(function: bytes) -> Any:
-    import cloudpickle
-
-    return cloudpickle.loads(function)

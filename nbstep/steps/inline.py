@@ -7,16 +7,30 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from nbstep.cache.records import Kept, Receipt
+
 Pause: TypeAlias = Literal["nbstep: before loading", "nbstep: before the body"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the work ended: with a value, or with an error; after how long, where it was done elsewhere."""
+    """How the work ended.
+
+    Attributes:
+        value: What it gave.
+        error: What it raised.
+        took_s: How long it took, where another process did it.
+        receipt: That process kept the value, which is to be taken from the cache.
+        sent_because: Why the value was sent here though that process was to keep it, for people.
+        kept: The entry that the value was taken from.
+    """
 
     value: Any = None
     error: BaseException | None = None
     took_s: float | None = None
+    receipt: Receipt | None = None
+    sent_because: str = ""
+    kept: Kept | None = None
 
 
 class Inline:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept, NotKept
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.durations import age_text
@@ -16,6 +18,7 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute
+from nbstep.steps.inline import Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Ran:
     """How the thunk ran.
 
     `returned` says that its error came in an `Err`; `used` are the keys asked inside it; `raised_before` is how many failures of
-    steps the run had seen when it began.
+    steps the run had seen when it began. `elsewhere` is how it ended in a worker process.
     """
 
     took_s: float
@@ -31,6 +34,7 @@ class Ran:
     returned: bool
     used: tuple[str, ...]
     raised_before: int = 0
+    elsewhere: Ended | None = None
 
 
 async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> tuple[int | None, str]:
@@ -41,6 +45,9 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
     run, key = call.run, call.key
     if key is None or run.cache is None:
         return None, ""
+    if ran.elsewhere is not None and ran.elsewhere.kept is not None:
+        run.cache.note_kept(key, ran.elsewhere.kept.evicted)
+        return _told(call, run.cache, key, why, result, ran.elsewhere.kept, loaded=True), ""
     if call.moved:
         run.find("not-fixed", key, _moved_text(call), once=True)
         return None, _moved_short(call)
@@ -63,8 +70,18 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         elif why.detail != kept.why:  # else it was told before the work began
             run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None, run.spelled(kept.why)
+    if ran.elsewhere is not None and ran.elsewhere.sent_because:
+        run.find("workers", None, f"results come back through this kernel: {ran.elsewhere.sent_because}", once=True)
+    return _told(call, run.cache, key, why, result, kept), ""
+
+
+def _told(
+    call: Call, cache: Cache, key: str, why: Compute, result: Ok[Any] | Err[Any], kept: Kept, *, loaded: bool = False
+) -> int:
+    """Tells and remembers what is to be of an entry; gives its size. `loaded` says that the value was taken from it."""
+    run = call.run
     if kept.beside:
-        behind = run.cache.why_far_rests()
+        behind = cache.why_far_rests()
         run.find("unreachable" if behind else "not-shared", None, behind or f"{key}: {kept.beside}", once=True)
     if kept.left_out:
         run.find("shortened", key, f"{key} was not kept whole: {kept.left_out}")
@@ -77,8 +94,8 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         )
     run.note_kept(key, kept)
     if isinstance(result, Ok):
-        call.note_handed_out(result.value, kept.meta.size_bytes, plain=not kept.meta.packages)
-    return kept.meta.size_bytes, ""
+        call.note_handed_out(result.value, kept.meta.size_bytes, plain=not kept.meta.packages, loaded=loaded)
+    return kept.meta.size_bytes
 
 
 def _moved_short(call: Call) -> str:
@@ -104,9 +121,14 @@ def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:
 
 def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
     ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
+    return facts_of(call, ran, ttl_s, call.settled_inputs())
+
+
+def facts_of(call: Call, ran: Ran, ttl_s: float | None, inputs: Mapping[str, str]) -> Facts:
+    """What an entry says of its step."""
     return Facts(
         took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
-        place=call.place, code=call.code(), exact=call.exact(), inputs=call.settled_inputs(), source=call.source(),
+        place=call.place, code=call.code(), exact=call.exact(), inputs=inputs, source=call.source(),
         sources=call.sources(), uses=ran.used, names=call.names(),
     )  # fmt: skip
 

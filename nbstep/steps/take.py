@@ -30,6 +30,7 @@ from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared, drift_of
+from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause
 from nbstep.steps.keeping import Ran, keep_result, still_kept
@@ -300,7 +301,7 @@ async def _compute(
             await sleep(pace.wait_s(), awaiting=awaiting)
         _tell_start(call, why)
         call.note_inputs()
-    elsewhere = await pause("nbstep: before the body") if call.options.elsewhere else None
+    elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
     call.note_moved()
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
@@ -337,7 +338,7 @@ async def _compute(
     if key is not None:
         run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
     call.tell_outer(frame.used)
-    ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before)
+    ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before, elsewhere)
     size_bytes, not_kept = await keep_result(call, why, result, ran)
     if shared is not None and size_bytes is not None:
         shared.append("kept")

@@ -275,6 +275,11 @@ class Server(Protocol):
         """Whether `cache=` with its `place` finds it: nothing else is needed, no password."""
         ...
 
+    @property
+    def url(self) -> str:
+        """What `cache=` takes for it in another process; it may hold a password. "" where no other process finds it."""
+        ...
+
     async def conditions(self) -> list[tuple[str, str]]:
         """What the server says of itself, as names and texts."""
         ...

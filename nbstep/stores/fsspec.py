@@ -78,6 +78,11 @@ class FsspecStore:
         """Whether its URL as shown is all of it: no password, no options, and not in this process's memory."""
         return self._objects.url == self.place and not self.place.startswith("memory:")
 
+    @property
+    def url(self) -> str:
+        """Its URL; "" where it is in this process's memory."""
+        return "" if self.place.startswith("memory:") else self._objects.url
+
     async def conditions(self) -> list[tuple[str, str]]:
         """What it stands on."""
         return [("server", self._objects.stands_on()), ("locks", "none: two kernels may both compute a key")]

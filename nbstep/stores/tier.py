@@ -82,6 +82,11 @@ class TierStore:
         """Whether the far store is found by its place; a folder always is."""
         return isinstance(self.far, Server) and self.far.opens_by_place
 
+    @property
+    def url(self) -> str:
+        """The far store's."""
+        return self.far.url if isinstance(self.far, Server) else ""
+
     async def conditions(self) -> list[tuple[str, str]]:
         """What the far store says of itself; the folder's own is told where folders are."""
         if (resting := self.why_far_rests()) is not None:

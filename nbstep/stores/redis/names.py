@@ -27,7 +27,7 @@ class Names:
     """The names under one prefix.
 
     `e:ADDRESS` an entry, a hash · `t:ADDRESS:TIME:BATCH` one in the trash · `w:RANDOM` one that is being written ·
-    `g:DIGEST` why a key has no entry any more · `signers` whoever kept something here.
+    `g:DIGEST` why a key has no entry any more · `m:NAME` a mark · `signers` whoever kept something here.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -45,6 +45,10 @@ class Names:
     def unfinished(self) -> str:
         """A new one, for an entry that is being written."""
         return f"{self._base}w:{os.urandom(12).hex()}"
+
+    def mark(self, name: str) -> str:
+        """That of a mark, by which a worker finds out that it reaches the same server."""
+        return f"{self._base}m:{name}"
 
     def gone(self, digest: str) -> str:
         """That of the reason why a key has no entry."""

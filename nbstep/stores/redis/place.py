@@ -24,6 +24,7 @@ class RedisPlace:
         prefix: What the name of every key of ours begins with.
         timeout_s: How long one call waits.
         url: For redis-py; it may hold a password.
+        given: The URL as `cache=` was given it.
     """
 
     shown: str
@@ -31,6 +32,7 @@ class RedisPlace:
     prefix: str = _PREFIX
     timeout_s: float = TIMEOUT_S
     url: str = field(default="", repr=False)
+    given: str = field(default="", repr=False, compare=False)
 
     @property
     def server(self) -> str:
@@ -67,6 +69,7 @@ def read_url(url: str) -> RedisPlace:
         prefix=prefix,
         timeout_s=_timeout_s(options["timeout"]) if "timeout" in options else TIMEOUT_S,
         url=f"{scheme}://{parts.netloc}{parts.path}{'?' if rest else ''}{rest}",
+        given=url,
     )
 
 

@@ -24,6 +24,7 @@ from nbstep.stores.base import (
     Waiting,
 )
 from nbstep.stores.files import key_digest
+from nbstep.stores.marks import MARKED_FOR_S
 from nbstep.stores.redis.link import Link, connected, of_client
 from nbstep.stores.redis.names import Names, is_address
 from nbstep.stores.redis.place import RedisPlace
@@ -67,6 +68,7 @@ class RedisStore:
         self.given = given
         self.place = place.shown
         self.opens_by_place = place.opens
+        self.url = place.given
         self.is_async = link.is_async
         self.breaker = link.breaker
         self._link = link
@@ -252,6 +254,14 @@ class RedisStore:
         """Has the server end an entry, and so never holds what has been of no use for long."""
         name = self._names.entry(f"{key_digest(key)}.{signer}")
         await self._link.ask("PEXPIRE", name, max(1, int(min(seconds, _ENDS_AT_MOST_S) * 1000)))
+
+    async def mark(self, name: str) -> None:
+        """Lets a mark stand for an hour from now."""
+        await self._link.ask("SET", self._names.mark(name), "1", "PX", int(MARKED_FOR_S * 1000))
+
+    async def is_marked(self, name: str) -> bool:
+        """Whether it stands."""
+        return bool(await self._link.ask("EXISTS", self._names.mark(name)))
 
     async def conditions(self) -> list[tuple[str, str]]:
         """What the server says of itself."""
