@@ -69,7 +69,7 @@ class StepAsked:
     """A step was called. First event of every step: before the cache is read, before the thunk runs.
 
     `step` numbers the calls of one run from 0. `key` is None for a step without one. `parent` is the enclosing step. `site` tells
-    the text of the call from others, in every process; None where there is none.
+    the text of the call from others, in every process; None where there is none. `mapped` says that it is an item of a `step.map`.
     """
 
     run: str
@@ -79,14 +79,15 @@ class StepAsked:
     at: float
     parent: int | None = None
     site: str | None = None
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StepsAhead:
-    """`step.map` begins: it will ask these keys."""
+    """`step.map` begins: it will ask so many keys, each counted once."""
 
     run: str
-    keys: tuple[str, ...]
+    keys: int
 
 
 @record

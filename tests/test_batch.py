@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ import pandas as pd
 import pytest
 
 from nbstep import Err, KeyCollision, Ok, RecursiveStep, create_workflow, step
-from nbstep.batch.keying import keyed
+from nbstep.batch.keying import Keys
+from nbstep.errors import OfflineMiss
 from nbstep.events import StepAsked, StepHit
 from nbstep.keys import fill_template
 from nbstep.testing import RecordingListener
@@ -109,7 +112,7 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
 )
 def test_a_map_gives_the_keys_that_its_template_says(template: str) -> None:
     items = ["x", "a\0b", 3, -1, 10**30, True, 1.5, np.int64(7)]
-    assert [item.key for item in keyed(items, template, None)] == [fill_template(template, item) for item in items]
+    assert [item.key for item in Keys(template, None).give(items)] == [fill_template(template, item) for item in items]
 
 
 def test_k4_what_an_async_step_kept_is_a_plain_hit_of_a_map() -> None:
@@ -271,3 +274,43 @@ def test_items_of_a_generator_are_asked_for_one_by_one() -> None:
 def test_k8_items_of_a_generator_that_would_share_a_key_are_told() -> None:
     with pytest.raises(KeyCollision, match="would share the key 'n'"):
         create_workflow(cache={})(lambda step: step.map(abs, iter([1, 2]), key=lambda n: "n", n_jobs=1))
+
+
+def test_k8_a_stream_finds_items_that_share_a_key_however_far_they_are_apart() -> None:
+    """Past so many keys only digests are kept: it still says so, but cannot name the first item."""
+    with pytest.raises(KeyCollision, match=r"the items 0 and 30 would share the key 'n:0'"):
+        list(Keys(lambda n: f"n:{n % 30}", None).give(range(40)))
+    with pytest.raises(KeyCollision, match=r"the item 30000 and an earlier one would share the key 'n:12000'"):
+        list(Keys(lambda n: "n:12000" if n == 30_000 else f"n:{n}", None).give(range(40_000)))
+
+
+def test_items_that_are_the_same_may_share_a_key_in_a_long_stream_too() -> None:
+    keys = Keys("n:{}", None)
+    given = list(keys.give([*range(20_000), *range(20_000), math.nan, math.nan]))
+    assert (len(given), keys.count) == (40_002, 20_001)
+
+
+def test_items_of_a_stream_are_not_held() -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    class Large:
+        def __init__(self, n: int) -> None:
+            self.n = n
+            alive.add(self)
+
+    most = 0
+    for _ in Keys(lambda item: f"n:{item.n}", None).give(map(Large, range(100))):
+        most = max(most, len(alive))
+    assert most <= 3
+
+
+def test_k8_a_long_list_with_a_key_for_two_runs_nothing() -> None:
+    calls: list[int] = []
+    with pytest.raises(KeyCollision):
+        create_workflow(cache={})(lambda step: step.map(calls.append, range(12_000), key=lambda n: f"n:{n % 11_999}"))
+    assert calls == []
+
+
+def test_c7_a_long_list_is_told_offline_before_anything_runs() -> None:
+    with pytest.raises(OfflineMiss, match="12,000 keys"):
+        create_workflow(cache={}, mode="offline")(lambda step: step.map(abs, range(12_000), key="n:{}"))

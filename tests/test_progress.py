@@ -16,7 +16,7 @@ from nbstep.notebook.steprows import rows_of, summary_of, words_of
 
 def mapping(total: int) -> Story:
     story = Story()
-    story.events.append(StepsAhead("r", tuple(f"m:{n}" for n in range(total))))
+    story.events.append(StepsAhead("r", total))
     return story
 
 

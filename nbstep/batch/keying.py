@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.collisions.compare import scalars_differ
-from nbstep.collisions.look import sight
+from nbstep.collisions.look import Sight, is_scalar, sight
 from nbstep.collisions.message import value_text
 from nbstep.errors import KeyCollision
 from nbstep.keys import NoStableText, check_key, fill_template
+from nbstep.keytable import KeyTable
+
+_BY_NAME: Final = 10_000  # so many keys are remembered with what their items were
+_DIGEST: Final = (1 << 64) - 1
 
 _VERBATIM: Final = frozenset({str, int})
 
@@ -22,40 +26,77 @@ class Keyed(NamedTuple):
     key: str | None
 
 
-def keyed(items: Iterable[Any], key: object, with_f: str | None) -> Iterator[Keyed]:
-    """Gives the items their keys, one after the other.
+class Keys:
+    """Gives the items of one `step.map` their keys.
+
+    What the items were is remembered without holding on to them, as they may be large and many.
 
     Args:
-        items: The items.
         key: A function of the item, or a template.
         with_f: The key with the `f` that was forgotten, where it was.
 
+    Attributes:
+        count: How many keys it gave, each counted once.
+
     Raises:
-        TypeError: `key` is neither a function nor a template, or makes no text of an item.
-        ValueError: The template has no place for the item.
-        KeyCollision: Two items that certainly differ have one key: one would be given the other's result (K8).
+        TypeError: `key` is neither a function nor a template.
+        ValueError: It is a template without a place for the item.
     """
-    make_key = _key_function(key)
-    first: dict[str, Any] = {}
-    for item in items:
-        made = make_key(item)
-        if made is None:
-            yield Keyed(item, None)
-            continue
-        item_key = check_key(made)
-        other = first.setdefault(item_key, item)
-        if other is not item:
-            _check_shared(other, item, item_key, with_f)
-        yield Keyed(item, item_key)
+
+    def __init__(self, key: object, with_f: str | None) -> None:
+        self.count = 0
+        self._make = _key_function(key)
+        self._with_f = with_f
+        self._first: dict[str, Sight] = {}  # what the first item of a key was
+        self._others = KeyTable()  # of the keys that follow only a digest of that
+
+    def give(self, items: Iterable[Any]) -> Iterator[Keyed]:
+        """The items with their keys, one after the other.
+
+        Raises:
+            TypeError: The function makes no text of an item.
+            ValueError: The template has no place for an item.
+            KeyCollision: Two items that certainly differ have one key: one would be given the other's result (K8).
+        """
+        for given in self.again(items):
+            if given.key is not None:
+                self._check(given.key, given.item)
+            yield given
+
+    def again(self, items: Iterable[Any]) -> Iterator[Keyed]:
+        """As `give`, for items whose keys were looked at before."""
+        for item in items:
+            made = self._make(item)
+            yield Keyed(item, None if made is None else check_key(made))
+
+    def _check(self, key: str, item: Any) -> None:
+        first, seen = self._first, sight(item)
+        if key not in first:
+            if len(first) < _BY_NAME:
+                first[key] = seen
+                self.count += 1
+                return
+            digest = _digest(seen)
+            known = self._others.add(key, digest)
+            if known is None:
+                self.count += 1
+            elif known and digest and known != digest:
+                raise self._collision(f"the item {value_text(seen)} and an earlier one", key)
+        elif scalars_differ(first[key], seen):
+            raise self._collision(f"the items {value_text(first[key])} and {value_text(seen)}", key)
+
+    def _collision(self, items: str, key: str) -> KeyCollision:
+        written = f"write f before the quotes: key=lambda …: {self._with_f}" if self._with_f else None
+        return KeyCollision(
+            f"step.map: {items} would share the key {key!r}; {written or 'put into the key what tells them apart'}"
+        )
 
 
-def _check_shared(other: Any, item: Any, key: str, with_f: str | None) -> None:
-    if not scalars_differ(sight(other), sight(item)):
-        return
-    fix = f"write f before the quotes: key=lambda …: {with_f}" if with_f else "put into the key what tells them apart"
-    raise KeyCollision(
-        f"step.map: the items {value_text(sight(other))} and {value_text(sight(item))} would share the key {key!r}; {fix}"
-    )
+def _digest(seen: Sight) -> int:
+    """A number that differs only for scalars that do; 0 for what is none."""
+    if not is_scalar(seen):
+        return 0
+    return hash(seen) & _DIGEST or 1 if seen == seen else 1  # all NaN are one
 
 
 def _filled(template: str, item: object) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from nbstep.notebook.steprows import Row, State
+from nbstep.notebook.steprows import Row, State, counted
 
 # Rows of these states stay on their own in a folded list, in this order; the rest folds by prefix.
 _STAYS: Final[tuple[State, ...]] = (
@@ -43,19 +43,26 @@ def prefix_of(label: str) -> str:
 def fold_labels(labels: Iterable[str], most: int) -> list[tuple[str, list[int]]]:
     """Groups labels under at most `most` prefixes: the longest shared ones, else the first part, else `*` for all.
 
-    Those without a prefix keep their names while that is not too many.
+    Those without a prefix keep their names while that is not too many. What was folded before folds on as if it had not been.
 
     Returns:
         Each prefix with the positions of its labels; a label alone under its prefix keeps its own name.
     """
     named = list(labels)
+    return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in by_prefix(named, most).items()]
+
+
+def by_prefix(labels: Iterable[str], most: int) -> dict[str, list[int]]:
+    """The positions of labels by the prefixes that `fold_labels` tells of, also where one is alone."""
+    named = list(labels)
+    groups: dict[str, list[int]] = {}
     for shorten in (_prefix_or_all, prefix_of, _first_part, _nothing):
-        groups: dict[str, list[int]] = {}
+        groups = {}
         for at, label in enumerate(named):
             groups.setdefault(shorten(label), []).append(at)
         if len(groups) <= most:
             break
-    return [(named[at[0]] if len(at) == 1 else prefix, at) for prefix, at in groups.items()]
+    return groups
 
 
 def _prefix_or_all(label: str) -> str:
@@ -64,7 +71,7 @@ def _prefix_or_all(label: str) -> str:
 
 
 def _first_part(label: str) -> str:
-    return re.split(r"[:/=]|\d", label, maxsplit=1)[0] + "*"
+    return re.split(r"[:/=]|\d", label, maxsplit=1)[0].rstrip("*") + "*"
 
 
 def _nothing(label: str) -> str:  # noqa: ARG001 - the shortest prefix of all
@@ -77,15 +84,15 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
         return list(rows)
     kept: list[Row] = []
     for state in _STAYS:
-        alike = [row for row in rows if row.state == state]
+        alike = sorted((row for row in rows if row.state == state), key=lambda row: row.folded)
         alike = _by_cause(alike) if state == "old value" else alike
         kept += alike[:_MOST_ALIKE]
         if len(alike) > _MOST_ALIKE:
-            kept += _folded(alike[_MOST_ALIKE:], "*")
+            kept += [together(alike[_MOST_ALIKE:], "*")]
     for state in _FOLDS:
         alike = [row for row in rows if row.state == state]
         for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
-            kept += _folded([alike[i] for i in at], prefix)
+            kept.append(together([alike[i] for i in at], prefix))
     return kept
 
 
@@ -100,28 +107,25 @@ def _by_cause(rows: Sequence[Row]) -> list[Row]:
             found += alike
             continue
         for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
-            found += _folded([alike[i] for i in at], prefix)
+            found.append(together([alike[i] for i in at], prefix))
     return found
 
 
-def _folded(rows: Sequence[Row], label: str) -> list[Row]:
+def together(rows: Sequence[Row], label: str) -> Row:
+    """One row for several of one state; a row alone stays as it is."""
     if len(rows) == 1:
-        return [rows[0]]
+        return rows[0]
     sizes = [row.size_bytes for row in rows if row.size_bytes is not None]
-    olds, youngs = (
-        [r.oldest for r in rows if r.oldest is not None],
-        [r.youngest for r in rows if r.youngest is not None],
-    )
-    whole = Row(
+    return Row(
         label=label,
         state=rows[0].state,
         call=rows[0].call,
-        count=len(rows),
+        count=sum(map(counted, rows)),
         spent_s=sum(row.spent_s for row in rows),
         saved_s=sum(row.saved_s for row in rows),
         size_bytes=sum(sizes) if sizes else None,
-        oldest=min(olds, default=None),
-        youngest=max(youngs, default=None),
+        oldest=min((row.oldest for row in rows if row.oldest is not None), default=None),
+        youngest=max((row.youngest for row in rows if row.youngest is not None), default=None),
         folded=True,
+        mapped=sum(row.mapped for row in rows),
     )
-    return [whole]

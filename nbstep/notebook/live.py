@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from nbstep.commands.tables import in_colour
 from nbstep.events import Event, StepAsked
 from nbstep.forks import ThreadLock
+from nbstep.notebook.settling import settle
 from nbstep.notebook.steplist import StepList, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, live_of, plain_of, saved_of
 from nbstep.notebook.terminal import live_line
@@ -25,6 +26,7 @@ _log: Final = logging.getLogger("nbstep")
 _FIRST_S: Final = 0.3  # a cell that is done by then shows its finished list only
 _EVERY_S: Final = 0.25
 _TICK_S: Final = 1.0  # elapsed times go on although nothing happens
+_EVENTS_AT_MOST: Final = 10_000  # before they are read
 _RENDER_SHARE: Final = 8  # at most one part in eight of the time goes into rendering
 
 
@@ -74,6 +76,9 @@ class StepListView:
         if self._publish is None and self._finished:
             return
         self._events.append(event)
+        if len(self._events) >= _EVENTS_AT_MOST:
+            with self._lock:
+                self._catch_up()
         if self._publish is None and self._line is None:
             return
         self._news.set()
@@ -190,9 +195,10 @@ class StepListView:
         return self._state.ended.at if self._state.ended is not None else time.time()
 
     def _catch_up(self) -> None:
-        count = len(self._events)
-        self._state = reduce_all(self._state, self._events[:count])
-        del self._events[:count]
+        while count := min(len(self._events), _EVENTS_AT_MOST):
+            state = reduce_all(self._state, self._events[:count])
+            self._state = settle(state, time.time())
+            del self._events[:count]
 
     def _send(self, data: dict[str, str], part: str, *, update: bool) -> None:
         assert self._publish is not None

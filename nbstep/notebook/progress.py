@@ -7,8 +7,11 @@ from typing import Final
 
 from nbstep.durations import duration_text
 from nbstep.notebook.steplist import Call, StepList
+from nbstep.notebook.steprows import State
 
 _RAN_LEAST: Final = 3  # steps that ran before a rate says something
+_CACHED: Final[tuple[State, ...]] = ("cached", "shared", "old value")
+_COMPUTED: Final[tuple[State, ...]] = ("ran", "ended later", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def progress_of(state: StepList, now: float) -> Progress | None:
         return None
     calls: dict[str, Call] = {}
     for call in state.calls.values():
-        if call.key is None or call.key not in state.ahead:
+        if call.key is None or not call.mapped or state.is_settled(call):
             continue
         before = calls.get(call.key)
         if (
@@ -69,19 +72,22 @@ def progress_of(state: StepList, now: float) -> Progress | None:
             calls[call.key] = call
     over = [call for call in calls.values() if call.phase == "done"]
     computed = [call for call in over if call.source == "thunk"]
-    failed = sum(call.outcome == "error" for call in over)
-    cached = sum(call.source != "thunk" and call.outcome == "ok" for call in over)
+    done = len(over) + _settled(state, *_CACHED, *_COMPUTED, "failed (cached)")
+    ran = len(computed) + _settled(state, *_COMPUTED)
+    failed = sum(call.outcome == "error" for call in over) + _settled(state, "failed", "failed (cached)")
+    cached = sum(call.source != "thunk" and call.outcome == "ok" for call in over) + _settled(state, *_CACHED)
     under_way = sum(call.phase == "running" for call in calls.values())
-    rate = _rate(computed, now)
+    began = [call.began_at for call in computed if call.began_at is not None]
+    began += [row.spans[0][0] for row in state.settled if row.mapped and row.state in _COMPUTED and row.spans]
+    lasted_s = now - min(began, default=now)
+    rate = ran / lasted_s if ran >= _RAN_LEAST and lasted_s > 0 else None
     left_s = None
     if rate is not None:
-        to_come = len(state.ahead) - len(over) - under_way
-        share = (len(computed) + under_way) / (len(over) + under_way)
+        to_come = max(0, state.ahead - done - under_way)
+        share = (ran + under_way) / (done + under_way)
         left_s = (under_way + share * to_come) / rate
-    return Progress(len(state.ahead), cached, len(over) - failed - cached, failed, rate, left_s)
+    return Progress(state.ahead, cached, done - failed - cached, failed, rate, left_s)
 
 
-def _rate(computed: list[Call], now: float) -> float | None:
-    began = [call.began_at for call in computed if call.began_at is not None]
-    lasted_s = now - min(began, default=now)
-    return len(computed) / lasted_s if len(computed) >= _RAN_LEAST and lasted_s > 0 else None
+def _settled(state: StepList, *states: State) -> int:
+    return sum(row.mapped for row in state.settled if row.state in states)

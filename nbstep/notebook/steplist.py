@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nbstep.events import (
     CacheChanged,
@@ -30,6 +30,10 @@ from nbstep.events import (
     StepStarted,
     StepWaiting,
 )
+from nbstep.keytable import KeyTable
+
+if TYPE_CHECKING:
+    from nbstep.notebook.steprows import Row
 
 Phase: TypeAlias = Literal["asked", "waiting", "running", "done", "planned"]
 
@@ -55,6 +59,7 @@ class Call:
         phase: How far it got; "planned" is one that was never called.
         expected_s: How long it took last time, where known.
         elsewhere: Workers of other processes were handed the thunk.
+        mapped: It is an item of a `step.map`.
     """
 
     run: str
@@ -81,6 +86,7 @@ class Call:
     interrupted: bool = False
     refused: bool = False
     not_kept: str = ""
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,9 @@ class StepList:
 
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
     where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet. `line` is the first one
-    of the cell. `partial` says of a plan that a run may ask more keys than are listed. `ahead` are the keys that `step.map`
-    said it will ask.
+    of the cell. `partial` says of a plan that a run may ask more keys than are listed. `ahead` is how many keys `step.map` said
+    it will ask. `settled` are rows that stand for many calls each, which are no longer among `calls`, and `met` the keys of those,
+    shared by the states that follow.
     """
 
     run: str | None = None
@@ -107,12 +114,22 @@ class StepList:
     folder: str | None = None
     line: str = "%%workflow"
     partial: bool = False
-    ahead: frozenset[str] = frozenset()
+    ahead: int = 0
+    settled: tuple[Row, ...] = ()
+    met: KeyTable | None = None
 
     @property
     def not_started(self) -> int:
         """How many steps of `step.map` were not asked yet."""
-        return len(self.ahead.difference(call.key for call in self.calls.values() if call.key)) if self.ahead else 0
+        if not self.ahead:
+            return 0
+        asked = {call.key for call in self.calls.values() if call.mapped and call.key and not self.is_settled(call)}
+        return max(0, self.ahead - len(asked) - sum(row.mapped for row in self.settled))
+
+    def is_settled(self, call: Call) -> bool:
+        """Whether a call says nothing new of a key that a settled row stands for."""
+        over = call.phase == "done" and call.outcome == "ok"
+        return over and self.met is not None and call.key is not None and call.key in self.met
 
     @property
     def unfinished(self) -> bool:
@@ -128,23 +145,26 @@ def reduce(state: StepList, event: Event) -> StepList:
 def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
     """The state after several events."""
     calls: dict[CallId, Call] = dict(state.calls)
+    findings: list[Finding] = []
     for event in events:
         if isinstance(event, RunStarted):
             state = _with_run(state, event)
         elif isinstance(event, CacheChanged) or event.run not in state.runs:
             continue
         elif isinstance(event, StepsAhead):
-            state = replace(state, ahead=state.ahead | frozenset(event.keys))
+            state = replace(state, ahead=state.ahead + event.keys)
         elif isinstance(event, StepAsked):
-            calls[event.run, event.step] = Call(event.run, event.key, event.place, event.at, event.parent)
+            calls[event.run, event.step] = Call(
+                event.run, event.key, event.place, event.at, event.parent, mapped=event.mapped
+            )
         elif isinstance(event, RunFinished):
             state = replace(state, ended=event) if event.run == state.run else state
         elif isinstance(event, Finding):
-            state = replace(state, findings=(*state.findings, event))
+            findings.append(event)
         elif (event.run, event.step) in calls:
             identity = (event.run, event.step)
             calls[identity] = _after(calls[identity], event, late=state.ended is not None)
-    return replace(state, calls=calls)
+    return replace(state, calls=calls, findings=(*state.findings, *findings))
 
 
 def _with_run(state: StepList, event: RunStarted) -> StepList:

@@ -221,13 +221,22 @@ def saved_of(state: StepList, now: float) -> str:
     rows = [row for row in rows_of(state, now) if not row.depth]
     said = [(_ended_word(row), row) for row in rows]
     name = f"{key_text(state.name)}: " if state.name else ""
-    lines = [f"{name}{plural(len(rows), 'step')}"]
+    lines = [f"{name}{plural(sum(map(_keys, rows)), 'step')}"]
     said.sort(key=lambda pair: natural_order(pair[1].label))
-    alone = [(word, row.label) for word, row in said if word != "ok" or len(said) <= FOLD_ABOVE]
-    folds = fold_labels((row.label for word, row in said if word == "ok"), FOLD_ABOVE) if len(said) > FOLD_ABOVE else []
-    alone += [("ok", f"{prefix} ×{len(at)}" if len(at) > 1 else prefix) for prefix, at in folds]
-    lines += [f"  {word:<8}{fit(label, 100, keep_end=True).rstrip()}" for word, label in alone]
+    words = [word for word, _ in said]
+    many = {word for word in set(words) if (len(said) if word == "ok" else words.count(word)) > FOLD_ABOVE}
+    told = [(word, row.label) for word, row in said if word not in many]
+    for folding in sorted(many):
+        alike = [row for word, row in said if word == folding]
+        for prefix, at in fold_labels((row.label for row in alike), FOLD_ABOVE):
+            count = sum(_keys(alike[i]) for i in at)
+            told.append((folding, f"{prefix} ×{count:,}" if count > 1 else prefix))
+    lines += [f"  {word:<8}{fit(label, 100, keep_end=True).rstrip()}" for word, label in told]
     return "\n".join(lines)
+
+
+def _keys(row: Row) -> int:
+    return row.count if row.folded else 1
 
 
 def _ended_word(row: Row) -> str:

@@ -50,6 +50,9 @@ class Row:
         saved_s: Seconds that kept entries saved.
         size_bytes: What is kept, None where nothing is.
         oldest: When the oldest entry used was kept; `youngest` likewise.
+        folded: It stands for several keys.
+        mapped: For how many items of a `step.map` it stands.
+        spans: Of a row that stands for calls which are no longer known one by one, when those ran: beginnings and seconds.
     """
 
     label: str
@@ -63,6 +66,8 @@ class Row:
     oldest: float | None = None
     youngest: float | None = None
     folded: bool = False
+    mapped: int = 0
+    spans: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +114,21 @@ def rows_of(state: StepList, now: float) -> list[Row]:
 
     Of several calls under one key the one still under way stands for the row, else the last that ran its thunk, else
     the last: so a value computed in this run never counts as saved by it. A call that was refused has a row of its own,
-    beside that of the calls which were not.
+    beside that of the calls which were not. Rows that stand for many come first.
     """
     groups: dict[tuple[str, object], list[Call]] = {}
     for call in state.calls.values():
+        if state.is_settled(call):
+            continue
         kind = "refused" if call.refused else "key"
         identity = (kind, call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
         groups.setdefault(identity, []).append(call)
     rows = [_row(calls, state, now) for calls in groups.values()]
-    return _with_parents_first(rows, state)
+    return (
+        _with_settled(_with_parents_first(rows, state), state.settled)
+        if state.settled
+        else _with_parents_first(rows, state)
+    )
 
 
 def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
@@ -138,6 +149,7 @@ def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
         size_bytes=call.size_bytes,
         oldest=call.created,
         youngest=call.created,
+        mapped=call.mapped,
     )
 
 
@@ -182,6 +194,29 @@ def _with_parents_first(rows: list[Row], state: StepList) -> list[Row]:
         if not row.depth:
             place(row, 0)
     return ordered + [row for rest in below.values() for row in rest]
+
+
+def _with_settled(rows: Sequence[Row], settled: Sequence[Row]) -> list[Row]:
+    """With the rows that stand for many before them; a line that calls steps without key has one row."""
+    lines: dict[str, list[Row]] = {}
+    for row in (*settled, *rows):
+        if row.call.key is None:
+            lines.setdefault(row.label, []).append(row)
+    together = {label: _line_row(of_one) for label, of_one in lines.items()}
+    keyed = [row for row in settled if row.call.key is not None]
+    return [
+        *keyed,
+        *(row for row in (together.pop(row.label, None) if row.call.key is None else row for row in rows) if row),
+        *together.values(),
+    ]
+
+
+def _line_row(rows: Sequence[Row]) -> Row:
+    failed = [row for row in rows if row.state == "failed"]
+    busy = [row for row in rows if row.call.phase != "done"]
+    return replace(
+        (busy or failed or rows)[-1], count=sum(row.count for row in rows), spent_s=sum(row.spent_s for row in rows)
+    )
 
 
 def words_of(row: Row, now: float, until: float | None = None) -> Words:
@@ -324,7 +359,7 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_st
     A key counts once, however often it was asked; times are those of the outer steps. `partial` says that there may be more,
     `not_started` how many more are known to come.
     """
-    total = sum(_counts(row) for row in rows) + not_started
+    total = sum(counted(row) for row in rows) + not_started
     parts: list[str] = []
     for state, note in (
         ("cached", _saved_note), ("shared", None), ("ran", _spent_note), ("missing", _expected_note),
@@ -333,19 +368,29 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_st
         ("old value", None), ("interrupted", None), ("failed", None), ("failed (cached)", None),
     ):  # fmt: skip
         alike = [row for row in rows if row.state == state]
-        count = sum(_counts(row) for row in alike)
+        count = sum(counted(row) for row in alike)
         if not count:
             continue
         name = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}.get(state, state)
         said = note([row for row in alike if not row.depth], now) if note else ""
         parts.append(f"{count:,} {name}{said}")
     parts += [f"{not_started:,} not started"] if not_started else []
-    counted = plural(total, "step") if not partial else f"{plural(total, 'step')} known" if total else "no step known"
-    return counted + (": " + ", ".join(parts) if parts else "")
+    known = plural(total, "step") if not partial else f"{plural(total, 'step')} known" if total else "no step known"
+    return known + (": " + ", ".join(parts) if parts else "")
 
 
-def _counts(row: Row) -> int:
+def counted(row: Row) -> int:
+    """How many steps a row counts as: a key is one, however often it was asked."""
     return row.count if row.folded or row.call.key is None else 1
+
+
+def spans_of(row: Row) -> tuple[tuple[float, float], ...]:
+    """When the work behind a row was done, in this run or when it was kept: beginnings and seconds."""
+    if row.spans or row.call.key is None:
+        return row.spans
+    if row.saved_s:
+        return (((row.oldest or 0.0) - row.saved_s, row.saved_s),)
+    return ((row.call.began_at or 0.0, row.spent_s),) if row.spent_s else ()
 
 
 def _saved_note(rows: Iterable[Row], now: float) -> str:
@@ -354,7 +399,7 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
     saved = "saves" if any(row.call.phase == "planned" for row in rows) else "saved"
     saved_s = sum(row.saved_s for row in rows)
     # What was computed side by side is not waited for one by one: the sum alone would promise too much.
-    spans = [((row.oldest or 0.0) - row.saved_s, row.saved_s) for row in rows if row.saved_s]
+    spans = [span for row in rows for span in spans_of(row)]
     parts = [f"{saved} {duration_text(saved_s)}{_together(saved_s, lasted_s(spans))}"] if saved_s else []
     if oldest is not None:
         parts.append(f"oldest {age_text(max(0.0, now - oldest))}")
@@ -364,7 +409,7 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
 def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the notes share one signature
     rows = list(rows)
     spent_s = sum(row.spent_s for row in rows)
-    spans = [(row.call.began_at or 0.0, row.spent_s) for row in rows if row.call.key is not None]
+    spans = [span for row in rows for span in spans_of(row)]
     one_by_one_s = sum(row.spent_s for row in rows if row.call.key is None)
     return f" ({duration_text(spent_s)}{_together(spent_s, one_by_one_s + lasted_s(spans))})"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.notebook.steplist import StepList
-from nbstep.notebook.steprows import Row, is_kept_failure
+from nbstep.notebook.steprows import Row, counted, is_kept_failure
 from nbstep.notes import argument_text
 from nbstep.words import plural
 
@@ -40,10 +40,10 @@ def failures_line(rows: Sequence[Row], state: StepList) -> str:
     if not failed or told or state.folder is None:
         return ""
     one = _command("retry", state.folder, failed[0].call.key or "")
-    if len(failed) == 1:
+    count = sum(map(counted, failed))
+    if count == 1:
         return f"1 failure is kept. Try it again: {one}"
-    counted = plural(len(failed), "failure")
-    return f"{counted} are kept. Try them again: {_command('retry', state.folder)}; only one: {one}"
+    return f"{plural(count, 'failure')} are kept. Try them again: {_command('retry', state.folder)}; only one: {one}"
 
 
 def _command(verb: str, folder: str, key: str = "") -> str:

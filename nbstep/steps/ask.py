@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePath
@@ -11,7 +12,7 @@ from types import FrameType
 from typing import Any, Final
 
 from nbstep.batch.dispatch import backend_for, in_workers, on_threads
-from nbstep.batch.keying import Keyed, keyed
+from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
@@ -31,6 +32,8 @@ from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
 from nbstep.words import spot_text
+
+_KEYS_HELD: Final = 10_000  # of a longer list the keys are made again when it is an item's turn
 
 __all__ = ["ask", "ask_all", "ask_cached", "call_out", "without_first"]
 
@@ -168,12 +171,9 @@ def ask_all(
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
     each, place, site = replace(checked, hand_back=True, plain=True, pace=pace), _place_of(caller, run), site_of(caller)
-    work: Iterable[Keyed] = keyed(items, key, site.with_f)
-    if isinstance(items, Sized):  # else they are asked for one by one, and may be more than memory holds
-        work = list(work)
-        keys = [item.key for item in work if item.key is not None]
-        check_offline(run, keys)
-        run.tell(StepsAhead(run.id, tuple(keys)))
+    keys = Keys(key, site.with_f)
+    # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
+    work = _looked_through(run, keys, items) if isinstance(items, Sized) else keys.give(items)
 
     def called_out(item_key: str | None) -> str | None:
         if item_key is not None and (site.finding is not None or may_have_finding(item_key)):
@@ -197,6 +197,23 @@ def ask_all(
     except BaseException as error:
         trim(error, run.owns)
         raise
+
+
+def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keyed]:
+    """The items with their keys, after all of them were looked at: nothing runs where one is wrong.
+
+    Raises:
+        OfflineMiss: The mode is offline, and some have no entry.
+    """
+    held: Sequence[Any] = items if isinstance(items, range) else tuple(items)
+    few = len(held) <= _KEYS_HELD
+    work = list(keys.give(held)) if few else keys.give(held)
+    if run.mode == "offline":
+        check_offline(run, (item.key for item in work if item.key is not None))
+    else:
+        deque(work, maxlen=0)
+    run.tell(StepsAhead(run.id, keys.count))
+    return work if few else keys.again(held)
 
 
 def _check_map(fn: object, items: object, n_jobs: object) -> None:

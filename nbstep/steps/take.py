@@ -125,7 +125,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
-        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id))
+        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id, call.options.plain))
         if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
             try:
                 run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template, call.site)
