@@ -18,7 +18,7 @@ from logged import HERE, log_run, put_file, record
 
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
-from nbstep.events import RunFinished, RunStarted, StepAsked
+from nbstep.events import RunFinished, RunStarted, StepAsked, StepFinished
 from nbstep.runlog import LoggedRun, LoggedStep, Recorder, last_run, read_runs, runs_directory, usage
 
 NAME = "0000000200000000-bad.json"  # later than the run that `log_run` writes
@@ -207,4 +207,21 @@ def test_a_run_that_would_be_too_long_to_be_read_is_logged_without_its_first_ste
     logged = last_run(tmp_path)
     assert logged is not None
     assert 1000 < len(logged.steps) < 4200
+    assert logged.steps[-1].key.startswith("9999x")
+
+
+def test_e3_of_a_run_too_long_for_its_file_the_failures_stay(tmp_path: Path) -> None:
+    """`retry` without a key asks for them."""
+    (tmp_path / "v1").mkdir()
+    recorder = Recorder(runs_directory(tmp_path))
+    recorder(RunStarted("r1", 100.0, None, HERE, "normal", "cache"))
+    for number in range(10_000):
+        key, error = f"{number}{'x' * 4000}", "ValueError: no" if number in (3, 5000) else None
+        recorder(StepAsked("r1", number, key, HERE, 100.0))
+        recorder(StepFinished("r1", number, key, "error" if error else "ok", 101.0, 1.0, 10, error))
+    recorder(RunFinished("r1", 109.0, "ok", 9.0))
+    logged = last_run(tmp_path)
+    assert logged is not None
+    assert [step.key.rstrip("x") for step in logged.steps if step.outcome == "error"] == ["3", "5000"]
+    assert len(logged.steps) > 1000
     assert logged.steps[-1].key.startswith("9999x")

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nbstep.events import (
     Event,
     Finding,
     Place,
-    Reason,
     RunFinished,
     RunStarted,
     StepAsked,
@@ -27,17 +26,16 @@ from nbstep.events import (
     StepMissed,
 )
 from nbstep.forks import ThreadLock
-from nbstep.runlog.folder import MAX_FILE_BYTES, file_name, publish
+from nbstep.runlog.folder import file_name, publish
 from nbstep.runlog.reading import MAX_FINDINGS, TEXT_CHARS
+from nbstep.runlog.rows import Rows
 
 _log: Final = logging.getLogger("nbstep")
 
 _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
-_MAX_STEPS: Final = 100_000
 _HEARD_AT_MOST: Final = 10_000
-_WITHOUT_SEEN: Final = 10  # so many fields of a step come before what was seen of it
 
 
 @dataclass(slots=True)
@@ -58,15 +56,14 @@ class Recorder:
     _finished: bool = False
     _write_took_s: float = 0.0
     _timer: threading.Timer | None = None
-    _asked: dict[int, StepAsked] = field(default_factory=dict[int, StepAsked])
-    _ended: dict[int, StepHit | StepFinished] = field(default_factory=dict[int, StepHit | StepFinished])
-    _missed: dict[int, Reason] = field(default_factory=dict[int, Reason])
-    _drift: dict[int, str] = field(default_factory=dict[int, str])
-    _why: dict[int, str] = field(default_factory=dict[int, str])
+    _rows: Rows = field(init=False)
     _findings: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _flushed: float = field(default_factory=time.monotonic)
     _pid: int = field(default_factory=os.getpid)
     _lock: ThreadLock = field(default_factory=ThreadLock)
+
+    def __post_init__(self) -> None:
+        self._rows = Rows(self._written)
 
     def __call__(self, event: Event) -> None:
         """Takes one event: remembers it, as mostly nobody asks before the run ends."""
@@ -82,7 +79,7 @@ class Recorder:
                 self._reduce()
                 ended = isinstance(event, (RunFinished, StepHit, StepFinished))
                 late = self._finished and ended and (isinstance(event, RunFinished) or self._is_time())
-                if self._asked and (due or late):
+                if len(self._rows) and (due or late):
                     self._write()
 
     def _reduce(self) -> None:
@@ -91,17 +88,12 @@ class Recorder:
         while heard:
             event = heard.popleft()
             if isinstance(event, StepAsked):
-                if event.key is not None and len(self._asked) < _MAX_STEPS:
-                    self._asked[event.step] = event
+                if event.key is not None:
+                    self._rows.ask(event)
             elif isinstance(event, (StepHit, StepFinished)):
-                if event.step in self._asked:
-                    self._ended[event.step] = event
-                    if isinstance(event, StepHit) and event.drift is not None:
-                        self._drift[event.step] = self._written(event.drift)
+                self._rows.end(event)
             elif isinstance(event, StepMissed):
-                self._missed[event.step] = event.reason
-                if event.detail is not None:
-                    self._why[event.step] = self._written(event.detail)
+                self._rows.miss(event)
             elif isinstance(event, RunStarted):
                 self._started = event
             elif isinstance(event, RunFinished):
@@ -113,17 +105,7 @@ class Recorder:
         """The call sites of which every step ran because its key was new, each with its place and keys."""
         with self._lock:
             self._reduce()
-            asked = [event for event in self._asked.values() if event.site is not None]
-            new = {event.step for event in asked if self._is_new(event.step)}
-        found_again = {event.site for event in asked if event.step not in new}
-        sites: dict[str, tuple[Place, list[str]]] = {}
-        for event in asked:
-            if event.site is not None and event.key is not None and event.site not in found_again:
-                sites.setdefault(event.site, (event.place, []))[1].append(event.key)
-        return sites
-
-    def _is_new(self, step: int) -> bool:
-        return type(self._ended.get(step)) is StepFinished and self._missed.get(step) == "new"
+            return self._rows.only_new()
 
     def _written(self, text: str) -> str:
         return self.redact(text)[:TEXT_CHARS]
@@ -134,8 +116,7 @@ class Recorder:
         if self._started is not None:
             run, root = self._started.run, self._started.root
             self._started = replace(self._started, run=f"{run}-{self._pid:x}", root=root or run)
-        self._asked, self._ended, self._missed, self._drift, self._why = {}, {}, {}, {}, {}
-        self._findings, self._timer = [], None
+        self._rows, self._findings, self._timer = Rows(self._written), [], None
 
     def _is_time(self) -> bool:
         """Whether a step that ended after its run is written now; else it is in a moment, together with those that follow.
@@ -178,34 +159,13 @@ class Recorder:
         self._write_took_s = self._flushed - began
 
     def _text(self, started: RunStarted) -> str:
-        """The run as text that is read again: where it would be too long, without what was seen, then without its first steps."""
-        rows, whole = [self._row(event) for event in self._asked.values()], True
-        while True:
-            record = {
-                "run": started.run,
-                "root": started.root or started.run,
-                "at": started.at,
-                "name": started.name,
-                "notebook": started.place.notebook,
-                "text": started.text,
-                "steps": rows,
-                "findings": self._findings,
-            }
-            text = json.dumps(record)
-            if len(text) <= MAX_FILE_BYTES or not rows:
-                return text
-            if not whole:
-                rows = rows[len(rows) // 2 + 1 :]
-            rows, whole = [row[:_WITHOUT_SEEN] for row in rows], False
-
-    def _row(self, asked: StepAsked) -> list[Any]:
-        step, ended = asked.step, self._ended.get(asked.step)
-        got, outcome, at, took_s, saved_s, kept, seen = "asked", "", asked.at, 0.0, 0.0, True, None
-        if isinstance(ended, StepHit):
-            got, outcome, at, saved_s, seen = "hit", ended.outcome, ended.at, ended.saved_s, ended.seen
-        elif ended is not None:
-            got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
-            kept = ended.outcome != "ok" or ended.size_bytes is not None
-        drift, why = self._drift.get(step), self._why.get(step)
-        row = [asked.key, got, outcome, at, took_s, saved_s, self._missed.get(step), drift, asked.site, kept]
-        return [*row, why, seen] if why or seen else row
+        record = {
+            "run": started.run,
+            "root": started.root or started.run,
+            "at": started.at,
+            "name": started.name,
+            "notebook": started.place.notebook,
+            "text": started.text,
+            "findings": self._findings,
+        }
+        return f'{json.dumps(record)[:-1]}, "steps": [{", ".join(self._rows.texts())}]}}'
