@@ -202,11 +202,12 @@ def with_article(name: str) -> str:
     return f"{'an' if name.lstrip('_')[:1].lower() in set('aeiou') else 'a'} {name}"
 
 
-def keys_text(labels: Sequence[str]) -> str:
-    """Some keys by name, many by number.
+def keys_text(labels: Sequence[str], count: int | None = None) -> str:
+    """Some keys by name, many by number; `count` is how many there are where not all are given.
 
     >>> keys_text(["a", "b"]), keys_text(list("abcdefg"))
     ('a, b', 'a, b, c, d, e and 2 more')
     """
     named = ", ".join(labels[:_NAMED_KEYS])
-    return f"{named} and {len(labels) - _NAMED_KEYS:,} more" if len(labels) > _NAMED_KEYS else named
+    count = len(labels) if count is None else count
+    return f"{named} and {count - _NAMED_KEYS:,} more" if count > _NAMED_KEYS else named

@@ -14,7 +14,8 @@ from nbstep.forks import ThreadLock
 from nbstep.stores.base import Stamp, Store
 
 ENTRY_BYTES_AT_MOST: Final = 64 * 1024
-_BYTES_AT_MOST: Final = 32 << 20
+_BYTES_AT_MOST: Final = 64 << 20
+_AROUND_BYTES: Final = 3 << 10  # what the header of a small entry takes in memory, as records and texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class _Hot:
 
 
 class HotTier:
-    """The newest entries of one store, at most 32 MB of them."""
+    """The newest entries of one store, at most 64 MB with their headers, so some 16,000 small ones."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -49,6 +50,7 @@ class HotTier:
             return
         with self._lock:
             self._drop(key)
+            size_bytes += _AROUND_BYTES
             self._kept[key] = _Hot(address, stamp, signer, size_bytes, hit)
             self._size_bytes += size_bytes
             while self._size_bytes > _BYTES_AT_MOST:

@@ -21,6 +21,7 @@ from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
+from nbstep.keytable import KeyTable
 from nbstep.notes import error_line, spelled
 from nbstep.policy import Policy
 from nbstep.runs.held import Held
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("nbstep")
 # An endless run remembers this many of the exceptions that its steps raised: they hold their frames, and frames hold data.
 _REMEMBERED: Final = 64
+_NAMED: Final = 10  # keys of a finding that is told once
+_FINDINGS_AT_MOST: Final = 10_000
 
 
 _STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout)
@@ -135,11 +138,11 @@ class Run:
     _raised: dict[int, _Raised] = field(default_factory=dict[int, "_Raised"])
     raised_count: int = 0
     _raised_ids: deque[int] = field(default_factory=deque[int])
-    _kept: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
+    _kept: dict[Hashable, KeyTable] = field(default_factory=dict[Hashable, KeyTable])
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    _alike: dict[str, dict[str, None]] = field(default_factory=dict[str, "dict[str, None]"])
+    _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -187,7 +190,9 @@ class Run:
         """Remembers that this run kept an entry, where it matters: refreshed and retried once is enough."""
         self.note_used(key, kept.meta.size_bytes, kept.evicted)
         if self.mode == "refresh" or self.retry_errors or self.rerun_drifted:
-            self.root()._kept.add((self.scope(), key))
+            top = self.root()
+            with top._lock:
+                top._kept.setdefault(self.scope(), KeyTable()).add(key)
 
     def note_used(self, key: str, size_bytes: int, evicted: tuple[str, ...] = ()) -> None:
         """Remembers what it uses of a cache with a limit."""
@@ -196,8 +201,12 @@ class Run:
 
     def has_kept(self, key: str | None) -> bool:
         """Whether this run, or one around or inside it, kept the entry of `key`."""
-        kept = self.root()._kept
-        return bool(kept) and (self.scope(), key) in kept
+        top = self.root()
+        if not top._kept or key is None:
+            return False
+        with top._lock:
+            kept = top._kept.get(self.scope())
+            return kept is not None and key in kept
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""
@@ -212,8 +221,10 @@ class Run:
         told = (kind, "" if once else text)
         with self._lock:
             if once and key is not None and not self.endless:
-                self._alike.setdefault(kind, {})[key] = None
-            if told in self._found:
+                alike = self._alike.setdefault(kind, ({}, KeyTable()))
+                if alike[1].add(key) is None and len(alike[0]) < _NAMED:
+                    alike[0][key] = None
+            if told in self._found or len(self._found) >= _FINDINGS_AT_MOST:
                 return
             self._found.add(told)
         if not self.is_shown():
@@ -316,10 +327,10 @@ class Run:
         limit = None if self.cache is None else self.cache.options.max_bytes
         if limit is not None and (finding := self.held.finding(limit)):
             self.find("evicted", next(iter(self.held.evicted)), finding)
-        for kind, keys in self._alike.items():
-            if len(keys) > 1:
-                named = keys_text([_redaction().key_text(key) for key in keys])
-                self.find(kind, next(iter(keys)), f"In all, {len(keys):,} results were not kept: {named}")
+        for kind, (keys, all_keys) in self._alike.items():
+            if len(all_keys) > 1:
+                named = keys_text([_redaction().key_text(key) for key in keys], len(all_keys))
+                self.find(kind, next(iter(keys)), f"In all, {len(all_keys):,} results were not kept: {named}")
         self._call_out_sites()
         text = None if error is None else error_line(error, self.redacted)
         took_s = time.monotonic() - self._started_monotonic

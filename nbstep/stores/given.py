@@ -91,6 +91,7 @@ class GivenObject:
         self.is_async = _is_async(self._target)
         self._breaker = breaker
         self._mode: str | None = None
+        self._names_all = isinstance(target, dict)
         self._seen: dict[str, None] = {}
 
     async def has(self, key: str) -> bool:
@@ -116,7 +117,7 @@ class GivenObject:
         content = _as_bytes(found)
         if content is None or not content.startswith(_BEGINNINGS):
             raise ForeignValue(f"{self.name} holds a {type(found).__name__} under this key that is not nbstep's")
-        self._seen[key] = None
+        self._note(key)
         return content
 
     async def set(self, key: str, content: bytes) -> None:
@@ -129,7 +130,7 @@ class GivenObject:
             await self._try_out(key, content)
         else:
             await self._call("set", key, _as_text(content) if self._mode == "text" else content)
-        self._seen[key] = None
+        self._note(key)
 
     async def delete(self, key: str) -> None:
         """Removes what stands under `key`, if anything."""
@@ -151,6 +152,11 @@ class GivenObject:
         """The keys that the object names, the user's own included, and those that were used here."""
         keys = {key: None for name in await self._names() if (key := _as_key(name)) is not None}
         return list(keys | self._seen)
+
+    def _note(self, key: str) -> None:
+        """Remembers a key that was used; a dict names all of its own."""
+        if not self._names_all:
+            self._seen[key] = None
 
     async def _names(self) -> list[Any]:
         """What the user's `keys` gives, whatever it is; nothing where there is none."""
