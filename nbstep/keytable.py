@@ -1,4 +1,4 @@
-"""A table of keys that says whether it has met one, in some 30 bytes a key however long they are."""
+"""A table of keys that says whether it has met one, in some 15 to 30 bytes a key however long they are."""
 
 from __future__ import annotations
 
@@ -23,40 +23,48 @@ class KeyTable:
     """
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(16 * _FIRST_SLOTS))  # digest, number, digest, number …; no digest is 0
-        self._mask = _FIRST_SLOTS - 1
+        self._digests = array("Q", bytes(8 * _FIRST_SLOTS))  # none is 0
+        self._numbers: array[int] | None = None  # of the same slots, once there is one that is not 0
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __contains__(self, key: str) -> bool:
-        return self._slots[self._place(hash(key) & _DIGEST or 1)] != 0
+        return self._digests[_slot(self._digests, hash(key) & _DIGEST or 1)] != 0
 
     def add(self, key: str, number: int = 0) -> int | None:
         """Remembers a key that is new, with a number of 64 bits; of one that is known gives the number it has."""
         digest = hash(key) & _DIGEST or 1
-        at = self._place(digest)
-        if self._slots[at]:
-            return self._slots[at + 1]
-        self._slots[at], self._slots[at + 1] = digest, number & _DIGEST
+        slot = _slot(self._digests, digest)
+        if self._digests[slot]:
+            return 0 if self._numbers is None else self._numbers[slot]
+        if number and self._numbers is None:
+            self._numbers = array("Q", bytes(8 * len(self._digests)))
+        self._digests[slot] = digest
+        if self._numbers is not None:
+            self._numbers[slot] = number & _DIGEST
         self._count += 1
-        if 3 * self._count > 2 * self._mask:
+        if 3 * self._count > 2 * len(self._digests):
             self._grow()
         return None
 
-    def _place(self, digest: int) -> int:
-        """Where a digest stands, or would stand."""
-        slots, mask = self._slots, self._mask
-        slot = digest & mask
-        while slots[2 * slot] not in (0, digest):
-            slot = (slot + 1) & mask
-        return 2 * slot
-
     def _grow(self) -> None:
-        before, self._mask = self._slots, 2 * self._mask + 1
-        self._slots = array("Q", bytes(16 * (self._mask + 1)))
-        for at in range(0, len(before), 2):
-            if before[at]:
-                place = self._place(before[at])
-                self._slots[place], self._slots[place + 1] = before[at], before[at + 1]
+        digests, numbers = self._digests, self._numbers
+        self._digests = array("Q", bytes(16 * len(digests)))
+        self._numbers = None if numbers is None else array("Q", bytes(16 * len(digests)))
+        for at, digest in enumerate(digests):
+            if digest:
+                slot = _slot(self._digests, digest)
+                self._digests[slot] = digest
+                if numbers is not None and self._numbers is not None:
+                    self._numbers[slot] = numbers[at]
+
+
+def _slot(digests: array[int], digest: int) -> int:
+    """Where a digest stands, or would stand."""
+    mask = len(digests) - 1
+    slot = digest & mask
+    while digests[slot] not in (0, digest):
+        slot = (slot + 1) & mask
+    return slot

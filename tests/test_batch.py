@@ -314,3 +314,9 @@ def test_k8_a_long_list_with_a_key_for_two_runs_nothing() -> None:
 def test_c7_a_long_list_is_told_offline_before_anything_runs() -> None:
     with pytest.raises(OfflineMiss, match="12,000 keys"):
         create_workflow(cache={}, mode="offline")(lambda step: step.map(abs, range(12_000), key="n:{}"))
+
+
+def test_w4_a_value_that_is_itself_a_result_comes_as_it_is() -> None:
+    workflow = create_workflow(cache={})
+    given = workflow(lambda step: step.map(lambda n: Ok(Err(n) if n else Ok(n)), [0, 1], key="n:{}"))
+    assert given.value == [Ok(0), Err(1)]

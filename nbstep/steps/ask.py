@@ -183,17 +183,22 @@ def ask_all(
     def one(item: Any, item_key: str | None) -> Any:
         return take_step(run, called_out(item_key), fn, (item,), each, place, site)
 
+    def value_of(item: Any, item_key: str | None) -> Any:
+        """The value bare, as there may be a million of them; boxed where it is itself a box."""
+        given = one(item, item_key)
+        return given if type(given) is Err or isinstance(given.value, Ok | Err) else given.value
+
     if is_async:
         return _results(in_tasks(one, work, n_jobs), on_error, run)
     try:
         backend = backend_for(n_jobs)
         if backend.threads:
-            results = on_threads(one, work, backend.n_jobs)
+            results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
         else:
             with closing(Handover(run, fn)) as handover:
                 begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
                 results = in_workers(begin, work, backend.n_jobs)
-        return results if on_error == "keep" else [result.unwrap() for result in results]
+        return results if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         trim(error, run.owns)
         raise
@@ -224,11 +229,20 @@ def _check_map(fn: object, items: object, n_jobs: object) -> None:
         raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
 
 
+def _unwrapped(results: list[Any]) -> list[Any]:
+    """The values, in the same list, or the first failure raised."""
+    __tracebackhide__ = True
+    for at, result in enumerate(results):
+        if isinstance(result, Ok | Err):
+            results[at] = result.unwrap()
+    return results
+
+
 async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, run: Run) -> list[Any]:
     __tracebackhide__ = True
     try:
         results = await given
-        return list(results) if on_error == "keep" else [result.unwrap() for result in results]
+        return list(results) if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         trim(error, run.owns)
         raise
