@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nbstep.integrations.registering import register_backend as _register_backend
+from nbstep.version import __version__
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from nbstep.transience import transient
     from nbstep.workflows import Workflow, create_workflow, step
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Cache",

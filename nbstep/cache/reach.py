@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import nbstep
 from nbstep.cache import entry, trust
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import CacheOptions
@@ -20,6 +19,7 @@ from nbstep.notes import error_line
 from nbstep.stores.base import Server, run_now
 from nbstep.stores.disk import DiskStore
 from nbstep.stores.marks import Marked, is_marked_folder, mark_folder, new_mark, unmark_folder
+from nbstep.version import __version__
 
 _RENEWED_AFTER_S: Final = 600.0
 
@@ -77,7 +77,7 @@ class Reach:
         self.envelope: bytes = pickle.dumps(
             {
                 "container": entry.MAGIC,
-                "version": nbstep.__version__,
+                "version": __version__,
                 "signer": key.id,
                 "sealed": seal(_pickled(address), key),
             }
@@ -135,7 +135,7 @@ def _opened(envelope: bytes) -> tuple[Cache, str] | str:
     """The cache, and the mark that is to stand in its server; or why it cannot be used."""
     fields: dict[str, Any] = pickle.loads(envelope)
     if fields["container"] != entry.MAGIC:
-        other = f"has nbstep {nbstep.__version__}, whose entries are not those of {fields['version']} here"
+        other = f"has nbstep {__version__}, whose entries are not those of {fields['version']} here"
         return f"{other}: install the same version there"
     signer: str = fields["signer"]
     if trust.key_ring().existing() is None or trust.signing_key().id != signer:
