@@ -51,6 +51,11 @@ CASES = {
         ["limit = 1\ndef rows(): return [0] * limit\nasync def fetch(): return rows()\n"
          "later = step(fetch, key='k')\nlimit = 2\nawait later"], "hand it over when you call it: step(fetch, limit, key=…)",
     ),
+    "unchecked": (
+        ["class Odd(type):\n    __module__ = property(lambda cls: 1 / 0)\nclass Thing(metaclass=Odd): pass\n"
+         "def make(n): return [Thing, n][1]\nfor n in range(3):\n    step(lambda: make(1), key=f'k{n}')"] * 2,
+        "given back unchecked; to run it anew, delete that: %nbstep rm k0",
+    ),
     "moved": (
         ["async def fetch(rows): return len(rows)\nrows = [1]\nlater = step(fetch, rows, key='k')\nrows.append(2)\nawait later"],
         "call it with a copy",

@@ -33,7 +33,7 @@ from nbstep.drift.wanted import ALL, Wanted
 from nbstep.events import Place
 from nbstep.foreign import interrupts
 from nbstep.keyfindings.sites import NOWHERE, Site
-from nbstep.notes import command_text
+from nbstep.notes import command_text, error_line
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
 from nbstep.steps.inline import Inline
@@ -75,6 +75,7 @@ class Call:
         fixed: What should not change until it runs, as it was when the step was called; None where it runs at once.
         moved: The names that meant something else when it ran.
         made_from: The keys of the steps that handed out its inputs.
+        unchecked: Why it cannot be told whether its code and inputs are those of an entry; empty where it can.
     """
 
     run: Run
@@ -97,6 +98,7 @@ class Call:
     fixed: Fixed | None = None
     moved: tuple[str, ...] = ()
     made_from: tuple[str, ...] = ()
+    unchecked: str = ""
     _seen_code: Seen | None = None
     _seen_thunk: Thunk | None = None
 
@@ -116,12 +118,19 @@ class Call:
             return self._behind().code
         except interrupts():
             raise
-        except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3)
+        except BaseException as error:  # noqa: BLE001 - odd code must not cost the value (C3)
+            self._note_unchecked(error)
             return {}
 
     def exact(self) -> str:
-        """The digest of all its code as Python compiled it."""
-        return self._behind().fingerprint.exact
+        """The digest of all its code as Python compiled it; empty where it cannot be read."""
+        try:
+            return self._behind().fingerprint.exact
+        except interrupts():
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._note_unchecked(error)
+            return ""
 
     def where(self, name: str) -> str:
         """The file that a function or class of its code stands in; empty where that is the notebook."""
@@ -138,7 +147,8 @@ class Call:
             return read_inputs(self.work(), self.args, self._behind(), signing_key(), self.options.inputs)
         except interrupts():
             raise
-        except BaseException:  # noqa: BLE001 - as for the code
+        except BaseException as error:  # noqa: BLE001 - as for the code
+            self._note_unchecked(error)
             return Inputs()
 
     def surely_same(self, kept: Mapping[str, str]) -> bool:
@@ -255,9 +265,22 @@ class Call:
                 self._seen_code = look_behind_call(self.thunk, self.args)
             except interrupts():
                 raise
-            except BaseException:  # noqa: BLE001 - odd callables must not cost the value (C3)
+            except BaseException as error:  # noqa: BLE001 - odd callables must not cost the value (C3)
+                self._note_unchecked(error)
                 self._seen_code = Seen(UNKNOWN, type(self.thunk))
         return self._seen_code
+
+    def tell_unchecked(self) -> None:
+        """Tells, once a run, that what was kept was given back without its drift check."""
+        if self.unchecked and self.key is not None:
+            self.run.find(
+                "unchecked", None,
+                f"{self.key}: whether its code or inputs changed could not be checked ({self.unchecked}), so what was kept was "
+                f"given back unchecked; to run it anew, delete that: {self.command('rm')}", once=True,
+            )  # fmt: skip
+
+    def _note_unchecked(self, error: BaseException) -> None:
+        self.unchecked = self.unchecked or error_line(error)
 
     def names(self) -> tuple[str, ...] | None:
         """The functions and attributes that its work names; None where they cannot be told."""

@@ -284,10 +284,13 @@ def _decided(call: Call, found: LookUp, source: Source) -> Decision:
         function=call.thunk.__name__ if type(call.thunk) is FunctionType else "", where=call.where,
     )  # fmt: skip
     try:
-        return decide_shared(found, asked) if kept_meanwhile else decide(found, asked)
+        decision = decide_shared(found, asked) if kept_meanwhile else decide(found, asked)
     except DriftError:
         note_seen(call, found, drift_of(found, asked))
         raise
+    if call.unchecked and isinstance(decision, Use):
+        call.tell_unchecked()
+    return decision
 
 
 async def _compute(
