@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from nbstep.collisions.compare import difference
@@ -58,8 +59,8 @@ class FirstAsks:
                 asks = self._asks.setdefault(scope, {})
             known = asks.get(key)
             if known is None:
-                if len(asks) >= _MAX_KEYS:
-                    asks.pop(next(iter(asks)), None)
+                if len(asks) >= _MAX_KEYS:  # at once, as what is deleted one by one at its front makes a dict slow
+                    asks = self._asks[scope] = dict(islice(list(asks.items()), _MAX_KEYS // 10, None))
                 known = asks.setdefault(key, (look, place))
             first = known[0]
             if look is first or (

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -69,7 +69,7 @@ def newest_files(cache_directory: Path) -> list[LogFile]:
     return found
 
 
-def publish(directory: Path, name: str, text: str) -> None:
+def publish(directory: Path, name: str, parts: Sequence[bytes]) -> None:
     """Writes a run's file, all or nothing, and removes what is older than the newest 200.
 
     Nothing is written where nothing was ever kept, or where the cache was taken away.
@@ -83,7 +83,7 @@ def publish(directory: Path, name: str, text: str) -> None:
     temporary = version / "tmp" / files.temp_name()
     for folder in (directory, temporary.parent):
         files.make_own_folder(folder, version.parent)
-    files.write_file(temporary, [text.encode("utf-8", "surrogatepass")], durable=False)
+    files.write_file(temporary, parts, durable=False)
     try:
         files.move(temporary, directory / name)
     except BaseException:

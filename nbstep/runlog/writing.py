@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
 _HEARD_AT_MOST: Final = 10_000
+_ROWS_A_PIECE: Final = 500
 
 
 @dataclass(slots=True)
@@ -152,13 +154,14 @@ class Recorder:
             return
         began = time.monotonic()
         try:
-            publish(self.directory, file_name(started.run, started.at), self._text(started))
+            publish(self.directory, file_name(started.run, started.at), self._parts(started))
         except OSError as error:
             _log.debug("the run log cannot be written: %s", error)
         self._flushed = time.monotonic()
         self._write_took_s = self._flushed - began
 
-    def _text(self, started: RunStarted) -> str:
+    def _parts(self, started: RunStarted) -> list[bytes]:
+        """The file in pieces: a text of many megabytes, made by whatever thread, would leave its room in that thread's own heap."""
         record = {
             "run": started.run,
             "root": started.root or started.run,
@@ -168,4 +171,8 @@ class Recorder:
             "text": started.text,
             "findings": self._findings,
         }
-        return f'{json.dumps(record)[:-1]}, "steps": [{", ".join(self._rows.texts())}]}}'
+        rows, some = self._rows.texts(), range(0, len(self._rows), _ROWS_A_PIECE)
+        pieces = [b", ".join(row.encode("ascii") for row in rows[at : at + _ROWS_A_PIECE]) for at in some]
+        between = [b", "] * max(0, len(pieces) - 1)
+        body = [part for pair in zip_longest(pieces, between, fillvalue=b"") for part in pair]
+        return [json.dumps(record)[:-1].encode("ascii"), b', "steps": [', *body, b"]}"]

@@ -27,9 +27,8 @@ class Held:
         self.evicted.pop(key, None)
         self.sizes[key] = size_bytes
         if len(self.sizes) > _KEYS_AT_MOST:
-            self.earlier_bytes += self.sizes.pop(next(iter(self.sizes)))
-        if len(self.evicted) > _KEYS_AT_MOST:
-            self.evicted.pop(next(iter(self.evicted)))
+            self.earlier_bytes += sum(self.sizes.values())
+            self.sizes = {}
 
     def finding(self, max_bytes: int) -> str | None:
         """One line where a run pushed out its own entries because they do not fit; those of one that fits are kept next time.
