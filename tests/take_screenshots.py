@@ -4,9 +4,9 @@ In JupyterLab's light and dark theme: the step list and the panel over fetched f
 the README's picture), both over a hundred entries, some with hostile keys, a `%%step` cell that was hit, with a plan, old
 values, what *Accept* and *Re-run* made of them, the question that the panel asks before it deletes what other steps were made
 from, keys that collide, a kept failure that is met again, the sidebar, where an error was deleted while a cell runs, steps that
-run and wait, values of several kinds in full, a panel that was cleared beside one of nothing, and a notebook as exported HTML.
-Panel and sidebar in high contrast, too. `python tests/take_screenshots.py drift` takes those of one scene, `--into FOLDER` puts
-them elsewhere.
+run and wait, values of several kinds in full, keys in groups, a terminal with the command and with IPython, a panel that was
+cleared beside one of nothing, and a notebook as exported HTML. Panel and sidebar in high contrast, too. `python
+tests/take_screenshots.py drift` takes those of one scene, `--into FOLDER` puts them elsewhere.
 """
 
 from __future__ import annotations
@@ -330,6 +330,27 @@ report = step(lambda: f"slope {model[0]:.1f}, best week {max(weeks):,.0f}", key=
 )
 
 
+TERMINAL_PAGES = """import time
+from pathlib import Path
+from nbstep import create_workflow
+
+def fetch(n):
+    time.sleep(0.1 * n)
+    if n == 3:
+        raise ConnectionRefusedError(f"page {n} does not answer")
+    return list(range(1000 * n))
+
+def wait():
+    while not Path("done").exists():
+        time.sleep(0.05)
+
+if __name__ == "__main__":
+    workflow = create_workflow()
+    workflow(lambda step: step.map(fetch, range(1, 6), key="page:{}", on_error="keep"))
+    print("all pages asked")
+"""
+
+
 def take_lineage(theme: Theme, folder: Path) -> None:
     """What the panel asks before it deletes an entry from which others were made, and that entry in full."""
     with _opened(theme, folder, LINEAGE, height=1400) as notebook:
@@ -500,6 +521,65 @@ def take_hundred(theme: Theme, folder: Path) -> None:
         _shoot(notebook, "hundred", theme, scroll=None)
 
 
+def take_groups(theme: Theme, folder: Path) -> None:
+    """A panel whose keys are grouped by their beginning, one group open, another chosen."""
+    with _opened(theme, folder, HUNDRED, height=1100) as notebook:
+        notebook.run_all()
+        panel = _panel(notebook, "100 entries")
+        panel.get_by_role("button", name="Group").click()
+        panel.locator(".nbstep-row[data-group]", has_text="host:*").locator(".nbstep-key").click()
+        panel.locator(".nbstep-row", has_text="host:2").wait_for()
+        panel.locator(".nbstep-row", has_text="label:page:*").locator(".nbstep-status").click()
+        panel.locator(".nbstep-picked", has_text="30 selected").wait_for()
+        notebook.page.locator(".jp-CodeCell").nth(2).scroll_into_view_if_needed()
+        _shoot(notebook, "groups", theme, scroll=None)
+
+
+def take_terminal(theme: Theme, folder: Path) -> None:
+    """A terminal of JupyterLab: `nbstep ls`; and in IPython a finished list, and the live line of a cell that runs."""
+    (folder / "pages.py").write_text(TERMINAL_PAGES)
+    (folder.parent / ".bash_profile").write_text(f"PS1='$ '\ncd {folder}\nPATH={Path(sys.executable).parent}:$PATH\n")
+    with open_lab(folder, theme=theme, env={"HOME": str(folder.parent), "SHELL": "/bin/bash"}) as lab:
+        write_notebook(folder / "analysis.ipynb", "1")
+        notebook = lab.open("analysis.ipynb", width=1180, height=640)  # enlarged, its canvas is cut
+        notebook.set_theme(theme)
+        notebook.command("application:toggle-left-area")
+        notebook.command("terminal:create-new")
+        terminal = notebook.page.locator(".jp-Terminal")
+        terminal.locator(".xterm").wait_for()
+        terminal.click()
+
+        def enter(*lines: str, until: str, prompt: str = "", ends: str | None = None) -> None:
+            for number, line in enumerate(lines, 1):
+                notebook.page.keyboard.type(line)
+                if ends and number == len(lines):  # IPython then runs a cell of several lines
+                    notebook.page.keyboard.press(ends)
+                notebook.page.keyboard.press("Enter")
+            wait_until(
+                lambda: until in (said := notebook.page.evaluate(TERMINAL_TEXT)) and said.endswith(prompt),
+                f"the terminal to say {until!r}",
+            )
+
+        enter("python pages.py", until="all pages asked", prompt="$")
+        enter("clear; nbstep ls", until="page:5", prompt="$")
+        enter("ipython --no-banner", until="In [1]:")
+        enter("from pages import *", until="In [2]:")
+        enter("%load_ext nbstep", until="In [3]:")
+        pages = "found = step.map(fetch, range(1, 7), key='page:{}', on_error='keep')"
+        enter("%%workflow pages", pages, ends="Escape", until="In [4]:")
+        enter("%%workflow more", "step(wait, key='long')", ends="Escape", until="1 running · long")
+        notebook.page.locator(".jp-MainAreaWidget:visible").screenshot(path=str(_into / f"terminal-{theme}.png"))
+        (folder / "done").touch()
+        enter("exit", until="1 ran")
+
+
+# What a terminal of JupyterLab shows; it is drawn on a canvas.
+TERMINAL_TEXT = """() => {
+    const { active } = window.jupyterapp.shell.currentWidget.content._term.buffer;
+    return Array.from({ length: active.length }, (_, n) => active.getLine(n).translateToString(true)).join("\\n").trimEnd();
+}"""
+
+
 def take_carriers(theme: Theme, folder: Path, api: flights_api.Api) -> None:
     """Runs the cells, deletes two entries, runs them again, and takes the picture."""
     shutil.copy(ROOT / "notebooks" / "flights_api.py", folder)
@@ -526,6 +606,8 @@ def main() -> None:
         scenes: dict[str, Callable[[Theme, Path], None]] = {
             "carriers": lambda theme, folder: take_carriers(theme, folder, api),
             "hundred": take_hundred,
+            "groups": take_groups,
+            "terminal": take_terminal,
             "cell-and-plan": take_cell_and_plan,
             "drift": take_drift,
             "accept": take_accept,
