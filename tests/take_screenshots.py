@@ -20,16 +20,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "tests")]
 
 import flights_api  # noqa: E402 - it lies beside the notebooks
 from browser import NotebookPage, open_lab, wait_until, write_notebook  # noqa: E402
-from themes import show_theme  # noqa: E402
-
-Theme: TypeAlias = Literal["light", "dark", "high-contrast"]
+from servers import Theme  # noqa: E402
 
 SCREENSHOTS: Final = ROOT / "tests" / "screenshots"
 _into = SCREENSHOTS
@@ -280,7 +278,7 @@ def _opened(
     write_notebook(folder / "analysis.ipynb", *cells)
     with open_lab(folder, env={"HOME": str(folder.parent), **(env or {})}) as lab:
         notebook = lab.open("analysis.ipynb", width=width, height=height, scale=1.25)
-        show_theme(notebook.page, theme)
+        notebook.set_theme(theme)
         notebook.command("application:toggle-left-area")
         yield notebook
 

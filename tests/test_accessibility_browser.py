@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from browser import Lab, NotebookPage, need_chromium, open_lab, wait_until, write_notebook
+from servers import THEMES, Theme
 from test_panel_browser import note, search
-from themes import THEMES, show_theme
 
 pytestmark = pytest.mark.browser
 
@@ -111,11 +111,11 @@ def look_at(table: Any, key: str) -> None:
 
 @pytest.mark.parametrize("place", ["panel", "sidebar"])
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_in_any_state_of_the_table(sales: NotebookPage, theme: str, place: str) -> None:
+def test_axe_finds_nothing_in_any_state_of_the_table(sales: NotebookPage, theme: Theme, place: str) -> None:
     within = {"panel": ".jp-OutputArea .nbstep-panel", "sidebar": SIDEBAR}[place]
     table = sales.page.locator({"panel": PANEL, "sidebar": SIDEBAR}[place])
     question = table.get_by_role("alertdialog")
-    show_theme(sales.page, theme)
+    sales.set_theme(theme)
     found: dict[str, list[str]] = {}
 
     look_at(table, "clean")  # an old value in full, and the question before it is deleted
@@ -158,8 +158,8 @@ def test_axe_finds_nothing_in_any_state_of_the_table(sales: NotebookPage, theme:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_in_the_step_list(sales: NotebookPage, theme: str) -> None:
-    show_theme(sales.page, theme)
+def test_axe_finds_nothing_in_the_step_list(sales: NotebookPage, theme: Theme) -> None:
+    sales.set_theme(theme)
     for tone in ("old", "failed"):
         sales.page.locator(f".nbstep-l tr.{tone}").first.hover()
         assert faults(sales, ".nbstep-l") == []

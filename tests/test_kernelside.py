@@ -62,11 +62,17 @@ class Page:
         return {row[1] for row in self.rows.values()}
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    made = Cache(tmp_path / ".nbstep")
+def three_kept(folder: Path) -> Cache:
+    """A cache of three values."""
+    made = Cache(folder / ".nbstep")
     for key in ("user:1", "user:2", "raw"):
         made.set(key, {"key": key})
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    made = three_kept(tmp_path)
     keep_error(made, "user:999", ValueError("no such user"), "lambda: fetch_user(999)")
     return made
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import wait_until
-from test_kernelside import Page
+from test_kernelside import Page, three_kept
 
 from nbstep import Cache
 from nbstep.cache.looks import Look
@@ -24,10 +24,7 @@ SIGHT = {"kind": "seen", "view": "v1", "inSight": True}
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    made = Cache(tmp_path / ".nbstep")
-    for key in ("user:1", "user:2", "raw"):
-        made.set(key, {"key": key})
-    return made
+    return three_kept(tmp_path)
 
 
 @pytest.fixture
