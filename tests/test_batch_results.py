@@ -242,7 +242,7 @@ def test_behind_a_folder_of_another_machine_the_shared_cache_is_used(tmp_path: P
 
 
 @pytest.mark.redis
-def test_another_server_at_the_same_address_is_told(tmp_path: Path) -> None:
+def test_t14_no_key_or_password_is_sent_and_another_server_at_the_address_is_told(tmp_path: Path) -> None:
     import redis
 
     with running(tmp_path, "--requirepass", "hush-7") as server:
@@ -257,6 +257,16 @@ def test_another_server_at_the_same_address_is_told(tmp_path: Path) -> None:
         client.close()
         with pytest.raises(NotReached, match=r"a worker on .* finds another server at redis://127.0.0.1"):
             reached(other.envelope)
+
+
+def test_t14_an_address_that_somebody_changed_on_its_way_is_not_opened(tmp_path: Path) -> None:
+    fields = pickle.loads(Reach(Cache(tmp_path)).envelope)
+    assert reached(pickle.dumps(fields)).directory == tmp_path
+    for at in range(0, len(fields["sealed"]), 7):
+        sealed = bytearray(fields["sealed"])
+        sealed[at] ^= 1
+        with pytest.raises(NotReached, match="does not have the signing key"):
+            reached(pickle.dumps({**fields, "sealed": bytes(sealed)}))
 
 
 def test_a_worker_of_another_format_is_told(tmp_path: Path) -> None:

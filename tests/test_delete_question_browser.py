@@ -87,6 +87,8 @@ def test_d6_the_panel_says_what_was_made_from_an_entry_and_deletes_it_alone_or_w
     # Re-run asks the same, from an entry's details too
     stores.set_source(1, STORES.replace(".sum()", ".sum(numeric_only=True)"))
     stores.run_cell(1)
+    stores.wait_idle()
+    panel.locator(".nbstep-row", has_text="old value").wait_for()  # rows that come meanwhile push the others down
     row("by_store").click()
     for rerun in (detail, panel.locator(".nbstep-bar")):
         rerun.get_by_role("button", name="Re-run").click()

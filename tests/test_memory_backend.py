@@ -355,7 +355,9 @@ assert type(joblib.memory.__loader__) is type(joblib.memory.__spec__.loader) is 
 def test_joblib_alone_does_not_bring_the_engine(tmp_path: Path) -> None:
     code = "import nbstep, joblib, sys; print(sorted(m for m in sys.modules if m.startswith('nbstep')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(["nbstep", "nbstep.integrations", "nbstep.integrations.registering"])
+    assert done.stdout.strip() == str(
+        ["nbstep", "nbstep.integrations", "nbstep.integrations.registering", "nbstep.version"]
+    )
 
 
 # A whole notebook

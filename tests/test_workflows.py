@@ -300,7 +300,7 @@ def test_a_step_inside_a_step_is_recorded_and_the_inner_key_owns_its_error() -> 
 @pytest.mark.parametrize(
     ("cache", "error", "says"),
     [
-        ("ftp://host/x", ValueError, "ftp"),
+        ("nope://host/x", ValueError, "nope"),
         (42, TypeError, "42|int"),
         (type("Store", (), {"get": 1, "set": 1, "has": 1})(), TypeError, "delete"),
     ],
