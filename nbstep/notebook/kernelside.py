@@ -274,11 +274,11 @@ class KernelSide:
             self._rows, self._metas, self._usage = {}, await self._list(), usage_of(self._cache)
             self._asked = who_asked(self._cache, self._asked.notebook, self._usage)
         state = await self._state()
-        newest_first = list(reversed(self._metas.items()))  # as the page shows them: the first message fills it
+        newest_first = list(reversed(self._metas))  # as the page shows them: the first message fills it
         for at in range(0, max(1, len(newest_first)), ROWS_A_MESSAGE):
             part = newest_first[at : at + ROWS_A_MESSAGE]
             with no_collections():
-                rows = [self._packed(row_id, meta) for row_id, meta in part]
+                rows = [self._packed(row_id, self._metas[row_id]) for row_id in part]
             last = at + ROWS_A_MESSAGE >= len(newest_first)
             self._send({"kind": "rows", "first": at == 0, "last": last, "rows": rows, **state})
         self._listed = True
