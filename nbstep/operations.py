@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import re
 import sys
 import types
@@ -13,7 +14,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 Operation: TypeAlias = tuple[str, Any]
 
 GLOBALS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-NAMES: Final = GLOBALS | {"LOAD_DEREF", "LOAD_CLASSDEREF"}
+# In the body of a class a cell is read by the third until Python 3.12, by the fourth since.
+NAMES: Final = GLOBALS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 ANNOTATED: Final = 4  # the flag of MAKE_FUNCTION, and from Python 3.13 on the attribute that is set after it
 
@@ -233,4 +235,19 @@ def attributes_set(code: types.CodeType) -> frozenset[str]:
     for constant in code.co_consts:
         if type(constant) is types.CodeType:
             names |= attributes_set(constant)
+    return frozenset(names)
+
+
+@functools.lru_cache(maxsize=4096)
+def class_attributes_set(code: types.CodeType) -> frozenset[str]:
+    """The same but for those that are plainly an object's own: `self.rate = rate` leaves the class as it is."""
+    if not attributes_set(code):
+        return _NO_NAMES
+    names, listed = set[str](), operations(code)
+    for (_, before), (name, attribute) in itertools.pairwise(listed):
+        if name == "STORE_ATTR" and before != "self" and not (type(before) is tuple and before[-1:] == ("self",)):
+            names.add(attribute)
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            names |= class_attributes_set(constant)
     return frozenset(names)

@@ -17,6 +17,7 @@ from nbstep.operations import (
     NAMES,
     Names,
     attributes_set,
+    class_attributes_set,
     mentioned,
     names_in,
     operations,
@@ -121,3 +122,35 @@ def test_names_are_those_that_the_operations_tell(source: str) -> None:
         assert attributes_set(code) == {
             value for one in _all_code(code) for name, value in operations(one) if name == "STORE_ATTR"
         }
+
+
+def test_a_class_in_a_function_reads_the_cells_of_that_function() -> None:
+    def make(helper: object) -> object:
+        def work() -> type:
+            class Made:
+                value = helper
+
+            return Made
+
+        return work
+
+    work = make(1)
+    assert isinstance(work, types.FunctionType)
+    assert ("helper",) in names_in(work.__code__).paths
+
+
+def test_what_methods_set_on_their_object_leaves_the_class_as_it_is() -> None:
+    class Api:
+        def __init__(self, rate: int) -> None:
+            self.rate, self.size = rate, 2
+
+        def count(self) -> None:
+            self.n: int = getattr(self, "n", 0) + 1
+            type(self).asked += 1  # pyright: ignore
+
+        def reset(self, other: Api) -> None:
+            other.kept = 1  # pyright: ignore
+
+    codes = [Api.__init__.__code__, Api.count.__code__, Api.reset.__code__]
+    assert [sorted(class_attributes_set(code)) for code in codes] == [[], ["asked"], ["kept"]]
+    assert [sorted(attributes_set(code)) for code in codes] == [["rate", "size"], ["asked", "n"], ["kept"]]

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from nbstep.drift.bytecode import code_digest, constant_text, exact_bytes
 from nbstep.drift.fields import declared_fields
-from nbstep.drift.parts import methods_in, set_attributes
+from nbstep.drift.parts import methods_in
 from nbstep.drift.plain import is_plain
 from nbstep.drift.watch import Part, is_member, member_value
-from nbstep.operations import mentioned
+from nbstep.operations import class_attributes_set, mentioned
 
 Pieces: TypeAlias = tuple[Any, ...]  # of bytes, code and pieces
 Exact: TypeAlias = list[Any]  # of bytes and the like of it
@@ -63,7 +63,9 @@ def pieces_of(part: Part) -> Pieces:
             plain.append((name, value))
     if plain:
         mentioned_there = {name for method in methods.values() for name in mentioned(method.__code__)}
-        state = set_attributes(methods.values()) if any(name in mentioned_there for name, _ in plain) else ()
+        state = set[str]()  # such as a counter
+        if any(name in mentioned_there for name, _ in plain):
+            state.update(*(class_attributes_set(method.__code__) for method in methods.values()))
         pieces += [_encoded(f"{name}={constant_text(value)}") for name, value in plain if name not in state]
     for name, default, _ in declared_fields(part):
         if is_plain(default):
@@ -82,7 +84,7 @@ def defaults_text(function: types.FunctionType) -> str:
     """The defaults of a function's parameters, as far as they are code, or their text is the same in every process."""
     if function.__defaults__ is None and function.__kwdefaults__ is None:
         return "[]"
-    positional = [text for default in function.__defaults__ or () if (text := _default_text(default))]
+    positional = [_default_text(default) for default in function.__defaults__ or ()]
     named = sorted((function.__kwdefaults__ or {}).items()) if function.__code__.co_kwonlyargcount else []
     return repr(positional + [f"{name}={text}" for name, default in named if (text := _default_text(default))])
 
