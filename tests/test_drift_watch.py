@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from nbstep.drift import code as drift_code
 from nbstep.drift.code import look_anew, look_behind
 from nbstep.drift.explain import code_changes
+from nbstep.drift.handed import look_behind_call
 from nbstep.freezing import freeze
 
 Scope = dict[str, Any]
@@ -276,6 +277,22 @@ def test_d3_the_code_of_one_lambda_with_other_defaults() -> None:
     assert all(is_true(scope["make"](n)) for n in (1, True, 1.0, -0.0, 0.0, "1", None))
     assert len({p[""] for p in prints.values()}) == len(prints)
     assert code_fingerprint(scope["make"]("a")) is code_fingerprint(scope["make"]("a"))
+
+
+@pytest.mark.parametrize("default", ["low", "[low]", "functools.partial(low, 1)", "Model()", "Model"])
+@pytest.mark.parametrize("named", ["", "*, "])
+def test_d3_a_default_of_the_thunk_that_was_redefined_while_the_old_one_lives(default: str, named: str) -> None:
+    before, ask = (
+        "def low(n): return n\nclass Model:\n    def get(self): return 1",
+        f"thunk = lambda {named}x={default}: x",
+    )
+    scope = run(ask, notebook("import functools\n" + before))
+    old = scope["low"], scope["Model"], scope["thunk"]
+    code = look_behind_call(scope["thunk"], ()).code
+    run(ask, run(before.replace("return n", "return n + 1").replace("return 1", "return 2"), scope))
+    assert code_changes(code, look_behind_call(scope["thunk"], ()).code)
+    assert is_true(scope["thunk"])
+    assert look_behind_call(old[2], ()).code == code
 
 
 def test_d3_one_code_object_in_two_namespaces() -> None:

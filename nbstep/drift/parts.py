@@ -83,6 +83,11 @@ def _named_by(function: types.FunctionType, watch: Watch) -> list[tuple[str, Par
         part = part_of(value, watch.read) if callable(value) else type(value)
         if is_users(part):
             found.append((name, part))
+        if isinstance(value, types.MethodType):  # it may call others of its object's
+            bound: object = value.__self__
+            owner = bound if isinstance(bound, type) else watch.read(type, bound)
+            if is_users(owner):
+                found.append((owner.__qualname__, owner))
     return found
 
 
@@ -115,7 +120,11 @@ def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.F
             continue
         if type(value) in _BARE:
             continue
-        layers = {" get": value.fget, " set": value.fset} if isinstance(value, property) else {"": value}
+        layers = (
+            {" get": value.fget, " set": value.fset, " delete": value.fdel}
+            if isinstance(value, property)
+            else {"": value}
+        )
         for suffix, layer in layers.items():
             function = _unwrapped(layer, read)
             if isinstance(function, types.FunctionType) and is_users(function):
@@ -143,7 +152,9 @@ def _named_objects(function: types.FunctionType, watch: Watch) -> list[tuple[str
         found.append((name, value))
         found += [(name + where, item) for where, item in watch.held(value)]
     if function.__defaults__ or function.__kwdefaults__:
-        found += default_values(function)
+        for name, value in default_values(function):
+            found.append((name, value))
+            found += [(name + where, item) for where, item in watch.held(value)]
     return found
 
 

@@ -137,12 +137,14 @@ class Watch:
             held = [*map(content_of_cell, closure)]
             cells = sights(held, leads_on)
             values.update([(name, one) for name, one in zip(code.co_freevars, held, strict=True) if one is not UNBOUND])
+        # of the thunk's own what is plain is told each time: `lambda uid=uid: …` has other defaults each time round a loop
+        by_itself = leads_on if is_first else counts_or_leads_on
         read = (
             None if is_first else weakref.ref(function),
             code,
             function.__qualname__,
-            None if defaults is None else sights(defaults, counts_or_leads_on),
-            named_sights(function.__kwdefaults__ or {}, counts_or_leads_on) if code.co_kwonlyargcount else None,
+            None if defaults is None else sights(defaults, by_itself),
+            named_sights(function.__kwdefaults__ or {}, by_itself) if code.co_kwonlyargcount else None,
             watched,
             unbound,
             cells,
@@ -223,11 +225,11 @@ class Watch:
                     return False
                 if function is first and not self.met_again:
                     return False
-                now = function.__defaults__
-                if now is not defaults and not same(now, defaults):
-                    return False
-                if named_defaults is not None and not same_names(function.__kwdefaults__ or {}, named_defaults):
-                    return False
+            now = function.__defaults__
+            if now is not defaults and not same(now, defaults):
+                return False
+            if named_defaults is not None and not same_names(function.__kwdefaults__ or {}, named_defaults):
+                return False
             if cells and not same([*map(content_of_cell, function.__closure__ or ())], cells):
                 return False
         for reference, objects, kinds, unbound in self._by_scope or self._compiled():
