@@ -213,7 +213,14 @@ def _read(first: Part, owner: type | None) -> _Known:
     for _, one in others:
         inputs += one.inputs
     called = _only_called(first)
-    return _Known(watch, others, sources_of(inputs, watch.codes()), found.get(called) if called else None)
+    return _Known(
+        watch, others, sources_of(inputs, watch.codes(), _parameters(first)), found.get(called) if called else None
+    )
+
+
+def _parameters(first: Part) -> frozenset[str]:
+    code = first.__code__ if isinstance(first, types.FunctionType) else None
+    return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]) if code else frozenset()
 
 
 def _read_behind(part: Part) -> _Behind:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
 from nbstep.drift.parts import default_values, dotted_names, is_users_module, methods_in, set_attributes
+from nbstep.drift.plain import PLAIN, is_plain
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.sights import content_of
+from nbstep.drift.watch import is_member, member_value
 from nbstep.operations import mentioned, names_in
 
 _MAX_SOURCES: Final = 200
@@ -25,7 +28,6 @@ _MAX_PATHS: Final = 16
 GLOBAL: Final = -1
 _DEFAULT: Final = -2
 _OF_A_CLASS: Final = -3
-_CHANGEABLE: Final = (list, dict, set)
 _HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
 _FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
 
@@ -116,8 +118,11 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
     is_closed = not cells and scope.keys().isdisjoint(
         mentioned(code)
     )  # most are: they name nothing but what is built in
+    others = () if is_closed else names_in(code).globals
     for path in () if is_closed else dotted_names(code):
         name = path[0]
+        if name not in cells and name not in others:
+            continue  # its own variable, which code nested in it reads
         if name in _HISTORY or (len(path) == 1 and name not in cells and is_code(scope.get(name))):
             continue
         cell = cells.index(name) if name in cells else GLOBAL
@@ -146,8 +151,10 @@ def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     return Named(inputs) if inputs else _NOTHING
 
 
-def sources_of(found_in: Sequence[Named], codes: Sequence[types.CodeType]) -> Sources:
-    """The sources of some functions and classes, the thunk's own first, whose code is `codes`."""
+def sources_of(
+    found_in: Sequence[Named], codes: Sequence[types.CodeType], arguments: frozenset[str] = frozenset()
+) -> Sources:
+    """The sources of some functions and classes, the thunk's own first, whose code is `codes`; `arguments` are its parameters."""
     found: dict[str, Source] = {}
     callables: dict[_Place, Source] = {}
     known: set[_Place] = set()
@@ -157,18 +164,25 @@ def sources_of(found_in: Sequence[Named], codes: Sequence[types.CodeType]) -> So
                 if place in known or len(found) >= _MAX_SOURCES:
                     continue
                 known.add(place)
-            if source.label in found:
-                source = source._replace(label=longer)
+            if source.label in found or source.label in arguments:
+                source = source._replace(label=_free(longer, found))
             found.setdefault(source.label, source)
         for place, source in named.callables:
             callables.setdefault(place, source)
     return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes)
 
 
+def _free(label: str, taken: Container[str]) -> str:
+    """The label, with a number where others of that name stand in other modules."""
+    return next(
+        one for number in itertools.count(1) if (one := label if number == 1 else f"{label} ({number})") not in taken
+    )
+
+
 def _changeable_defaults(reference: Callable[[], Any], function: types.FunctionType) -> Iterator[Source]:
-    """The lists, dicts and sets that are defaults of a function: their content is no part of its code."""
+    """The defaults of a function that are no part of its code: lists and dates, say."""
     for name, value in default_values(function):
-        if isinstance(value, _CHANGEABLE) and not counts_for_nothing(name):
+        if _counts_by_content(value) and not counts_for_nothing(name):
             label = f"{name} in {function.__qualname__.rpartition('<locals>.')[2]}"
             yield Source(label, reference, _DEFAULT, (name,))
 
@@ -176,7 +190,7 @@ def _changeable_defaults(reference: Callable[[], Any], function: types.FunctionT
 def _changeable_attributes(reference: Callable[[], Any], cls: type) -> Iterator[Source]:
     """The same of those that stand in the body of a class."""
     for name, value in vars(cls).items():
-        if not isinstance(value, _CHANGEABLE) or counts_for_nothing(name):
+        if counts_for_nothing(name) or not _counts_by_content(_of_a_member(value)) or _is_descriptor(value):
             continue
         if name not in set_attributes(methods_in(vars(cls)).values()):
             label = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
@@ -195,12 +209,25 @@ def read_source(source: Source, thunk: types.FunctionType | None) -> Any:
         except (ValueError, IndexError, TypeError):
             return UNBOUND
     elif cell == _OF_A_CLASS:
-        return vars(function).get(path[0], UNBOUND)
+        return _of_a_member(vars(function).get(path[0], UNBOUND))
     elif cell == _DEFAULT:
         return dict(default_values(function)).get(path[0], UNBOUND)
     else:
         value = function.__globals__.get(path[0], UNBOUND)
     return value if len(path) == 1 else _followed(value, path)[1]
+
+
+def _counts_by_content(value: object) -> bool:
+    return type(value) not in PLAIN and not is_plain(value) and not is_code(value) and _is_input(value)
+
+
+def _of_a_member(value: Any) -> object:
+    """Of a member of an enum what it stands for."""
+    return member_value(value) if is_member(value) else value
+
+
+def _is_descriptor(value: object) -> bool:
+    return any("__get__" in cls.__dict__ for cls in type(value).__mro__)
 
 
 def _live(scope: dict[str, Any]) -> dict[str, Any]:
