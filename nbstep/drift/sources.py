@@ -16,7 +16,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
-from nbstep.drift.parts import default_values, dotted_names, is_users_module, methods_in, set_attributes
+from nbstep.drift.parts import (
+    default_values,
+    dotted_names,
+    is_users,
+    is_users_module,
+    methods_in,
+    part_of,
+    set_attributes,
+)
 from nbstep.drift.plain import PLAIN, is_plain
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.sights import content_of
@@ -28,6 +36,7 @@ _MAX_PATHS: Final = 16
 GLOBAL: Final = -1
 _DEFAULT: Final = -2
 _OF_A_CLASS: Final = -3
+_NAMED: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 _HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
 _FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
 
@@ -123,20 +132,20 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
         name = path[0]
         if name not in cells and name not in others:
             continue  # its own variable, which code nested in it reads
-        if name in _HISTORY or (len(path) == 1 and name not in cells and is_code(scope.get(name))):
+        if name in _HISTORY or (len(path) == 1 and name not in cells and _is_told(name, scope.get(name))):
             continue
         cell = cells.index(name) if name in cells else GLOBAL
         taken, value = _followed(_root(function, cell, path[0]), path)
         if (
             value is UNBOUND
-            or is_code(value)
+            or _is_told(taken[-1], value)
             or any(map(counts_for_nothing, taken))
             or _is_foreign(function, cell, taken)
         ):
             continue
         place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), path)
         source = Source(".".join(taken), reference, cell, taken)
-        if _is_input(value):
+        if is_code(value) or _is_input(value):
             inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
         else:
             callables.append((place, source))
@@ -254,6 +263,17 @@ def _followed(value: Any, path: Sequence[str]) -> tuple[tuple[str, ...], Any]:
 
 def _is_input(value: object) -> bool:
     return not callable(value) or type(value) is functools.partial or record_fields(value) is not None
+
+
+def _is_told(name: str, value: object) -> bool:
+    """Whether a value is the code fingerprint's business alone, which tells of what is installed only the name it has in the code.
+
+    What goes by another name there, as in `import Ridge as Model` or `DTYPE = np.float32`, is not.
+    """
+    if not is_code(value):
+        return False
+    own = getattr(value, "__name__", name) if issubclass(type(value), _NAMED) else name
+    return own == name or is_users(part_of(value))
 
 
 def _is_foreign(function: types.FunctionType, cell: int, path: Sequence[str]) -> bool:
