@@ -126,11 +126,11 @@ def test_c4_a_pools_thread_waits_while_the_holder_waits_for_somebody_else_who_wo
 
     def body(step: Any) -> list[Any]:
         with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(1) as own:
-            ask = _pooled(lambda: step(lambda: own.submit(works).result(), key="k"), 0.05)
+            ask = _pooled(lambda: step(lambda: own.submit(works).result(), key="k"), 0.3)
             asked = [pool.submit(ask)]
             assert began.wait(PATIENCE_S)
             asked += [pool.submit(ask) for _ in range(3)]
-            wait(asked, timeout=1.0)  # twenty times as long as a step inside a step waits
+            wait(asked, timeout=3.0)  # ten times as long as a step inside a step waits
             gate.append(True)
             return [one.result(PATIENCE_S) for one in asked]
 
