@@ -271,6 +271,53 @@ def test_items_of_a_generator_are_asked_for_one_by_one() -> None:
     assert max(ahead) < 20
 
 
+def test_items_that_are_made_by_steps_belong_to_the_run_on_whatever_thread() -> None:
+    told = RecordingListener()
+
+    def items(step: Any) -> Iterator[Any]:
+        for page in range(5):
+            yield from step(lambda page=page: [page * 10, page * 10 + 1], key=f"page:{page}")
+
+    given = create_workflow(cache={}, on_event=told)(
+        lambda step: step.map(lambda n: n, items(step), key="n:{}", n_jobs=3)
+    )
+    assert given == Ok([page * 10 + at for page in range(5) for at in (0, 1)])
+    assert sorted(event.key or "" for event in told.of(StepAsked) if "page" in (event.key or "")) == [
+        f"page:{page}" for page in range(5)
+    ]
+
+
+def test_w3_a_generator_that_fails_ends_the_map_with_its_error_and_what_was_computed_is_kept() -> None:
+    cache: dict[str, Any] = {}
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        raise ValueError("no more pages")
+
+    with pytest.raises(ValueError, match="no more pages"):
+        create_workflow(cache=cache)(lambda step: step.map(lambda n: n, items(), key="n:{}", n_jobs=1)).unwrap()
+    assert sorted(cache) == [f"n:{n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 5])
+def test_so_many_items_run_at_once_and_no_more(n_jobs: int) -> None:
+    running, most, together = 0, 0, threading.Barrier(n_jobs)
+    lock = threading.Lock()
+
+    def work(n: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        together.wait(60)  # breaks where fewer run at once
+        with lock:
+            running -= 1
+        return n
+
+    given = create_workflow(cache={})(lambda step: step.map(work, range(20), key="n:{}", n_jobs=n_jobs))
+    assert (given, most) == (Ok(list(range(20))), n_jobs)
+
+
 def test_k8_items_of_a_generator_that_would_share_a_key_are_told() -> None:
     with pytest.raises(KeyCollision, match="would share the key 'n'"):
         create_workflow(cache={})(lambda step: step.map(abs, iter([1, 2]), key=lambda n: "n", n_jobs=1))

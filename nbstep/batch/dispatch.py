@@ -57,7 +57,10 @@ def backend_for(n_jobs: int | None) -> Backend:
 
 
 def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n_jobs: int) -> list[Given]:
-    """Takes `one` step for each item, on threads; gives the results in the items' order."""
+    """Takes `one` step for each item, on threads; gives the results in the items' order.
+
+    Each thread takes item after item: to hand each one to a thread, and its result back, can cost more than the step.
+    """
     __tracebackhide__ = True
     from joblib import Parallel, delayed
 
@@ -65,10 +68,55 @@ def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n
     context = contextvars.copy_context()
     blocked = context.get(blocked_threads, frozenset[int]()) | {threading.get_ident()}
     context.run(blocked_threads.set, blocked)
-    calls = (delayed(context.copy().run)(one, item.item, item.key) for item in work)
-    with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
-        results: Any = Parallel(n_jobs=n_jobs, require="sharedmem")(calls)
+    results: list[Any] = []
+    left = _Turns(work, results)
+
+    def take_turns() -> None:
+        __tracebackhide__ = True
+        try:
+            for at, item in left:
+                results[at] = context.copy().run(one, item.item, item.key)
+        except BaseException:
+            left.stop()
+            raise
+
+    try:
+        with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+            # joblib asks for one more whenever a thread has nothing to do.
+            jobs: Any = Parallel(n_jobs=n_jobs, require="sharedmem", batch_size=cast("Any", 1))
+            jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
+    finally:
+        left.stop()
     return results
+
+
+class _Turns:
+    """Items for whichever thread asks next, and places for their results."""
+
+    def __init__(self, work: Iterable[Keyed], results: list[Any]) -> None:
+        self._left = iter(work)
+        self._results = results
+        self._over = threading.Event()
+        self._one_at_a_time = threading.Lock()
+
+    def __iter__(self) -> Iterator[tuple[int, Keyed]]:
+        while True:
+            with self._one_at_a_time:
+                item = None if self._over.is_set() else next(self._left, None)
+                if item is None or self._over.is_set():  # as somebody stopped it while the next item was made
+                    self._over.set()
+                    return
+                at = len(self._results)
+                self._results.append(None)
+            yield at, item
+
+    def are_over(self) -> bool:
+        """Whether there is no item left, or it was stopped."""
+        return self._over.is_set()
+
+    def stop(self) -> None:
+        """Lets nobody take another one."""
+        self._over.set()
 
 
 def in_workers(
