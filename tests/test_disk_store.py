@@ -323,6 +323,28 @@ def test_c2_what_cannot_be_taken_over_waits_where_it_is(store: DiskStore) -> Non
     assert got(later, "k") == b"x"
 
 
+def test_while_many_keys_are_asked_for_a_folder_is_not_listed_for_each(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "gone", b"x")
+    run_now(store.remove(["gone"], "b"))
+    listed: list[object] = []
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
+    assert [run_now(store.traces("gone", ME)).trashed for _ in range(3)] == [True] * 3
+    assert len(listed) == 3
+    with store.locks.spares.wanted():
+        for n in range(600):
+            assert not run_now(store.traces(f"new:{n}", ME)).trashed
+        assert run_now(store.traces("gone", ME)).trashed
+        assert run_now(store.traces("gone", OTHER)).strangers == ()
+        assert len(listed) - 3 <= 256 + 1
+        put(store, "k", b"x")
+        assert not run_now(store.traces("k", ME)).trashed
+        run_now(store.remove(["k"], "b"))  # seen at once: it is this process that deletes
+        assert run_now(store.traces("k", ME)).trashed
+
+
 def test_a_delete_by_another_process_is_seen(store: DiskStore, tmp_path: Path) -> None:
     other = DiskStore(store.directory)
     put(store, "k", b"x")

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,15 @@ pytestmark = pytest.mark.skipif(system_flock() is None, reason="this system has 
 FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
-@pytest.fixture
-def locks(tmp_path: Path) -> KeyLocks:
-    return KeyLocks(tmp_path, system_flock())
+@pytest.fixture(params=["a file each", "the same files again"])
+def locks(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KeyLocks]:
+    made = KeyLocks(tmp_path, system_flock())
+    if request.param == "a file each":
+        yield made
+        return
+    with made.spares.wanted():
+        yield made
+    assert spare_files(tmp_path) == []
 
 
 def taken(locks: KeyLocks, key: str = "k") -> KeyLock:
@@ -45,6 +52,10 @@ def note_of(locks: KeyLocks, folder: Path, key: str = "k") -> Path:
 
 def lock_files(folder: Path) -> list[str]:
     return sorted(os.listdir(folder / "v1" / "lock"))
+
+
+def spare_files(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder / "v1" / "tmp")) if (folder / "v1" / "tmp").is_dir() else []
 
 
 def test_c4_one_holds_a_key_until_it_is_released(locks: KeyLocks) -> None:
@@ -144,6 +155,129 @@ def test_c4_without_flock_everybody_may(tmp_path: Path) -> None:
     assert [lock.fileno() for _ in range(2) if (lock := locks.take("k")) is not None] == [-1, -1]
     locks.collect()
     assert not (tmp_path / "v1").exists()
+
+
+# Files that go from key to key
+
+
+@pytest.fixture
+def again(tmp_path: Path) -> Iterator[KeyLocks]:
+    locks = KeyLocks(tmp_path, system_flock())
+    with locks.spares.wanted():
+        yield locks
+
+
+def test_c4_many_keys_are_locked_with_one_file(again: KeyLocks, tmp_path: Path) -> None:
+    files: set[int] = set()
+    for key in ("a", "b", "c"):
+        lock = taken(again, key)
+        lock.sign(f"notebook {key}" * (4 - len(files)), 1.0)
+        assert again.holder(key).name == f"notebook {key}" * (4 - len(files))
+        assert (lock_files(tmp_path), len(spare_files(tmp_path))) == ([key_digest(key)], 1)
+        files.add(os.fstat(lock.fileno()).st_ino)
+        lock.release()
+        assert lock_files(tmp_path) == []
+    assert len(files) == 1
+
+
+def test_c4_nobody_else_has_a_key_that_is_locked_with_a_used_file(again: KeyLocks, tmp_path: Path) -> None:
+    taken(again, "before").release()
+    lock = taken(again)
+    other = KeyLocks(tmp_path, system_flock())
+    with other.spares.wanted():
+        assert [KeyLocks(tmp_path, system_flock()).take("k"), other.take("k"), again.take("k")] == [None] * 3
+        lock.release()
+        taken(other).release()
+
+
+def test_c4_a_second_release_leaves_the_next_key_of_its_file_alone(again: KeyLocks) -> None:
+    first = taken(again, "a")
+    first.release()
+    second = taken(again, "b")
+    first.release()
+    first.abandon()
+    del first
+    assert again.take("b") is None
+    assert second.is_current()
+    second.release()
+
+
+def test_c4_a_used_file_of_a_dropped_lock_is_not_used_again(again: KeyLocks, tmp_path: Path) -> None:
+    lock = taken(again)
+    del lock
+    assert lock_files(tmp_path) == [key_digest("k")]
+    taken(KeyLocks(tmp_path, system_flock())).release()
+    taken(again).release()
+    assert lock_files(tmp_path) == []
+
+
+def test_c4_a_file_that_went_to_another_key_meanwhile_is_not_the_lock_of_the_first(tmp_path: Path) -> None:
+    locks, system = KeyLocks(tmp_path, system_flock()), system_flock()
+    assert system is not None
+    with locks.spares.wanted():
+        first = taken(locks, "k")
+        others: list[KeyLock] = []
+
+        def flock(fd: int) -> None:
+            if not others:
+                first.release()  # between another kernel's opening of the file and its locking it
+                others.append(taken(locks, "another"))
+            system(fd)
+
+        waits = KeyLocks(tmp_path, flock)
+        assert waits.take("k") is None
+        taken(waits, "k").release()
+        assert waits.take("another") is None
+        others[0].release()
+
+
+def test_c4_a_used_file_of_a_killed_holder_gives_way(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from nbstep.stores.locks import *\n"
+        "locks = KeyLocks(Path(sys.argv[1]), system_flock())\n"
+        "with locks.spares.wanted():\n"
+        "    locks.take('before').release()\n"
+        "    lock = locks.take('k'); lock.sign('dead', 1.0); os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -signal.SIGKILL
+    locks = KeyLocks(tmp_path, system_flock())
+    assert locks.holder("k").name == "dead"
+    taken(locks).release()
+    assert lock_files(tmp_path) == []
+
+
+def test_c4_without_links_each_key_has_its_own_file(
+    again: KeyLocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "this file system has none")
+
+    monkeypatch.setattr(os, "link", link)
+    lock = taken(again)
+    assert again.take("k") is None
+    lock.release()
+    assert (lock_files(tmp_path), spare_files(tmp_path)) == ([], [])
+
+
+@FORKS
+def test_c4_a_forked_child_has_no_part_of_used_files(again: KeyLocks, tmp_path: Path) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    held = taken(again, "held")
+    taken(again, "k").release()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        copies = open_files_in(tmp_path)
+        lock = again.take("child's")
+        ok = lock is not None and lock.fileno() >= 0 and again.take("held") is None
+        if lock is not None:
+            lock.release()
+        os._exit(0 if ok and not copies else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(spare_files(tmp_path)) == 2
+    held.release()
+    taken(again, "k").release()
 
 
 # More keys than a process may have files open for
@@ -383,20 +517,20 @@ class ForkInTheMiddle:
 
 
 @FORKS
-@pytest.mark.parametrize("call", ["open", "close"])
+@pytest.mark.parametrize(("call", "again"), [("open", False), ("close", False), ("open", True)])
 def test_c4_a_fork_while_a_lock_is_opened_or_closed_waits_and_its_child_has_no_copy(
-    locks: KeyLocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, again: bool
 ) -> None:
     """A copy of the file would hold the lock for as long as the child lives."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
-    fork = ForkInTheMiddle(tmp_path)
+    fork, locks = ForkInTheMiddle(tmp_path), KeyLocks(tmp_path, system_flock())
     real_open, real_close = os.open, os.close
     lock: KeyLock | None = taken(locks) if call == "close" else None
 
     def opens(path: Any, *args: Any) -> int:
         fd = real_open(path, *args)
-        if call == "open" and Path(path).name == key_digest("k") and not fork.begun:
+        if call == "open" and Path(path).parent.name in ("lock", "tmp") and not fork.begun:
             fork.begin()
         return fd
 
@@ -408,10 +542,11 @@ def test_c4_a_fork_while_a_lock_is_opened_or_closed_waits_and_its_child_has_no_c
     lock_fd = -1 if lock is None else lock.fileno()
     monkeypatch.setattr(os, "open", opens)
     monkeypatch.setattr(os, "close", closes)
-    if lock is None:
-        lock = taken(locks)
-    else:
-        lock.release()
+    with locks.spares.wanted() if again else nullcontext():
+        if lock is None:
+            lock = taken(locks)
+        else:
+            lock.release()
     assert fork.files_of_the_child() == 0
     lock.release()
     assert lock_files(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, cast
@@ -142,6 +143,11 @@ class Cache(Upkeep):
     def locks(self) -> KeyLocks | None:
         """What lets one kernel at a time compute a key; None where nothing does."""
         return self._entries.store.locks
+
+    def many_steps(self) -> AbstractContextManager[None]:
+        """While very many steps are taken, what each of them needs of the system is used again (`stores/spares.py`)."""
+        locks = self.locks
+        return nullcontext() if locks is None else locks.spares.wanted()
 
     @property
     def is_async(self) -> bool:

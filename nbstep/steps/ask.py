@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
@@ -192,16 +192,21 @@ def ask_all(
         return _results(in_tasks(one, work, n_jobs), on_error, run)
     try:
         backend = backend_for(n_jobs)
-        if backend.threads:
-            results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
-        else:
-            with closing(Handover(run, fn)) as handover:
-                begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
-                results = in_workers(begin, work, backend.n_jobs)
+        with _many_steps(run):
+            if backend.threads:
+                results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
+            else:
+                with closing(Handover(run, fn)) as handover:
+                    begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
+                    results = in_workers(begin, work, backend.n_jobs)
         return results if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         trim(error, run.owns)
         raise
+
+
+def _many_steps(run: Run) -> AbstractContextManager[None]:
+    return nullcontext() if run.cache is None else run.cache.many_steps()
 
 
 def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keyed]:
@@ -241,7 +246,8 @@ def _unwrapped(results: list[Any]) -> list[Any]:
 async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, run: Run) -> list[Any]:
     __tracebackhide__ = True
     try:
-        results = await given
+        with _many_steps(run):
+            results = await given
         return list(results) if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         trim(error, run.owns)

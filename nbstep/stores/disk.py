@@ -37,6 +37,7 @@ from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder, is_read_only
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
+from nbstep.stores.remains import Remains
 from nbstep.stores.replacing import Replacing
 
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
@@ -87,6 +88,7 @@ class DiskStore:
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         flock = system_flock()
         self._replacing = Replacing(self.directory, self._trash, flock)
+        self._remains = Remains(self._listed)
         self.locks = KeyLocks(self.directory, flock)
 
     @property
@@ -135,9 +137,9 @@ class DiskStore:
     async def traces(self, key: str, signer: str) -> Traces:
         """What there is of `key` beside an entry of `signer`: one look into one folder, however much is kept or deleted."""
         digest = key_digest(key)
-        names = [name for name in self._listed(digest[:2]) if name.startswith(digest)]
+        names = self._remains.of(digest, signer, lately=self.locks.spares.are_wanted)
         return Traces(
-            strangers=tuple(sorted(name[65:] for name in names if _ENTRY.fullmatch(name) and name[65:] != signer)),
+            strangers=tuple(sorted(name[65:] for name in names if _ENTRY.fullmatch(name))),
             trashed=any(map(is_trashed, names)),
             evicted=self._evictions.holds(digest),
         )
@@ -192,19 +194,24 @@ class DiskStore:
         for shard in sorted({digest[:2] for digest in by_digest}):
             for name in self._listed(shard):
                 key = by_digest.get(name[:64])
-                if key is not None and _ENTRY.fullmatch(name) and self._replacing.take([self._path(name)], batch):
+                if key is not None and _ENTRY.fullmatch(name) and self._take([self._path(name)], batch):
                     removed[key] = None
         return [key for key in keys if key in removed]
 
     async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
         """Moves the entries that stand at `spots` to the trash; returns where there was one."""
         paths = {path: spot for spot in spots if (path := self._own(spot)) is not None}
-        return [paths[path] for path in self._replacing.take(list(paths), batch)]
+        return [paths[path] for path in self._take(list(paths), batch)]
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
         self._catalog.clear()
-        return len(self._replacing.take([self._path(name) for name in self._all()], batch))
+        return len(self._take([self._path(name) for name in self._all()], batch))
+
+    def _take(self, paths: Sequence[str], batch: str) -> list[str]:
+        taken = self._replacing.take(paths, batch)
+        self._remains.forget()
+        return taken
 
     def lost(self, batch: str) -> int:
         """How many entries of a batch of this process went for good, as a full disk had no room to keep them."""

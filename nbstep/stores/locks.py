@@ -2,7 +2,8 @@
 
 The lock is the system's own (`flock`), so it ends with its holder however that ends; no file says "in progress". It saves
 work and is never needed for a right result: where it does not work, everything goes on without. A process that has many of
-these files open closes further ones and holds their keys as parts of a single file (`parts.py`).
+these files open closes further ones and holds their keys as parts of a single file (`parts.py`); one that computes very many
+keys takes the same files again (`spares.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from nbstep.stores import files
 from nbstep.stores.parts import Parts, parts_of
+from nbstep.stores.spares import Spares
 
 # Opened for writing because NFS wants that for a lock. Not blocking, should it be a pipe.
 _OPEN: Final[int] = os.O_RDWR | files.PLAIN | getattr(os, "O_NONBLOCK", 0)
@@ -49,9 +51,26 @@ class KeyLock:
         self._fd = fd
         self._path = path
         self._parts: Parts | None = None
+        self._spares: Spares[KeyLock] | None = None
+        self._lent: KeyLock | None = None
         self.created: bool = created
-        self._signed = False
+        self._note_bytes = 0
         self._status = None if fd is None else os.fstat(fd)
+
+    @classmethod
+    def on_spare(cls, spare: KeyLock, path: str, spares: Spares[KeyLock]) -> KeyLock:
+        """On a locked file that stands at `path` too; it goes back when the lock is released."""
+        lock = cls()
+        lock._path, lock._spares, lock.created = path, spares, True
+        with _changing:
+            lock._fd, lock._lent, lock._status = spare._fd, spare, spare._status
+            _open_locks.add(lock)
+        return lock
+
+    @property
+    def path(self) -> str:
+        """Where its file stands; "" where it has none."""
+        return self._path or ""
 
     def is_regular(self) -> bool:
         """Whether its file is one, no pipe or folder that somebody put in its place."""
@@ -67,12 +86,7 @@ class KeyLock:
 
     def is_current(self) -> bool:
         """Whether its file still stands at its path: a holder removes the file when it is done."""
-        if not self.excludes() or self._path is None or self._status is None:
-            return False
-        try:
-            return os.path.samestat(self._status, os.lstat(self._path))  # no other file has its number while it stands
-        except OSError:
-            return False
+        return self.excludes() and self._path is not None and _stands(self._status, self._path)
 
     def sign(self, name: str | None, since: float) -> None:
         """Notes in its file who computes, for those who wait; where that does not work they learn less.
@@ -94,10 +108,9 @@ class KeyLock:
                 os.close(fd)
 
     def _note(self, fd: int, note: bytes) -> None:
-        if self._signed:
-            os.ftruncate(fd, 0)
-        self._signed = True
-        os.pwrite(fd, note, 0)  # who reads half of it learns nothing, and looks again
+        file = self._lent or self
+        os.pwrite(fd, note.ljust(file._note_bytes), 0)  # who reads half of it learns nothing, and looks again
+        file._note_bytes = max(file._note_bytes, len(note))  # blanks end what a longer one left
 
     def become_part(self, parts: Parts) -> None:
         """Holds its key as a part of a file, and closes its own, which stays.
@@ -114,11 +127,26 @@ class KeyLock:
 
     def release(self) -> None:
         """Lets the next one go on; removes the lock's file, which is safe only while it is held. Twice is once."""
+        with _changing:
+            lent, self._lent = self._lent, None
+            if lent is not None:  # from here on nobody else has it
+                self._fd = None
+                _open_locks.discard(self)
+        if lent is not None:
+            self._give_back(lent)
+            return
         try:
             if self._path is not None and self.is_current():
                 files.remove(self._path)
         finally:
             self.abandon()
+
+    def _give_back(self, spare: KeyLock) -> None:
+        """Only what stands at the key's place no more may go to another."""
+        if self._path is not None and _stands(self._status, self._path) and not files.remove(self._path):
+            spare.release()
+        elif self._spares is not None:
+            self._spares.give_back(spare)
 
     def abandon(self) -> None:
         """Closes it and leaves its file, as a forked child must: the lock is its parent's."""
@@ -130,10 +158,20 @@ class KeyLock:
 
     def _close(self) -> None:
         fd, self._fd = self._fd, None
-        if fd is not None:
-            _open_locks.discard(self)
-            with suppress(OSError):
-                os.close(fd)
+        lent, self._lent = self._lent, None
+        if fd is None:
+            return
+        _open_locks.discard(self)
+        if lent is not None:
+            lent.release()
+            return
+        with suppress(OSError):
+            os.close(fd)
+
+    def part_from_spare(self) -> None:
+        """Leaves a file that goes from key to key to whoever closes it: it has an entry of its own among the open ones."""
+        if self._lent is not None:
+            self._fd = self._lent = None
 
     def __del__(self) -> None:
         self.abandon()
@@ -153,6 +191,7 @@ class KeyLocks:
         self._folder = str(directory / "v1" / "lock")
         self._flock = flock
         self._parts = parts_of(f"{self._folder}/many")
+        self.spares: Spares[KeyLock] = Spares(directory, self._new_spare)
         self._at_most = _open_files_allowed() // 8 if open_at_most is None else open_at_most
 
     def take(self, key: str) -> KeyLock | None:
@@ -199,6 +238,12 @@ class KeyLocks:
                 lock.release()
 
     def _take(self, path: str, flock: Flock) -> KeyLock | None:
+        lock = self._on_spare(path)
+        if lock is not None:
+            if not self._parts.is_locked(os.path.basename(path)):
+                return lock
+            lock.release()
+            return None
         for _ in range(_OPEN_ATTEMPTS):
             lock = open_lock(path)
             if lock is None:
@@ -221,6 +266,31 @@ class KeyLocks:
             # path is another lock now, or none.
             lock.release()
         return None
+
+    def _on_spare(self, path: str) -> KeyLock | None:
+        """The lock at `path` on a file that was locked before; None where that is taken, or there is no such file."""
+        if not self.spares.are_wanted or len(_open_locks) >= self._at_most:
+            return None
+        spare = self.spares.stand_at(path)
+        if spare is None:
+            return None
+        lock = KeyLock.on_spare(spare, path, self.spares)
+        if lock.is_current():
+            return lock
+        lock.abandon()  # somebody put another file in its place
+        return None
+
+    def _new_spare(self, path: str) -> KeyLock:
+        lock = open_lock(path)
+        if lock is None or self._flock is None:
+            raise OSError(f"{path} cannot be locked")
+        try:
+            self._flock(lock.fileno())
+        except BaseException:
+            files.remove(path)
+            lock.abandon()
+            raise
+        return lock
 
     def _path(self, key: str) -> str:
         return f"{self._folder}/{files.key_digest(key)}"
@@ -264,6 +334,14 @@ def open_lock(path: str) -> KeyLock | None:
     return lock
 
 
+def _stands(status: os.stat_result | None, path: str) -> bool:
+    """Whether the file of a status stands at a path: no other one has its number while it is open."""
+    try:
+        return status is not None and os.path.samestat(status, os.lstat(path))
+    except OSError:
+        return False
+
+
 def _read_note(path: str) -> Holder:
     fd = os.open(path, os.O_RDONLY | files.PLAIN | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(fd, "rb") as file:
@@ -295,6 +373,8 @@ def _after_fork_in_child() -> None:
     """A lock lives as long as any copy of its open file: a child must not keep what its parent held when it is killed."""
     global _changing
     _changing = threading.RLock()
+    for lock in list(_open_locks):
+        lock.part_from_spare()
     for lock in [*_open_locks, *_parts_held]:
         lock.abandon()
 
