@@ -35,15 +35,19 @@ from nbstep.stores.disktrash import DiskTrash, is_trashed
 from nbstep.stores.evictions import Evictions
 from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder, is_read_only
+from nbstep.stores.lately import Lately
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
-from nbstep.stores.remains import Remains
 from nbstep.stores.replacing import Replacing
 
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _COLLECT_EVERY_S: Final = 3600.0
 _ATTEMPTS: Final = 3
+_LATELY_S: Final = 10.0
+_ROOM_LATELY_S: Final = 0.2
+_SMALL_BYTES: Final = 1 << 20
+_AMPLE_BYTES: Final = 1 << 28  # small entries do not fill that in the moment that a look at the disk holds
 
 
 class DiskStore:
@@ -88,8 +92,11 @@ class DiskStore:
         self._evictions = Evictions(self.directory / "v1" / "evicted", self.directory)
         flock = system_flock()
         self._replacing = Replacing(self.directory, self._trash, flock)
-        self._remains = Remains(self._listed)
         self.locks = KeyLocks(self.directory, flock)
+        # While very many steps are taken. There is mostly nothing to remember: no stranger, no trash, no mark.
+        self._beside_lately = Lately(self._beside, _LATELY_S)
+        self._evicted_lately = Lately(self._evictions.all_of, _LATELY_S)
+        self._room_lately = Lately(system.disk_room, _ROOM_LATELY_S)
 
     @property
     def place(self) -> str:
@@ -137,12 +144,21 @@ class DiskStore:
     async def traces(self, key: str, signer: str) -> Traces:
         """What there is of `key` beside an entry of `signer`: one look into one folder, however much is kept or deleted."""
         digest = key_digest(key)
-        names = self._remains.of(digest, signer, lately=self.locks.spares.are_wanted)
+        if self.locks.spares.are_wanted:
+            beside, evicted = self._beside_lately.get((digest[:2], signer)), digest in self._evicted_lately.get(None)
+        else:
+            beside, evicted = self._beside((digest[:2], signer)), self._evictions.holds(digest)
+        names = [name for name in beside if name.startswith(digest)]
         return Traces(
             strangers=tuple(sorted(name[65:] for name in names if _ENTRY.fullmatch(name))),
             trashed=any(map(is_trashed, names)),
-            evicted=self._evictions.holds(digest),
+            evicted=evicted,
         )
+
+    def _beside(self, asked: tuple[str, str]) -> list[str]:
+        """The names in a shard that are no entries of a signer."""
+        shard, signer = asked
+        return [name for name in self._listed(shard) if name[65:] != signer]
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         """Writes a temporary file and renames it into place; what stood there goes to the trash, for good without a batch.
@@ -167,7 +183,8 @@ class DiskStore:
                     raise
             else:
                 break
-        self._evictions.forget(digest)
+        if not self.locks.spares.are_wanted or digest in self._evicted_lately.get(None):
+            self._evictions.forget(digest)
 
     def _publish(self, digest: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
@@ -210,7 +227,7 @@ class DiskStore:
 
     def _take(self, paths: Sequence[str], batch: str) -> list[str]:
         taken = self._replacing.take(paths, batch)
-        self._remains.forget()
+        self._beside_lately.forget()
         return taken
 
     def lost(self, batch: str) -> int:
@@ -260,6 +277,7 @@ class DiskStore:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
         removed = sum(files.remove(path) for spot in spots if (path := self._own(spot)) is not None)
         self._evictions.remember([key_digest(key) for key in keys])
+        self._evicted_lately.forget()
         return removed
 
     async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
@@ -365,6 +383,10 @@ class DiskStore:
             raise self._no_room(size)
 
     def _fits(self, size: int) -> bool:
+        if size <= _SMALL_BYTES and self.locks.spares.are_wanted:
+            room = self._room_lately.get(self.directory)
+            if room is not None and room.free_bytes - self._kept_free(room) > _AMPLE_BYTES:
+                return True
         room = system.disk_room(self.directory)
         return room is None or room.free_bytes - size >= self._kept_free(room)
 
@@ -390,7 +412,8 @@ class DiskStore:
         for attempt in (1, 2):
             temp = f"{self._temps}/{files.temp_name()}"
             try:
-                files.make_own_folder(self._temps, self.directory)
+                if folder is not None or not files.is_real_folder(self._temps):  # where it stands, `v1` was looked at
+                    files.make_own_folder(self._temps, self.directory)
                 if folder is not None:
                     files.make_own_folder(folder, self.directory)
                 files.write_file(temp, parts, durable=durable)

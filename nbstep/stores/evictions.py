@@ -43,6 +43,13 @@ class Evictions:
         """Whether a key is marked."""
         return os.access(f"{self._folder}/{digest}", os.F_OK) and files.is_own_folder(self._folder, self._root)
 
+    def all_of(self, _: object = None) -> frozenset[str]:
+        """The digests of all marked keys; none where the system does not say."""
+        try:
+            return frozenset(files.names_in(self._folder, self._root))
+        except OSError:
+            return frozenset()
+
     def collect(self, now_s: float) -> None:
         """Removes old marks."""
         if not files.is_own_folder(self._folder, self._root):

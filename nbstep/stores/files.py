@@ -134,9 +134,18 @@ def make_own_folder(path: str | Path, root: Path) -> None:
                 )
 
 
+_numbers: Final[list[str]] = []
+
+
 def temp_name() -> str:
     """A new name for a temporary file; it tells which process made it."""
-    return f"{os.urandom(12).hex()}.{os.getpid()}.{_host()}"
+    try:
+        number = _numbers.pop()
+    except IndexError:
+        drawn = os.urandom(12 * 64)  # at once: each call of the system has other threads go first
+        _numbers.extend(drawn[at : at + 12].hex() for at in range(12, len(drawn), 12))
+        number = drawn[:12].hex()
+    return f"{number}.{os.getpid()}.{_host()}"  # a forked child has the same numbers, and another process number
 
 
 @functools.cache

@@ -240,10 +240,7 @@ class KeyLocks:
     def _take(self, path: str, flock: Flock) -> KeyLock | None:
         lock = self._on_spare(path)
         if lock is not None:
-            if not self._parts.is_locked(os.path.basename(path)):
-                return lock
-            lock.release()
-            return None
+            return lock
         for _ in range(_OPEN_ATTEMPTS):
             lock = open_lock(path)
             if lock is None:
@@ -274,11 +271,9 @@ class KeyLocks:
         spare = self.spares.stand_at(path)
         if spare is None:
             return None
-        lock = KeyLock.on_spare(spare, path, self.spares)
-        if lock.is_current():
-            return lock
-        lock.abandon()  # somebody put another file in its place
-        return None
+        return KeyLock.on_spare(
+            spare, path, self.spares
+        )  # nothing stood there, so no part of `many` is held for it either
 
     def _new_spare(self, path: str) -> KeyLock:
         lock = open_lock(path)

@@ -33,7 +33,7 @@ TRASH: Final = (
         "cleared-for-good",
         "`clear` is for good",
         "stores/disk.py",
-        "return len(self._replacing.take([self._path(name) for name in self._all()], batch))",
+        "return len(self._take([self._path(name) for name in self._all()], batch))",
         "return sum(map(files.remove, [self._path(name) for name in self._all()]))",
         ("killed::dies_at_any_call[clear]", "nth_call::no_entry_is_lost[clear-open]"),
     ),
