@@ -139,14 +139,16 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
     rows: dict[str, list[tuple[float, float]]] = {"bare": [], "cold": [], "again": []}
     create_workflow(cache={})(lambda step: step.map(fetch, range(threads), key="n:{}", n_jobs=threads)).unwrap()
     load = os.getloadavg()[0]
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
-            rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))
-            where: Any = folder if cache == "disk" else {}
+    body = lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)  # noqa: E731
+    # Removed at the end only: ext4 without a journal makes a file the slower the more were removed in the last minutes.
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(rounds):
+            with ThreadPoolExecutor(threads) as pool:
+                rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))
+            where: Any = f"{folder}/{round_}" if cache == "disk" else {}
             for row in ("cold", "again"):
                 given: list[Any] = []
                 workflow = create_workflow(cache=where)
-                body = lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)  # noqa: E731
                 rows[row].append(taken_s(lambda: given.append(workflow(body).value)))  # noqa: B023
                 assert given == [expected]
     print(
