@@ -16,6 +16,7 @@ from nbstep.events import Outcome, Place, Reason
 Status: TypeAlias = Literal["ok", "failed", "old value", "untrusted"]
 
 _NAMED_KEYS: Final = 5
+_NAMED_KEY_COLUMNS: Final = 80
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 _SENTENCE_CHARS: Final = 120
 # A message stands in one line here; what httpx adds to each of its own was a line by itself.
@@ -208,6 +209,15 @@ def keys_text(labels: Sequence[str], count: int | None = None) -> str:
     >>> keys_text(["a", "b"]), keys_text(list("abcdefg"))
     ('a, b', 'a, b, c, d, e and 2 more')
     """
-    named = ", ".join(labels[:_NAMED_KEYS])
+    named = ", ".join(map(named_key, labels[:_NAMED_KEYS]))
     count = len(labels) if count is None else count
     return f"{named} and {count - _NAMED_KEYS:,} more" if count > _NAMED_KEYS else named
+
+
+def named_key(label: str) -> str:
+    """A key within a sentence: a very long one leaves out its middle, so that the rest is still found and read.
+
+    >>> named_key("user:1"), len(named_key("prompt:" + "x" * 4000 + ":7"))
+    ('user:1', 80)
+    """
+    return label if text_width(label) <= _NAMED_KEY_COLUMNS else _cut(label, _NAMED_KEY_COLUMNS, keep_end=True)

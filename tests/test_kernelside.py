@@ -243,6 +243,26 @@ def test_d6_what_was_made_a_moment_ago_is_asked_about(cache: Cache, page: Page) 
     side.close()
 
 
+@pytest.mark.parametrize("unit", ["k", "word "])
+def test_t9_a_very_long_key_leaves_question_note_and_detail_short(
+    cache: Cache, side: KernelSide, page: Page, unit: str
+) -> None:
+    first, then = (f"{name}:{unit * 800}:{name}" for name in ("first", "then"))
+    run_now(cache.keep(first, Ok(1), Facts(took_s=1.0)))
+    run_now(cache.keep(then, Ok(1), Facts(took_s=1.0, uses=(first,))))
+    side.receive({"kind": "delete", "ids": ids(first), "view": "v1"})
+    asked = page.take("question")
+    assert asked["told"].startswith("1 later step was made from it: then:")
+    assert asked["told"].endswith(":then (1.0 s)")
+    assert (asked["only"][:13], asked["only"][-11:]) == ("Delete first:", ":first only")
+    side.receive({"kind": "detail", "id": entry_id(then)})
+    made_from = dict(page.take("detail")["facts"])["made from"]
+    side.receive({"kind": "delete", "ids": [*asked["ids"], *asked["later"]], "asked": True})
+    page.take("note")
+    assert page.notes[0].startswith("Deleted 2 entries: first:")
+    assert max(map(len, (asked["told"], asked["only"], made_from, page.notes[0]))) < 200
+
+
 @pytest.mark.usefixtures("made")
 def test_d6_the_detail_pane_says_what_it_was_made_from_and_went_into(side: KernelSide, page: Page) -> None:
     side.receive({"kind": "detail", "id": entry_id("clean")})

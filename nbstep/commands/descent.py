@@ -10,7 +10,7 @@ from nbstep.cache.records import Facts, Meta
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.commands.listing import is_glob
 from nbstep.durations import duration_text
-from nbstep.words import keys_text, natural_order, plural
+from nbstep.words import keys_text, named_key, natural_order, plural
 
 _NAMED: Final = 5
 
@@ -49,11 +49,7 @@ def used_keys(metas: Mapping[str, Meta], name: str) -> list[str]:
 
 def made_from_text(facts: Facts) -> str:
     """The keys that went into an entry; of many some, and their number."""
-    labels = [key_text(key) for key in facts.uses]
-    if not facts.uses_beyond:
-        return keys_text(labels)
-    beyond = len(labels) - _NAMED + facts.uses_beyond
-    return f"{', '.join(labels[:_NAMED])} and {beyond:,} more"
+    return keys_text([key_text(key) for key in facts.uses], len(facts.uses) + facts.uses_beyond)
 
 
 def later_text(later: Sequence[Meta], deleted: int) -> str:
@@ -65,7 +61,7 @@ def later_text(later: Sequence[Meta], deleted: int) -> str:
     if not later:
         return ""
     named = sorted(later, key=lambda meta: -meta.facts.took_s)[:_NAMED] if len(later) > _NAMED else later
-    text = ", ".join(_with_time(key_text(meta.key), meta.facts.took_s) for meta in named)
+    text = ", ".join(_with_time(named_key(key_text(meta.key)), meta.facts.took_s) for meta in named)
     if len(later) > _NAMED:
         rest_s = sum(meta.facts.took_s for meta in later) - sum(meta.facts.took_s for meta in named)
         text += f" and {_with_time(f'{len(later) - _NAMED:,} more', rest_s)}"

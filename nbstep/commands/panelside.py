@@ -20,8 +20,9 @@ from nbstep.commands.accepting import accepted_text
 from nbstep.commands.descent import later_steps, later_text, next_run_text, went_into
 from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of_entries, usage_of
+from nbstep.notes import one_line
 from nbstep.runlog import Usage
-from nbstep.words import for_good, keys_text, natural_order, plural, runs_again, shown
+from nbstep.words import for_good, keys_text, named_key, natural_order, plural, runs_again, shown
 
 Message: TypeAlias = dict[str, Any]
 
@@ -115,7 +116,7 @@ def note(text: str, *, failed: bool = False, undoable: bool = False) -> Message:
 
 def failure_note(error: Exception) -> Message:
     """What went wrong, as a line of the page's foot."""
-    return note(shown(f"{type(error).__name__}: {error}"), failed=True)
+    return note(shown(one_line(f"{type(error).__name__}: {error}")), failed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _question(listing: Listing, removal: _Removal, later: Sequence[Meta]) -> Mes
         "action": removal.action,
         "text": f"Delete {removal.counted}?",
         "told": later_text(later, len(rows)),
-        "only": f"Delete {rows[0].label} only" if len(rows) == 1 else f"Delete these {len(rows):,} only",
+        "only": f"Delete {named_key(rows[0].label)} only" if len(rows) == 1 else f"Delete these {len(rows):,} only",
         "all": f"Delete all {len(rows) + len(later):,}{again and f', next run {again}'}",
         "ids": [row.id for row in rows],
         "later": [entry_id(meta.key) for meta in later],
