@@ -303,6 +303,22 @@ def test_the_trash_is_emptied_for_good(cache: Cache, side: KernelSide, page: Pag
     assert cache.undo() == []
 
 
+def test_c2_what_went_to_the_trash_while_it_was_asked_about_is_not_emptied(
+    cache: Cache, side: KernelSide, page: Page
+) -> None:
+    cache.delete("user:1")
+    asked_about = {"kind": "empty-trash", "count": 1}
+    cache.delete("raw")
+    side.receive(asked_about)
+    page.take("note")
+    assert page.notes == ["Nothing was emptied: 2 entries are in the trash by now, not 1."]
+    assert page.totals["trashEntries"] == 2
+    assert cache.undo() == ["raw"]
+    side.receive(asked_about)
+    page.take("note")
+    assert page.notes[1:] == ["Emptied the trash: 1 entry is gone for good"]
+
+
 def test_e5_the_detail_of_an_error_carries_its_traceback_and_where_it_stands(side: KernelSide, page: Page) -> None:
     side.receive({"kind": "detail", "id": entry_id("user:999")})
     detail = page.take("detail")

@@ -22,6 +22,7 @@ from nbstep.commands.details import detail_of
 from nbstep.commands.listing import Row, entry_id, find_meta, own_first, row_of, settled, totals_of_entries, usage_of
 from nbstep.notes import one_line
 from nbstep.runlog import Usage
+from nbstep.stores.base import TrashTotals
 from nbstep.words import for_good, keys_text, named_key, natural_order, plural, runs_again, shown
 
 Message: TypeAlias = dict[str, Any]
@@ -103,10 +104,22 @@ async def detail_message(cache: Cache, listing: Listing, row_id: object) -> Mess
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a page wants done: to which entries, and whether somebody was asked about what was made from them."""
+    """What a page wants done.
+
+    Attributes:
+        ids: To which entries.
+        asked: Whether somebody was asked about what was made from them.
+        count: How many entries in the trash somebody was asked about.
+    """
 
     ids: object = None
     asked: bool = False
+    count: object = None
+
+    @classmethod
+    def read(cls, content: Message) -> Wish:
+        """What a page says it wants."""
+        return cls(content.get("ids"), asked=content.get("asked") is True, count=content.get("count"))
 
 
 def note(text: str, *, failed: bool = False, undoable: bool = False) -> Message:
@@ -211,7 +224,12 @@ async def _undo(cache: Cache, _listing: Listing, _: Wish) -> Message:
     return note(f"Restored {plural(len(keys), 'entry', 'entries')}: {keys_text([key_text(key) for key in keys])}")
 
 
-async def _empty_trash(cache: Cache, _listing: Listing, _: Wish) -> Message:
+async def _empty_trash(cache: Cache, _listing: Listing, wish: Wish) -> Message:
+    """What somebody else deleted while the question stood may still be wanted: this has no way back."""
+    there: TrashTotals = await settled(cache.trash())
+    if isinstance(wish.count, int) and there.entries > wish.count:
+        more = plural(there.entries, "entry is", "entries are")
+        return note(f"Nothing was emptied: {more} in the trash by now, not {wish.count:,}.", failed=True)
     count: int = await settled(cache.empty_trash())
     gone = f"Emptied the trash: {plural(count, 'entry is', 'entries are')} gone for good"
     return note(gone if count else "The trash is empty.")

@@ -303,8 +303,7 @@ class KernelSide:
     async def _act(self, action: Action, message: Message) -> None:
         if self._changed:
             await self._send_changes()
-        wish = Wish(message.get("ids"), asked=message.get("asked") is True)
-        answer = await action(self._cache, self._known, wish)
+        answer = await action(self._cache, self._known, Wish.read(message))
         if answer["kind"] == "question":
             self._send({**answer, "view": message.get("view")})
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
@@ -20,7 +20,7 @@ from jupyter_server.services.contents.filemanager import FileContentsManager
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from nbstep.commands.panelside import ACTIONS, Wish
+from nbstep.commands.panelside import ACTIONS, Message, Wish
 from nbstep.errors import NbstepError
 from nbstep.server.caches import OpenCaches
 from nbstep.server.places import NotServedError, ServedPlace, served_place
@@ -118,8 +118,7 @@ class ActionHandler(_Handler):
         content: Any = self.get_json_body() or {}
         if not isinstance(content, dict):
             raise web.HTTPError(400, "The body has to be a JSON object.")
-        wish = Wish(content.get("ids"), asked=content.get("asked") is True)
-        self.finish(await self.caches.act(self.place(), action, wish))
+        self.finish(await self.caches.act(self.place(), action, Wish.read(cast("Message", content))))
 
 
 def handlers(base_url: str) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:

@@ -92,8 +92,8 @@ export class RestModel {
       await this.load();
       this.hear({ kind: "note", text: "The cache was read again." });
     } else {
-      const { ids, asked, view } = message;
-      const response = await this.fetch(message.kind, { method: "POST", body: JSON.stringify({ ids, asked }) });
+      const { ids, asked, count, view } = message;
+      const response = await this.fetch(message.kind, { method: "POST", body: JSON.stringify({ ids, asked, count }) });
       if (!response.ok) throw new Refusal(await reason(response));
       const answer = await response.json();
       if (answer.kind === "note") await this.load();

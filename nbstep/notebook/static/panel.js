@@ -1022,7 +1022,7 @@ export class Panel {
     const { trashEntries, trash } = this.totals;
     const cannot = trashEntries === 1 ? "It cannot be brought back." : "They cannot be brought back.";
     const text = `Delete ${countText(trashEntries, "entry", "entries")} in the trash (${sizeText(trash)}) for good?`;
-    const empty = { text: "Empty the trash", title: cannot, message: { kind: "empty-trash" } };
+    const empty = { text: "Empty the trash", title: cannot, message: { kind: "empty-trash", count: trashEntries } };
     this.ask([text, cannot], [empty], this.undoButton, "");
   }
 
