@@ -81,6 +81,18 @@ def test_c2_what_another_process_uses_shows_as_hits(cache: Cache, page: Page, si
         page.take("change")
 
 
+def test_c2_that_another_process_emptied_the_trash_comes_to_the_page(
+    cache: Cache, page: Page, side: KernelSide
+) -> None:
+    side.receive({"kind": "delete", "ids": [entry_id("user:2")]})
+    page.take("note")
+    assert page.totals["trashEntries"] == 1
+    side.receive(SIGHT)
+    in_another_process(cache, "cache.empty_trash()")
+    while page.totals["trashEntries"]:
+        page.take("change")
+
+
 def test_nothing_is_looked_at_while_no_view_is_in_sight(cache: Cache, page: Page, side: KernelSide) -> None:
     assert watching() == []
     side.receive(SIGHT)

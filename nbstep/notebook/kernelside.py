@@ -77,6 +77,7 @@ class KernelSide:
         self._asked = Asked(notebook)
         self._look = Look()
         self._log_stamp: Stamp | None = None
+        self._told_trash: tuple[int, int] | None = None  # entries and bytes
         self._watch = Watch(lambda: self._work(self._send_news), looks_every_s)
         self._views: set[str] = set()
         self._listed = False
@@ -186,12 +187,19 @@ class KernelSide:
         changed = (await self._look_again()).since(before)
         if self._log_changed():
             usage = usage_of(self._cache)
-        if changed or usage is not self._usage:
+        trash_changed = await self._trash_changed()
+        if changed or usage is not self._usage or trash_changed:
             metas = dict(self._metas)
             for key, found in changed.items():
                 metas.pop(entry_id(key), None)
                 metas |= {entry_id(key): meta for key, meta in own_first(found).items()}
-            await self._send_difference(metas, usage, {entry_id(key) for key in changed}, only_news=True)
+            touched = {entry_id(key) for key in changed}
+            await self._send_difference(metas, usage, touched, only_news=not trash_changed)
+
+    async def _trash_changed(self) -> bool:
+        """Whether the trash is another than the page was told."""
+        trash = await settled(self._cache.trash())
+        return (trash.entries, trash.size_bytes) != self._told_trash
 
     async def _look_again(self) -> Look:
         self._look = await settled(self._cache.look())
@@ -254,7 +262,9 @@ class KernelSide:
         self._send({"kind": "change", "gone": gone, "rows": changed, **await self._state()})
 
     async def _state(self) -> Message:
-        return await totals_message(self._cache, self._known)
+        state = await totals_message(self._cache, self._known)
+        self._told_trash = (state["totals"]["trashEntries"], state["totals"]["trash"])
+        return state
 
     @property
     def _known(self) -> Listing:
