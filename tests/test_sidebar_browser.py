@@ -227,6 +227,21 @@ def test_a_server_that_does_not_answer_leaves_the_rows_and_a_line(filled: Notebo
     note(sidebar, "The Jupyter server answers again.")
 
 
+def test_what_the_server_does_not_let_one_do_is_a_line_under_the_rows(filled: NotebookPage, sidebar: Any) -> None:
+    refused = re.compile(r"/nbstep/delete\?")
+    filled.page.route(refused, lambda route: route.fulfill(status=403, json={"message": "Forbidden"}))
+    sidebar.locator(".nbstep-row").first.click()
+    sidebar.get_by_role("button", name="Delete", exact=True).click()
+    note(sidebar, "The Jupyter server does not let you do this.")
+    filled.page.unroute(refused)
+    assert sidebar.locator(".nbstep-row").first.is_visible()
+    for _ in range(2):  # two seconds lie between them: a panel says earlier that it waits
+        with filled.page.expect_response(ENTRIES):
+            pass
+    note(sidebar, "The Jupyter server does not let you do this.")
+    sidebar.locator(".nbstep-grid").press("Escape")
+
+
 def test_what_stands_in_the_way_is_said_in_the_tables_place(filled: NotebookPage, lab: Lab, tmp_path: Path) -> None:
     page, sidebar = filled.page, filled.page.locator(".nbstep-sidebar")
     elsewhere = lab.folder / "elsewhere"

@@ -94,8 +94,8 @@ export class RestModel {
     } else {
       const { ids, asked, count, view } = message;
       const response = await this.fetch(message.kind, { method: "POST", body: JSON.stringify({ ids, asked, count }) });
-      if (!response.ok) throw new Refusal(await reason(response));
-      const answer = await response.json();
+      // What is refused leaves the table as it is: it may be looked at all the same.
+      const answer = response.ok ? await response.json() : { kind: "note", text: await reason(response), failed: true };
       if (answer.kind === "note") await this.load();
       this.hear({ ...answer, view });
     }
