@@ -24,10 +24,11 @@ def nbstep_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Has `pytest --nbval` leave out the HTML of step lists, which tells times and ages; a file that the user names stands."""
+    """Has nbval leave out the HTML of step lists, which tells times and ages; a file that the user names stands."""
     option = config.option
     named = getattr(option, "nbval_sanitize_with", None) or getattr(option, "sanitize_with", None)
-    if getattr(option, "nbval", False) and not named:
+    compares = getattr(option, "nbval", False) or getattr(option, "nbval_lax", False)  # the latter where a cell says so
+    if compares and not named:
         from nbstep.testing import NBVAL_SANITIZE
 
         option.nbval_sanitize_with = str(NBVAL_SANITIZE)

@@ -44,7 +44,7 @@ __all__ = [
 
 E = TypeVar("E")
 
-# What `pytest --nbval` takes by itself where nbstep is installed: it removes the HTML of step lists, which changes from run to run.
+# What nbval takes by itself where nbstep is installed: it removes the HTML of step lists, which changes from run to run.
 NBVAL_SANITIZE: Final = Path(__file__).with_name("nbval_sanitize.cfg")
 STEP_LIST_HTML: Final = re.compile(r"(?s)<!--nbstep.*?nbstep-->")
 
