@@ -49,6 +49,7 @@ def test_c0_it_is_the_cache_that_the_notebooks_kernel_uses(root: Path) -> None:
     [
         "../a.ipynb", "x/../../a.ipynb", "sub/../a.ipynb", "/etc/a.ipynb", "//etc/a.ipynb", "..\\a.ipynb", "C:/a.ipynb",
         "nul\0/a.ipynb", "no such/a.ipynb", "file/a.ipynb", ".hidden/a.ipynb", "sub/.a.ipynb",
+        f"{'long' * 100}/a.ipynb", f"{'deep/' * 3000}a.ipynb",
     ],
 )  # fmt: skip
 def test_t7_a_path_that_leads_elsewhere_is_refused(root: Path, notebook: str) -> None:
@@ -56,6 +57,14 @@ def test_t7_a_path_that_leads_elsewhere_is_refused(root: Path, notebook: str) ->
     (root / "sub").mkdir()
     (root / "file").touch()
     assert refused(notebook, root) == NO_FOLDER
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no name holds a colon there")
+def test_a_colon_in_a_name_is_one_like_any_other(root: Path) -> None:
+    (root / "at 12:30").mkdir()
+    (root / "at 12:30" / "pyproject.toml").touch()
+    assert served_place("at 12:30/a.ipynb", root, {}).directory == root / "at 12:30" / ".nbstep"
+    assert served_place("12:30.ipynb", root, {}) == ServedPlace(root / ".nbstep", exists=False, notebook="12:30.ipynb")
 
 
 def test_hidden_folders_are_served_where_the_server_shows_them(root: Path) -> None:

@@ -22,6 +22,10 @@ CACHE_OUTSIDE: Final = (
 )
 
 
+# What may lead elsewhere; a colon does so on Windows alone, where it ends a drive.
+_NO_NAMES: Final = frozenset("\0\\:" if os.name == "nt" else "\0\\")
+
+
 class NotServedError(ValueError):
     """The client named nothing that may be shown; the text says why, without any path."""
 
@@ -52,7 +56,7 @@ def served_place(notebook: str, root: Path, environ: Mapping[str, str], *, hidde
     """
     root = Path(os.path.realpath(root))
     folder = Path(os.path.realpath(root.joinpath(*_folders(notebook, hidden=hidden))))
-    if not folder.is_relative_to(root) or not folder.is_dir():
+    if not folder.is_relative_to(root) or not os.path.isdir(folder):  # False, too, for a name too long
         raise NotServedError(NO_FOLDER)
     try:
         place = project_place(folder, environ)
@@ -70,7 +74,7 @@ def served_place(notebook: str, root: Path, environ: Mapping[str, str], *, hidde
 def _folders(notebook: str, *, hidden: bool) -> tuple[str, ...]:
     """The names of the folders that a notebook's path leads through."""
     path = PurePosixPath(notebook)
-    outside = path.is_absolute() or ".." in path.parts or "\0" in notebook or "\\" in notebook or ":" in notebook
+    outside = path.is_absolute() or ".." in path.parts or not _NO_NAMES.isdisjoint(notebook)
     if outside or (not hidden and any(name.startswith(".") for name in path.parts)):
         raise NotServedError(NO_FOLDER)
     return path.parts[:-1]
