@@ -423,7 +423,9 @@ def test_emptying_the_trash_asks_and_promises_no_undo(timed: Any) -> None:
         "Empty the trash",
         "Cancel",
     ]
+    timed.evaluate("() => window.hear({ kind: 'change', gone: [], rows: [] })")  # which writes the head anew
     question.get_by_role("button", name="Cancel").click()
+    assert timed.evaluate("document.activeElement.textContent") == "Empty"  # not *Undo*, on which another Enter acts
     asked_for = (
         "() => window.said.filter((message) => message.kind !== 'seen')"  # it may tell now that it came in sight
     )
@@ -454,6 +456,54 @@ def test_the_ages_in_the_details_go_on_as_those_in_the_rows(timed: Any) -> None:
     assert told["last asked"].startswith("5 m ago")
     assert told["used"] == "3 times, last 5 m ago, saved 6.0 s"
     assert told["expires"].startswith("in 2 m ")
+
+
+NARROW = """([rows, text]) => {
+    const heard = [];
+    const model = { on: (_, f) => heard.push(f), off: () => {}, send: () => {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    el.style.width = "250px"; // JupyterLab's left area, before somebody widens it
+    el.style.height = "700px";
+    const panel = new window.panel.Panel(model, el, { fill: true });
+    heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals: null });
+    heard[0]({ kind: "note", text });
+    el.querySelector(".nbstep-row").click();
+    panel.say(text);
+    const width = (name) => el.querySelector(name).getBoundingClientRect().width;
+    const found = [width(".nbstep-note"), width(".nbstep-picked")];
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_in_a_sidebar_a_long_note_takes_the_whole_width(script: Any) -> None:
+    note, picked = script.evaluate(NARROW, [[packed(a_row("a"))], "Deleted 5 entries: " + ", ".join("abcde" * 8)])
+    assert note > 210
+    assert picked > 50
+
+
+FORCED = """() => {
+    const style = (css) => getComputedStyle(document.querySelector(css));
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.cssText = "forced-color-adjust: none; color: HighlightText; background: Highlight";
+    const { color, backgroundColor } = getComputedStyle(probe);
+    const same = (css, from = css) => style(css).color === color && style(from).backgroundColor === backgroundColor
+        && style(css).forcedColorAdjust === "none";
+    const chosen = ".nbstep-row[aria-selected=true]";
+    return [".nbstep-key", ".nbstep-what", ".nbstep-status", ".nbstep-age"].map((cell) => same(`${chosen} ${cell}`, chosen))
+        .concat(same(".nbstep-scopes [aria-pressed=true]"), same(".nbstep-row[aria-selected=false]"));
+}"""
+
+
+def test_in_colours_that_the_system_forces_what_is_chosen_can_be_read_and_seen(timed: Any) -> None:
+    timed.emulate_media(forced_colors="active")
+    rows = [packed(a_failure()), packed(a_row("b"))]
+    timed.evaluate(OPEN, [rows, NOW])
+    timed.get_by_role("button", name="Group", exact=True).click()
+    timed.locator(".nbstep-row[data-status=failed]").click()
+    # Without this the browser puts its own ground behind each text: white on white.
+    assert timed.evaluate(FORCED) == [True, True, True, True, True, False]
 
 
 NOT_A_PICTURE = [

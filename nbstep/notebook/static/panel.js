@@ -792,7 +792,8 @@ export class Panel {
 
   trashText(bytes) {
     const text = element("span", "", `${sizeText(bytes)} in trash · `);
-    text.append(button("Empty", "Empty the trash; asks first", () => this.askToEmpty(), "nbstep-link"));
+    this.emptyButton = button("Empty", "Empty the trash; asks first", () => this.askToEmpty(), "nbstep-link");
+    text.append(this.emptyButton);
     return text;
   }
 
@@ -1015,7 +1016,7 @@ export class Panel {
     const { entries, size } = this.totals;
     const counted = countText(entries, "entry", "entries");
     const clear = { text: `Delete all ${counted}`, title: "Delete everything", message: { kind: "clear" } };
-    this.ask([`Delete all ${counted} (${sizeText(size)})?`], [clear], this.clearButton);
+    this.ask([`Delete all ${counted} (${sizeText(size)})?`], [clear], () => this.clearButton);
   }
 
   askToEmpty() {
@@ -1023,7 +1024,7 @@ export class Panel {
     const cannot = trashEntries === 1 ? "It cannot be brought back." : "They cannot be brought back.";
     const text = `Delete ${countText(trashEntries, "entry", "entries")} in the trash (${sizeText(trash)}) for good?`;
     const empty = { text: "Empty the trash", title: cannot, message: { kind: "empty-trash", count: trashEntries } };
-    this.ask([text, cannot], [empty], this.undoButton, "");
+    this.ask([text, cannot], [empty], () => this.emptyButton, "");
   }
 
   // Something was made from what is to be deleted.
@@ -1032,10 +1033,11 @@ export class Panel {
     clearTimeout(this.slowTimer);
     this.say(this.hint);
     const title = "Delete the later steps, too: they run again with what they are made from";
+    const back = this.askedFrom;
     this.ask([text, told], [
       { text: only, title: "Keep the later steps as they are", message: { kind: action, ids, asked: true } },
       { text: all, title, message: { kind: "delete", ids: [...ids, ...later], asked: true } },
-    ], this.askedFrom);
+    ], () => back);
   }
 
   ask(texts, answers, back, wayBack = "Undo for 24 h") {
@@ -1056,7 +1058,7 @@ export class Panel {
   closeQuestion() {
     this.question.hidden = true;
     this.takeFocus(); // where what asked has gone meanwhile
-    this.questionBack?.focus({ preventScroll: true });
+    this.questionBack()?.focus({ preventScroll: true });
   }
 
   // A note tells of what was just done, so it goes when something else happens: with what the user does next, or when the
