@@ -139,6 +139,14 @@ def test_axe_finds_nothing_in_any_state_of_the_table(sales: NotebookPage, theme:
     table.locator(".nbstep-row", has_text="host:").last.click(modifiers=["Shift"])
     table.locator(".nbstep-picked", has_text="2 selected").wait_for()
     found["rows"] = faults(sales, within)
+    table.get_by_role("button", name="Delete", exact=True).click()
+    note(table, "Deleted 2 entries")
+    table.get_by_role("button", name="Empty", exact=True).click()  # and the question before the trash goes
+    question.wait_for()
+    found["trash"] = faults(sales, within)
+    question.get_by_role("button", name="Cancel").click()
+    table.get_by_role("button", name="Undo", exact=True).click()
+    note(table, "Restored 2 entries")
     table.get_by_role("button", name="Status").click()  # the old values come first
     table.locator(".nbstep-row[aria-rowindex='2']").hover()
     found["rows, the other way round"] = faults(sales, within)
