@@ -458,6 +458,45 @@ def test_the_ages_in_the_details_go_on_as_those_in_the_rows(timed: Any) -> None:
     assert told["expires"].startswith("in 2 m ")
 
 
+AGAIN = """async (count) => {
+    const heard = [];
+    const row = (n) => [`id${n}`, `page:${n}`, "ok", "int", "", "", n, 1, 1e9 - n, null, 0, null, 0];
+    const rows = Array.from({length: count}, (_, n) => row(n));
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const half = count / 2;
+    const hear = (kept) => {
+        heard[0]({ kind: "rows", first: true, last: false, rows: kept.slice(0, half), now: 1e9 });
+        heard[0]({ kind: "rows", first: false, last: true, rows: kept.slice(half), now: 1e9 });
+    };
+    const state = () => [el.querySelector(".nbstep-picked").textContent, scroller.scrollTop, scroller.ariaRowCount,
+                         el.querySelector(".nbstep-detail").hidden, el.querySelector(".nbstep-cursor .nbstep-key")?.textContent];
+    const scroller = el.querySelector(".nbstep-grid");
+    hear(rows);
+    scroller.scrollTop = 26 * (count - 50);
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    el.querySelectorAll(".nbstep-row")[10].click();
+    const found = [state()];
+    hear(rows);
+    found.push(state());
+    const at = Number(el.querySelector(".nbstep-cursor").dataset.at);
+    hear(rows.filter((_, n) => n !== at)); // which went meanwhile
+    found.push(state());
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_that_another_view_began_moves_nothing_in_this_one(script: Any) -> None:
+    before, after, gone = script.evaluate(AGAIN, 1000)
+    assert before == after
+    assert before[0].startswith("1 selected")
+    assert before[1] > 20_000
+    assert (gone[0], gone[2], gone[3]) == ("", "1000", True)
+
+
 NARROW = """([rows, text]) => {
     const heard = [];
     const model = { on: (_, f) => heard.push(f), off: () => {}, send: () => {} };

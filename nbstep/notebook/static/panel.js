@@ -314,6 +314,7 @@ export class Panel {
     this.waiting = waiting;
     this.leave = leave; // gives the keyboard back to what is around the panel
     this.rows = new Map(); // id -> row
+    this.coming = this.rows; // where the rows of messages go until all came
     this.sorted = null; // all rows in order; null when they are to be sorted anew
     this.shown = []; // those of them that are asked for
     this.view = []; // the same, in groups where that is wanted; a row's `at` is its index here, or undefined
@@ -592,15 +593,16 @@ export class Panel {
       this.root.hidden = false;
       this.snapshot.hide();
     }
-    if (message.first) {
-      this.rows.clear();
-      this.complete = false;
-    }
-    for (const values of message.rows) this.takeRow(values);
+    // Every view hears it when another one begins: what it shows stays until it has heard all rows anew.
+    if (message.first) this.coming = new Map();
+    for (const values of message.rows) this.takeRow(values, this.coming);
+    if (this.complete && !message.last) return;
+    this.rows = this.coming;
     this.complete ||= message.last;
     this.sorted = null;
     if (!this.scopeChosen) this.scope = this.firstScope();
     if (message.first || message.last) this.arrange();
+    if (this.complete && this.detailId !== null && !this.rows.has(this.detailId)) this.closeDetail();
   }
 
   receiveChange(message) {
@@ -637,10 +639,10 @@ export class Panel {
     this.paint();
   }
 
-  takeRow(values) {
+  takeRow(values, rows = this.rows) {
     const row = { at: undefined, found: undefined, turn: 0, prefix: undefined };
     for (let field = 0; field < FIELDS.length; field++) row[FIELDS[field]] = values[field];
-    this.rows.set(row.id, row);
+    rows.set(row.id, row);
     return row;
   }
 
