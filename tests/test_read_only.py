@@ -29,6 +29,21 @@ assert workflow(body).unwrap() == [1, 2]
 """
 
 
+ASK = """
+import sys
+from nbstep import Cache
+from nbstep.commands.listing import entry_id
+from nbstep.commands.panelside import ACTIONS
+from nbstep.notebook.kernelside import KernelSide
+told = []
+side = KernelSide(Cache(sys.argv[1]), told.append)
+side.receive({"kind": "ready", "view": "v1"})
+for action in ACTIONS:
+    side.receive({"kind": action, "ids": [entry_id("kept")], "view": "v1"})
+print({message["text"] for message in told if message["kind"] == "note"}, told[-1]["failed"])
+"""
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Path]:
     """A project whose cache nobody may write."""
@@ -37,6 +52,8 @@ def archive(tmp_path: Path) -> Iterator[Path]:
     (project / "pyproject.toml").touch()
     cache = Cache(project / ".nbstep")
     cache.set("kept", {"a": 1})
+    cache.set("deleted", 1)
+    cache.delete("deleted")
     folders = [project, *(path for path in project.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o500)
@@ -93,6 +110,11 @@ def test_n6_verbs_that_change_say_that_a_cache_is_read_only(archive: Path, shell
         assert (done.returncode, done.stdout) == (
             1, f"{archive}/.nbstep is read-only for you: nothing was changed.\n",
         ), done.stderr  # fmt: skip
+
+
+def test_n6_the_panel_says_so_too_whatever_it_is_asked_to_change(archive: Path, shell: Shell) -> None:
+    done = shell("-c", ASK, f"{archive}/.nbstep")
+    assert done.stdout == f"{{'{archive}/.nbstep is read-only for you: nothing was changed.'}} True\n", done.stderr
 
 
 def test_c3_a_run_over_a_read_only_cache_has_its_hits_and_says_once_that_it_keeps_nothing(

@@ -132,6 +132,13 @@ def failure_note(error: Exception) -> Message:
     return note(shown(one_line(f"{type(error).__name__}: {error}")), failed=True)
 
 
+async def act(cache: Cache, listing: Listing, action: str, wish: Wish) -> Message:
+    """Does one of `ACTIONS`; a cache that can only be read stays as it is."""
+    if cache.read_only:
+        return note(f"{shown(cache.place)} is read-only for you: nothing was changed.", failed=True)
+    return await ACTIONS[action](cache, listing, wish)
+
+
 @dataclass(frozen=True, slots=True)
 class _Removal:
     """What is deleted, in words: of what kind it is, and what then happens.

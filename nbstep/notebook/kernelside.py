@@ -24,10 +24,10 @@ from nbstep.commands.asked import Asked, who_asked
 from nbstep.commands.listing import Row, entry_id, own_first, row_of, settled, usage_of
 from nbstep.commands.panelside import (
     ACTIONS,
-    Action,
     Listing,
     Message,
     Wish,
+    act,
     by_id,
     detail_message,
     failure_note,
@@ -109,7 +109,7 @@ class KernelSide:
         elif kind in requests:
             self._work(lambda: requests[kind](content))
         elif kind in ACTIONS:
-            self._work(lambda: self._act(ACTIONS[kind], content))
+            self._work(lambda: self._act(kind, content))
 
     def close(self) -> None:
         """Stops following the cache; a view that reports again starts it anew."""
@@ -310,10 +310,10 @@ class KernelSide:
         if detail:
             self._send(detail)
 
-    async def _act(self, action: Action, message: Message) -> None:
+    async def _act(self, action: str, message: Message) -> None:
         if self._changed:
             await self._send_changes()
-        answer = await action(self._cache, self._known, Wish.read(message))
+        answer = await act(self._cache, self._known, action, Wish.read(message))
         if answer["kind"] == "question":
             self._send({**answer, "view": message.get("view")})
         else:

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 from nbstep.cache.cache import Cache
 from nbstep.commands.panelside import (
-    ACTIONS,
     Message,
     Wish,
+    act,
     detail_message,
     failure_note,
     note,
@@ -61,9 +61,7 @@ class OpenCaches:
             return note("Nothing is kept here.")
 
         async def do(cache: Cache) -> Message:
-            if cache.read_only:
-                return note(f"{shown(cache.place)} is read-only for you: nothing was changed.", failed=True)
-            return await ACTIONS[action](cache, await read_listing(cache), wish)
+            return await act(cache, await read_listing(cache), action, wish)
 
         try:
             return await self._work(place, do)
