@@ -38,6 +38,9 @@ for text in TEXTS:
     step(bad, text, key=f"bad:{text}", on_error="keep")
     step(named(text), key=f"named:{text}")
 step(lambda: pd.DataFrame({text: [text] for text in TEXTS[:12]}), key="the frame")
+source = step(lambda: list(TEXTS), key=f"from-script:{TEXTS[0]}")
+step(lambda: len(source), key=f"made:{TEXTS[0]}")
+step.map(abs, range(2), key=TEXTS[0] + ":{}")
 step(lambda: tidy("</pre><script>window.pwned=1</script>"), key="the drift");""",
     'def tidy(rows): return rows, "</span><img src=x onerror=window.pwned=1>", "$$y$$"',
     "%%workflow\nstep(lambda: tidy('</pre><script>window.pwned=2</script>'), key='the drift')\n"
@@ -57,8 +60,8 @@ TAGS = {
     "HEADER", "SECTION", "TBODY", "TD", "TH", "THEAD", "TR", "UL",
 }  # fmt: skip
 ATTRIBUTES = {
-    "class", "data-at", "data-lm-suppress-shortcuts", "data-status", "disabled", "hidden", "id", "placeholder", "role",
-    "spellcheck", "style", "tabindex", "title", "type",
+    "class", "data-at", "data-group", "data-lm-suppress-shortcuts", "data-status", "disabled", "hidden", "id", "placeholder",
+    "role", "spellcheck", "style", "tabindex", "title", "type",
 }  # fmt: skip
 # What only a text of the corpus asks for, wherever in an output it would stand. In plain text JupyterLab makes links by itself.
 ASKED_FOR = (
@@ -148,6 +151,29 @@ def test_t9_nothing_in_the_panel_runs_whichever_entry_is_looked_at(scene: Notebo
         panel.locator(".nbstep-row").click()
         panel.locator(".nbstep-facts").first.wait_for()
     assert_nothing_came_of_it(scene.page, 6)
+
+
+def test_t9_nothing_in_the_panels_groups_questions_and_notes_runs(scene: NotebookPage) -> None:
+    panel = scene.page.locator(".nbstep-panel")
+    panel.get_by_role("button", name="Whole project").click()
+    panel.get_by_role("searchbox").fill("")
+    panel.get_by_role("button", name="Group", exact=True).click()
+    panel.locator(".nbstep-row[data-group]", has_text="<").first.wait_for()
+    panel.get_by_role("button", name="Group", exact=True).click()
+    for query, question in (("from-script", "Delete 1 entry?"), ("made:", "")):
+        panel.get_by_role("searchbox").fill(query)
+        panel.locator(".nbstep-grid").press("Control+a")
+        panel.get_by_role("button", name="Delete", exact=True).click()
+        if question:
+            panel.get_by_role("alertdialog").get_by_text(question).wait_for()
+            assert "<script>" in panel.get_by_role("alertdialog").inner_text()
+            assert_nothing_came_of_it(scene.page, 6)
+            panel.get_by_role("alertdialog").get_by_role("button", name="Cancel").click()
+    panel.locator(".nbstep-note", has_text="Deleted 1 entry: made:<script>").wait_for()
+    assert_nothing_came_of_it(scene.page, 6)
+    panel.get_by_role("button", name="Undo", exact=True).click()
+    panel.locator(".nbstep-note", has_text="Restored 1 entry").wait_for()
+    panel.get_by_role("searchbox").fill("")
 
 
 def look_at_each(table: Any, query: str, count: int, most: int) -> None:
