@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from browser import need_chromium, open_browser
 from test_steplist import NOW, Story
 
 from nbstep.events import StepFinished, StepsAhead
@@ -119,3 +120,16 @@ def test_the_bar_has_a_part_for_each_kind() -> None:
     page = html_of(story.state(), NOW)
     for tone, word in (("kept", "cached"), ("plain", "ran"), ("failed", "failed")):
         assert f'<span class="{tone}" style="width:25.0%" title="1 {word}"></span>' in page
+
+
+@pytest.mark.browser
+def test_n3_the_bar_of_a_map_is_there_before_anything_is_done() -> None:
+    need_chromium()
+    story = mapping(10)
+    story.started("m:0")
+    with open_browser() as browser:
+        page = browser.new_page()
+        page.set_content(html_of(story.state(), NOW))
+        assert page.locator(".g").inner_text() == "0 of 10"
+        box = page.locator(".g .b").bounding_box()
+    assert (box["width"], box["height"]) == (240, 4)

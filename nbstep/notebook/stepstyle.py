@@ -55,7 +55,9 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l .kept .b span, .nbstep-l.nbstep-l .old .b span { background: var(--n-faint); opacity: .45; }
 .nbstep-l.nbstep-l .failed .b span { background: var(--n-red); }
 .nbstep-l.nbstep-l .g { display: flex; align-items: center; gap: 10px; margin: 0 0 4px; font-variant-numeric: tabular-nums; }
-.nbstep-l.nbstep-l .g .b { display: flex; width: 240px; border-radius: 2px; background: var(--n-line); overflow: hidden; }
+.nbstep-l.nbstep-l .g .b {
+  display: flex; width: 240px; height: 4px; border-radius: 2px; background: var(--n-line); overflow: hidden;
+}
 .nbstep-l.nbstep-l .g .b span { border-radius: 0; }
 .nbstep-l.nbstep-l .g .kept { background: var(--n-faint); }
 .nbstep-l.nbstep-l .g .failed { background: var(--n-red); }
