@@ -17,6 +17,7 @@ const AGES_EVERY_MS = 20_000;
 const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
 const SAYS_IN_SIGHT_EVERY_MS = 120_000; // the kernel forgets a page that says nothing for five minutes
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
+const URL_BEGINS = /^[a-z][a-z0-9+.-]*:\/\//i;
 const PNG = /^iVBORw0KGgo[A-Za-z0-9+/]*={0,2}$/; // in base64, with its first eight bytes
 const FIELDS = [
   "id", "label", "status", "type", "shape", "message", "size", "took", "created", "expires", "hits", "used", "saved",
@@ -1022,8 +1023,10 @@ export class Panel {
   }
 
   askToEmpty() {
-    const { trashEntries, trash } = this.totals;
-    const cannot = trashEntries === 1 ? "It cannot be brought back." : "They cannot be brought back.";
+    const { trashEntries, trash, place } = this.totals;
+    const [it, them] = trashEntries === 1 ? ["It", "it"] : ["They", "them"];
+    const shared = URL_BEGINS.test(place); // what everybody deleted lies there
+    const cannot = shared ? `Nobody who uses this cache can bring ${them} back.` : `${it} cannot be brought back.`;
     const text = `Delete ${countText(trashEntries, "entry", "entries")} in the trash (${sizeText(trash)}) for good?`;
     const empty = { text: "Empty the trash", title: cannot, message: { kind: "empty-trash", count: trashEntries } };
     this.ask([text, cannot], [empty], () => this.emptyButton, "");
