@@ -214,10 +214,10 @@ def keys_text(labels: Sequence[str], count: int | None = None) -> str:
     return f"{named} and {count - _NAMED_KEYS:,} more" if count > _NAMED_KEYS else named
 
 
-def named_key(label: str) -> str:
+def named_key(label: str, columns: int = _NAMED_KEY_COLUMNS) -> str:
     """A key within a sentence: a very long one leaves out its middle, so that the rest is still found and read.
 
     >>> named_key("user:1"), len(named_key("prompt:" + "x" * 4000 + ":7"))
     ('user:1', 80)
     """
-    return label if text_width(label) <= _NAMED_KEY_COLUMNS else _cut(label, _NAMED_KEY_COLUMNS, keep_end=True)
+    return label if text_width(label) <= columns else _cut(label, columns, keep_end=True)

@@ -42,6 +42,15 @@ def test_n7_hostile_keys_and_messages_make_no_element_and_no_attribute() -> None
     assert [key for key in HOSTILE if shown(key) not in found.text] == []
 
 
+def test_t9_a_very_long_key_or_message_leaves_the_other_columns_in_sight() -> None:
+    rows = [a_row("first:" + "k" * 4000 + ":last"), a_failure("user:999", message="m" * 5000)]
+    html = snapshot_html(rows, TOTALS, NOW)
+    cells = re.findall(r"<td style=\"(.*?)\">(.*?)</td>", html)
+    assert max(len(text) for _, text in cells) <= 300
+    assert [text for _, text in cells if text.startswith("first:k") and text.endswith("k:last")]
+    assert {"overflow-wrap:anywhere" in style for style, text in cells if len(text) > 20} == {True}
+
+
 def test_it_is_capped_and_says_how_many_more() -> None:
     rows = [a_row(f"k:{n}") for n in range(MOST_ROWS)]
     totals = replace(TOTALS, entries=MOST_ROWS + 1200)

@@ -10,14 +10,17 @@ from nbstep.commands.listing import NOTHING_KEPT, Row, Totals, totals_text
 from nbstep.commands.tables import took_text
 from nbstep.durations import date_text, size_text
 from nbstep.notebook.steprender import HTML_END, PLAIN
-from nbstep.words import MARKS
+from nbstep.notes import one_line
+from nbstep.words import MARKS, named_key
 
 MOST_ROWS: Final = 200
 HTML_BEGIN: Final = "<!--nbstep panel-->"
+_LONGEST: Final = 300  # characters of a key, or of what it is
 _HEADS: Final = ("", "Key", "Type and shape", "Size", "Took", "Kept", "Hits")
 _LEFT: Final = "text-align:left"
+_LONG: Final = "text-align:left;overflow-wrap:anywhere"
 _RIGHT: Final = "text-align:right"
-_STYLES: Final = (_LEFT, _LEFT, _LEFT, _RIGHT, _RIGHT, _RIGHT, _RIGHT)
+_STYLES: Final = (_LEFT, _LONG, _LONG, _RIGHT, _RIGHT, _RIGHT, _RIGHT)
 _FAILED: Final = ";color:var(--jp-error-color1,#d32f2f)"
 # A long table scrolls; and where no panel is alive below it, there is no "Error displaying widget" either.
 _STYLE: Final = (
@@ -49,7 +52,10 @@ def _table(rows: Sequence[Row], now: float) -> str:
 
 
 def _texts(row: Row, now: float) -> tuple[str, ...]:
-    """What stands in the columns; all but the key and what it is stays on one line, whatever styles the page has."""
+    """What stands in the columns; all but the key and what it is stays on one line, whatever styles the page has.
+
+    Very long ones are cut: what they push aside nobody finds.
+    """
     hits = f"{row.hits:,}" if row.hits else ""
     status, *numbers = (
         text.replace(" ", "\u00a0")
@@ -57,7 +63,7 @@ def _texts(row: Row, now: float) -> tuple[str, ...]:
             f"{MARKS[row.status]} {row.status}", size_text(row.size_bytes), took_text(row), date_text(row.created, now), hits
         )
     )  # fmt: skip
-    return status, row.label, row.what, *numbers
+    return status, named_key(row.label, _LONGEST), one_line(row.what, _LONGEST), *numbers
 
 
 def _line(row: Row, texts: Sequence[str], columns: Sequence[int]) -> str:
