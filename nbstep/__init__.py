@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RecursiveStep,
         StepFailed,
         StepTimeout,
+        WorkerError,
     )
     from nbstep.notebook.panel import panel
     from nbstep.result import Err, Ok, Result
@@ -46,6 +47,7 @@ __all__ = [
     "Result",
     "StepFailed",
     "StepTimeout",
+    "WorkerError",
     "Workflow",
     "__version__",
     "create_workflow",
@@ -70,6 +72,7 @@ _HOME = {
     "Result": "nbstep.result",
     "StepFailed": _errors,
     "StepTimeout": _errors,
+    "WorkerError": _errors,
     "Workflow": "nbstep.workflows",
     "create_workflow": "nbstep.workflows",
     "panel": "nbstep.notebook.panel",

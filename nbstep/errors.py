@@ -8,6 +8,7 @@
     ├── OfflineMiss       mode "offline", and something is not in the cache
     ├── DriftError        on_drift="error", and code or an input changed
     ├── CellStopped       a notebook cell cannot start: its %%workflow line, or the name `step`
+    ├── WorkerError       an item, a function or a result could not go to a worker process of `step.map` or come back
     ├── StepTimeout       a step took longer than its timeout=        (also a TimeoutError)
     ├── CacheDirectoryError   a cache directory cannot be created or written  (also an OSError)
     └── KeyFileError      a file cannot serve as signing key          (also an OSError)
@@ -81,6 +82,10 @@ class CellStopped(NbstepError):  # noqa: N818
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
+
+
+class WorkerError(NbstepError):
+    """What `step.map` sent to a worker process, or got from it, could not be sent or loaded; or the workers died of it."""
 
 
 class StepTimeout(NbstepError, TimeoutError):  # noqa: N818

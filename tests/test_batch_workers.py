@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy
 import pytest
 
 from nbstep import Err, Ok, create_workflow
+from nbstep.errors import WorkerError
 from nbstep.events import Finding, StepFinished, StepHit, StepStarted
 from nbstep.testing import RecordingListener
 
@@ -93,13 +95,108 @@ def test_retries_are_those_of_the_worker(tmp_path: Path) -> None:
     assert mapped(create_workflow(cache={}), work, [7], retries=2) == Ok([7])
 
 
-def test_what_a_worker_cannot_send_back_is_a_failure_of_that_item() -> None:
+def test_e2_what_a_worker_cannot_send_back_is_a_failure_of_that_item_and_not_kept() -> None:
     def work(n: int) -> Any:
         return (n for _ in range(n)) if n else n
 
-    results = mapped(create_workflow(cache={}), work, [0, 1], on_error="keep").value
+    workflow = create_workflow(cache={})
+    results = mapped(workflow, work, [0, 1], on_error="keep").value
     assert results[0] == Ok(0)
+    assert type(results[1].error) is WorkerError
     assert "a worker process cannot send back a generator" in str(results[1].error)
+    on_threads = workflow(lambda step: step.map(work, [0, 1], key="n:{}")).value
+    assert list(on_threads[1]) == [1]
+
+
+class Loaded:
+    """What no process can load."""
+
+    def __reduce__(self) -> Any:
+        return _not_here, ()
+
+
+def _not_here() -> None:
+    raise OSError("no such file here")
+
+
+def test_e2_items_that_cannot_be_sent_are_failures_of_those_items_and_not_kept() -> None:
+    workflow = create_workflow(cache={})
+    items = [1, threading.Lock(), 2, Loaded(), 3]
+
+    def on_workers(items: Any) -> Any:
+        with joblib.parallel_config(backend="loky"):
+            return workflow(
+                lambda step: step.map(
+                    lambda item: 7,
+                    items,
+                    key=lambda item: f"{type(item).__name__}{item}"[:6],
+                    n_jobs=2,
+                    on_error="keep",
+                )
+            ).value
+
+    results = on_workers(items)
+    assert [results[at] for at in (0, 2, 4)] == [Ok(7)] * 3
+    assert [type(results[at].error) for at in (1, 3)] == [WorkerError] * 2
+    assert "cannot send the item to a worker process (TypeError: cannot pickle" in str(results[1].error)
+    assert "cannot load the item (OSError: no such file here)" in str(results[3].error)
+    assert sorted(workflow.cache.keys()) == ["int1", "int2", "int3"]
+
+
+class Refused(Exception):
+    """Its `args` do not make it anew."""
+
+    def __init__(self, *, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def _fails_as_httpx(n: int) -> None:
+    import httpx
+
+    httpx.Response(404, request=httpx.Request("GET", "https://x.test/1")).raise_for_status()
+
+
+def _fails_because(n: int) -> None:
+    try:
+        raise Refused(status=n)
+    except Refused as why:
+        raise ValueError("no") from why
+
+
+def _fails_in_a_group(n: int) -> None:
+    raise ExceptionGroup("both", [Refused(status=n), ValueError("no")])
+
+
+@pytest.mark.parametrize("work", [_fails_as_httpx, _fails_because, _fails_in_a_group])
+def test_e4_errors_of_workers_come_back_as_those_of_threads_do(work: Any) -> None:
+    workflow = create_workflow(cache={})
+    here = create_workflow(cache={})(lambda step: step.map(work, [7], key="n:{}")).error
+    for _ in ("fresh", "kept"):
+        error = mapped(workflow, work, [7]).error
+        assert (type(error), str(error)) == (type(here), str(here))
+        assert type(error.__cause__) is type(here.__cause__)
+        assert getattr(error.__cause__, "status", None) == getattr(here.__cause__, "status", None)
+        assert [type(one) for one in getattr(error, "exceptions", ())] == [
+            type(one) for one in getattr(here, "exceptions", ())
+        ]
+    if work is _fails_as_httpx:
+        assert error.response.status_code == 404
+
+
+def test_e4_an_error_that_a_worker_returns_comes_back_as_itself() -> None:
+    error = mapped(create_workflow(cache={}), lambda n: Err(Refused(status=n)), [7]).error
+    assert (type(error), error.status) == (Refused, 7)
+
+
+def test_e4_a_class_that_has_no_name_of_its_own_is_the_one_that_was_sent() -> None:
+    class Inner(Refused):
+        pass
+
+    def work(n: int) -> None:
+        raise Inner(status=n)
+
+    assert type(mapped(create_workflow(cache={}), work, [7]).error) is Inner
 
 
 def test_a_function_that_cannot_be_sent_is_told_before_any_item_runs() -> None:
@@ -234,3 +331,40 @@ def test_c4_a_dask_worker_that_is_killed_costs_no_result(cluster: Any, shared: A
     assert (tmp_path / "died").exists()
     assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(20))
     assert told.of(Finding) == []
+
+
+def test_c4_a_task_that_the_cluster_gives_up_is_a_failure_of_that_item(cluster: Any, team_key: Any) -> None:
+    workflow = create_workflow(cache={})
+
+    def work(n: int) -> int:
+        if n == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n
+
+    cluster.scheduler.allowed_failures, usual = 0, cluster.scheduler.allowed_failures
+    try:
+        error = on_dask(workflow, work, range(5)).error
+    finally:
+        cluster.scheduler.allowed_failures = usual
+    assert type(error) is WorkerError
+    assert "no worker process could do it (KilledWorker" in str(error)
+    assert "n:2" not in workflow.cache
+    assert on_dask(workflow, lambda n: n, range(5)) == Ok(list(range(5)))
+
+
+def test_e2_items_that_a_cluster_cannot_be_sent_are_told(cluster: Any, team_key: Any) -> None:
+    workflow = create_workflow(cache={})
+    large = numpy.empty(200_000, dtype=object)
+    large[:] = 1 << 60
+    large[0] = Loaded()  # too large to be packed: dask itself loads it
+    for item, says in (
+        (threading.Lock(), "cannot send the item"),
+        (Loaded(), "cannot load the item"),
+        (large, "no worker"),
+    ):
+        with joblib.parallel_config(backend="dask"):
+            (result,) = workflow(
+                lambda step: step.map(lambda one: 7, [item], key=lambda one: type(one).__name__, on_error="keep")
+            ).value
+        assert type(result.error) is WorkerError
+        assert says in str(result.error)

@@ -13,7 +13,8 @@ import nbstep
 PUBLIC = [
     "Cache", "CacheDirectoryError", "CachedError", "DriftError", "Err", "KeyCollision", "KeyFileError", "NbstepError",
     "OfflineMiss", "Ok",
-    "RecursiveStep", "Result", "StepFailed", "StepTimeout", "Workflow", "__version__", "create_workflow", "panel", "step",
+    "RecursiveStep", "Result", "StepFailed", "StepTimeout", "WorkerError", "Workflow", "__version__", "create_workflow", "panel",
+    "step",
     "transient",
 ]  # fmt: skip
 

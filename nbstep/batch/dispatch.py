@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
+from nbstep.batch.givenup import tell_of_given_up
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
@@ -27,7 +28,7 @@ class Begun(Protocol):
         ...
 
     def end(self, outcome: Any) -> Given | None:
-        """Takes what the worker gave; None where its task is to be done again."""
+        """Takes what the worker gave, or why no worker could do it; None where its task is to be done again."""
         ...
 
     def give_up(self) -> None:
@@ -133,7 +134,10 @@ def in_workers(
     """
     __tracebackhide__ = True
     from joblib import Parallel, delayed
+    from joblib.parallel import get_active_backend
 
+    active: Any = get_active_backend()
+    tell_of_given_up(active[0], _given_up)
     results: list[Any] = []
     waiting: dict[int, Begun] = {}
     in_flight: set[str | None] = set()
@@ -182,3 +186,9 @@ def in_workers(
 
 def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
     return at, function(*arguments)
+
+
+def _given_up(batch: Any, error: BaseException) -> list[tuple[int, BaseException]] | None:
+    """What comes of a task of ours that no worker could do: its error, in place of what a worker gives."""
+    ((function, arguments, _),) = batch.items
+    return [(arguments[0], error)] if function is _numbered else None

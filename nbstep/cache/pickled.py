@@ -77,6 +77,17 @@ def class_spec(cls: type) -> tuple[Any, ...]:
     return "notebook", cls.__module__, cls.__qualname__, [class_spec(base) for base in cls.__bases__], token
 
 
+def token_of(cls: type) -> str | None:
+    """The token by which records of this process name a class that no other process finds by its name; None for others."""
+    how, *_, token = class_spec(cls)
+    return token if how == "notebook" else None
+
+
+def known_class(token: str, cls: type) -> None:
+    """Lets a record of another process find a class that was sent along with it."""
+    _known[token] = cls
+
+
 def error_class(spec: tuple[Any, ...]) -> type:
     """The class that `class_spec` described; a notebook's class of which nothing is left is made anew, without its methods.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.collisions.firstasks import FirstAsks
 from nbstep.drift.explain import Change, mixed_inputs_text, old_values_texts
-from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout
+from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout, WorkerError
 from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
 from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
@@ -40,7 +40,7 @@ _NAMED: Final = 10  # keys of a finding that is told once
 _FINDINGS_AT_MOST: Final = 10_000
 
 
-_STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout)
+_STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout, WorkerError)
 
 
 @dataclass(eq=False, slots=True)

@@ -12,6 +12,7 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.reach import NotReached, Reach
 from nbstep.cache.records import Facts
 from nbstep.drift.inputs import Inputs
+from nbstep.errors import WorkerError
 from nbstep.foreign import interrupts
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok
@@ -19,6 +20,7 @@ from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.inline import Ended
 from nbstep.steps.keeping import Ran, facts_of
+from nbstep.steps.parcels import packed_item, unpacked_end
 from nbstep.steps.take import taking
 from nbstep.steps.workerside import Alike, Order, work_of
 
@@ -100,21 +102,22 @@ class HandedStep:
         self._is_lost = False
         self._context = handover.context.copy()
         self._coroutine = taking(call, awaiting=False)
+        self._item: Any = None
         self._advance(None)
+        if self.result is None:
+            self._pack()
 
     def task(self) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
         """What a worker calls, and its arguments."""
         call, order = self._call, None if self._is_lost else self._handover.order(self._call)
-        return work_of, (self._handover.function, *call.args, call.options.retries, order)
+        return work_of, (self._handover.function, self._item, call.options.retries, order)
 
-    def end(self, outcome: bytes) -> Ok[Any] | Err[Any] | None:
-        """Takes or keeps what the worker gave, as `work_of` packed it; None where that is lost, and `task` is to be done again."""
-        import cloudpickle
+    def end(self, outcome: bytes | BaseException) -> Ok[Any] | Err[Any] | None:
+        """Takes or keeps what the worker gave, as `work_of` packed it; None where that is lost, and `task` is to be done again.
 
-        try:
-            ended = Ended(**cloudpickle.loads(outcome))
-        except Exception as error:  # noqa: BLE001 - such as a class that this process does not have
-            ended = Ended(error=error)
+        An error says why no worker could do it.
+        """
+        ended = unpacked_end(outcome) if isinstance(outcome, bytes) else Ended(error=_given_up(outcome))
         self._advance(ended)
         if ended.receipt is not None:
             self._is_lost = self.result is None
@@ -128,12 +131,24 @@ class HandedStep:
         except KeyboardInterrupt:
             return
 
+    def _pack(self) -> None:
+        try:
+            self._item = packed_item(*self._call.args)
+        except WorkerError as error:
+            self._advance(Ended(error=error))
+
     def _advance(self, told: Ended | None) -> None:
         __tracebackhide__ = True
         try:
             self._context.run(self._coroutine.send, told)
         except StopIteration as ended:
             self.result = ended.value
+
+
+def _given_up(error: BaseException) -> WorkerError:
+    told = WorkerError(f"no worker process could do it ({error_line(error)})")
+    told.__cause__ = error
+    return told
 
 
 def _packed(function: Any) -> bytes:

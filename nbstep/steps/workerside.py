@@ -19,11 +19,13 @@ from nbstep.cache.trust import signing_key
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import SIGNER, Inputs, read_inputs, settled
 from nbstep.drift.wanted import Wanted
+from nbstep.errors import WorkerError
 from nbstep.foreign import interrupts, is_a
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import discard
+from nbstep.steps.parcels import loaded, packed_end, unpacked_item
 from nbstep.steps.take import needs_plain_function
 from nbstep.stores.base import run_now
 
@@ -60,13 +62,11 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
 
     A value that this process could keep stays out of it. Errors always are in it: the kernel decides whether they are kept.
     """
-    import cloudpickle
-
     keeping: _Keeping | None = None
     told: dict[str, Any]
     began = time.perf_counter()
     try:
-        thunk = _unpacked(function)
+        thunk, item = _unpacked(function), unpacked_item(item)
         keeping, because = _keeping(order, thunk, item)
         began = time.perf_counter()
         given = run_now(attempt_thunk(thunk, (item,), retries, None, awaiting=False, prepared=None))
@@ -75,6 +75,8 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
             discard(given.later)
             raise needs_plain_function()
         told = {"value": given.value, "error": given.stopped, "sent_because": because}
+    except WorkerError as error:
+        took_s, told = 0.0, {"error": error}
     except Exception as error:  # noqa: BLE001 - it is raised where the step was asked
         took_s = time.perf_counter() - began
         at = traceback.extract_tb(error.__traceback__)[-1]
@@ -83,12 +85,7 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
     if keeping is not None and told["error"] is None and not is_a(told["value"], Err):
         told |= keeping.keep(told["value"], took_s)
     told["took_s"] = took_s
-    try:
-        return cloudpickle.dumps(told, protocol=5)
-    except Exception as error:  # noqa: BLE001 - as above
-        what = told["value"] if told.get("error") is None else told["error"]
-        lost = TypeError(f"a worker process cannot send back a {type(what).__name__} ({error_line(error)})")
-        return cloudpickle.dumps({"error": lost, "took_s": told["took_s"]})
+    return packed_end(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +147,4 @@ def _alike(packed: bytes) -> Alike:
 
 @functools.lru_cache(maxsize=4)
 def _unpacked(function: bytes) -> Any:
-    import cloudpickle
-
-    return cloudpickle.loads(function)
+    return loaded(function, "the function")
