@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socketserver
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -300,6 +302,33 @@ def test_c3_a_server_of_a_cluster_is_told_apart(tmp_path: Path) -> None:
         given, listener = asked(cache_at(server), "computed")
         assert given == "computed"
         assert "is part of a Redis Cluster: name a server that stands alone" in listener.findings()[0]
+
+
+class AnotherService(socketserver.BaseRequestHandler):
+    """Answers as a web server that was asked something else."""
+
+    def handle(self) -> None:
+        self.request.recv(4096)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_c3_a_database_that_is_not_there_and_a_port_of_another_service_are_one_line(server: RedisServer) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), AnotherService) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for url, says in (
+            (
+                server.url.replace("/0", "/99"),
+                "could not be used just now (NotUsable: DB index is out of range: name a database",
+            ),
+            (
+                f"redis://127.0.0.1:{other.server_address[1]}/0",
+                "(NotUsable: what answers there is no Redis server, Protocol Error",
+            ),
+        ):
+            listener, longest_s = run_of(Cache(url), 5)
+            assert says in the_line(listener)
+            assert longest_s < TIMEOUT_S + SLACK_S
+        other.shutdown()
 
 
 def test_a_server_with_tls_and_without(tmp_path: Path) -> None:

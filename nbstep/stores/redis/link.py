@@ -26,6 +26,12 @@ class LoginRefused(ConnectionError):  # noqa: N818 - says what happened
     happened = "refused the login"  # said instead of "did not answer"
 
 
+class NotUsable(ConnectionError):  # noqa: N818 - as above
+    """What answers there serves nothing here: it is another service, or has no such database. It stays so for a while."""
+
+    happened = "could not be used"
+
+
 class Link:
     """One server, as the store speaks to it. Over a plain client nothing here ever suspends.
 
@@ -185,7 +191,11 @@ def _in_our_words(error: Exception, place: RedisPlace) -> Exception:
         why = "is a replica: what it holds is used, nothing new is kept there. Name the primary server"
         return ReadOnly(errno.EROFS, f"{place.shown} {why}")
     if isinstance(error, redis.MovedError | redis.ClusterDownError):
-        return OSError(f"{place.server} is part of a Redis Cluster: name a server that stands alone")
+        return NotUsable("it is part of a Redis Cluster: name a server that stands alone")
+    if "DB index" in text:
+        return NotUsable(f"{text}: name a database that it has, or leave it out")
+    if isinstance(error, redis.InvalidResponse):
+        return NotUsable(f"what answers there is no Redis server, {one_line(text, 80)}")
     if isinstance(error, redis.NoPermissionError):
         return PermissionError(f"{text}: its user needs `~{place.prefix}* +@read +@write +@transaction`")
     if isinstance(error, redis.ConnectionError):

@@ -20,6 +20,14 @@ REDIS: Final = (
         ),
     ),
     Removal(
+        "redis-of-another-kind",
+        "a Redis server without the database counts as one that answers",
+        "stores/redis/link.py",
+        '    if "DB index" in text:\n',
+        "    if False:\n",
+        ("redis::a_database_that_is_not_there",),
+    ),
+    Removal(
         "redis-py-tries-again",
         "redis-py tries again by itself",
         "stores/redis/link.py",
