@@ -50,4 +50,6 @@ def misplaced(option: str, where: str) -> TypeError:
     hint = f"did you mean {close[0]}=?" if close else f"its options: {', '.join(known)}"
     if where == "step" and not close:
         hint += f"; if it is an argument of your function: step(lambda: fn({option}=…), key=…)"
+    if where == "step.map" and not close:
+        hint += f"; if it is an argument of your function: step.map(lambda item: fn(item, {option}=…), items, key=…)"
     return TypeError(f"{where} has no option {option}=; {hint}")

@@ -174,6 +174,8 @@ def test_an_item_without_a_stable_text_needs_a_key_function(item: Any) -> None:
         ({"timeout": 1}, "timeout= needs an async thunk"), ({"refresh": "yes"}, "refresh= takes True or False"),
         ({"n_jobs": 0}, "n_jobs=0: use"), ({"n_jobs": "x"}, "n_jobs='x': use"), ({"retries": -1}, "retries=-1"),
         ({"tttl": 1}, "did you mean ttl="), ({"cache": {}}, "belongs to create_workflow"),
+        ({"njobs": 3}, r"^step\.map has no option njobs=; did you mean n_jobs=\?$"),
+        ({"headers": 3}, r"step\.map\(lambda item: fn\(item, headers=…\), items, key=…\)$"),
     ],
 )  # fmt: skip
 def test_w2_wrong_options_are_refused_before_any_item_runs(options: dict[str, Any], says: str) -> None:
@@ -247,6 +249,20 @@ def test_rate_limits_how_often_items_run_and_not_how_often_they_are_found() -> N
         began = time.monotonic()
         workflow(lambda step: step.map(abs, range(5), key="n:{}", rate="10/s"))
         assert least_s <= time.monotonic() - began < most_s
+
+
+def test_rate_counts_further_attempts_too() -> None:
+    called: list[float] = []
+
+    def work(n: int) -> None:
+        called.append(time.monotonic())
+        raise ConnectionError("busy")
+
+    create_workflow(cache={})(
+        lambda step: step.map(work, range(4), key="n:{}", rate="10/s", retries=1, on_error="keep")
+    )
+    assert len(called) == 8
+    assert max(called) - min(called) >= 0.69, "eight turns"
 
 
 def test_items_of_a_generator_are_asked_for_one_by_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -100,6 +101,21 @@ def test_rate_and_time_outs_are_those_of_each_item() -> None:
     kinds, took_s = run(create_workflow(cache={}), body).value
     assert kinds == ["Ok", "Err", "Ok"]
     assert 0.2 <= took_s < 30
+
+
+def test_rate_counts_further_attempts_too() -> None:
+    called: list[float] = []
+
+    async def work(n: int) -> None:
+        called.append(time.monotonic())
+        raise ConnectionError("busy")
+
+    async def body(step: Any) -> Any:
+        return await step.map(work, range(4), key="n:{}", rate="10/s", retries=1, on_error="keep")
+
+    run(create_workflow(cache={}), body)
+    assert len(called) == 8
+    assert max(called) - min(called) >= 0.69, "eight turns"
 
 
 def test_a_map_that_is_cancelled_leaves_no_task_behind() -> None:

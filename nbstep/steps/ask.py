@@ -116,6 +116,7 @@ def _checked(
     on_error: Any,
     ignore: Any = (),
     files: Any = None,
+    where: str = "step",
 ) -> Options:
     __tracebackhide__ = True
     asked_nothing = refresh is False and type(retries) is int and retries == 0 and timeout is None
@@ -123,7 +124,7 @@ def _checked(
         return _without_options(run.policy)
     for option in options:
         if option not in POLICY_OPTIONS:
-            raise misplaced(option, "step")
+            raise misplaced(option, where)
     policy = with_changes(run.policy, policy_changes(options)) if options else run.policy
     if not isinstance(refresh, bool):
         raise TypeError(f"refresh= takes True or False, got {refresh!r}")
@@ -165,7 +166,7 @@ def ask_all(
     _check_map(fn, items, n_jobs)
     own = {name: options[name] for name in ("refresh", "retries", "timeout", "ignore", "files") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
-    checked = _checked(run, policy, **own, on_error=on_error)
+    checked = _checked(run, policy, **own, on_error=on_error, where="step.map")
     is_async = surely_awaitable(fn) or (run.cache is not None and run.cache.is_async)
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()

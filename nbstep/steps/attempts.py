@@ -49,6 +49,7 @@ async def attempt_thunk(
     *,
     awaiting: bool,
     prepared: Awaitable[Any] | None,
+    turn_s: Callable[[], float] | None = None,
 ) -> Given:
     """Calls the thunk up to `1 + retries` times; only the last failure leaves.
 
@@ -59,6 +60,7 @@ async def attempt_thunk(
         timeout_s: Seconds each attempt of an awaitable thunk may take.
         awaiting: The caller awaits; else nothing here suspends.
         prepared: What a first call already gave.
+        turn_s: Takes the turn of a further attempt; gives the seconds until then.
     """
     __tracebackhide__ = True
     if isinstance(thunk, Inline):
@@ -68,13 +70,18 @@ async def attempt_thunk(
 
     import tenacity
 
+    async def wait(seconds: float) -> None:
+        await sleep(seconds, awaiting=awaiting)
+        if turn_s is not None:
+            await sleep(turn_s(), awaiting=awaiting)
+
     first = [prepared]
     failed: tuple[BaseException, types.TracebackType | None] | None = None
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(retries + 1),
         wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
         retry=tenacity.retry_if_exception(may_pass),
-        sleep=functools.partial(sleep, awaiting=awaiting),
+        sleep=wait,
         reraise=True,
     )
     try:

@@ -119,7 +119,8 @@ class Step:
             items: The items; of a generator only as many are held as are at work.
             key: A function of the item, or a template: `"user:{}"`.
             n_jobs: How many at once: 8 threads, 32 tasks, or what the backend's configuration says.
-            rate: How often `fn` may be called at most: "10/s", "600/min", "1000/h".
+            rate: How often `fn` may be called at most: "10/s", "600/min", "1000/h". What `retries=` adds counts too, but not in
+                worker processes, which try again by themselves.
             on_error: "raise" lets every item run, then raises the first failure; "keep" puts `Ok` and `Err` in place.
             **options: Any other option of `step`.
 

@@ -321,6 +321,7 @@ async def _compute(
                 call.options.timeout_s,
                 awaiting=awaiting,
                 prepared=prepared,
+                turn_s=None if pace is None else pace.wait_s,
             )
         )
     except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
