@@ -548,6 +548,17 @@ def test_c1_what_is_missing_for_a_url_is_said_at_once(missing: str, url: str, sa
     assert said in out
 
 
+@pytest.mark.parametrize(
+    "url", ["http://host/cache", "https://host/cache", "github://org:repo@/x", "zip://x", "tar://x"]
+)
+def test_c1_a_place_where_nothing_can_be_kept_is_refused_at_once(url: str) -> None:
+    scheme = url.partition(":")[0]
+    with pytest.raises(
+        ValueError, match=f"^cache={scheme}://…: nothing can be kept or deleted by {scheme}; name a folder, "
+    ):
+        Cache(url)
+
+
 def test_c1_fsspec_is_imported_only_with_such_a_cache(tmp_path: Path) -> None:
     out = client("import sys\nCache('memory:').set('a', 1)\nprint('fsspec' in sys.modules, 's3fs' in sys.modules)")
     assert out == "False False"

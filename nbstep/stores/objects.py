@@ -34,6 +34,7 @@ _DOWNLOAD_BYTES: Final = 32 << 20
 # What other packages a file system needs, where fsspec itself cannot say it as an extra of ours.
 _EXTRAS: Final = {"s3": "nbstep[s3]", "s3a": "nbstep[s3]"}
 _WITH_PREFIX: Final = frozenset({"s3", "s3a", "gs", "gcs"})
+_READ_ONLY: Final = frozenset({"github"})  # its class has the methods, and they raise
 _READING: Final = frozenset({"cat_file", "find", "info"})
 
 
@@ -242,14 +243,14 @@ class Objects:
 
 
 def check_scheme(scheme: str) -> None:
-    """Raises `ValueError` where fsspec does not know a scheme, or the package that it needs for it is missing."""
+    """Raises `ValueError` where fsspec does not know a scheme, the package for it is missing, or it can only read there."""
     extra = _EXTRAS.get(scheme, "nbstep[s3]")
     try:
         import fsspec
     except ImportError:
         raise ValueError(f"cache={scheme}:// needs fsspec: pip install '{extra}'") from None
     try:
-        fsspec.get_filesystem_class(scheme)
+        system: Any = fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         how = f"pip install '{extra}'" if scheme in _EXTRAS else f"install what fsspec needs for it ({error})"
         raise ValueError(f"cache={scheme}:// needs another package: {how}") from None
@@ -258,6 +259,20 @@ def check_scheme(scheme: str) -> None:
             f"cache={scheme}:…: unknown scheme {scheme!r}; known are memory:, file:, redis://, rediss://, unix://, s3:// and what "
             "else fsspec knows, and plain paths"
         ) from None
+    if scheme in _READ_ONLY or not _deletes(system):
+        raise ValueError(
+            f"cache={scheme}://…: nothing can be kept or deleted by {scheme}; name a folder, redis://…, or a bucket, s3://…"
+        )
+
+
+def _deletes(system: Any) -> bool:
+    """Whether a class of fsspec's has a way of its own to delete a file: one that only reads has none."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    common: tuple[Any, ...] = (AsyncFileSystem, AbstractFileSystem, object)
+    ways = ("_rm_file", "_rm", "rm_file", "rm")
+    return any(way in vars(cls) for cls in system.__mro__ if cls not in common for way in ways)
 
 
 def _open(scheme: str, url: str) -> Any:
