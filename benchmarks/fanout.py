@@ -32,6 +32,7 @@ from nbstep import Cache, create_workflow
 
 LATENCY_S = 0.005
 BAR = 1.3
+FETCH_ALL = Path(__file__).with_name("fetch_all.py")
 
 
 def serve(pipe: Any) -> None:
@@ -164,28 +165,13 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
         )
 
 
-SCRIPT = """
-import json, sys, urllib.request
-from nbstep import create_workflow
-
-base, folder, items, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-
-def fetch(n):
-    with urllib.request.urlopen(f"{base}{n}") as response:
-        return json.load(response)["n"]
-
-workflow = create_workflow(cache=folder)
-print(sum(workflow(lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)).unwrap()))
-"""
-
-
 def kill(items: int, threads: int, rounds: int) -> None:
     """Kills a process at a random moment of its map, goes on in another, and says what was fetched how often."""
     for _ in range(rounds):
         server = Server()
         after = random.randrange(1, items)
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", SCRIPT, server.base, folder, str(items), str(threads)]
+            command = [sys.executable, str(FETCH_ALL), server.base, folder, str(items), str(threads)]
             first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             while len(server.asked()) < after and first.poll() is None:
                 time.sleep(0.01)

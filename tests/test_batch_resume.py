@@ -13,28 +13,14 @@ from tests.counting_server import CountingServer
 
 ITEMS, THREADS = 2000, 32
 
-SCRIPT = """
-import json, sys, threading, urllib.request
-from nbstep import create_workflow
-
-base, folder, items, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-
-def fetch(n):
-    with urllib.request.urlopen(f"{base}{n}") as response:
-        return json.load(response)["n"]
-
-workflow = create_workflow(cache=folder)
-print(sum(workflow(lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)).unwrap()))
-"""
+FETCH_ALL = Path(__file__).parents[1] / "benchmarks" / "fetch_all.py"
 
 
 def test_c3_after_a_kill_each_item_was_fetched_once_but_for_those_in_flight(tmp_path: Path) -> None:
     kill_after, later_s = random.randrange(ITEMS // 20, ITEMS * 19 // 20), random.uniform(0, 0.01)
     sys.stdout.write(f"killed after {kill_after} requests and {later_s:.4f} s\n")  # shown where it fails
-    script = tmp_path / "fetch.py"
-    script.write_text(SCRIPT)
     with CountingServer().running() as server:
-        command = [sys.executable, str(script), server.base, str(tmp_path / "cache"), str(ITEMS), str(THREADS)]
+        command = [sys.executable, str(FETCH_ALL), server.base, str(tmp_path / "cache"), str(ITEMS), str(THREADS)]
         with subprocess.Popen(command) as first:
             server.wait_for(kill_after, timeout_s=120)
             time.sleep(later_s)  # where between two requests; no verdict hangs on it
