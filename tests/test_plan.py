@@ -45,6 +45,20 @@ def test_n4_before_the_first_run_the_keys_of_the_text_are_listed_and_the_rest_is
     assert shell["calls"] == []
 
 
+def test_n4_what_would_be_given_back_unchecked_is_said(shell: Shell) -> None:
+    shell.good(
+        "class Odd(type):\n    __module__ = property(lambda cls: 1 / 0)\nclass Thing(metaclass=Odd): pass\n"
+        "def make(n): return [Thing, n][1]"
+    )
+    cell = "step(make, 1, key='odd')\nstep(work, 1, key='plain')"
+    shell.good(f"%%workflow sales\n{cell}")
+    said = "odd: whether code or inputs changed cannot be checked, so what is kept would be given back unchecked"
+    assert said in shell.good(f"{PLAN}\n{cell}").text
+    assert "unchecked" not in shell.good(f"{PLAN}\nstep(work, 1, key='plain')").text
+    assert "unchecked" not in shell.good(f"{PLAN} --mode refresh\n{cell}").text
+    assert "given back unchecked" in shell.good(f"%%workflow sales\n{cell}").text
+
+
 def test_n4_nothing_of_the_user_s_runs_and_nothing_is_logged(shell: Shell) -> None:
     shell.good(f"{PLAN}\ncalls.append(1)\nstep(work, 1, key='a')\nimport no_such_module\n1 / 0")
     assert shell["calls"] == []

@@ -127,6 +127,7 @@ def _outlook(sites: Sequence[Site], plans: Sequence[Planned], calls: Iterable[Ca
         _lines(site for site in sites if site.without_key),
         _lines(not_compared),
         not_compared_cell=any(site.line is None for site in not_compared),
+        unchecked=tuple(plan.key for plan in plans if plan.unchecked),
     )
 
 

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, LookUp, Miss
@@ -42,11 +42,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run would do with a key; `compared` says that code and inputs are known to be as told."""
+    """What a run would do with a key.
+
+    `compared` says that code and inputs are known to be as told; `unchecked`, that a run cannot tell that of them either.
+    """
 
     key: str
     decision: Use | Compute
     compared: bool
+    unchecked: bool = False
 
 
 def planned(cache: Cache | None, step: Foreseen, wish: Wish, usage: Usage) -> Planned:
@@ -63,19 +67,22 @@ def planned(cache: Cache | None, step: Foreseen, wish: Wish, usage: Usage) -> Pl
     if isinstance(found, Hit) and step.options is None:
         policy = _as_kept(policy, found)
     behind = _behind(step.given) if step.given is not None and step.options is not None else None
-    if behind is None or isinstance(found, Miss):
+    if behind is None or behind == "unreadable" or isinstance(found, Miss):
         decision = _as_last_seen(found, wish, policy, refresh, usage)
-        return Planned(step.key, decision, compared=isinstance(found, Miss))
+        unchecked = behind == "unreadable" and isinstance(decision, Use)
+        return Planned(step.key, decision, compared=isinstance(found, Miss), unchecked=unchecked)
     given, seen = behind
+    unread: list[BaseException] = []
     asked = Asked(
         policy=policy, now=wish.now, kept_here=False, refresh=refresh, refresh_run=wish.refresh,
         retry_errors=wish.retry_errors, rerun_drifted=wish.rerun_drifted, code=lambda: seen.code,
-        exact=lambda: seen.fingerprint.exact, inputs=lambda: _inputs(given, seen, wanted),
+        exact=lambda: seen.fingerprint.exact, inputs=lambda: _inputs(given, seen, wanted, unread),
         function=given.function.__name__ if type(given.function) is types.FunctionType else "",
         where=functools.partial(file_name, seen),
     )  # fmt: skip
     try:
-        return Planned(step.key, decide(found, asked), compared=True)
+        decision = decide(found, asked)
+        return Planned(step.key, decision, compared=not unread, unchecked=bool(unread) and isinstance(decision, Use))
     except DriftError as error:
         return Planned(step.key, Use(found, str(error)), compared=True)
 
@@ -113,24 +120,26 @@ def reruns(policy: Policy) -> bool:
     return "rerun" in (policy.on("code"), policy.on("inputs"))
 
 
-def _inputs(given: Given, seen: Seen, wanted: Wanted) -> Inputs:
+def _inputs(given: Given, seen: Seen, wanted: Wanted, unread: list[BaseException]) -> Inputs:
+    """The inputs as they are now; where they cannot be read, none, and the error goes to `unread`."""
     try:
         return read_inputs(given.function, given.args, seen, signing_key(), wanted)
     except interrupts():
         raise
-    except BaseException:  # noqa: BLE001 - as in a run
+    except BaseException as error:  # noqa: BLE001 - as in a run
+        unread.append(error)
         return Inputs()
 
 
-def _behind(given: Given) -> tuple[Given, Seen] | None:
-    """What stands behind a step; None where the cell itself changes it before the step is asked, or it cannot be read."""
+def _behind(given: Given) -> tuple[Given, Seen] | Literal["unreadable"] | None:
+    """What stands behind a step; None where the cell itself changes it before the step is asked."""
     try:
         seen = look_behind_call(given.function, given.args)
         return None if given.rebound and _leads_to(part_of(given.function), given.rebound) else (given, seen)
     except interrupts():
         raise
     except BaseException:  # noqa: BLE001 - as in a run
-        return None
+        return "unreadable"
 
 
 def _leads_to(part: types.FunctionType | type, names: frozenset[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbstep.durations import duration_text
-from nbstep.words import plural
+from nbstep.words import keys_text, plural, shown
 
 NOT_RUN_HERE = "This cell has not run here before: listed are the keys that its text gives"
 
@@ -44,6 +44,7 @@ class Outlook:
         without_key: Where steps without key are asked.
         not_compared: Where steps stand of which only a run tells whether they changed, and changed ones run again.
         not_compared_cell: The cell itself is such a step.
+        unchecked: The keys whose values a run would give back though it cannot read their code.
         listed_again: Of the keys that only a run tells those of the last run are listed.
         elsewhere: How many of those no call in the cell asks.
         edited: The cell was edited since its last run.
@@ -57,6 +58,7 @@ class Outlook:
     without_key: Lines = Lines(())
     not_compared: Lines = Lines(())
     not_compared_cell: bool = False
+    unchecked: tuple[str, ...] = ()
     listed_again: bool = False
     elsewhere: int = 0
     edited: bool = False
@@ -68,6 +70,11 @@ def notes_of(outlook: Outlook, *, ran_before: bool, any_step: bool) -> tuple[str
     lines = [
         _cost(outlook) if any_step else "No step stands in this cell: what functions that it calls ask is not known"
     ]
+    if outlook.unchecked:
+        keys = keys_text([shown(key) for key in outlook.unchecked])
+        lines.append(
+            f"{keys}: whether code or inputs changed cannot be checked, so what is kept would be given back unchecked"
+        )
     if outlook.edited and outlook.before[0]:
         lines.append(_edited(outlook))
     if not ran_before:
