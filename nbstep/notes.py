@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nbstep.cache.records import Meta
 
 
-_COMMAND: Final = re.compile(r"`(nbstep [^`]*)`")
+_COMMAND: Final = re.compile(r"`(nbstep \w+)([^`]*)`")
 _CALLS: Final = {"nbstep rm KEY": "cache.delete(key)", "nbstep ls": "cache.keys()", "nbstep trust": "cache.trust()"}
 
 
@@ -73,13 +73,18 @@ def words_text(verb: str, words: Sequence[str], *, in_notebook: bool, folder: st
     return " ".join(["%nbstep" if in_notebook else "nbstep", verb, *cache, *named])
 
 
-def spelled(text: str, *, in_notebook: bool) -> str:
+def spelled(text: str, *, in_notebook: bool, folder: str | None = "") -> str:
     """A text in which commands stand in backticks, with commands as they are written in a notebook or in a shell.
+
+    `folder` is where the cache is, "" for the project's, None where no command finds it.
 
     >>> spelled("accept it: `nbstep trust`", in_notebook=True), spelled("see `nbstep ls`", in_notebook=False)
     ('accept it: %nbstep trust', 'see nbstep ls')
+    >>> spelled("accept it: `nbstep trust`", in_notebook=True, folder="redis://host")
+    'accept it: %nbstep trust --cache redis://host'
     """
-    return _COMMAND.sub(r"%\1" if in_notebook else r"\1", text)
+    place = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
+    return _COMMAND.sub(lambda found: f"{'%' if in_notebook else ''}{found[1]}{place}{found[2]}", text)
 
 
 def spelled_in_python(text: str) -> str:

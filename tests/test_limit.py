@@ -304,14 +304,15 @@ def test_c6_a_tenth_of_a_small_disk_stays_free_the_values_arrive_and_one_line_sa
     assert 5 <= len(cache) < 10
     finding, in_all = listener.findings()
     assert "was not kept: the disk of" in finding
+    place = f"--cache {small_disk / '.nbstep'}"
     assert (
-        "make room with nbstep rm KEY (what is kept: nbstep ls), or let NBSTEP_DIR, or cache=, name a folder on a larger disk"
-        in finding
-    )
+        f"make room with nbstep rm {place} KEY (what is kept: nbstep ls {place}), "
+        "or let NBSTEP_DIR, or cache=, name a folder on a larger disk"
+    ) in finding
     unkept = [f"k{n}" for n in range(10) if f"k{n}" not in cache]
     told = [event.not_kept for event in listener.of(StepFinished) if event.not_kept]
     assert len(told) == len(unkept)
-    assert all(text.startswith("the disk of") and "make room with nbstep rm KEY" in text for text in told)
+    assert all(text.startswith("the disk of") and f"make room with nbstep rm {place} KEY" in text for text in told)
     assert in_all == f"In all, {len(unkept)} results were not kept: {', '.join(unkept)}"
     assert f"not kept  {len(unkept)} results" in run_command("doctor", cache=cache).text
     assert run_command("gc --unused 30d", cache=cache).text.endswith(
@@ -324,7 +325,8 @@ def test_c6_a_full_disk_is_told_in_a_notebook_with_its_commands(small_disk: Path
         shell.good(f"from nbstep import Cache\nimport os\ncache = Cache({str(small_disk / '.nbstep')!r})")
         ran = shell.good('%%workflow big --cache $cache\nx = step(os.urandom, 19_000_000, key="k")')
     assert "k was not kept: the disk of" in ran.text
-    assert "make room with %nbstep rm KEY (what is kept: %nbstep ls), or let NBSTEP_DIR" in ran.text
+    place = f"--cache {small_disk / '.nbstep'}"
+    assert f"make room with %nbstep rm {place} KEY (what is kept: %nbstep ls {place}), or let NBSTEP_DIR" in ran.text
     (row,) = (line for line in ran.text.splitlines() if line.split()[:2] == ["✓", "k"])
     assert "not kept: the disk of" in row
 

@@ -338,6 +338,7 @@ def test_t3_a_team_shares_a_server_by_one_key_file(redis_url: str, client: Any, 
     assert asked("ben", NBSTEP_SIGNING_KEY_FILE=str(team)) == ("ada", "")
     given, told = asked("eve")
     assert (given, told.count("signed by key")) == ("eve", 1)
+    assert f"accept it with nbstep trust --cache {redis_url}," in told
     assert asked("ben", NBSTEP_SIGNING_KEY_FILE=str(team))[0] == "ada"
 
 

@@ -109,7 +109,7 @@ def test_trust_the_line_is_short_and_says_what_why_and_both_ways_out(
     create_workflow(cache=cache, on_event=listener)(lambda step: step(lambda: 2, key="a"))
     (line,) = listener.findings()
     assert line == (
-        f"signed by key {signer}, not yours, so not used: accept it with nbstep trust, "
+        f"signed by key {signer}, not yours, so not used: accept it with nbstep trust --cache {tmp_path / 'c'}, "
         "or let NBSTEP_SIGNING_KEY_FILE name the file of that key"
     )
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

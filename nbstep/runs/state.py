@@ -242,7 +242,7 @@ class Run:
 
     def spelled(self, text: str) -> str:
         """A text with its commands as they are written where the run is."""
-        return spelled(text, in_notebook=self.place.cell is not None)
+        return spelled(text, in_notebook=self.place.cell is not None, folder=self.command_folder())
 
     def find_unreachable(self, why: str) -> None:
         """Tells once that the cache does not answer, whichever step asks."""
