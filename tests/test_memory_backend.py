@@ -25,6 +25,8 @@ from user_modules import next_process, user_module
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
 from nbstep.cache.records import Meta
+from nbstep.events import StepAsked
+from nbstep.testing import RecordingListener
 
 CODE = """
 import numpy
@@ -110,6 +112,14 @@ def test_n6_a_call_is_listed_as_a_step_is(cache: Cache, work: Any) -> None:
     for part in ("uid   '1'", "def fetch(uid", "joblib.Memory", "{'uid': '1', 'lang': 'de'}"):
         assert part in shown
     assert cache.get(meta.key) == {"uid": "1", "lang": "de"}
+
+
+@pytest.mark.parametrize("mode", ["offline", "refresh"])
+def test_c7_a_call_is_no_step_and_no_mode_governs_it(mode: Any, cache: Cache, work: Any) -> None:
+    fetch, told = memory_in(cache).cache(work.fetch), RecordingListener()
+    workflow = create_workflow(cache=cache, mode=mode, on_event=told)
+    assert workflow(lambda step: (fetch("1"), fetch.check_call_in_cache("1"))).value[1] is True
+    assert (len(results(cache)), told.of(StepAsked)) == (1, [])
 
 
 def test_n6_hits_and_what_they_saved_are_counted(cache: Cache, work: Any) -> None:

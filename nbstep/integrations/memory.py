@@ -11,6 +11,9 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
 - `mmap_mode="r+"` and `"w+"` count as `"c"`: entries are signed, and never change. A small array is read, not mapped.
 - In the metadata that a callback gets, arguments are without secrets, and long ones end with "…": a header holds them.
 - `reduce_size` goes by the last use that nbstep logged, not by the file system's; of a place in a server, by that of this process.
+- Calls are no steps: they stand in no step list and no plan, though in the panel, `ls` and `show`, and neither `NBSTEP_MODE` nor
+  `--mode` governs them: offline a missing one runs, in mode refresh or off a kept one is used. joblib decides that:
+  `f.check_call_in_cache(…)`, `f.call(…)`, `Memory(None)`. For how long a result counts says `expires_after`.
 - Results of other code of a function are never used, though another kernel keeps them now, or `undo` brought them back.
 """
 
