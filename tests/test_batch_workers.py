@@ -249,6 +249,28 @@ def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> 
     assert {n for n in set(runs) if runs.count(n) > 1}.isdisjoint(key[2:] for key in kept)
 
 
+def test_c3_a_backend_that_gives_all_results_at_once_is_given_some_items_at_a_time() -> None:
+    """joblib's multiprocessing, which ray's backend is made of: what is done is kept though the map ends half-way."""
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+
+    def numbers() -> Iterator[int]:
+        yield from range(20)
+        raise OSError("the source broke")
+
+    def on_processes(items: Any) -> Any:
+        with joblib.parallel_config(backend="multiprocessing"):
+            return workflow(lambda step: step.map(lambda n: (n, os.getpid()), items, key="n:{}", n_jobs=2))
+
+    with pytest.raises(OSError, match="the source broke"):
+        on_processes(numbers())
+    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(16))
+    results = on_processes(range(20)).value
+    assert [n for n, _ in results] == list(range(20))
+    assert os.getpid() not in {pid for _, pid in results}
+    assert len(told.of(StepHit)) == 16
+
+
 @pytest.fixture(scope="module")
 def cluster(team_key_file: Path) -> Iterator[Any]:
     """A real dask cluster of two worker processes, which know a team's key."""

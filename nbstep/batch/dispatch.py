@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
@@ -14,6 +15,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.hooks import thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
+_TURNS_AT_ONCE: Final = 4  # of each worker, of a backend that gives back all results at once
 
 Given: TypeAlias = Ok[Any] | Err[Any]
 
@@ -133,11 +135,8 @@ def in_workers(
         n_jobs: How many at once.
     """
     __tracebackhide__ = True
-    from joblib import Parallel, delayed
-    from joblib.parallel import get_active_backend
+    from joblib import delayed
 
-    active: Any = get_active_backend()
-    tell_of_given_up(active[0], _given_up)
     results: list[Any] = []
     waiting: dict[int, Begun] = {}
     in_flight: set[str | None] = set()
@@ -166,10 +165,8 @@ def in_workers(
     lost: list[int] = []
     try:
         while True:
-            # One at a time, so that each result is kept as soon as it is there.
-            jobs: Any = Parallel(n_jobs=n_jobs, batch_size=cast("Any", 1), return_as="generator_unordered")
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
-                for at, outcome in jobs(tasks(left, lost)):
+                for at, outcome in _outcomes(tasks(left, lost), n_jobs):
                     begun = waiting.pop(at)
                     results[at] = begun.end(outcome)
                     if results[at] is None:
@@ -182,6 +179,24 @@ def in_workers(
     finally:
         for begun in waiting.values():
             begun.give_up()
+
+
+def _outcomes(tasks: Iterator[Any], n_jobs: int) -> Iterator[tuple[int, Any]]:
+    """What comes of tasks, each as soon as it is there, so that it is kept then."""
+    from joblib import Parallel, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    active: Any = get_active_backend()
+    tell_of_given_up(active[0], _given_up)
+    one_at_a_time: Any = {"n_jobs": n_jobs, "batch_size": 1}
+    if getattr(active[0], "supports_return_generator", False):
+        yield from cast("Any", Parallel(return_as="generator_unordered", **one_at_a_time)(tasks))
+        return
+    # Others, as ray's, give results only when the last one is there: they get some at a time, and the rest may be lost.
+    with Parallel(**one_at_a_time) as parallel:
+        workers: Any = effective_n_jobs(n_jobs)
+        while some := list(itertools.islice(tasks, _TURNS_AT_ONCE * max(1, workers))):
+            yield from cast("Any", parallel(some))
 
 
 def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
