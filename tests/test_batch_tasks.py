@@ -118,6 +118,30 @@ def test_rate_counts_further_attempts_too() -> None:
     assert max(called) - min(called) >= 0.69, "eight turns"
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_an_item_that_ends_as_cancelled_is_a_failure_of_that_item(n_jobs: int) -> None:
+    ran: list[int] = []
+
+    async def work(n: int) -> int:
+        ran.append(n)
+        if n == 2:
+            pending = asyncio.ensure_future(asyncio.sleep(60))
+            pending.cancel()
+            await pending
+        return n
+
+    async def body(step: Any) -> Any:
+        results = await step.map(work, range(5), key="n:{}", n_jobs=n_jobs, on_error="keep")
+        with pytest.raises(asyncio.CancelledError):
+            await step.map(work, range(5), key="n:{}", n_jobs=n_jobs)
+        return results
+
+    results = run(create_workflow(cache={}), body).value
+    assert [one.value for one in results if one.ok] == [0, 1, 3, 4]
+    assert type(results[2].error) is asyncio.CancelledError
+    assert sorted(ran) == [0, 1, 2, 2, 3, 4]
+
+
 def test_a_map_that_is_cancelled_leaves_no_task_behind() -> None:
     started: list[int] = []
     ended: list[int] = []

@@ -25,7 +25,12 @@ async def in_tasks(
         __tracebackhide__ = True
         for at, item in left:  # shared: each task takes the next one
             results.append(None)
-            results[at] = await one(item.item, item.key)
+            try:
+                results[at] = await one(item.item, item.key)
+            except asyncio.CancelledError as stopped:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                results[at] = Err(stopped)  # its own doing: a group takes no notice of a task that ends so
 
     at_once = _TASKS if n_jobs is None else n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
     tasks: list[asyncio.Task[None]] = []
