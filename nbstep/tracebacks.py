@@ -17,6 +17,8 @@ OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _SITE: Final = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
 _ANYWHERE: Final = (KeyboardInterrupt, asyncio.CancelledError)
+# What runs steps for us, and what our stores stand on.
+_MACHINERY: Final = ("joblib", "distributed", "redis", "fsspec", "s3fs", "aiobotocore", "botocore")
 _RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
@@ -78,7 +80,7 @@ def _without_ours(first: TracebackType, anywhere: bool) -> TracebackType | None:
 def _kept(entries: list[TracebackType], anywhere: bool) -> list[TracebackType]:
     """The entries to show; `anywhere` says that it hit whatever ran just then, machinery under our frames included."""
     kept: list[TracebackType] = []
-    # Frames of the standard library or joblib after one of ours: dropped too if the next frame is ours again.
+    # Frames of the standard library or a package of ours after one of ours: dropped too if the next frame is ours again.
     between: list[TracebackType] = []
     after_ours = False
     for entry in entries:
@@ -100,5 +102,5 @@ def _is_ours(code: CodeType) -> bool:
 def _is_machinery(code: CodeType) -> bool:
     name = code.co_filename
     if name.startswith(_SITE):
-        return any(name.startswith(site + "joblib" + os.sep) for site in _SITE)
+        return any(name.startswith(f"{site}{package}{os.sep}") for site in _SITE for package in _MACHINERY)
     return name.startswith((_STDLIB, "<frozen "))

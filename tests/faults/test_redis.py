@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socketserver
 import subprocess
 import sys
@@ -159,6 +160,22 @@ def test_c3_a_frozen_server_is_waited_for_once(server: RedisServer) -> None:
             cache.keys()
     wait_out(cache)
     assert asked(cache, "computed", "before")[0] == "before"
+
+
+def test_n1_an_interrupt_while_a_server_is_waited_for_shows_nothing_of_its_client(server: RedisServer) -> None:
+    workflow = create_workflow(cache=f"{server.url}?timeout=60")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with server.frozen():
+            signal.setitimer(signal.ITIMER_REAL, 1.0)
+            with pytest.raises(KeyboardInterrupt) as raised:
+                workflow(lambda step: step(lambda: 1, key="k"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not [
+        entry for entry in raised.traceback if "redis" in str(entry.path) and "test_redis" not in str(entry.path)
+    ]
 
 
 def test_c3_a_server_that_freezes_between_two_pieces_of_an_entry(server: RedisServer) -> None:

@@ -28,6 +28,14 @@ REDIS: Final = (
         ("redis::a_database_that_is_not_there",),
     ),
     Removal(
+        "redis-py-shown",
+        "an interrupt shows where in redis-py it came",
+        "tracebacks.py",
+        '"distributed", "redis", ',
+        '"distributed", ',
+        ("redis::an_interrupt_while_a_server_is_waited_for",),
+    ),
+    Removal(
         "redis-py-tries-again",
         "redis-py tries again by itself",
         "stores/redis/link.py",
