@@ -140,6 +140,7 @@ def in_workers(
     results: list[Any] = []
     waiting: dict[int, Begun] = {}
     in_flight: set[str | None] = set()
+    key_of: dict[int, str | None] = {}  # of the items that are at work
     postponed: list[tuple[int, Keyed]] = []
     again: list[int] = []
 
@@ -159,6 +160,7 @@ def in_workers(
                 continue
             waiting[at] = begun
             in_flight.add(item.key)
+            key_of[at] = item.key
             yield delayed(_numbered)(at, *begun.task())
 
     left: Iterable[tuple[int, Keyed]] = enumerate(work)
@@ -172,10 +174,11 @@ def in_workers(
                     if results[at] is None:
                         waiting[at] = begun
                         again.append(at)
+                    else:
+                        in_flight.discard(key_of.pop(at))
             if not postponed and not again:
                 return results
             left, postponed, lost, again = postponed, [], again, []
-            in_flight.clear()
     finally:
         for begun in waiting.values():
             begun.give_up()
