@@ -40,7 +40,8 @@ class RunStarted:
     """A run begins.
 
     `at` is seconds since the epoch; `cache` is its place as shown ("~/proj/.nbstep") or None; `root` is the outermost run
-    around it, itself where there is none; `text` is the digest of its cell's text, where it runs in one.
+    around it, itself where there is none; `text` is the digest of its cell's text, where it runs in one. `folder` is where
+    commands find the cache: "" if it is the project's, None if they cannot.
     """
 
     run: str
@@ -51,6 +52,7 @@ class RunStarted:
     cache: str | None
     root: str | None = None
     text: str | None = None
+    folder: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -554,7 +554,38 @@ def test_e5_what_to_do_names_the_cache_that_the_cell_uses(shell: Shell) -> None:
     assert re.search(r"Try it again: %nbstep retry --cache \S+other x", ran.text), ran.text
     shell.good("mine = {}")
     ran = shell.good(f"%%workflow --cache $mine\n{FAILS}step(bad, 1, key='k', on_error='keep')")
-    assert "Try it again" not in ran.text  # no command finds a cache in a variable
+    assert (
+        "Try it again: %%workflow --cache $mine --retry-errors\n" in ran.text
+    )  # no command finds a cache in a variable
+
+
+WORKFLOW = "from nbstep import create_workflow\nw = create_workflow(cache={})"
+FAILING = "_ = w(lambda step: step(lambda: 1 / 0, key='wbad')).ok"
+
+
+def test_c0_the_foot_names_the_cache_of_a_workflow_in_a_plain_cell(shell: Shell, tmp_path: Path) -> None:
+    shell.good(WORKFLOW.format("{}"))
+    foot = shell.good("w(lambda step: step(lambda: 42, key='a'))").text.splitlines()[-1]
+    assert "dict" in foot
+    assert ".nbstep" not in foot
+    shell.good(WORKFLOW.format(repr(str(tmp_path / "other"))))
+    foot = shell.good("w(lambda step: step(lambda: 42, key='a'))").text.splitlines()[-1]
+    assert re.match(r"cache \S*other · \d+ B · ", foot), foot
+    both = shell.good("step(lambda: 1, key='b')\nw(lambda step: step(lambda: 42, key='a'))").text.splitlines()[-1]
+    assert re.match(r"cache \S*\.nbstep · .* · also used: \S*other$", both), both
+
+
+def test_e5_what_to_do_names_the_cache_of_a_workflow_in_a_plain_cell(shell: Shell, tmp_path: Path) -> None:
+    shell.good(WORKFLOW.format(repr(str(tmp_path / "other"))))
+    text = shell.good(f"step(lambda: 1, key='b')\n{FAILING}").text
+    command = re.search(r"1 failure is kept. Try it again: %(nbstep retry --cache \S*other wbad)", text)
+    assert command is not None, text
+    assert "Deleted 1 kept error" in shell.good(f"%{command[1]}").text
+    shell.good(WORKFLOW.format("{}"))
+    assert "1 failure is kept. Try it again: %%workflow --retry-errors" in shell.good(FAILING).text
+    again = shell.good(f"%%workflow --retry-errors\n{FAILING}").text
+    assert "1 step: 1 failed  " in again  # so it ran
+    assert "Try it again: %%workflow --retry-errors\n" in again
 
 
 def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:

@@ -130,7 +130,7 @@ class CellRunner:
         if active_run.get() is run:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
-        view.end(raised=error is not None, folder=run.command_folder(), line=run.line)
+        view.end(raised=error is not None, line=run.line)
 
     # runs
 

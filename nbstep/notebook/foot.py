@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +18,17 @@ _BUDGET_S: Final = 0.03
 
 def foot_of(run: Run | None) -> CacheFoot | None:
     """The foot for a run's cache; None for a run that keeps nothing."""
-    return None if run is None else foot_of_cache(run.cache)
+    return None if run is None else foot_of_caches(run.caches())
 
 
-def foot_of_cache(cache: Cache | None) -> CacheFoot | None:
-    """The foot for a cache."""
-    if cache is None:
+def foot_of_caches(caches: Sequence[Cache]) -> CacheFoot | None:
+    """The foot for caches, with the numbers of the first one."""
+    if not caches:
         return None
-    if cache.directory is None:
-        return CacheFoot(cache.place)
-    return CacheFoot(cache.place, _size(cache.directory), _free(cache.directory))
+    first, also = caches[0], tuple(cache.place for cache in caches[1:])
+    if first.directory is None:
+        return CacheFoot(first.place, also=also)
+    return CacheFoot(first.place, _size(first.directory), _free(first.directory), also)
 
 
 def _free(folder: Path) -> int | None:

@@ -85,15 +85,15 @@ class StepListView:
         if self._thread is None and (self._finished or isinstance(event, StepAsked)):
             self._start()
 
-    def end(self, *, raised: bool = True, folder: str | None = None, line: str = "%%workflow") -> None:
+    def end(self, *, raised: bool = True, line: str = "%%workflow") -> None:
         """Shows the finished list.
 
         Nothing is shown for a cell that called no step and has no findings. An exception `raised` in the cell says itself what
-        to do about it; `folder` is where commands find the cache, `line` the first one of the cell.
+        to do about it; `line` is the first one of the cell.
         """
         with self._lock:
             self._catch_up()
-            self._state = replace(self._state, raised=raised, folder=folder, line=line)
+            self._state = replace(self._state, raised=raised, line=line)
             self._finished = True
             self._ended.set()
             self._foot = self._foot_of()

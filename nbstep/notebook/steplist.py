@@ -93,11 +93,11 @@ class Call:
 class StepList:
     """What is known of one run, `runs` being itself and the workflows that ran inside it.
 
-    `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder` is
-    where commands find its cache, "" if it is the project's, None if they cannot or that is not known yet. `line` is the first one
-    of the cell. `partial` says of a plan that a run may ask more keys than are listed. `ahead` is how many keys `step.map` said
-    it will ask. `settled` are rows that stand for many calls each, which are no longer among `calls`, and `met` the keys of those,
-    shared by the states that follow.
+    `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder`
+    is where commands find its cache, "" if it is the project's, None if they cannot; `elsewhere` says the same of those of
+    `runs` that have another cache. `line` is the first one of the cell. `partial` says of a plan that a run may ask more keys
+    than are listed. `ahead` is how many keys `step.map` said it will ask. `settled` are rows that stand for many calls each,
+    which are no longer among `calls`, and `met` the keys of those, shared by the states that follow.
     """
 
     run: str | None = None
@@ -111,12 +111,17 @@ class StepList:
     ended: RunFinished | None = None
     flags: tuple[str, ...] = ()
     raised: bool = True
-    folder: str | None = None
+    folder: str | None = ""
+    elsewhere: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     line: str = "%%workflow"
     partial: bool = False
     ahead: int = 0
     settled: tuple[Row, ...] = ()
     met: KeyTable | None = None
+
+    def folder_of(self, call: Call) -> str | None:
+        """Where commands find the cache of a call's run, as `folder`."""
+        return self.elsewhere.get(call.run, self.folder)
 
     @property
     def not_started(self) -> int:
@@ -170,7 +175,9 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
 def _with_run(state: StepList, event: RunStarted) -> StepList:
     runs = state.runs | {event.run}
     if state.run is not None:
-        return replace(state, runs=runs)
+        same = (event.cache, event.folder) == (state.cache, state.folder)
+        elsewhere = state.elsewhere if same else {**state.elsewhere, event.run: event.folder}
+        return replace(state, runs=runs, elsewhere=elsewhere)
     return replace(
         state,
         run=event.run,
@@ -179,6 +186,7 @@ def _with_run(state: StepList, event: RunStarted) -> StepList:
         started_at=event.at,
         mode=event.mode,
         cache=event.cache,
+        folder=event.folder,
     )
 
 

@@ -22,7 +22,7 @@ from nbstep.notebook.steprows import (
     words_of,
 )
 from nbstep.notebook.stepstyle import STYLE
-from nbstep.notebook.waysout import failures_line, not_started_line, row_hint
+from nbstep.notebook.waysout import failures_lines, not_started_line, row_hint
 from nbstep.words import fit, natural_order, plural, shown, text_width
 
 # Everything between the two comments changes from run to run; `nbstep.testing` ships the pattern that removes it.
@@ -36,11 +36,15 @@ _COLOURS: Final = {"failed": "\x1b[31m", "old": "\x1b[33m", "busy": "\x1b[36m", 
 
 @dataclass(frozen=True, slots=True)
 class CacheFoot:
-    """What the foot says of the cache: its place as shown, its size, the disk's free space, each where known."""
+    """What the foot says of the cache: its place as shown, its size, the disk's free space, each where known.
+
+    `also` are the places of other caches that steps of the same cell used.
+    """
 
     place: str
     size_bytes: int | None = None
     free_bytes: int | None = None
+    also: tuple[str, ...] = ()
 
     def text(self) -> str:
         """`cache ~/proj/.nbstep · 1.2 GB · 212 GB free`."""
@@ -49,6 +53,8 @@ class CacheFoot:
             parts.append(size_text(self.size_bytes))
         if self.free_bytes is not None:
             parts.append(f"{size_text(self.free_bytes)} free")
+        if self.also:
+            parts.append(f"also used: {', '.join(map(shown, self.also))}")
         return " · ".join(parts)
 
 
@@ -83,8 +89,8 @@ def _summary(rows: Sequence[Row], state: StepList, now: float) -> str:
 
 def _lines(rows: Sequence[Row], state: StepList) -> list[str]:
     """What stands under the table: findings, then what to do about failures."""
-    ways_out = filter(None, (not_started_line(state), failures_line(rows, state)))
-    return [*finding_lines(state.findings), *ways_out]
+    not_started = not_started_line(state)
+    return [*finding_lines(state.findings), *([not_started] if not_started else []), *failures_lines(rows, state)]
 
 
 def _table(rows: Sequence[Row], state: StepList, now: float, until: float | None) -> str:

@@ -12,9 +12,9 @@ from nbstep.words import plural
 
 
 def row_hint(row: Row, state: StepList) -> str:
-    """What to type about one row, for hovering; empty where nothing is to be done, or no command finds the cache."""
-    key, folder = row.call.key, state.folder
-    if folder is None or key is None or row.folded:
+    """What to type about one row, for hovering; empty while its cell runs, and where nothing is to be done or no command can."""
+    key, folder = row.call.key, state.folder_of(row.call)
+    if folder is None or key is None or row.folded or state.ended is None:
         return ""
     if is_kept_failure(row):
         return f"try again: {_command('retry', folder, key)}"
@@ -30,20 +30,34 @@ def not_started_line(state: StepList) -> str:
     return f"{plural(count, 'step')} did not start: run the cell again for the rest" if count else ""
 
 
-def failures_line(rows: Sequence[Row], state: StepList) -> str:
-    """The line for all kept failures, given all rows.
+def failures_lines(rows: Sequence[Row], state: StepList) -> list[str]:
+    """The lines for all kept failures, given all rows: one for each cache.
 
     What a cell raised from the cache says itself what to do (N9); what failed just now does not.
     """
     failed = [row for row in rows if is_kept_failure(row)]
-    told = state.raised and all(row.state == "failed (cached)" for row in failed)
-    if not failed or told or state.folder is None:
-        return ""
-    one = _command("retry", state.folder, failed[0].call.key or "")
+    if state.ended is None or (state.raised and all(row.state == "failed (cached)" for row in failed)):
+        return []
+    by_folder: dict[str | None, list[Row]] = {}
+    for row in failed:
+        by_folder.setdefault(state.folder_of(row.call), []).append(row)
+    return [_failures_line(alike, folder, state) for folder, alike in by_folder.items()]
+
+
+def _failures_line(failed: Sequence[Row], folder: str | None, state: StepList) -> str:
     count = sum(map(counted, failed))
+    kept, them = (f"{plural(count, 'failure')} {'is' if count == 1 else 'are'} kept", "it" if count == 1 else "them")
+    if folder is None:  # no command finds the cache, so the cell does it
+        return f"{kept}. Try {them} again: {retrying(state.line)}"
+    one = _command("retry", folder, failed[0].call.key or "")
     if count == 1:
-        return f"1 failure is kept. Try it again: {one}"
-    return f"{plural(count, 'failure')} are kept. Try them again: {_command('retry', state.folder)}; only one: {one}"
+        return f"{kept}. Try it again: {one}"
+    return f"{kept}. Try them again: {_command('retry', folder)}; only one: {one}"
+
+
+def retrying(line: str) -> str:
+    """The first line of a cell with which it runs kept errors again, whatever its cache."""
+    return line if "--retry-errors" in line.split() else f"{line} --retry-errors"
 
 
 def _command(verb: str, folder: str, key: str = "") -> str:

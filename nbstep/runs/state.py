@@ -38,6 +38,7 @@ _log: Final = logging.getLogger("nbstep")
 _REMEMBERED: Final = 64
 _NAMED: Final = 10  # keys of a finding that is told once
 _FINDINGS_AT_MOST: Final = 10_000
+_CACHES_AT_MOST: Final = 4  # of those that its steps used
 
 
 _STEP_FAILURES: Final = (StepFailed, CachedError, StepTimeout, WorkerError)
@@ -143,6 +144,7 @@ class Run:
     _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
+    _used: dict[Hashable, Cache] = field(default_factory=dict[Hashable, "Cache"])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -157,7 +159,10 @@ class Run:
             self._recorder, self._told = recorder, (*self.listeners, recorder)
         cache_place = None if self.cache is None else self.cache.place
         root = self.root().id
-        self.tell(RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text))
+        folder = self.command_folder()
+        self.tell(
+            RunStarted(self.id, self.started, self.name, self.place, self.mode, cache_place, root, self.text, folder)
+        )
         return self
 
     def root(self) -> Run:
@@ -210,7 +215,22 @@ class Run:
 
     def next_step(self) -> int:
         """The number of the next step, from 0."""
-        return next(self._numbers)
+        number = next(self._numbers)
+        if not number:
+            self._note_cache()
+        return number
+
+    def _note_cache(self) -> None:
+        """Remembers whose cache is used, in the runs around it too: a workflow in a cell may have another one than the cell."""
+        run: Run | None = self
+        while run is not None and self.cache is not None:
+            if not run.endless and len(run._used) < _CACHES_AT_MOST:
+                run._used.setdefault(self.scope(), self.cache)
+            run = run.parent
+
+    def caches(self) -> tuple[Cache, ...]:
+        """The caches that its steps use, with those of the runs inside it, a few at most; its own where none was asked yet."""
+        return tuple(self._used.values()) or (() if self.cache is None else (self.cache,))
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""

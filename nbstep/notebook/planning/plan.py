@@ -13,7 +13,7 @@ from nbstep.errors import CellStopped
 from nbstep.events import Place
 from nbstep.notebook.calls import CellText
 from nbstep.notebook.flags import WorkflowLine
-from nbstep.notebook.foot import foot_of_cache
+from nbstep.notebook.foot import foot_of_caches
 from nbstep.notebook.planning.foresight import foresee
 from nbstep.notebook.planning.lastrun import Known, asked_again, known_of
 from nbstep.notebook.planning.planned import Planned, Wish, planned, reruns
@@ -53,7 +53,7 @@ def show_plan(runner: CellRunner, line: WorkflowLine, written: CellText) -> None
     sites = _sites_of(written, runner.shell.user_ns)
     known = known_of(cache, line.name, runner.notebook(), written.digest, sites)
     plan = make_plan(cache, line, settings, sites, known, time.time())
-    runner.view_of(line).show_plan(plan.steps, plan.notes, foot_of_cache(cache))
+    runner.view_of(line).show_plan(plan.steps, plan.notes, foot_of_caches(() if cache is None else (cache,)))
 
 
 def expected_keys(run: Run, written: CellText, names: Mapping[str, Any]) -> tuple[str, ...]:
