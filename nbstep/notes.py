@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbstep.durations import age_text, duration_text
-from nbstep.foreign import interrupts
+from nbstep.foreign import interrupts, own
 from nbstep.words import shown
 
 if TYPE_CHECKING:
@@ -17,6 +17,36 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = re.compile(r"`(nbstep \w+)([^`]*)`")
 _CALLS: Final = {"nbstep rm KEY": "cache.delete(key)", "nbstep ls": "cache.keys()", "nbstep trust": "cache.trust()"}
+
+
+class KeptErrorNote(str):
+    """A note that tells how many kept errors its run met, which is more by the time the error is shown: threads go on.
+
+    A pickle of it is the bare text.
+    """
+
+    __slots__ = ("_make", "_met")
+
+    def __new__(cls, make: Callable[[int], str], met: Collection[str]) -> KeptErrorNote:
+        """Words it by `make` for the keys `met` so far."""
+        note = super().__new__(cls, make(len(met)))
+        note._make, note._met = make, met
+        return note
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """As text."""
+        return str, (str(self),)
+
+    def again(self) -> KeptErrorNote:
+        """The note as it is right now."""
+        return KeptErrorNote(self._make, self._met)
+
+
+def recount(error: BaseException) -> None:
+    """Words the notes of kept errors anew, when the error is about to be shown."""
+    notes: Any = own(error, "__dict__").get("__notes__")
+    if isinstance(notes, list):
+        notes[:] = [note.again() if isinstance(note, KeptErrorNote) else note for note in cast("list[Any]", notes)]
 
 
 def kept_error_note(
@@ -123,7 +153,7 @@ def error_line(error: BaseException, redacted: Callable[[str], str] = str) -> st
 
 def add_note(error: BaseException, note: str) -> None:
     """As `error.add_note(note)`, for frozen exceptions too."""
-    held: dict[str, Any] = vars(BaseException)["__dict__"].__get__(error)
+    held: dict[str, Any] = own(error, "__dict__")
     held["__notes__"] = [*held.get("__notes__", ()), note]
 
 

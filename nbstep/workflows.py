@@ -14,6 +14,7 @@ from nbstep.durations import Duration
 from nbstep.errors import StepFailed
 from nbstep.events import Listener
 from nbstep.foreign import is_a, is_awaitable
+from nbstep.notes import recount
 from nbstep.options import UNSET
 from nbstep.options import misplaced as misplaced_option
 from nbstep.policy import CacheErrors, Cause, OnDrift, policy_changes
@@ -169,6 +170,7 @@ def _failed(run: Run, error: BaseException) -> Err[Any]:
     if not owned:
         explain_await(error)
     else:
+        recount(error)
         trim(error, run.owns)
     run.close(error)
     if not owned or not isinstance(error, Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
+import pickle
 import re
 import threading
 import time
@@ -383,3 +384,26 @@ def test_w4_a_value_that_is_itself_a_result_comes_as_it_is() -> None:
     workflow = create_workflow(cache={})
     given = workflow(lambda step: step.map(lambda n: Ok(Err(n) if n else Ok(n)), [0, 1], key="n:{}"))
     assert given.value == [Ok(0), Err(1)]
+
+
+def test_n9_the_note_counts_the_kept_errors_of_the_whole_map(tmp_path: Path) -> None:
+    """Its error is the first of six to be at hand: the others are held up until one thread has nothing to do but the last item."""
+    last_is_asked = threading.Event()
+
+    def hold_up(event: Any) -> None:
+        if isinstance(event, StepAsked) and event.key == "n:5":
+            last_is_asked.set()
+        elif isinstance(event, StepHit) and event.key != "n:0":
+            assert last_is_asked.wait(60)
+
+    def fail(n: int) -> None:
+        raise ValueError(n)
+
+    workflow = create_workflow(cache=tmp_path / "c", on_event=hold_up)
+    for _ in range(2):
+        result = workflow(lambda step: step.map(fail, range(6), key="n:{}", n_jobs=5))
+    assert result.error.args == (0,)
+    (note,) = result.error.__notes__
+    assert "(all 6 kept errors of this run: nbstep retry --cache" in note
+    (copied,) = pickle.loads(pickle.dumps(result.error)).__notes__
+    assert (copied, type(copied)) == (note, str)

@@ -59,6 +59,7 @@ class ErrorDisplay:
                 trim(error, self._owned)
                 in_run = self._open_run() is not None
                 if in_run:
+                    late("nbstep.notes").recount(error)
                     late("nbstep.runs.state").explain_await(error)
                 if not args and not kwargs.get("exception_only") and in_run and _has_group(error):
                     return self._show_group(error)

@@ -20,6 +20,7 @@ from nbstep.durations import to_seconds
 from nbstep.events import Place, StepsAhead
 from nbstep.keyfindings.sites import NOWHERE, Site, may_have_finding, site_of, text_finding
 from nbstep.keys import check_key
+from nbstep.notes import recount
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
 from nbstep.result import Err, Ok
@@ -202,6 +203,7 @@ def ask_all(
                     results = in_workers(begin, work, backend.n_jobs)
         return results if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
+        recount(error)
         trim(error, run.owns)
         raise
 
@@ -251,6 +253,7 @@ async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, ru
             results = await given
         return list(results) if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
+        recount(error)
         trim(error, run.owns)
         raise
 

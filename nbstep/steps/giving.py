@@ -12,7 +12,7 @@ from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.errors import KeyCollision, OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.foreign import interrupts
-from nbstep.notes import add_note, error_line, kept_error_note, one_line
+from nbstep.notes import KeptErrorNote, add_note, error_line, kept_error_note, one_line
 from nbstep.result import Ok, handed_back
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
@@ -51,11 +51,13 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     error: Any = loaded.error
     raised = error if isinstance(error, BaseException) else StepFailed(call.key, error)
     if source == "cache":
-        note = kept_error_note(
-            replace(meta, key=redact_text(meta.key)), now, run.count_kept_error(meta.key),
-            in_notebook=run.place.cell is not None, others=len(run.error_asks), folder=run.command_folder(),
-        )  # fmt: skip
-        add_note(raised, note)
+        asks, cleaned = run.count_kept_error(meta.key), replace(meta, key=redact_text(meta.key))
+        in_notebook, folder = run.place.cell is not None, run.command_folder()
+
+        def note(met: int) -> str:
+            return kept_error_note(cleaned, now, asks, in_notebook=in_notebook, others=met, folder=folder)
+
+        add_note(raised, KeptErrorNote(note, run.error_asks))
     return _raise_out(call, error, raised)
 
 
