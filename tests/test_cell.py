@@ -588,6 +588,25 @@ def test_e5_what_to_do_names_the_cache_of_a_workflow_in_a_plain_cell(shell: Shel
     assert "Try it again: %%workflow --retry-errors\n" in again
 
 
+def test_e3_bare_retry_is_for_the_last_cell_wherever_its_cache_is(shell: Shell, tmp_path: Path) -> None:
+    """The errors of the project's cache, which an earlier cell met, stay."""
+    shell.good(f"%%workflow\n{FAILS}step(bad, 1, key='e1', on_error='keep')")
+    shell.good(f"d = {{}}\n{WORKFLOW.format(repr(str(tmp_path / 'other')))}")
+    shell.good(f"%%workflow e2 --cache $d\n{FAILS}step(bad, 1, key='e2', on_error='keep')")
+    text = shell.good("%nbstep retry").text
+    assert text == (
+        "No command finds the cache of the last cell. Its errors run again with: %%workflow e2 --cache $d --retry-errors\n"
+    )
+    shell.good(FAILING)
+    text = shell.good("%nbstep retry").text
+    assert re.match(r"Deleted 1 kept error; it runs again .*: wbad. Undo: %nbstep undo --cache \S*other$", text), text
+    shell.good("w(lambda step: step(lambda: 1, key='fine'))")
+    assert shell.good("%nbstep retry").text == "The last cell met no error that is kept.\n"
+    shell.good(f"%%workflow\n{FAILS}step(bad, 1, key='e1', on_error='keep')\n{FAILING}")
+    text = shell.good("%nbstep retry").text
+    assert re.search(r"Deleted 1 kept error; .*: e1\..*\nDeleted 1 kept error; .*: wbad\.", text), text
+
+
 def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:
     shell.good("from nbstep import Err, Ok")
     shell.good("%%workflow --result r\nstep(lambda: Err('NOT_FOUND'), key='k')")

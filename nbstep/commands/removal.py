@@ -160,18 +160,19 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         if not chosen:
             return CommandOutcome(f"No kept error has the key or type {key_text(name)}.", exit_code=1)
         return await _retry_rows(cache, chosen, arguments, screen)
+    everything = command_text("retry", ["*"], arguments, screen)
     run = runlog.last_run(cache.directory) if cache.directory is not None else None
     if run is None:
-        return CommandOutcome(f"No run is logged yet. All kept errors: {screen.command} retry '*'", exit_code=1)
+        return CommandOutcome(f"No run is logged yet. All kept errors: {everything}", exit_code=1)
     met = {step.key for step in run.steps if step.outcome == "error"}
     chosen = [row for row in failed if row.key in met]
     if not chosen:
-        rest = f" {plural(len(failed), 'older one')}: {screen.command} retry '*'" if failed else ""
+        rest = f" {plural(len(failed), 'older one')}: {everything}" if failed else ""
         return CommandOutcome(f"The last run met no error that is still kept.{rest}", exit_code=1)
     done = await _retry_rows(cache, chosen, arguments, screen)
     if older := len(failed) - len(chosen):
         stays = f"{plural(older, 'kept error')} of earlier runs {'stays' if older == 1 else 'stay'}"
-        done = replace(done, text=f"{done.text}\n{stays}. All of them: {screen.command} retry '*'")
+        done = replace(done, text=f"{done.text}\n{stays}. All of them: {everything}")
     return done
 
 

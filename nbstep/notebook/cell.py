@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbstep.notebook.calls import CellText
     from nbstep.notebook.flags import WorkflowLine
     from nbstep.notebook.live import StepListView
+    from nbstep.notebook.retrying import LastRun
     from nbstep.notebook.stepcell import StepCell
     from nbstep.runs.state import Run
 
@@ -73,6 +74,7 @@ class CellRunner:
         self.shell = shell
         self._step = step
         self._make_view = make_view
+        self.last: LastRun | None = None
         self._cells: list[Cell] = []
         self._lock = ThreadLock()
 
@@ -131,6 +133,8 @@ class CellRunner:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
         view.end(raised=error is not None, line=run.line)
+        if run.folders():
+            self.last = late("nbstep.notebook.retrying").LastRun(run.line, run.folders(), run.failed_in())
 
     # runs
 

@@ -84,7 +84,7 @@ class Extension:
 
             `%nbstep` alone lists all verbs, `%nbstep help VERB` explains one.
             """
-            late("nbstep.notebook.magics").nbstep_magic(self.shell, line)
+            late("nbstep.notebook.magics").nbstep_magic(self.shell, line, self._runner.last)
 
         def step_cell(line: str, cell: str) -> None:
             late("nbstep.notebook.magics").step_magic(self.shell, line, cell)

@@ -12,6 +12,7 @@ from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
 from nbstep.notebook.helptext import WORKFLOW_HELP
+from nbstep.notebook.retrying import LastRun, commands_of
 from nbstep.notebook.steprender import HTML_END
 
 HTML_BEGIN: Final = "<!--nbstep show-->"
@@ -19,15 +20,23 @@ _OUTPUT_COLUMNS: Final = 100  # what an output holds in a window 1,280 pixels wi
 _WHOLE: Final = "   All of it: %nbstep panel"
 
 
-def nbstep_magic(shell: Any, line: str) -> None:
-    """Runs `%nbstep LINE` and shows what it gives.
+def nbstep_magic(shell: Any, line: str, last: LastRun | None = None) -> None:
+    """Runs `%nbstep LINE` and shows what it gives; `last` is what the last cell did, for `retry`.
 
     Raises:
         CellStopped: The command is wrong; the cell fails, so that *Run All* stops.
     """
+    commands, beside = commands_of(line.strip() or "help", last)
+    for command in commands:
+        _run(shell, command)
+    if beside:
+        sys.stdout.write(f"{beside}\n")
+
+
+def _run(shell: Any, command: str) -> None:
     rich = getattr(shell, "kernel", None) is not None
     width = _OUTPUT_COLUMNS if rich else shutil.get_terminal_size((100, 24)).columns
-    outcome = run_command(line.strip() or "help", screen=Screen(width=width, notebook=True, whole=_WHOLE))
+    outcome = run_command(command, screen=Screen(width=width, notebook=True, whole=_WHOLE))
     if outcome.wrong_usage:
         raise CellStopped(outcome.text)
     if outcome.opens_panel is not None:

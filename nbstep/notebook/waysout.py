@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbstep.cache.secrets.redaction import key_text
+from nbstep.notebook.retrying import retrying
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import Row, counted, is_kept_failure
 from nbstep.notes import argument_text
@@ -53,11 +54,6 @@ def _failures_line(failed: Sequence[Row], folder: str | None, state: StepList) -
     if count == 1:
         return f"{kept}. Try it again: {one}"
     return f"{kept}. Try them again: {_command('retry', folder)}; only one: {one}"
-
-
-def retrying(line: str) -> str:
-    """The first line of a cell with which it runs kept errors again, whatever its cache."""
-    return line if "--retry-errors" in line.split() else f"{line} --retry-errors"
 
 
 def _command(verb: str, folder: str, key: str = "") -> str:

@@ -144,7 +144,8 @@ class Run:
     _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
-    _used: dict[Hashable, Cache] = field(default_factory=dict[Hashable, "Cache"])
+    _used: dict[Hashable, tuple[Cache, str | None]] = field(default_factory=dict[Hashable, Any])
+    _failed_in: dict[str | None, None] = field(default_factory=dict["str | None", None])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -189,6 +190,10 @@ class Run:
     def count_kept_error(self, key: str) -> int:
         """How often this run met the kept error of `key`, this time included."""
         asks = self.error_asks[key] = self.error_asks.get(key, 0) + 1
+        run: Run | None = self
+        while run is not None:
+            run._failed_in[self.command_folder()] = None
+            run = run.parent
         return asks
 
     def note_kept(self, key: str, kept: Kept) -> None:
@@ -225,12 +230,20 @@ class Run:
         run: Run | None = self
         while run is not None and self.cache is not None:
             if not run.endless and len(run._used) < _CACHES_AT_MOST:
-                run._used.setdefault(self.scope(), self.cache)
+                run._used.setdefault(self.scope(), (self.cache, self.command_folder()))
             run = run.parent
 
     def caches(self) -> tuple[Cache, ...]:
         """The caches that its steps use, with those of the runs inside it, a few at most; its own where none was asked yet."""
-        return tuple(self._used.values()) or (() if self.cache is None else (self.cache,))
+        return tuple(cache for cache, _ in self._used.values()) or (() if self.cache is None else (self.cache,))
+
+    def folders(self) -> tuple[str | None, ...]:
+        """Where commands find those of them that its steps use, as `command_folder` says it."""
+        return tuple(folder for _, folder in self._used.values())
+
+    def failed_in(self) -> tuple[str | None, ...]:
+        """The same of the caches whose kept errors it met."""
+        return tuple(self._failed_in)
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""

@@ -1,0 +1,58 @@
+"""Bare `%nbstep retry` after a cell that kept its errors elsewhere than in the project's cache. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nbstep.notes import words_text
+
+_RETRY: Final = ({"retry"}, {"retry", "--json"})
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The run of the last cell that asked for a step.
+
+    Attributes:
+        line: The first line of its cell: options can be added to it.
+        folders: Where commands find the caches that it used: "" for the project's, None where they cannot.
+        failed_in: The same of those whose kept errors it met.
+    """
+
+    line: str
+    folders: tuple[str | None, ...]
+    failed_in: tuple[str | None, ...]
+
+
+def retrying(line: str) -> str:
+    """The first line of a cell with which it runs kept errors again, whatever its cache.
+
+    >>> retrying("%%workflow users"), retrying("%%workflow --retry-errors")
+    ('%%workflow users --retry-errors', '%%workflow --retry-errors')
+    """
+    return line if "--retry-errors" in line.split() else f"{line} --retry-errors"
+
+
+def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
+    """What `%nbstep LINE` runs, and what is to be said beside: `retry` alone is for the errors of the last cell, where they are.
+
+    >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), ("../b",)))
+    ((['ls'], ''), (['retry', 'retry --cache ../b'], ''))
+    """
+    if last is None or set(line.split()) not in _RETRY:
+        return [line], ""
+    project: list[str | None] = [""] if "" in last.folders else []
+    places = dict.fromkeys([*project, *last.failed_in])
+    options = " --json" if "--json" in line else ""
+    commands = [
+        words_text("retry", [], in_notebook=True, folder=place).removeprefix("%nbstep ") + options
+        for place in places
+        if place is not None
+    ]
+    if None in places:
+        return (
+            commands,
+            f"No command finds the cache of the last cell. Its errors run again with: {retrying(last.line)}",
+        )
+    return commands, "" if commands else "The last cell met no error that is kept."
