@@ -98,7 +98,8 @@ class StepHit:
 
     `saved_s` is the time the thunk took when it ran, `created` when that was. `drift` says what changed since ("tidy() was
     edited"), None if nothing. `error` is "Type: message" of a kept error. `source` is "shared" where this call waited for
-    another task, thread or kernel to compute it. `seen` is today's fingerprints of a step that drifted, as signed text.
+    another task, thread or kernel to compute it. `seen` is today's fingerprints of a step that drifted, as signed text. `stale`
+    says that it stands in for a refetch that failed, which `drift` tells: the next run tries again.
     """
 
     run: str
@@ -113,6 +114,7 @@ class StepHit:
     drift: str | None = None
     source: Source = "cache"
     seen: str | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,14 @@ def test_e5_a_row_says_what_to_type_when_you_point_at_it() -> None:
     assert "nbstep retry" not in html_of(replace(state, folder=None), NOW)
 
 
+def test_e6_a_row_in_place_of_a_failed_refetch_has_nothing_to_accept() -> None:
+    story = Story()
+    story.hit("k", drift="refetch failed: OSError: no", stale=True)
+    page = html_of(story.ended().state(), NOW)
+    assert "nothing to do: the next run tries again" in page
+    assert "accept" not in page
+
+
 def test_e4_a_row_shows_the_first_sentence_of_an_error_and_all_of_what_nbstep_objects_to() -> None:
     story = Story()
     long = "HTTPStatusError: 404 Not Found for url 'http://x/1' For more information check: https://x.org/404"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, Err, KeyCollision, Ok, create_workflow, step
+from nbstep.commands.tables import Screen
+from nbstep.commands.verbs import run_command
 from nbstep.events import Finding, StepHit
 from nbstep.testing import RecordingListener, SettableClock
 
@@ -190,6 +192,26 @@ def test_e6_stale_if_error_gives_the_last_good_value_and_keeps_it(cache: Cache) 
     stale = workflow(lambda step: step(lambda: 1 / 0, key="k", refresh=True, stale_if_error=True))
     assert (stale, cache.get("k")) == (Ok("good"), "good")
     assert ["the last good value is used" in finding.text for finding in told.of(Finding)] == [True]
+
+
+def test_e6_d4_a_value_in_place_of_a_failed_refetch_is_no_old_value(cache: Cache) -> None:
+    """There is nothing in it to accept: what to do is said once, and the same everywhere."""
+
+    def fail() -> str:
+        raise ConnectionError("no route")
+
+    workflow = create_workflow(cache=cache)
+    workflow(lambda step: step(lambda: "good", key="k"))
+    workflow(lambda step: step(fail, key="k", refresh=True, stale_if_error=True))
+    for notebook in (True, False):
+        shown = run_command("show k", cache=cache, screen=Screen(notebook=notebook)).text
+        assert (
+            "what is kept was used, as its refetch failed: ConnectionError: no route; the next run tries again" in shown
+        )
+        assert "accept" not in shown
+        assert "Re-run" not in shown
+    assert run_command("ls old:", cache=cache).exit_code == 1
+    assert "✓ ok  k " in run_command("ls", cache=cache).text
 
 
 def test_e6_a_failed_refetch_tells_all_of_its_error_once(cache: Cache) -> None:

@@ -188,6 +188,7 @@ def _last_look_up(usage: Usage, status: Status) -> str | _Aged:
     """What the last look-up of the key got, and why: "3 d ago; it ran: its entry was older than the ttl"."""
     if usage.last_got == "hit":
         got = "what is kept was used" + (" all the same" if status == "old value" else "")
+        got += f", as its {shown(usage.last_why)}" if usage.last_why and status == "ok" else ""
     elif usage.last_got == "ran":
         why = WHY_MISSED.get(cast("Reason", usage.last_reason), shown(usage.last_reason or ""))
         more = f" ({shown(usage.last_why)})" if usage.last_why else ""

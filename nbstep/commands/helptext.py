@@ -17,7 +17,7 @@ With --json: the records of `ls --json`.
 All words of a query must hold:
 
   error:  error:TYPE     kept errors, or those of a type
-  old:                   values whose step's code changed, as the last run that used them found
+  old:                   values whose code or inputs changed, as the last run that used them found
   user:*                 keys that match a pattern
   unused:30d             entries that nothing used for so long
   any text, "two words"  in a key, a type or a message

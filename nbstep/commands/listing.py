@@ -5,7 +5,7 @@ A query is words, all of which must hold:
     error:            kept errors                 error:HTTPStatus   those of a type
     user:*            keys that match the glob    404                any text in key, type or message
     unused:30d        not used for 30 days        "two words"        that text, taken literally
-    old:              values whose step's code changed since, as the last run that used them found
+    old:              values whose code or inputs changed since, as the last run that used them found
 """
 
 from __future__ import annotations

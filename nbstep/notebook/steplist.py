@@ -60,6 +60,7 @@ class Call:
         expected_s: How long it took last time, where known.
         elsewhere: Workers of other processes were handed the thunk.
         mapped: It is an item of a `step.map`.
+        stale: The entry stands in for a refetch that failed.
     """
 
     run: str
@@ -87,6 +88,7 @@ class Call:
     refused: bool = False
     not_kept: str = ""
     mapped: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 size_bytes=event.size_bytes,
                 error=event.error,
                 drift=event.drift,
+                stale=event.stale,
                 late=late,
             )
         case StepFinished():

@@ -19,6 +19,8 @@ def row_hint(row: Row, state: StepList) -> str:
         return ""
     if is_kept_failure(row):
         return f"try again: {_command('retry', folder, key)}"
+    if row.call.stale:
+        return "nothing to do: the next run tries again"
     if row.state == "old value":
         again = f"run it again: {state.line} --rerun-drifted, or {_command('rm', folder, key)}"
         return f"{again} · keep it: {_command('accept', folder, key)}"

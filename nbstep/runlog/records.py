@@ -10,7 +10,8 @@ class LoggedStep:
     """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
 
     `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked;
-    `kept` is False for a value that was not. `why` says more of a miss than its reason; `seen` holds today's fingerprints
+    `kept` is False for a value that was not. `why` says more of a miss than its reason, or why a hit
+    stands in for a refetch; `seen` holds today's fingerprints
     of a step that drifted, signed.
     """
 

@@ -75,6 +75,8 @@ class Rows:
             return
         seen = event.seen if isinstance(event, StepHit) else None
         self._note_site(step, event)
+        if isinstance(event, StepHit):  # a stale one has no drift: there is nothing in it to accept
+            step.why = self._written(f"{event.drift}; the next run tries again") if event.stale else None
         text = self._row(step, event, fields=11 if step.why or seen else 10)
         self._rows[event.step] = text
         self._size += len(text)
@@ -125,7 +127,7 @@ class Rows:
         got, outcome, at, took_s, saved_s, kept = "asked", "", asked.at, 0.0, 0.0, True
         if isinstance(ended, StepHit):
             got, outcome, at, saved_s = "hit", ended.outcome, ended.at, ended.saved_s
-            drift = None if ended.drift is None else self._written(ended.drift)
+            drift = None if ended.drift is None or ended.stale else self._written(ended.drift)
         elif ended is not None:
             got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
             kept = ended.outcome != "ok" or ended.size_bytes is not None

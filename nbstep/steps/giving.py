@@ -27,8 +27,8 @@ class Stopped:
     error: StopIteration
 
 
-def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
-    """Gives what was kept: the value, or the failure with its note."""
+def hand_out(call: Call, use: Use, loaded: Any, source: Source, *, stale: bool = False) -> Any:
+    """Gives what was kept: the value, or the failure with its note; `stale` where that stands in for a refetch that failed."""
     __tracebackhide__ = True
     run, meta, now = call.run, use.hit.meta, call.run.clock()
     call.tell_outer()
@@ -39,7 +39,7 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source) -> Any:
     run.tell(
         StepHit(
             run.id, call.step, meta.key, meta.outcome, now, meta.created, meta.facts.took_s, meta.size_bytes,
-            error_text, use.drift, source, note_seen(call, use.hit, use.drift if use.changes else None),
+            error_text, use.drift, source, note_seen(call, use.hit, use.drift if use.changes else None), stale,
         )
     )  # fmt: skip
     run.note_used(meta.key, meta.size_bytes)

@@ -395,4 +395,4 @@ def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] |
     call.run.find(
         "stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used, the next run tries again"
     )
-    return (hand_out(call, Use(old, f"refetch failed: {first_sentence(text)}"), value, "cache"),)
+    return (hand_out(call, Use(old, f"refetch failed: {first_sentence(text)}"), value, "cache", stale=True),)
