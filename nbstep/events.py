@@ -99,7 +99,8 @@ class StepHit:
     `saved_s` is the time the thunk took when it ran, `created` when that was. `drift` says what changed since ("tidy() was
     edited"), None if nothing. `error` is "Type: message" of a kept error. `source` is "shared" where this call waited for
     another task, thread or kernel to compute it. `seen` is today's fingerprints of a step that drifted, as signed text. `stale`
-    says that it stands in for a refetch that failed, which `drift` tells: the next run tries again.
+    says that it stands in for a refetch that failed, which `drift` tells: the next run tries again. Of a
+    kept error `ends_at` is when it no longer counts, so that its step runs again by itself; None for never.
     """
 
     run: str
@@ -115,6 +116,7 @@ class StepHit:
     source: Source = "cache"
     seen: str | None = None
     stale: bool = False
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class StepFinished:
 
     `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
     the user stopped the step, or its task was cancelled. `refused` says that nbstep did not let it run: it says nothing of
-    what is kept under its key. `not_kept` is why keeping it failed, "" where it did not.
+    what is kept under its key. `not_kept` is why keeping it failed, "" where it did not. `ends_at` is as that of `StepHit`.
     """
 
     run: str
@@ -174,6 +176,7 @@ class StepFinished:
     interrupted: bool = False
     refused: bool = False
     not_kept: str = ""
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

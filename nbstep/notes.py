@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from nbstep.durations import age_text, duration_text
+from nbstep.durations import age_text, clock_text, duration_text
 from nbstep.foreign import interrupts, own
 from nbstep.words import shown
 
@@ -49,8 +50,20 @@ def recount(error: BaseException) -> None:
         notes[:] = [note.again() if isinstance(note, KeptErrorNote) else note for note in cast("list[Any]", notes)]
 
 
+def of_itself(ends_at: float) -> str:
+    """When a step runs again although its error is kept, as a list says it that is read later, too."""
+    return f"a run after {clock_text(math.ceil(ends_at))} tries again by itself"
+
+
 def kept_error_note(
-    meta: Meta, now: float, asks: int, *, in_notebook: bool, others: int, folder: str | None = ""
+    meta: Meta,
+    now: float,
+    asks: int,
+    *,
+    in_notebook: bool,
+    others: int,
+    folder: str | None = "",
+    ends_at: float | None = None,
 ) -> str:
     """The note of a kept error that is raised again (N9, E5).
 
@@ -61,6 +74,7 @@ def kept_error_note(
         in_notebook: Commands are spelled `%nbstep …`, else `nbstep …`.
         others: How many kept errors this run met, this one included.
         folder: Where the commands find the cache if it is not the project's; None where they cannot.
+        ends_at: When it no longer counts; None for never.
     """
     command = "%nbstep" if in_notebook else "nbstep"
     cache = f" --cache {argument_text(folder, in_notebook=in_notebook)}" if folder else ""
@@ -74,10 +88,11 @@ def kept_error_note(
     all_of_them = ""
     if others > 1 and folder is not None:
         all_of_them = f"     (all {others} kept errors of this run: {command} retry{cache})"
+    wait = "" if ends_at is None else f"\n  Or wait:     {of_itself(ends_at)}"
     lines = [
         f"  From the cache: {one_line(shown(meta.key))} failed {age} (took {duration_text(meta.facts.took_s)}). "
-        "Nothing was fetched now.",
-        f"  Try again:   {again}{all_of_them}",
+        "It did not run now.",
+        f"  Try again:   {again}{all_of_them}{wait}",
         f'  Go on past:  step(…, on_error="keep"){past}',
     ]
     if asks > 1:

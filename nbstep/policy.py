@@ -68,9 +68,9 @@ class Policy:
             return TRANSIENT_ERROR_TTL_S if is_transient else None
         return self.error_ttl_s
 
-    def error_ttl_of(self, error: BaseException) -> float | None:
-        """As `error_ttl`, for an error that just happened."""
-        return self.error_ttl(transient(error))
+    def error_ttl_of(self, error: Any) -> float | None:
+        """As `error_ttl`, for what a step just raised, or returned in its `Err`."""
+        return self.error_ttl(isinstance(error, BaseException) and transient(error))
 
 
 POLICY_OPTIONS: Final = ("ttl", "error_ttl", "cache_errors", "stale_if_error", "on_drift")

@@ -607,6 +607,21 @@ def test_e3_bare_retry_is_for_the_last_cell_wherever_its_cache_is(shell: Shell, 
     assert re.search(r"Deleted 1 kept error; .*: e1\..*\nDeleted 1 kept error; .*: wbad\.", text), text
 
 
+def test_e3_an_error_that_passes_by_itself_says_when_it_is_tried_again(shell: Shell) -> None:
+    shell.good("def away(n): raise ConnectionError('no route')\n" + FAILS)
+    when = r"a run after \d\d:\d\d:\d\d, \d+ \w{3} tries again by itself\n"
+    fresh = shell.run("%%workflow\nstep(away, 1, key='a')")
+    assert re.search(r"! 1 failure is kept. Try it again: %nbstep retry a; or wait: " + when, fresh.text), fresh.text
+    again = shell.run("%%workflow\nstep(away, 1, key='a')")
+    assert re.search(r"  Try again:   %nbstep retry a\n  Or wait:     " + when, again.text), again.text
+    both = shell.good("%%workflow\nfor f, n in ((away, 1), (bad, 2)): step(f, n, key=f'n:{n}', on_error='keep')")
+    assert re.search(r"2 failures are kept. .* only one: \S+ retry n:1; or wait for 1 of them: " + when, both.text), (
+        both.text
+    )
+    never = shell.good("%%workflow\nstep(away, 3, key='n', error_ttl=None, on_error='keep')")
+    assert "or wait" not in never.text
+
+
 def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:
     shell.good("from nbstep import Err, Ok")
     shell.good("%%workflow --result r\nstep(lambda: Err('NOT_FOUND'), key='k')")

@@ -21,7 +21,7 @@ def _meta(key: str = "user:999", age_s: float = 3 * 3600.0) -> Meta:
 def test_n9_the_note_in_a_notebook() -> None:
     note = kept_error_note(_meta(), NOW, 1, in_notebook=True, others=4)
     assert note.splitlines() == [
-        "  From the cache: user:999 failed 3 h ago (took 0.4 s). Nothing was fetched now.",
+        "  From the cache: user:999 failed 3 h ago (took 0.4 s). It did not run now.",
         "  Try again:   %nbstep retry user:999     (all 4 kept errors of this run: %nbstep retry)",
         '  Go on past:  step(…, on_error="keep")   Original traceback: %nbstep show user:999',
     ]

@@ -61,6 +61,7 @@ class Call:
         elsewhere: Workers of other processes were handed the thunk.
         mapped: It is an item of a `step.map`.
         stale: The entry stands in for a refetch that failed.
+        ends_at: When a kept error no longer counts; None for never.
     """
 
     run: str
@@ -89,6 +90,7 @@ class Call:
     not_kept: str = ""
     mapped: bool = False
     stale: bool = False
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 error=event.error,
                 drift=event.drift,
                 stale=event.stale,
+                ends_at=event.ends_at,
                 late=late,
             )
         case StepFinished():
@@ -234,5 +237,6 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 interrupted=event.interrupted,
                 refused=event.refused,
                 not_kept=event.not_kept,
+                ends_at=event.ends_at,
                 late=late,
             )

@@ -8,7 +8,7 @@ from nbstep.cache.secrets.redaction import key_text
 from nbstep.notebook.retrying import retrying
 from nbstep.notebook.steplist import StepList
 from nbstep.notebook.steprows import Row, counted, is_kept_failure
-from nbstep.notes import argument_text
+from nbstep.notes import argument_text, of_itself
 from nbstep.words import plural
 
 
@@ -18,7 +18,8 @@ def row_hint(row: Row, state: StepList) -> str:
     if folder is None or key is None or row.folded or state.ended is None:
         return ""
     if is_kept_failure(row):
-        return f"try again: {_command('retry', folder, key)}"
+        by_itself = f", or wait: {of_itself(row.call.ends_at)}" if row.call.ends_at is not None else ""
+        return f"try again: {_command('retry', folder, key)}{by_itself}"
     if row.call.stale:
         return "nothing to do: the next run tries again"
     if row.state == "old value":
@@ -48,14 +49,24 @@ def failures_lines(rows: Sequence[Row], state: StepList) -> list[str]:
 
 
 def _failures_line(failed: Sequence[Row], folder: str | None, state: StepList) -> str:
-    count = sum(map(counted, failed))
+    count, wait = sum(map(counted, failed)), _wait_text(failed)
     kept, them = (f"{plural(count, 'failure')} {'is' if count == 1 else 'are'} kept", "it" if count == 1 else "them")
     if folder is None:  # no command finds the cache, so the cell does it
-        return f"{kept}. Try {them} again: {retrying(state.line)}"
+        return f"{kept}. Try {them} again: {retrying(state.line)}{wait}"
     one = _command("retry", folder, failed[0].call.key or "")
     if count == 1:
-        return f"{kept}. Try it again: {one}"
-    return f"{kept}. Try them again: {_command('retry', folder)}; only one: {one}"
+        return f"{kept}. Try it again: {one}{wait}"
+    return f"{kept}. Try them again: {_command('retry', folder)}; only one: {one}{wait}"
+
+
+def _wait_text(failed: Sequence[Row]) -> str:
+    """When what passes by itself is tried again, for all of it."""
+    passing = [row for row in failed if row.call.ends_at is not None]
+    if not passing:
+        return ""
+    latest = max(row.call.ends_at or 0.0 for row in passing)
+    of = "" if len(passing) == len(failed) else f" for {sum(map(counted, passing)):,} of them"
+    return f"; or wait{of}: {of_itself(latest)}"
 
 
 def _command(verb: str, folder: str, key: str = "") -> str:

@@ -32,14 +32,17 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source, *, stale: bool =
     __tracebackhide__ = True
     run, meta, now = call.run, use.hit.meta, call.run.clock()
     call.tell_outer()
-    error_text = None
+    error_text = ends_at = None
     if meta.error is not None:
+        ttl_s = call.options.policy.error_ttl(meta.error.transient)
+        ends_at = None if ttl_s is None else meta.ends_at(ttl_s, now)
         kind = "" if meta.facts.returned else f"{meta.error.type.rpartition('.')[2]}: "
         error_text = one_line(kind + meta.error.message)
     run.tell(
         StepHit(
             run.id, call.step, meta.key, meta.outcome, now, meta.created, meta.facts.took_s, meta.size_bytes,
             error_text, use.drift, source, note_seen(call, use.hit, use.drift if use.changes else None), stale,
+            ends_at,
         )
     )  # fmt: skip
     run.note_used(meta.key, meta.size_bytes)
@@ -55,7 +58,9 @@ def hand_out(call: Call, use: Use, loaded: Any, source: Source, *, stale: bool =
         in_notebook, folder = run.place.cell is not None, run.command_folder()
 
         def note(met: int) -> str:
-            return kept_error_note(cleaned, now, asks, in_notebook=in_notebook, others=met, folder=folder)
+            return kept_error_note(
+                cleaned, now, asks, in_notebook=in_notebook, others=met, folder=folder, ends_at=ends_at
+            )
 
         add_note(raised, KeptErrorNote(note, run.error_asks))
     return _raise_out(call, error, raised)
@@ -112,9 +117,12 @@ def fail(
     run = call.run
     text = _row_text(error, raised, run.redacted)  # the step list is saved with the notebook
     interrupted = isinstance(raised, KeyboardInterrupt | asyncio.CancelledError)
+    ttl_s = None if size_bytes is None else call.options.policy.error_ttl_of(error)
+    now = run.clock()
+    ends_at = None if ttl_s is None else now + ttl_s
     run.tell(
         StepFinished(
-            run.id, call.step, call.key, "error", run.clock(), took_s, size_bytes, text, interrupted, refused, not_kept
+            run.id, call.step, call.key, "error", now, took_s, size_bytes, text, interrupted, refused, not_kept, ends_at,
         )
     )  # fmt: skip
     if call.key is not None and size_bytes is not None:

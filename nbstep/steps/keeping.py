@@ -120,7 +120,7 @@ def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:
 
 
 def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
-    ttl_s = _error_ttl_s(call, result.error) if isinstance(result, Err) else call.options.policy.ttl_s
+    ttl_s = call.options.policy.error_ttl_of(result.error) if isinstance(result, Err) else call.options.policy.ttl_s
     return facts_of(call, ran, ttl_s, call.settled_inputs())
 
 
@@ -167,8 +167,3 @@ def still_kept(call: Call, error: Any) -> bool:
             "mend that function",
         )
         return False
-
-
-def _error_ttl_s(call: Call, error: Any) -> float | None:
-    policy = call.options.policy
-    return policy.error_ttl_of(error) if isinstance(error, BaseException) else policy.error_ttl(False)
