@@ -163,6 +163,7 @@ class StepFinished:
     `size_bytes` is what was kept, None where nothing was; `error` is "Type: message". `interrupted` says that it is no failure:
     the user stopped the step, or its task was cancelled. `refused` says that nbstep did not let it run: it says nothing of
     what is kept under its key. `not_kept` is why keeping it failed, "" where it did not. `ends_at` is as that of `StepHit`.
+    `tried` are the errors of the attempts that failed before the last one, with `retries=`, in one line each.
     """
 
     run: str
@@ -177,6 +178,7 @@ class StepFinished:
     refused: bool = False
     not_kept: str = ""
     ends_at: float | None = None
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import urllib.error
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
+from shells import open_shell
 
 from nbstep import Ok, StepTimeout, create_workflow
 from nbstep.errors import StepFailed
@@ -35,6 +38,22 @@ class Flaky:
 
     def fetch_later(self) -> Any:
         return self.fetch_async()
+
+
+def test_n3_a_list_says_of_a_step_which_attempts_failed(tmp_path: Path) -> None:
+    with open_shell(tmp_path) as shell:
+        shell.ip.user_ns["flaky"] = Flaky(2, ConnectionError("no route to ?token=hunter2"))
+        text = shell.good("%%workflow\nstep(flaky.fetch, key='k', retries=3)").text
+        assert re.search(r"✓ k  ran +after 2 failed attempts ", text), text
+        assert "failed attempt" not in shell.good("%%workflow\nstep(flaky.fetch, key='k', retries=3)").text
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    assert not workflow(lambda step: step(Flaky(9, ConnectionError("?token=hunter2")).fetch, key="k", retries=1)).ok
+    assert workflow(lambda step: step(Flaky(0, ValueError()).fetch, key="fine", retries=1)).ok
+    (error,), none = (event.tried for event in told.of(StepFinished))
+    assert error.startswith("ConnectionError: ")
+    assert "hunter2" not in error
+    assert none == ()
 
 
 def _http_error(status: int) -> urllib.error.HTTPError:

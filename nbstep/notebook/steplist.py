@@ -62,6 +62,7 @@ class Call:
         mapped: It is an item of a `step.map`.
         stale: The entry stands in for a refetch that failed.
         ends_at: When a kept error no longer counts; None for never.
+        tried: What the attempts before the last one raised.
     """
 
     run: str
@@ -91,6 +92,7 @@ class Call:
     mapped: bool = False
     stale: bool = False
     ends_at: float | None = None
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,7 @@ def _after(call: Call, event: _StepEvent, late: bool) -> Call:
                 interrupted=event.interrupted,
                 refused=event.refused,
                 not_kept=event.not_kept,
+                tried=event.tried,
                 ends_at=event.ends_at,
                 late=late,
             )

@@ -274,6 +274,8 @@ def _detail(row: Row, now: float, until: float | None) -> str:
                 if call.not_kept and not row.folded
                 else "not kept"
             )
+        case "ran" | "ended later" if call.tried:
+            return f"after {plural(len(call.tried), 'failed attempt')}"
         case _:
             return ""
 
@@ -324,6 +326,8 @@ def _hint(call: Call, row: Row) -> str:
         parts.append("a worker process runs it, or will when it is free")
     if call.detail:
         parts.append(call.detail)
+    if call.tried:
+        parts.append(f"{plural(len(call.tried), 'attempt')} failed before, the last with {call.tried[-1]}")
     if call.not_kept:
         parts.append(f"not kept: {call.not_kept}")
     if call.error and row.state in ("failed", "failed (cached)") and _error_text(call) != call.error:

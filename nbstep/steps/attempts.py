@@ -50,6 +50,7 @@ async def attempt_thunk(
     awaiting: bool,
     prepared: Awaitable[Any] | None,
     turn_s: Callable[[], float] | None = None,
+    failing: Callable[[BaseException], None] = lambda _: None,
 ) -> Given:
     """Calls the thunk up to `1 + retries` times; only the last failure leaves.
 
@@ -61,6 +62,7 @@ async def attempt_thunk(
         awaiting: The caller awaits; else nothing here suspends.
         prepared: What a first call already gave.
         turn_s: Takes the turn of a further attempt; gives the seconds until then.
+        failing: Is told what each attempt raised, where there may be another.
     """
     __tracebackhide__ = True
     if isinstance(thunk, Inline):
@@ -91,6 +93,7 @@ async def attempt_thunk(
                     return await _attempt(thunk, args, timeout_s, awaiting, first.pop() if first else None)
                 except BaseException as error:
                     failed = error, own(error, "__traceback__")
+                    failing(error)
                     raise
     except BaseException as error:
         if failed is not None and failed[0] is error:

@@ -110,8 +110,12 @@ def fail(
     *,
     refused: bool = False,
     not_kept: str = "",
+    tried: tuple[str, ...] = (),
 ) -> Any:
-    """Tells a failure and raises it; `refused` where nbstep did not let the step run, `not_kept` where keeping it failed."""
+    """Tells a failure and raises it.
+
+    `refused` where nbstep did not let the step run, `not_kept` where keeping it failed, `tried` as in `StepFinished`.
+    """
     __tracebackhide__ = True
     error: Any = raised.error if isinstance(raised, StepFailed) else raised
     run = call.run
@@ -123,6 +127,7 @@ def fail(
     run.tell(
         StepFinished(
             run.id, call.step, call.key, "error", now, took_s, size_bytes, text, interrupted, refused, not_kept, ends_at,
+            tried,
         )
     )  # fmt: skip
     if call.key is not None and size_bytes is not None:

@@ -310,6 +310,7 @@ async def _compute(
     inside = enclosing.set(frame)
     began = time.perf_counter()
     awaitable, returned = awaiting, False
+    tried: list[str] = []
     try:
         given = (
             given_by(elsewhere)
@@ -322,6 +323,7 @@ async def _compute(
                 awaiting=awaiting,
                 prepared=prepared,
                 turn_s=None if pace is None else pace.wait_s,
+                failing=lambda error: tried.append(error_line(error, run.redacted)),
             )
         )
     except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
@@ -347,7 +349,11 @@ async def _compute(
     if shared is not None and size_bytes is not None:
         shared.append("kept")
     if isinstance(result, Ok):
-        run.tell(StepFinished(run.id, call.step, key, "ok", run.clock(), took_s, size_bytes, not_kept=not_kept))
+        run.tell(
+            StepFinished(
+                run.id, call.step, key, "ok", run.clock(), took_s, size_bytes, not_kept=not_kept, tried=tuple(tried)
+            )
+        )
         return result if call.options.hand_back else result.value
     failure: Any = result.error
     raised = failure if isinstance(failure, BaseException) else StepFailed(key, failure)
@@ -356,7 +362,7 @@ async def _compute(
     stale = _stale_value(call, why, raised)
     if stale is not None:
         return stale[0]
-    return fail(call, raised, took_s, size_bytes, not_kept=not_kept)
+    return fail(call, raised, took_s, size_bytes, not_kept=not_kept, tried=tuple(tried[:-1]))
 
 
 def _tell_start(call: Call, why: Compute) -> None:
