@@ -35,6 +35,21 @@ WHY_MISSED: Final[dict[Reason, str]] = {
     "not-stored": "nothing could be kept for it",
     "no-key": "it has no key",
 }
+# The same in a word or two, where there is no room for more.
+WHY_IN_SHORT: Final[dict[Reason, str]] = {
+    "new": "new",
+    "deleted": "deleted",
+    "expired": "expired",
+    "evicted": "evicted",
+    "refreshed": "refreshed",
+    "drifted": "changed",
+    "error-retried": "tried again",
+    "unreadable": "unreadable",
+    "untrusted": "untrusted",
+    "incompatible": "other versions",
+    "not-stored": "not kept",
+    "no-key": "no key",
+}
 MARKS: Final[dict[Status, str]] = {"ok": "✓", "failed": "✕", "old value": "▲", "untrusted": "?"}
 
 

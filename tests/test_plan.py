@@ -103,7 +103,7 @@ def test_n4_an_old_value_is_named(shell: Shell) -> None:
     cell = "%%workflow w{}\nstep(fn, key='k')"
     shell.good(cell.format(""))
     assert re.search(r"▲ k +old value +fn\(\) was edited", shell.good(cell.format(" --plan")).text)
-    assert re.search(r"▸ k +would run .*drifted", shell.good(cell.format(" --plan --rerun-drifted")).text)
+    assert re.search(r"▸ k +would run .*changed", shell.good(cell.format(" --plan --rerun-drifted")).text)
 
 
 def test_n4_an_old_value_that_was_accepted_is_none(shell: Shell) -> None:
@@ -395,7 +395,7 @@ def test_n4_changed_arguments_are_seen_without_a_run(shell: Shell) -> None:
     text, _ = _known(shell, changed)
     assert re.search(r"▲ o +old value +`n` was 1, is now 2", text)
     text, _ = _known(shell, changed, "%%workflow w --rerun-drifted")
-    assert re.search(r"▸ o +would run .*drifted", text)
+    assert re.search(r"▸ o +would run .*changed", text)
     shell.good("%%workflow w\nstep(work, 1, key='o')")
     assert re.search(r"✓ o +cached", _known(shell, "step(work, 1, key='o')")[0])
 
@@ -431,7 +431,7 @@ def test_n4_options_of_a_step_count(shell: Shell) -> None:
         shell,
         "step(work, 2, key='a', on_drift='rerun')\nstep(work, 2, key='b', ignore='n')\nstep(work, 1, key='c', refresh=True)",
     )
-    assert re.search(r"▸ a +would run .*drifted", text)
+    assert re.search(r"▸ a +would run .*changed", text)
     assert re.search(r"✓ b +cached", text)
     assert re.search(r"▸ c +would run .*refreshed", text)
 

@@ -130,7 +130,7 @@ def test_c4_another_kernel_waits_for_the_cell_and_takes_it(kernel: Kernel, tmp_p
         (tmp_path / "gate").touch()
         assert holder.finish(holding).status == "ok"
         done = kernel.finish(waiting)
-        assert "shared" in done.lists[-1]["text/html"]
+        assert "computed elsewhere" in done.lists[-1]["text/html"]
         assert done.text == "computing\n"
     assert kernel.good("print(x)").text == "7\n"
 

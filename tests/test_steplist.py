@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -197,12 +197,25 @@ def test_every_word_of_a_row() -> None:
     rows = {row.label: words_of(row, NOW) for row in rows_of(story.state(), NOW)}
     assert rows["kept"].time == "saved 3.2 s"
     assert rows["kept"].age == "1 d ago"
+    assert rows["other task"].state == "computed elsewhere"
+    assert ", 1 computed elsewhere, " in summary(story)
     assert rows["old"].detail == "tidy() was edited"
     assert rows["bad"].detail == "ValueError: no"
     assert rows["line 14"].detail == "not kept: add key="
     assert rows["busy"].time == "20 s"
     assert rows["blocked"].detail == "b.ipynb (pid 812) computes it for 2 m 10 s; an interrupt ends the wait"
     assert rows["fresh"].hint == "ran: first time under this key · line 1"
+
+
+def test_n3_why_a_step_ran_is_said_in_words_of_people() -> None:
+    story = Story()
+    for reason in get_args(Reason):
+        if reason != "no-key":
+            story.ran(reason, reason=reason)
+    told = {row.label: words_of(row, NOW).age for row in rows_of(story.state(), NOW)}
+    assert told["drifted"] == "changed"
+    assert told["error-retried"] == "tried again"
+    assert not any("-" in word for word in told.values())
 
 
 def test_an_interrupted_step_is_no_failure() -> None:

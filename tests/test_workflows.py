@@ -212,7 +212,7 @@ def test_c7_offline_uses_what_is_there_and_raises_on_a_miss_without_a_call() -> 
     create_workflow(cache=cache)(lambda step: step(lambda: 1, key="there"))
     offline = create_workflow(cache=cache, mode="offline")
     assert offline(lambda step: step(lambda: calls.append("there"), key="there")) == Ok(1)
-    with pytest.raises(OfflineMiss, match="'missing' cannot come from the cache: new"):
+    with pytest.raises(OfflineMiss, match="'missing' cannot come from the cache: nothing is kept under it\\. Run"):
         offline(lambda step: step(lambda: calls.append("missing"), key="missing"))
     assert calls == []
 

@@ -11,7 +11,7 @@ from nbstep.durations import age_text, date_text, duration_text, lasted_s, size_
 from nbstep.events import Reason
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notes import one_line
-from nbstep.words import MARKS, WHY_MISSED, first_sentence, plural, shown
+from nbstep.words import MARKS, WHY_IN_SHORT, WHY_MISSED, first_sentence, plural, shown
 
 State: TypeAlias = Literal[
     "failed", "failed (cached)", "interrupted", "old value", "waiting", "running", "still running", "with workers",
@@ -28,6 +28,7 @@ _TONE: Final[dict[State, Tone]] = {
     "failed": "failed", "failed (cached)": "failed", "old value": "old", "waiting": "busy", "running": "busy",
     "still running": "busy", "with workers": "busy", "missing": "busy", "would run": "busy", "cached": "kept", "shared": "kept",
 }  # fmt: skip
+_WORD: Final[dict[str, str]] = {"shared": "computed elsewhere"}
 _NO_ENTRY: Final[frozenset[Reason]] = frozenset(
     {"new", "deleted", "evicted", "unreadable", "untrusted", "incompatible", "not-stored"}
 )
@@ -240,7 +241,7 @@ def words_of(row: Row, now: float, until: float | None = None) -> Words:
         tone=_TONE.get(state, "plain"),
         label=_short(row.label),
         count=f"×{row.count:,}" if row.count > 1 else "",
-        state=state,
+        state=_WORD.get(state, state),
         detail=_short(shown(detail)),
         time=time,
         size=size_text(row.size_bytes) if row.size_bytes is not None else "",
@@ -294,7 +295,8 @@ def _age(row: Row, now: float) -> str:
         return ""
     if row.state == "failed" and row.call.key and row.size_bytes is None:
         return "not kept"
-    return row.call.reason or "" if row.state in _WITH_REASON and row.call.key else ""
+    told = row.state in _WITH_REASON and row.call.key and row.call.reason
+    return WHY_IN_SHORT[told] if told else ""
 
 
 def age_range(youngest_s: float, oldest_s: float) -> str:
@@ -375,7 +377,8 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_st
         count = sum(counted(row) for row in alike)
         if not count:
             continue
-        name = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}.get(state, state)
+        several = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}
+        name = several.get(state) or _WORD.get(state, state)
         said = note([row for row in alike if not row.depth], now) if note else ""
         parts.append(f"{count:,} {name}{said}")
     parts += [f"{not_started:,} not started"] if not_started else []

@@ -17,7 +17,7 @@ from nbstep.result import Ok, handed_back
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.decision import Compute, Use
-from nbstep.words import keys_text, plural
+from nbstep.words import WHY_MISSED, keys_text, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,9 @@ def offline_miss(call: Call, why: Compute) -> OfflineMiss:
     if len(missing) > 1:
         return _all_missing(missing)
     detail = f" ({why.detail})" if why.detail else ""
+    reason = "nothing is kept under it" if why.reason == "new" else WHY_MISSED[why.reason]
     return OfflineMiss(
-        f"mode offline: {call.key!r} cannot come from the cache: {why.reason}{detail}. "
+        f"mode offline: {call.key!r} cannot come from the cache: {reason}{detail}. "
         "Run it once in mode normal, or leave NBSTEP_MODE / --mode out"
     )
 
