@@ -445,7 +445,7 @@ def take_running(theme: Theme, folder: Path) -> None:
         notebook.run_cell(1)
         steps = notebook.output(1).locator(".nbstep-l")
         steps.get_by_text("1 waiting").wait_for()
-        steps.get_by_text("computes it for").wait_for()
+        steps.get_by_text("has been computing it for").wait_for()
         _shoot(notebook, "running", theme)
         (folder / "done").touch()
         notebook.wait_idle()

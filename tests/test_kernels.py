@@ -347,7 +347,7 @@ def test_c4_another_kernel_is_shown_and_an_interrupt_ends_the_wait_only(
         holding = holder.start("%%workflow\nprint(step(slow, key='s'))")
         holder.wait_for("computing")
         waiting = kernel.start(f"%%workflow\n{waits}")
-        kernel.wait_for(f"churn.ipynb (pid {holder.manager.provisioner.pid}) computes it for")  # type: ignore[union-attr]
+        kernel.wait_for(f"churn.ipynb (pid {holder.manager.provisioner.pid}) has been computing it for")  # type: ignore[union-attr]
         os.kill(kernel.manager.provisioner.pid, signal.SIGINT)  # type: ignore[union-attr]
         ended = kernel.finish(waiting, timeout=20)
         assert ended.error["ename"] == ename

@@ -126,7 +126,7 @@ def test_c4_another_kernel_waits_for_the_cell_and_takes_it(kernel: Kernel, tmp_p
         holding = holder.start(cell)
         holder.wait_for("computing")
         waiting = kernel.start(cell)
-        kernel.wait_for("computes it for")
+        kernel.wait_for("has been computing it for")
         (tmp_path / "gate").touch()
         assert holder.finish(holding).status == "ok"
         done = kernel.finish(waiting)

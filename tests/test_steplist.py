@@ -203,7 +203,7 @@ def test_every_word_of_a_row() -> None:
     assert rows["bad"].detail == "ValueError: no"
     assert rows["line 14"].detail == "not kept: add key="
     assert rows["busy"].time == "20 s"
-    assert rows["blocked"].detail == "b.ipynb (pid 812) computes it for 2 m 10 s; an interrupt ends the wait"
+    assert rows["blocked"].detail == "b.ipynb (pid 812) has been computing it for 2 m 10 s; an interrupt ends the wait"
     assert rows["fresh"].hint == "ran: first time under this key · line 1"
 
 

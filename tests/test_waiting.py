@@ -242,7 +242,9 @@ def test_c4_a_script_that_waits_says_so_after_a_moment_and_once(scripts: Scripts
     holder.expect("computing")
     other = scripts.begin(waiter, "report.py")
     (said,) = other.expect("finding")
-    assert re.fullmatch(rf"k: etl\.py \(pid {holder.pid}\) computes it for \d\.\d s; Ctrl-C ends the wait", said)
+    assert re.fullmatch(
+        rf"k: etl\.py \(pid {holder.pid}\) has been computing it for \d\.\d s; Ctrl-C ends the wait", said
+    )
     holder.say()
     assert [line[0] for line in other.finish()].count("finding") == 1
 

@@ -263,7 +263,7 @@ def _detail(row: Row, now: float, until: float | None) -> str:
             return "not kept: it runs again when it is next asked" if call.key else ""
         case "waiting":
             waited = duration_text(max(0.0, (until or now) - (call.began_at or now)))
-            return f"{call.holder} computes it for {waited}; an interrupt ends the wait"
+            return f"{call.holder} has been computing it for {waited}; an interrupt ends the wait"
         case "running" if call.expected_s:
             left = call.expected_s - row.spent_s
             return f"about {duration_text(left)} left" if left >= 1 else f"took {duration_text(call.expected_s)} before"

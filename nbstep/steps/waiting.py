@@ -138,7 +138,7 @@ def _say(call: Call, flight: Flight) -> None:
     if not call.run.is_shown():
         waited = duration_text(max(0.0, call.run.clock() - flight.since))
         call.run.find(
-            "waiting", call.key, f"{call.key}: {flight.holder} computes it for {waited}; Ctrl-C ends the wait"
+            "waiting", call.key, f"{call.key}: {flight.holder} has been computing it for {waited}; Ctrl-C ends the wait"
         )
 
 
