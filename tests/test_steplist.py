@@ -83,7 +83,11 @@ class Story:
         size = facts.get("size", 500 if key else None)
         outcome = "error" if error else "ok"
         interrupted = facts.get("interrupted", False)
-        self.events.append(StepFinished("r", step, key, outcome, NOW, took_s, size, error, interrupted))
+        self.events.append(
+            StepFinished(
+                "r", step, key, outcome, NOW, took_s, size, error, interrupted, not_kept=facts.get("not_kept", "")
+            )
+        )
 
     def ran(
         self, key: str | None, took_s: float = 2.0, *, line: int = 1, parent: int | None = None, **facts: Any
@@ -216,6 +220,17 @@ def test_n3_why_a_step_ran_is_said_in_words_of_people() -> None:
     assert told["drifted"] == "changed"
     assert told["error-retried"] == "tried again"
     assert not any("-" in word for word in told.values())
+
+
+def test_c3_why_a_result_was_not_kept_is_said_once() -> None:
+    """In a line under the list, or at the row where no line says it of that key."""
+    story = Story()
+    story.ran("a", size=None, not_kept="the disk is full")
+    story.ran("b", size=None, not_kept="the disk is full")
+    story.events.append(Finding("r", "a", "no-room", "a was not kept: the disk is full"))
+    rows = {row.label: words_of(row, NOW) for row in rows_of(story.state(), NOW)}
+    assert (rows["a"].detail, rows["b"].detail) == ("not kept", "not kept: the disk is full")
+    assert "not kept: the disk is full" in rows["a"].hint
 
 
 def test_an_interrupted_step_is_no_failure() -> None:

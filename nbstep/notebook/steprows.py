@@ -53,6 +53,7 @@ class Row:
         oldest: When the oldest entry used was kept; `youngest` likewise.
         folded: It stands for several keys.
         mapped: For how many items of a `step.map` it stands.
+        told: A line under the list says why it was not kept.
         spans: Of a row that stands for calls which are no longer known one by one, when those ran: beginnings and seconds.
     """
 
@@ -68,6 +69,7 @@ class Row:
     youngest: float | None = None
     folded: bool = False
     mapped: int = 0
+    told: bool = False
     spans: tuple[tuple[float, float], ...] = ()
 
 
@@ -125,6 +127,9 @@ def rows_of(state: StepList, now: float) -> list[Row]:
         identity = (kind, call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))
         groups.setdefault(identity, []).append(call)
     rows = [_row(calls, state, now) for calls in groups.values()]
+    told = {finding.key for finding in state.findings if " was not kept: " in finding.text}
+    if told:
+        rows = [replace(row, told=True) if row.call.key in told else row for row in rows]
     return (
         _with_settled(_with_parents_first(rows, state), state.settled)
         if state.settled
@@ -272,7 +277,7 @@ def _detail(row: Row, now: float, until: float | None) -> str:
         case "ran" | "ended later" if row.size_bytes is None:
             return (
                 f"not kept: {one_line(call.not_kept, _REASON_CHARS)}"
-                if call.not_kept and not row.folded
+                if call.not_kept and not row.folded and not row.told
                 else "not kept"
             )
         case "ran" | "ended later" if call.tried:
