@@ -90,7 +90,8 @@ class Err(Generic[E]):
         raise self._raised or (error if isinstance(error, BaseException) else StepFailed(None, error))
 
     def __repr__(self) -> str:
-        return f"Err({self.error!r})"
+        error = self.error
+        return f"Err({error!r})" if self._describe is None else f"Err({self._describe(error)})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Err) and bool(self.error == other.error)
@@ -116,9 +117,16 @@ class Err(Generic[E]):
 Result: TypeAlias = Ok[T] | Err[E]
 
 
-def handed_back(error: Any, raised: BaseException) -> Err[Any]:
-    """An `Err` of a step that hands its failure back; `unwrap` raises `raised`, which the run knows as that step's."""
+def described(error: E, describe: Callable[[Any], str]) -> Err[E]:
+    """An `Err` of a step, whose repr a notebook saves as an output; `describe` tells its error."""
     result = Err(error)
+    result._describe = describe  # pyright: ignore[reportPrivateUsage]
+    return result
+
+
+def handed_back(error: Any, raised: BaseException, describe: Callable[[Any], str]) -> Err[Any]:
+    """As `described`, of a step that hands its failure back; `unwrap` raises `raised`, which the run knows as that step's."""
+    result = described(error, describe)
     result._raised = raised  # pyright: ignore[reportPrivateUsage]
     return result
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, cast, get_args
 
 from nbstep.cache.cache import Cache
-from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.secrets.redaction import redacted_repr
 from nbstep.deps import Deps
 from nbstep.durations import Duration
 from nbstep.errors import StepFailed
@@ -158,7 +158,7 @@ def _succeeded(run: Run, value: Any) -> Ok[Any] | Err[Any]:
     if is_a(value, Err):
         error: Any = value.error
         run.close(error if isinstance(error, BaseException) else StepFailed(None, error))
-        return unseen(cast("Err[Any]", value), _label(run), _described)
+        return unseen(cast("Err[Any]", value), _label(run), redacted_repr)
     run.close()
     return cast("Ok[Any]", value) if is_a(value, Ok) else Ok(value)
 
@@ -176,12 +176,8 @@ def _failed(run: Run, error: BaseException) -> Err[Any]:
     if not owned or not isinstance(error, Exception):
         raise error
     # `unwrap` raises this very exception again: a run around this one knows it as its own.
-    return unseen(handed_back(error.error if isinstance(error, StepFailed) else error, error), _label(run), _described)
-
-
-def _described(error: Any) -> str:
-    """An error as a line of the log shows it: logs are kept and sent around."""
-    return redact_text(repr(error))
+    failure = error.error if isinstance(error, StepFailed) else error
+    return unseen(handed_back(failure, error, redacted_repr), _label(run), redacted_repr)
 
 
 def _label(run: Run) -> str:

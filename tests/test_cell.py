@@ -622,6 +622,23 @@ def test_e3_an_error_that_passes_by_itself_says_when_it_is_tried_again(shell: Sh
     assert "or wait" not in never.text
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["fresh", "kept"])
+def test_t10_an_err_of_a_step_shows_no_secret_of_its_error(shell: Shell, again: bool) -> None:
+    """Out[n] is saved with the notebook; the error itself stays as it is."""
+    secret = "def bad(n): raise ValueError('GET https://x.org/?token=hunter2')\n"
+    cells = (
+        f"%%workflow --result out\n{secret}step(bad, 1, key='a')", "out",
+        f"%%workflow\n{secret}kept = step(bad, 1, key='b', on_error='keep')\nkept",
+        f"from nbstep import create_workflow\n{secret}create_workflow()(lambda step: step(bad, 1, key='c'))",
+    )  # fmt: skip
+    for _ in range(1 + again):
+        outputs = [shell.good(cell) for cell in cells]
+    for ran in outputs:
+        assert re.search(r"Err\(ValueError\('GET https://x.org/\?token=<redacted>'\)\)", ran.text), ran.text
+        assert "hunter2" not in ran.text
+    assert ("hunter2" in str(shell["out"].error)) is not again  # what is kept has none
+
+
 def test_n2_result_takes_what_the_thunk_returned_in_its_err(shell: Shell) -> None:
     shell.good("from nbstep import Err, Ok")
     shell.good("%%workflow --result r\nstep(lambda: Err('NOT_FOUND'), key='k')")

@@ -56,7 +56,7 @@ def test_w3_what_a_step_handed_back_unwraps_to_the_exception_the_run_knows() -> 
     raised = StepFailed("k", "NOT_FOUND")
     for _ in range(2):
         with pytest.raises(StepFailed) as caught:
-            handed_back("NOT_FOUND", raised).unwrap()
+            handed_back("NOT_FOUND", raised, repr).unwrap()
         assert caught.value is raised
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbstep.errors import CellStopped, StepFailed
 from nbstep.notebook import late
-from nbstep.result import Err, Ok
+from nbstep.result import Err, Ok, described
 
 if TYPE_CHECKING:
     from nbstep.notebook.cell import CellRunner
@@ -59,7 +59,7 @@ class Catching:
             result = cell.last if isinstance(cell.last, Ok | Err) else Ok(cell.last)
         elif isinstance(error, Exception) and cell.run.owns(error):
             cell.failure = error
-            result = Err(error.error if isinstance(error, StepFailed) else error)
+            result = _err(error.error if isinstance(error, StepFailed) else error)
         else:
             self._runner.shell.user_ns.pop(self._name, None)  # an earlier result is not this cell's
             return False
@@ -173,4 +173,11 @@ def result_to_show() -> Any:
     cell = _following().open_cell()
     if cell is None or cell.result_name is None:
         return None
-    return cell.last if cell.failure is None else Err(cell.failure)
+    if cell.failure is None:
+        return cell.last
+    return _err(cell.failure)
+
+
+def _err(error: Any) -> Err[Any]:
+    """As a notebook may save what it shows."""
+    return described(error, late("nbstep.cache.secrets.redaction").redacted_repr)

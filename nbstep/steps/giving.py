@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nbstep.cache.records import Hit
-from nbstep.cache.secrets.redaction import key_text, redact_text
+from nbstep.cache.secrets.redaction import key_text, redact_text, redacted_repr
 from nbstep.errors import KeyCollision, OfflineMiss, StepFailed
 from nbstep.events import Source, StepFinished, StepHit, StepMissed
 from nbstep.foreign import interrupts
@@ -96,7 +96,7 @@ def _raise_out(call: Call, error: Any, raised: BaseException) -> Any:
     __tracebackhide__ = True
     call.run.note_raised(raised, keyed=call.key is not None)
     if call.options.hand_back and isinstance(raised, Exception):
-        return handed_back(error, raised)
+        return handed_back(error, raised, redacted_repr)
     if isinstance(raised, StopIteration):
         return Stopped(raised)
     raise raised

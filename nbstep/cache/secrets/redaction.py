@@ -86,6 +86,11 @@ def redact_text(text: str) -> str:
     return text
 
 
+def redacted_repr(error: object) -> str:
+    """An error as an output or a line of a log shows it: those are saved, and sent around."""
+    return redact_text(repr(error))
+
+
 def key_text(key: str) -> str:
     r"""A key as it may be shown, and saved with a notebook: on one line, printable, without secrets.
 
