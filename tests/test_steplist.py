@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -28,6 +30,7 @@ from nbstep.events import (
     StepWaiting,
 )
 from nbstep.notebook.folding import fold, prefix_of
+from nbstep.notebook.foot import size_of
 from nbstep.notebook.steplist import StepList, reduce, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
 from nbstep.notebook.steprows import rows_of, summary_of, words_of
@@ -523,6 +526,19 @@ def test_n7_hostile_keys_and_messages_stay_text() -> None:
     for text in (page, plain_of(story.state(), NOW), saved_of(story.state(), NOW)):
         assert "\x1b" not in text
         text.encode()
+
+
+@pytest.mark.parametrize(("wait_s", "work_s", "told"), [(0.01, 0.001, True), (0.01, 0.02, False), (0.06, 0.001, False)])
+def test_n3_the_foot_s_size_is_counted_on_a_loaded_machine_too(
+    tmp_path: Path, wait_s: float, work_s: float, told: bool
+) -> None:
+    """Eight folders: it may wait for the processor for longer than it may work itself."""
+    for part in range(8):
+        (tmp_path / "v1" / "e" / str(part)).mkdir(parents=True)
+        (tmp_path / "v1" / "e" / str(part) / "entry").write_bytes(b"12345")
+    waits, works = (itertools.count(0, step) for step in (wait_s, work_s))
+    size = size_of(tmp_path, lambda: next(waits), lambda: next(works))
+    assert size == (40 if told else None)
 
 
 def test_html_reads_well_without_styles() -> None:
