@@ -598,3 +598,32 @@ def test_t9_only_bytes_of_a_png_become_a_picture(script: Any) -> None:
     assert others == [[]] * len(NOT_A_PICTURE)
     assert real == ["data:image/png;base64,iVBORw0KGgo="]
     assert script.evaluate("window.pwned") is None
+
+
+CANCELLED = """([asks, closes]) => {
+    const heard = [];
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const totals = { entries: 0, failed: 0, size: 1, trashEntries: 2, trash: 1, saved: 0, place: "here" };
+    heard[0]({ kind: "rows", first: true, last: true, rows: [], now: 2000, totals });
+    heard[0]({ kind: "change", gone: [], rows: [], totals: { ...totals, entries: 1 } });
+    const button = (text) => [...el.querySelectorAll("button")].find((b) => b.textContent === text);
+    button(asks).focus();
+    button(asks).click();
+    heard[0]({ kind: "change", gone: [], rows: [], totals: { ...totals, entries: 1, trash: 2 } });
+    if (closes === "Cancel") button("Cancel").click();
+    else document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: closes, bubbles: true }));
+    const found = document.activeElement.textContent;
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("closes", ["Cancel", "Escape"])
+@pytest.mark.parametrize("asks", ["Empty", "Clear"])
+def test_a_question_that_is_cancelled_gives_the_keyboard_back_to_what_asked(
+    script: Any, asks: str, closes: str
+) -> None:
+    assert script.evaluate(CANCELLED, [asks, closes]) == asks
