@@ -14,6 +14,7 @@ import nbstep
 from nbstep import Cache, events
 from nbstep.commands.listing import entry_id
 from nbstep.notebook.panelwidget import PanelWidget
+from nbstep.words import text_width
 
 SECRET = "user:s3cr3t"
 
@@ -72,6 +73,17 @@ def test_without_a_notebook_the_table_is_printed(cache: Cache, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert said.startswith("2 entries · 1 failed")
     assert SECRET in said
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_without_a_notebook_the_table_is_as_wide_as_the_terminal(
+    cache: Cache, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    keep_error(cache, "host:" + "h" * 60, ValueError("no such host " * 9))
+    nbstep.panel(cache)
+    table = capsys.readouterr().out.splitlines()[1:]
+    assert width - 12 < max(map(text_width, table)) <= width
 
 
 def test_panel_takes_whatever_a_cache_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -559,6 +559,19 @@ def test_the_terminal_table_fits_the_width() -> None:
     assert any("HTTPStatusError: 404" in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_n3_a_narrow_terminal_keeps_keys_states_and_times_and_breaks_lines_between_words(width: int) -> None:
+    story = Story("sales")
+    story.hit("user:1")
+    story.hit("k" * 300, error="HTTPStatusError: " + "404 " * 50)
+    story.ran("日本語:" + "語" * 60)
+    text = plain_of(story.state(), NOW, CacheFoot("~/p/.nbstep", 1_200_000_000, 212_000_000_000), width=width)
+    assert max(map(text_width, text.splitlines())) <= width
+    assert all(
+        said in " ".join(text.split()) for said in ("✓ user:1", "failed (cached)", "saved 3.2 s, oldest", "2.0 s")
+    )
+
+
 def test_flags_and_mode_are_named() -> None:
     state = reduce_all(StepList(flags=("ttl 1h",)), Story(mode="refresh").events)
     page = html_of(state, NOW)

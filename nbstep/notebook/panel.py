@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from typing import Any
@@ -32,7 +33,8 @@ def panel(cache: Any = None) -> None:
     chosen = _chosen(cache)
     shell = get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:
-        sys.stdout.write(run_command(["ls"], cache=chosen, screen=Screen(notebook=True)).text + "\n")
+        screen = Screen(width=shutil.get_terminal_size((100, 24)).columns, notebook=True)
+        sys.stdout.write(run_command(["ls"], cache=chosen, screen=screen).text + "\n")
         return
     _show_snapshot(chosen)
     from nbstep.notebook.panelwidget import PanelWidget  # anywidget: nobody pays for it before there is a panel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -157,16 +158,17 @@ def plain_of(
     rows = rows_of(state, now)
     until = state.ended.at if state.ended else None
     paint = _painted if colour else _unpainted
-    name = f"{paint(key_text(state.name), 'name')}   " if state.name else ""
+    name = key_text(state.name) if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     visible = fold(rows, above)
-    lines = [f"{name}{_summary(rows, state, now)}{flags}"]
+    first = _wrapped(f"{name}   {_summary(rows, state, now)}{flags}".lstrip(), width)
+    lines = [paint(name, "name") + first.removeprefix(name) if first.startswith(name) else first]
     for line, row in zip(_plain_rows(visible, now, until, width), visible, strict=True):
         lines.append(paint(line.rstrip(), words_of(row, now, until).tone))
     lines += [f"  {shown(note)}".rstrip() for note in notes]
     lines += [f"  {paint('!', 'old')} {line}".rstrip() for line in _lines(rows, state)]
     if foot:
-        lines.append(paint(foot.text(), "foot"))
+        lines.append(paint(_wrapped(foot.text(), width), "foot"))
     return "\n".join(lines)
 
 
@@ -193,6 +195,11 @@ def _unpainted(text: str, tone: str) -> str:  # noqa: ARG001 - as `_painted`
     return text
 
 
+def _wrapped(text: str, width: int) -> str:
+    """A line in at most `width` columns, broken between words."""
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def _plain_rows(rows: Sequence[Row], now: float, until: float | None, width: int) -> list[str]:
     cells: list[tuple[str, ...]] = []
     for row in rows:
@@ -202,10 +209,17 @@ def _plain_rows(rows: Sequence[Row], now: float, until: float | None, width: int
     if not cells:
         return []
     widths = [max(text_width(line[column]) for line in cells) for column in range(7)]
-    spare = width - 3 - sum(widths) + widths[1] + widths[3] - 2 * sum(1 for w in widths[2:] if w)
-    if widths[1] + widths[3] > spare:
-        widths[1] = min(widths[1], max(20, spare - min(widths[3], 48)))
-        widths[3] = max(12, spare - widths[1]) if widths[3] else 0
+
+    def spare() -> int:
+        """What is left for the label and the detail."""
+        return width - 3 - sum(widths) + widths[1] + widths[3] - 2 * sum(1 for w in widths[2:] if w)
+
+    for narrowed in (5, 6, 3):  # on a narrow screen the size goes first, then the age, then the detail
+        if min(widths[1], 20) + min(widths[3], 12) > spare():
+            widths[narrowed] = 0
+    if widths[1] + widths[3] > spare():
+        widths[1] = max(1, min(widths[1], max(20 if widths[3] else 1, spare() - min(widths[3], 48))))
+        widths[3] = max(12, spare() - widths[1]) if widths[3] else 0
     return [_plain_line(line, widths) for line in cells]
 
 
