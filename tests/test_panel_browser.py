@@ -481,3 +481,36 @@ def test_d4_the_panel_marks_old_values_shows_what_changed_accepts_and_re_runs(dr
     drifted.run_cell(3)
     wait_until(lambda: "value [1, 2] 6 ran 1" in drifted.output(3).inner_text(), "the values")
     assert not bar.get_by_role("button", name="Accept").is_visible()
+
+
+def test_a_panel_whose_kernel_is_gone_says_so_at_its_top_and_offers_only_what_works(lab: Lab) -> None:
+    make = "cache = nbstep.Cache('lost')\nfor n in range(3):\n    cache.set(f'item:{n}', n)\ncache.delete('item:2')"
+    write_notebook(lab.folder / "lost.ipynb", f"%load_ext nbstep\nimport nbstep\n{make}", "nbstep.panel(cache)")
+    opened = lab.open("lost.ipynb")
+    panel = opened.page.locator(".nbstep-panel")
+    said = panel.get_by_text("This panel's kernel is gone: run %nbstep panel again.", exact=False)
+
+    def run() -> None:
+        opened.run_all()
+        panel.locator(".nbstep-head strong", has_text="2 entries").wait_for()
+        panel.locator(".nbstep-row", has_text="item:1").click()
+        panel.get_by_role("button", name="Delete", exact=True).and_(opened.page.locator(":enabled")).wait_for()
+        assert not said.is_visible()
+
+    run()
+    opened.restart_kernel()
+    said.wait_for()  # without a click
+    assert said.bounding_box()["y"] < panel.locator(".nbstep-head").bounding_box()["y"]
+    able = panel.locator("button:visible:enabled:not(.nbstep-sorter)")
+    assert able.all_inner_texts() == ["Group", "Close"]
+    search(panel, "item:0", 1)
+    panel.locator(".nbstep-grid").press("Control+a")
+    panel.locator(".nbstep-grid").press("Delete")
+    assert panel.locator(".nbstep-note").inner_text() == "What is listed can still be searched, sorted and grouped."
+
+    run()  # a new kernel, a new panel
+    opened.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    panel.hover()
+    said.wait_for()
+    assert opened.unexpected_errors == []
+    opened.page.context.close()

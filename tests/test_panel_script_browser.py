@@ -627,3 +627,50 @@ def test_a_question_that_is_cancelled_gives_the_keyboard_back_to_what_asked(
     script: Any, asks: str, closes: str
 ) -> None:
     assert script.evaluate(CANCELLED, [asks, closes]) == asks
+
+
+LOST = """([row, detail]) => {
+    let gone = false;
+    const heard = [], said = [];
+    const send = (message) => {
+        if (gone) throw new Error("Cannot send");
+        said.push(message.kind);
+    };
+    const model = { on: (name, hear) => heard.push([name, hear]), off() {}, send };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    const [[, hear]] = heard;
+    const totals = { entries: 1, failed: 0, old: 1, size: 1, trashEntries: 1, trash: 1, saved: 0, place: "here" };
+    hear({ kind: "rows", first: true, last: true, rows: [row], now: 2000, totals });
+    const enabled = () => [...el.querySelectorAll("button:enabled:not(.nbstep-sorter)")];
+    const able = () => enabled().filter((node) => node.offsetParent).map((node) => node.textContent);
+    const line = () => { const node = el.querySelector("[role=alert]"); return node.hidden ? "" : node.textContent; };
+    el.querySelector(".nbstep-row").click();
+    hear({ kind: "detail", ...detail });
+    [...el.querySelectorAll("button")].find((b) => b.textContent === "Clear").click();
+    const found = { before: [able(), line()] };
+    gone = true;
+    el.querySelector(".nbstep-panel").dispatchEvent(new PointerEvent("pointerenter"));
+    found.lost = [able(), line(), el.querySelector("[role=alertdialog]").hidden, document.activeElement.role];
+    gone = false;
+    hear({ kind: "change", gone: [], rows: [], totals });
+    found.back = [able(), line()];
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_without_a_kernel_only_what_needs_none_can_be_done_until_one_answers(script: Any) -> None:
+    meta, usage = a_meta("a", created=NOW - 300), Usage(3, 6.0, NOW - 180, last_got="hit", drift="x", drift_at=NOW)
+    row = row_of(meta, usage)
+    assert row.status == "old value"
+    found = script.evaluate(LOST, [packed(row), asdict(detail_of(meta, usage, NOW))])
+    acting = ["Empty", "Delete", "Re-run", "Accept", "Undo", "Clear", "Refresh"]
+    assert set(acting) < set(found["before"][0])
+    assert found["before"][1] == found["back"][1] == ""
+    able, line, closed, focused = found["lost"]
+    assert able == ["1 old value", "Group", "Close"]
+    assert line.startswith("This panel's kernel is gone: run %nbstep panel again.")
+    assert (closed, focused) == (True, "grid")
+    assert set(acting) < set(found["back"][0])

@@ -10,12 +10,13 @@ const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
 const KERNEL_IS_BUSY =
   "Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again.";
+const KERNEL_IS_GONE = "This panel's kernel is gone: run %nbstep panel again. Its list is no longer kept up to date.";
+const HINT_WITHOUT_KERNEL = "What is listed can still be searched, sorted and grouped.";
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
 const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
-const AGES_EVERY_MS = 20_000;
+const TICK_MS = 20_000; // ages go on, and the kernel, which forgets a page that says nothing for five minutes, hears of this one
 const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
-const SAYS_IN_SIGHT_EVERY_MS = 120_000; // the kernel forgets a page that says nothing for five minutes
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const URL_BEGINS = /^[a-z][a-z0-9+.-]*:\/\//i;
 const PNG = /^iVBORw0KGgo[A-Za-z0-9+/]*={0,2}$/; // in base64, with its first eight bytes
@@ -330,10 +331,12 @@ export class Panel {
     this.detailId = null;
     this.noted = null; // what there is to know of a note in the foot, while one stands there
     this.ticking = []; // what says an age in the details, each with what it says now
+    this.detailActions = []; // its buttons that ask something of the kernel
     this.touched = null; // ids of what changed since something was done, until the note of that comes
     this.order = { column: COLUMNS.find((c) => c.name === "age"), reverse: false };
     this.query = parseQuery("");
     this.totals = null;
+    this.lost = false; // no message reaches the kernel any more
     this.clockOffset = 0;
     this.complete = false;
     this.painted = [];
@@ -341,10 +344,11 @@ export class Panel {
     this.build(el);
     this.onMessage = (message) => this.receive(message);
     model.on("msg:custom", this.onMessage);
-    this.agesTimer = setInterval(() => {
+    this.timer = setInterval(() => {
       this.paint();
       this.tickDetail();
-    }, AGES_EVERY_MS);
+      if (this.toldSight) this.sendSight();
+    }, TICK_MS);
     this.resized = new ResizeObserver(() => {
       if (fill) this.showCursor(); // the details, opening, leave the table less room
       this.paint();
@@ -359,7 +363,7 @@ export class Panel {
     this.sight.observe(this.root);
     document.addEventListener("visibilitychange", this.onSight);
     window.addEventListener("pagehide", this.onSight);
-    this.sightTimer = setInterval(() => this.toldSight && this.sendSight(), SAYS_IN_SIGHT_EVERY_MS);
+    this.root.addEventListener("pointerenter", () => this.sendSight()); // before anybody clicks, it says whether it is lost
     this.snapshot = snapshot;
     this.root.hidden = snapshot !== null; // until a kernel answers
     this.send({ kind: "ready", view: this.id });
@@ -369,10 +373,9 @@ export class Panel {
     this.sight.disconnect();
     document.removeEventListener("visibilitychange", this.onSight);
     window.removeEventListener("pagehide", this.onSight);
-    clearInterval(this.sightTimer);
     this.send({ kind: "closed", view: this.id });
     this.model.off("msg:custom", this.onMessage);
-    clearInterval(this.agesTimer);
+    clearInterval(this.timer);
     clearTimeout(this.slowTimer);
     clearTimeout(this.detailTimer);
     this.resized.disconnect();
@@ -388,11 +391,7 @@ export class Panel {
   }
 
   sendSight() {
-    try {
-      this.model.send({ kind: "seen", view: this.id, inSight: this.toldSight });
-    } catch {
-      // no kernel: what somebody asks of it says so
-    }
+    this.send({ kind: "seen", view: this.id, inSight: Boolean(this.toldSight) });
   }
 
   now() {
@@ -405,10 +404,17 @@ export class Panel {
     this.root = element("div", this.fill ? "nbstep-panel nbstep-fill" : "nbstep-panel");
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", "Kept steps (nbstep)");
-    this.root.append(this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
+    this.root.append(this.buildLoss(), this.buildHead(), this.buildBar(), this.buildQuestion(), this.buildMain(), this.buildFoot());
     for (const gesture of ["click", "keydown"]) this.root.addEventListener(gesture, () => this.onGesture(), true);
     el.append(this.root);
     this.applyTotals();
+  }
+
+  buildLoss() {
+    this.loss = element("div", "nbstep-loss");
+    this.loss.setAttribute("role", "alert");
+    this.loss.hidden = true;
+    return this.loss;
   }
 
   buildHead() {
@@ -561,8 +567,23 @@ export class Panel {
     try {
       this.model.send(message);
     } catch {
-      this.say("The kernel does not answer. After a restart, run %nbstep panel again.", true);
+      this.setLost(true);
     }
+  }
+
+  // What works without a kernel goes on: searching, sorting, grouping.
+  setLost(lost) {
+    if (lost) clearTimeout(this.slowTimer);
+    if (lost === this.lost) return;
+    this.lost = lost;
+    this.loss.hidden = !lost;
+    this.loss.textContent = lost ? KERNEL_IS_GONE : "";
+    this.hint = lost ? HINT_WITHOUT_KERNEL : this.fill ? "" : HINT;
+    if (!this.question.hidden) this.closeQuestion();
+    this.say(this.hint);
+    this.applyTotals();
+    this.applySelection();
+    for (const acting of this.detailActions) this.enable(acting, true);
   }
 
   act(message) {
@@ -571,10 +592,11 @@ export class Panel {
     this.touched = new Set();
     this.send({ ...message, view: this.id });
     clearTimeout(this.slowTimer);
-    this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
+    if (!this.lost) this.slowTimer = setTimeout(() => this.say(this.waiting), SLOW_ANSWER_MS);
   }
 
   receive(message) {
+    this.setLost(false);
     if (message.now) this.clockOffset = message.now - Date.now() / 1000;
     if (message.totals) this.totals = message.totals;
     if (message.kind === "rows") this.receiveRows(message);
@@ -784,6 +806,7 @@ export class Panel {
     this.enable(this.undoButton, totals?.trashEntries);
     this.enable(this.errorsButton, totals?.failed);
     this.enable(this.clearButton, totals?.entries);
+    this.enable(this.refreshButton, true);
     this.empty.hidden = this.view.length > 0;
     if (this.complete) {
       const nothing = "Nothing kept yet. A step with a key appears here when it has run.";
@@ -796,6 +819,7 @@ export class Panel {
   trashText(bytes) {
     const text = element("span", "", `${sizeText(bytes)} in trash · `);
     this.emptyButton = button("Empty", "Empty the trash; asks first", () => this.askToEmpty(), "nbstep-link");
+    this.enable(this.emptyButton, true);
     text.append(this.emptyButton);
     return text;
   }
@@ -812,8 +836,9 @@ export class Panel {
   // The keyboard is never left on what cannot take it, where the page would hear its keys as the notebook's.
 
   enable(acting, possible) {
-    if (!possible && hasFocus(acting)) this.takeFocus();
-    acting.disabled = !possible;
+    const able = possible && !this.lost;
+    if (!able && hasFocus(acting)) this.takeFocus();
+    acting.disabled = !able;
   }
 
   refill(part, nodes) {
@@ -1114,13 +1139,16 @@ export class Panel {
     status.dataset.status = detail.status;
     const buttons = element("div", "nbstep-detail-buttons");
     top.append(title, status, buttons);
+    this.detailActions = [];
     if (detail.status === "old value") {
       const ids = [detail.id];
-      buttons.append(
+      this.detailActions.push(
         button("Re-run", RERUN_TITLE, () => this.act({ kind: "rerun", ids }), "nbstep-small"),
         button("Accept", ACCEPT_TITLE, () => this.act({ kind: "accept", ids }), "nbstep-small"),
       );
+      for (const acting of this.detailActions) this.enable(acting, true);
     }
+    buttons.append(...this.detailActions);
     buttons.append(button("Close", "Close the details (Escape)", () => this.closeDetail(), "nbstep-quiet"));
     const headline = element("div", "nbstep-headline", detail.headline);
     headline.dataset.status = detail.status;
@@ -1204,6 +1232,11 @@ class Snapshot {
 export default {
   render({ model, el }) {
     const panel = new Panel(model, el, { snapshot: new Snapshot(el) });
-    return () => panel.close();
+    const onRestart = () => setTimeout(() => panel.sendSight()); // a moment later nothing is sent to the old kernel any more
+    model.on("comm_live_update", onRestart);
+    return () => {
+      model.off("comm_live_update", onRestart);
+      panel.close();
+    };
   },
 };
