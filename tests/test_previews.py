@@ -78,7 +78,24 @@ def test_a_frame_shows_its_head() -> None:
     text = preview_text(pd.DataFrame({"carrier": ["UA", "AA"] * 500, "delay": range(1000)}))
     assert text.splitlines()[0].split() == ["carrier", "delay"]
     assert text.splitlines()[1].split() == ["0", "UA", "0"]
-    assert len(text.splitlines()) == 6
+    assert text.splitlines()[6:] == ["5 of 1,000 rows"]
+
+
+def test_a_preview_says_what_it_leaves_out() -> None:
+    wide = pd.DataFrame({f"c{n}": range(50) for n in range(120)})
+    assert preview_text(wide).splitlines()[-1] == "5 of 50 rows, 12 of 120 columns"
+    assert len(preview_text(wide).splitlines()) == 7
+    text = preview_text(pd.DataFrame({f"a column with a long name {n}": ["x" * 100] * 3 for n in range(12)}))
+    *rows, last = text.splitlines()
+    assert last == "6 of 12 columns"  # all that fits, each to its end
+    assert len({len(row) for row in rows}) == 1
+    assert preview_text(pd.DataFrame({"a": range(5)})).splitlines()[-1].split() == ["4", "4"]
+    assert preview_text(pd.Series(range(6))).splitlines()[-1] == "5 of 6 values"
+    assert preview_text(pl.DataFrame({"n": range(1000)})).splitlines()[-1] == "5 of 1,000 rows"
+    assert preview_text(pl.Series("n", range(7))).splitlines()[-1] == "5 of 7 values"
+    assert "of" not in preview_text(pl.DataFrame({"n": range(1000)}).lazy()).split()
+    table = pa.table({f"c{n}": range(9) for n in range(20)})
+    assert preview_text(table).splitlines()[-1] == "5 of 9 rows, 12 of 20 columns"
 
 
 @pytest.mark.parametrize(
@@ -166,12 +183,12 @@ def test_an_array_says_its_type_and_range() -> None:
 def test_a_table_of_arrow_shows_its_head_and_types() -> None:
     table = pa.table({"id": range(1000), "name": ["Ada"] * 1000})
     assert preview_text(table).splitlines()[:3] == ["id     name", "int64  string", "0      'Ada'"]
-    assert len(preview_text(table).splitlines()) == 7
+    assert preview_text(table).splitlines()[7:] == ["5 of 1,000 rows"]
 
 
 def test_a_frame_of_polars_and_a_series_show_their_head() -> None:
     assert "i64" in preview_text(pl.DataFrame({"n": range(1000)}))
-    assert preview_text(pd.Series(range(1000), name="n")).splitlines()[-1] == "Name: n, dtype: int64"
+    assert preview_text(pd.Series(range(1000), name="n")).splitlines()[-2] == "Name: n, dtype: int64"
 
 
 def test_a_pydantic_model_is_shortened_field_by_field() -> None:

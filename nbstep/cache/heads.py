@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+PREVIEW_CHARS: Final = 1000
 READ_CHARS: Final = 4096  # of a text, to find secrets in it before it is cut
 _REPR_CHARS: Final = 200
 _ROWS: Final = 5
 _COLUMNS: Final = 12
+_FEWER_COLUMNS: Final = (_COLUMNS, 9, 6, 4, 2)
 _RANGED_ITEMS: Final = 1 << 20
 
 Redacted: TypeAlias = Callable[[str], str]
@@ -28,6 +30,12 @@ def head_text(value: Any, redacted: Redacted, short: Short) -> str | None:
     return None if describe is None else describe(value, redacted, short)
 
 
+def _with_cut(text: str, *parts: tuple[int, int, str]) -> str:
+    """A head with a line that says of what it is one: how many there are to see, in all, and of what."""
+    cut = ", ".join(f"{seen:,} of {total:,} {name}" for seen, total, name in parts if seen < total)
+    return f"{text}\n{cut}" if cut else text
+
+
 def _cell(content: Any, redacted: Redacted) -> Any:
     return redacted(content[:READ_CHARS]) if isinstance(content, str) else content
 
@@ -36,12 +44,21 @@ def _pandas_text(value: Any, redacted: Redacted, short: Short) -> str | None:  #
     """The first rows of a frame or a series."""
     if not callable(getattr(value, "head", None)):
         return None
-    head = value.head(_ROWS)
-    is_frame = getattr(head, "ndim", 1) == 2
-    if is_frame and len(head.columns) > _COLUMNS:
-        head = head.iloc[:, :_COLUMNS]
-    head = _pandas_cells(head, lambda content: _cell(content, redacted))
-    return head.to_string(max_colwidth=24) if is_frame else head.to_string(name=True, dtype=True)
+    head, rows = value.head(_ROWS), len(value)
+    if getattr(head, "ndim", 1) != 2:
+        text = _pandas_cells(head, lambda content: _cell(content, redacted)).to_string(name=True, dtype=True)
+        return _with_cut(text, (len(head), rows, "values"))
+    columns = len(head.columns)
+    head = _pandas_cells(head.iloc[:, :_COLUMNS], lambda content: _cell(content, redacted))
+    text = ""
+    for seen in _FEWER_COLUMNS:  # rather than a table that ends in its middle
+        seen = min(seen, columns)
+        text = _with_cut(
+            head.iloc[:, :seen].to_string(max_colwidth=24), (len(head), rows, "rows"), (seen, columns, "columns")
+        )
+        if len(text) <= PREVIEW_CHARS:
+            break
+    return text
 
 
 def _pandas_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
@@ -62,7 +79,10 @@ def _pandas_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
 def _polars_text(value: Any, redacted: Redacted, short: Short) -> str | None:  # noqa: ARG001 - as all
     if not callable(getattr(value, "head", None)):
         return None
-    return repr(_polars_cells(value.head(_ROWS), lambda content: _cell(content, redacted)))
+    text = repr(_polars_cells(value.head(_ROWS), lambda content: _cell(content, redacted)))
+    if not hasattr(value, "__len__"):  # a lazy frame: how long it is, only computing it would tell
+        return text
+    return _with_cut(text, (_ROWS, len(value), "values" if hasattr(value, "to_frame") else "rows"))
 
 
 def _polars_cells(head: Any, cell: Callable[[Any], Any]) -> Any:
@@ -95,7 +115,8 @@ def _arrow_text(value: Any, redacted: Redacted, short: Short) -> str | None:
         "  ".join(f"{text[:width]:<{width}}" for text, width in zip(row, widths, strict=True))
         for row in zip(*columns, strict=True)
     )
-    return "\n".join(line.rstrip() for line in lines)
+    text = "\n".join(line.rstrip() for line in lines)
+    return _with_cut(text, (_ROWS, value.num_rows, "rows"), (len(names), value.num_columns, "columns"))
 
 
 def _array_text(value: Any, redacted: Redacted, short: Short) -> str | None:  # noqa: ARG001 - as all

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sized
 from itertools import islice
 from typing import Any, Final, cast
 
-from nbstep.cache.heads import READ_CHARS, head_text
+from nbstep.cache.heads import PREVIEW_CHARS, READ_CHARS, head_text
 from nbstep.foreign import interrupts
 
-PREVIEW_CHARS: Final = 1000
 _NAME_CHARS: Final = 200
 _SLOW_S: Final = 1.0
 _slow: Final[weakref.WeakSet[type]] = weakref.WeakSet()  # types whose text took longer: it is made once
