@@ -64,7 +64,7 @@ def test_e5_a_traceback_names_cells_and_packages_not_where_they_lie() -> None:
 
 def test_an_entry_of_somebody_else_says_that_no_step_uses_it() -> None:
     facts = dict(detail_of(a_meta("a", trusted=False), now=NOW).facts)
-    assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it"
+    assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it. Accept it: nbstep trust"
 
 
 def test_the_text_has_a_section_for_what_there_is() -> None:

@@ -8,6 +8,7 @@ from sample_rows import NOW, a_failure, a_meta, a_row
 from nbstep.cache.records import ErrorText, Facts
 from nbstep.commands.listing import (
     Totals,
+    first_rows,
     has_type,
     matches,
     named_rows,
@@ -59,6 +60,16 @@ def test_n6_a_bad_duration_in_a_query_says_what_to_write() -> None:
 def test_rows_stand_in_the_natural_order_of_their_keys() -> None:
     metas = [a_meta(key) for key in ("page:10", "page:2", "Page:1", "a")]
     assert [row.key for row in rows_of(metas, {})] == ["a", "Page:1", "page:2", "page:10"]
+
+
+def test_t10_the_first_rows_that_are_saved_are_those_that_matter() -> None:
+    metas = {f"k:{n}": a_meta(f"k:{n}") for n in range(300)}
+    metas["k:250"] = a_meta("k:250", outcome="error", error=ErrorText("ValueError", "no", ""))
+    metas["k:299"] = a_meta("k:299", trusted=False)
+    usage = {"k:260": Usage(1, 1.0, NOW, drift="f() was edited", drift_at=NOW)}
+    kept = first_rows(metas, usage, 5, worst_first=True)
+    assert [row.key for row in kept] == ["k:250", "k:260", "k:299", "k:0", "k:1"]
+    assert [row.key for row in first_rows(metas, usage, 3)] == ["k:0", "k:1", "k:2"]
 
 
 def test_n7_a_row_holds_text_that_may_be_shown_as_it_is() -> None:

@@ -600,6 +600,16 @@ def test_t9_only_bytes_of_a_png_become_a_picture(script: Any) -> None:
     assert script.evaluate("window.pwned") is None
 
 
+def test_the_head_counts_what_others_signed(timed: Any) -> None:
+    timed.evaluate(OPEN, [[packed(a_row("a", status="untrusted"))], NOW])
+    head = timed.locator(".nbstep-head")
+    assert "untrusted" not in head.inner_text()
+    timed.evaluate(
+        "(totals) => window.hear({ kind: 'change', gone: [], rows: [], totals })", {**TOTALS, "untrusted": 1200}
+    )
+    assert "1,200 untrusted: nbstep trust" in head.inner_text()
+
+
 CANCELLED = """([asks, closes]) => {
     const heard = [];
     const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };

@@ -10,8 +10,10 @@ import pytest
 from nbstep import Cache
 from nbstep.cache import trust
 from nbstep.commands.line import CommandOutcome
+from nbstep.commands.panelside import read_listing, totals_message
 from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
+from nbstep.stores.base import run_now
 
 NOTEBOOK = Screen(width=100, notebook=True)
 
@@ -38,6 +40,17 @@ def test_a_notebook_is_shown_what_would_be_accepted_and_the_command_that_does(ca
     assert lines[-1] == "Nothing was changed. Do it: %nbstep trust -y"
     assert outcome.exit_code == 1
     assert len(cache.untrusted().entries) == 2
+
+
+def test_lists_count_what_others_signed_and_name_the_command_that_accepts_it(cache: Cache) -> None:
+    cache.set("mine", 1)
+    head, way_out, *_ = run_command("ls", cache=cache, screen=NOTEBOOK).text.splitlines()
+    assert head.startswith("3 entries · 2 untrusted · ")
+    assert way_out == "Steps do not use what is untrusted. See and accept it: %nbstep trust"
+    told = run_now(totals_message(cache, run_now(read_listing(cache))))
+    assert (told["totals"]["untrusted"], told["totals"]["failed"]) == (2, 0)
+    run_command("trust -y", cache=cache, screen=NOTEBOOK)
+    assert "untrusted" not in run_command("ls", cache=cache, screen=NOTEBOOK).text
 
 
 def test_the_command_that_does_repeats_what_was_asked(cache: Cache, tmp_path: Path) -> None:

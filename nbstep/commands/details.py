@@ -180,7 +180,12 @@ def _facts(
         ("went into", keys_text([key_text(key) for key in went_into])),
         ("used", _use_text(row)),
         ("python", " · ".join([shown(meta.python), *versions]) if meta.python else ""),
-        ("signed by", "" if meta.trusted else f"{shown(meta.signer)}, not by you: a step does not use it"),
+        (
+            "signed by",
+            ""
+            if meta.trusted
+            else f"{shown(meta.signer)}, not by you: a step does not use it. Accept it: nbstep trust",
+        ),
     ]
 
 

@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 NOTHING_KEPT: Final = "Nothing kept yet. A step with a key appears here when it has run."
 
+WORST_FIRST: Final[Sequence[Status]] = ("failed", "old value", "untrusted", "ok")
+
 _WORD: Final = re.compile(r'"([^"]*)"?|(\S+)')
 _MESSAGE_CHARS: Final = 300
 _UNUSED: Final = Usage()
@@ -150,11 +152,23 @@ def rows_of(metas: Iterable[Meta], usage: Mapping[str, Usage]) -> list[Row]:
         return rows
 
 
-def first_rows(metas: Mapping[str, Meta], usage: Mapping[str, Usage], count: int) -> list[Row]:
-    """The first rows of `rows_of`, without making the others; `metas` by key."""
+def first_rows(
+    metas: Mapping[str, Meta], usage: Mapping[str, Usage], count: int, *, worst_first: bool = False
+) -> list[Row]:
+    """The first rows of `rows_of`, without making the others; `metas` by key.
+
+    With `worst_first` errors, then old values and what others signed stand before the rest.
+    """
+
+    def place(meta: Meta) -> tuple[int, tuple[str | float, ...]]:
+        rank = 0
+        if worst_first:
+            drift = _drift_of(meta, usage.get(meta.key, _UNUSED))
+            rank = WORST_FIRST.index(status_of(meta.outcome, drift, trusted=meta.trusted))
+        return rank, natural_order(shown(meta.key))
+
     with no_collections():
-        first = heapq.nsmallest(count, metas.values(), key=lambda meta: natural_order(shown(meta.key)))
-        return [row_of(meta, usage.get(meta.key)) for meta in first]
+        return [row_of(meta, usage.get(meta.key)) for meta in heapq.nsmallest(count, metas.values(), key=place)]
 
 
 Kind: TypeAlias = Literal["failed", "type", "glob", "text", "unused", "old"]
@@ -277,6 +291,7 @@ class Totals:
     saved_s: float
     old: int = 0
     max_bytes: int | None = None
+    untrusted: int = 0
 
 
 def totals_text(totals: Totals, of: int | None = None) -> str:
@@ -291,6 +306,8 @@ def totals_text(totals: Totals, of: int | None = None) -> str:
         parts.append(f"{totals.failed:,} failed")
     if totals.old:
         parts.append(plural(totals.old, "old value"))
+    if totals.untrusted:
+        parts.append(f"{totals.untrusted:,} untrusted")
     limit = "" if totals.max_bytes is None else f" of at most {size_text(totals.max_bytes)}"
     parts.append(f"{size_text(totals.size_bytes)}{limit}")
     if totals.trash_entries:
@@ -330,7 +347,8 @@ async def totals_of(cache: Cache, rows: Sequence[Row]) -> Totals:
     """The header line's numbers of some rows."""
     statuses = Counter(row.status for row in rows)
     size_bytes, saved_s = sum(row.size_bytes for row in rows), sum(row.saved_s for row in rows)
-    return await _totals(cache, len(rows), statuses["failed"], statuses["old value"], size_bytes, saved_s)
+    counted = {word: statuses[status] for word, status in _COUNTED}
+    return await _totals(cache, len(rows), counted, size_bytes, saved_s)
 
 
 async def totals_of_entries(cache: Cache, metas: Collection[Meta], usage: Mapping[str, Usage]) -> Totals:
@@ -343,20 +361,26 @@ async def totals_of_entries(cache: Cache, metas: Collection[Meta], usage: Mappin
         if use.drift and status_of(meta.outcome, _drift_of(meta, use), trusted=meta.trusted) == "old value"
     )
     size_bytes, saved_s = sum(map(_SIZE, metas)), sum(use.saved_s for _, use in used)
-    return await _totals(cache, len(metas), outcomes["error", True], old, size_bytes, saved_s)
+    untrusted = sum(count for (_, trusted), count in outcomes.items() if not trusted)
+    counted = {"failed": outcomes["error", True], "old": old, "untrusted": untrusted}
+    return await _totals(cache, len(metas), counted, size_bytes, saved_s)
 
 
-async def _totals(cache: Cache, entries: int, failed: int, old: int, size_bytes: int, saved_s: float) -> Totals:
+_COUNTED: Final[Sequence[tuple[str, Status]]] = (("failed", "failed"), ("old", "old value"), ("untrusted", "untrusted"))
+
+
+async def _totals(cache: Cache, entries: int, counted: Mapping[str, int], size_bytes: int, saved_s: float) -> Totals:
     trash = await settled(cache.trash())
     return Totals(
         place=shown(cache.place),
         entries=entries,
-        failed=failed,
+        failed=counted["failed"],
         size_bytes=size_bytes,
         trash_entries=trash.entries,
         trash_bytes=trash.size_bytes,
         saved_s=saved_s,
-        old=old,
+        old=counted["old"],
+        untrusted=counted["untrusted"],
         max_bytes=cache.options.max_bytes,
     )
 

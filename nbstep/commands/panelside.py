@@ -81,6 +81,7 @@ async def totals_message(cache: Cache, listing: Listing) -> Message:
             "entries": totals.entries,
             "failed": totals.failed,
             "old": totals.old,
+            "untrusted": totals.untrusted,
             "size": totals.size_bytes,
             "trashEntries": totals.trash_entries,
             "trash": totals.trash_bytes,

@@ -220,7 +220,12 @@ async def _list(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         return CommandOutcome(f"{nothing}\n{shown(cache.place)}", exit_code)
     if not found:
         return CommandOutcome(f"None of {plural(len(rows), 'entry', 'entries')} matches {key_text(text)!r}", exit_code)
-    head = totals_text(await totals_of(cache, found), len(rows) if query else None)
+    totals = await totals_of(cache, found)
+    head = totals_text(totals, len(rows) if query else None)
+    if totals.untrusted:
+        hidden += (
+            f"\nSteps do not use what is untrusted. See and accept it: {command_text('trust', [], arguments, screen)}"
+        )
     return CommandOutcome(f"{head}{hidden}\n\n{table_text(found, screen, now)}", exit_code)
 
 

@@ -70,5 +70,8 @@ _filling: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 async def _snapshot(cache: Cache) -> dict[str, str]:
     metas, usage = own_first(await settled(cache.entries())), usage_of(cache)
     totals = await totals_of_entries(cache, metas.values(), usage)
-    rows = first_rows(metas, usage, MOST_ROWS)
-    return {"text/html": snapshot_html(rows, totals, time.time()), "text/plain": snapshot_plain(rows, totals.entries)}
+    by_key, worst_first = (first_rows(metas, usage, MOST_ROWS, worst_first=worst) for worst in (False, True))
+    return {
+        "text/html": snapshot_html(worst_first, totals, time.time()),
+        "text/plain": snapshot_plain(by_key, totals.entries),  # the same from run to run, whatever became old meanwhile
+    }

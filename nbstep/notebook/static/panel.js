@@ -15,6 +15,7 @@ const HINT_WITHOUT_KERNEL = "What is listed can still be searched, sorted and gr
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
 const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
+const UNTRUSTED_TITLE = "Somebody else signed these: steps do not use them. nbstep trust shows and accepts them";
 const TICK_MS = 20_000; // ages go on, and the kernel, which forgets a page that says nothing for five minutes, hears of this one
 const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
@@ -796,6 +797,11 @@ export class Panel {
       if (totals.old) {
         const old = countText(totals.old, "old value", "old values");
         parts.push(this.queryLink(old, "Show only the old values", "old:", "nbstep-old"));
+      }
+      if (totals.untrusted) {
+        const untrusted = element("span", "nbstep-untrusted", `${totals.untrusted.toLocaleString("en-US")} untrusted: nbstep trust`);
+        untrusted.title = UNTRUSTED_TITLE;
+        parts.push(untrusted);
       }
       parts.push(element("span", "", `${sizeText(totals.size)} on disk`));
       if (totals.trashEntries) parts.push(this.trashText(totals.trash));
