@@ -1,7 +1,7 @@
 """The command `nbstep`: the verbs of `%nbstep` in a shell, without a kernel.
 
-Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage (its text goes to stderr). Those of `verify` are bits: 1 an
-entry is corrupt, 2 one is untrusted, 4 one is unreadable.
+Exit codes: 0 done, 1 nothing matched or it failed, 2 wrong usage (its text goes to stderr, with `--json` to stdout). Those of
+`verify` are bits: 1 an entry is corrupt, 2 one is untrusted, 4 one is unreadable.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def test_d4_a_key_that_nothing_found_old_is_left_and_the_line_says_what_to_do(sh
 def test_d4_a_shell_without_a_kernel_accepts_what_the_run_log_knows(shell: Shell) -> None:
     _drift(shell)
     shown = _by_shell("show", "clean")
-    assert "Its source of now is known to the kernel that ran it: look there." in shown.stdout
+    assert "Its source of now is not known here: run its cell once, then look in that notebook." in shown.stdout
     assert "cut  1 then, 2 now" in shown.stdout
     done = _by_shell("accept", "clean")
     assert (done.stdout, done.returncode) == ("Accepted 1 old value: clean. Undo: nbstep undo\n", 0)

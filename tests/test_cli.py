@@ -103,6 +103,19 @@ def test_exit_codes_tell_done_from_nothing_matched_from_wrong_usage(project: Pat
     assert "There is no verb" in nbstep("frobnicate", cwd=project).stderr
 
 
+@pytest.mark.parametrize(
+    "words", [("foo", "--json"), ("ls", "--bad", "--json"), ("show", "--json"), ("ls", "unused:3", "--json")]
+)
+def test_n6_wrong_usage_is_json_too_where_json_is_asked_for(
+    project: Path, cache: Cache, words: tuple[str, ...]
+) -> None:
+    done = nbstep(*words, cwd=project)
+    assert (done.returncode, done.stderr) == (2, "")
+    plain = nbstep(*(word for word in words if word != "--json"), cwd=project)
+    assert (plain.returncode, plain.stdout) == (2, "")
+    assert json.loads(done.stdout) == {"says": plain.stderr.strip()}
+
+
 def test_a_pipe_gets_whole_keys_without_colour_and_json(project: Path, cache: Cache) -> None:
     text = nbstep("ls", cwd=project).stdout
     assert "k" * 150 in text

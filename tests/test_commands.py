@@ -365,12 +365,15 @@ def test_n6_export_writes_files_that_joblib_opens(tmp_path: Path, run: Callable[
     [
         ("lss", "There is no verb 'lss'. Did you mean %nbstep ls?"),
         ("frobnicate", "There is no verb 'frobnicate'. See: %nbstep help"),
-        ("rm", "Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
+        ("rm", "KEY|GLOB|QUERY is missing. Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
         (
             "show a b",
             "Usage: %nbstep show KEY [--as NAME], one key at a time: %nbstep show a   A key with spaces is quoted: "
             "%nbstep show 'a b'",
         ),
+        ("show", "KEY is missing. Usage: %nbstep show KEY [--as NAME]"),
+        ("export wide", "FOLDER is missing. Usage: %nbstep export KEY|GLOB|QUERY… FOLDER"),
+        ("export", "KEY|GLOB|QUERY and FOLDER are missing. Usage: %nbstep export KEY|GLOB|QUERY… FOLDER"),
         ("show ''", "'' names nothing. Usage: %nbstep show KEY [--as NAME]"),
         ("rm user:1 ''", "'' names nothing. Usage: %nbstep rm KEY|GLOB|QUERY… [--and-later] [--untrusted]"),
         ("clear orders:*", "Usage: %nbstep clear, for everything. For these: %nbstep rm 'orders:*'"),
@@ -390,6 +393,19 @@ def test_wrong_usage_is_one_line_that_says_what_to_write(
     run: Callable[..., CommandOutcome], command: str, expected: str
 ) -> None:
     assert run(command) == CommandOutcome(expected, exit_code=2, wrong_usage=True)
+
+
+def test_show_of_a_pattern_names_the_command_that_takes_one(run: Callable[..., CommandOutcome]) -> None:
+    outcome = run("show 'user:?'")
+    assert (outcome.text, outcome.exit_code) == (
+        "show takes one key, no pattern. What matches: %nbstep ls 'user:?'", 1,
+    )  # fmt: skip
+
+
+def test_keys_that_are_equally_near_stand_in_their_own_order(cache: Cache, run: Callable[..., CommandOutcome]) -> None:
+    for n in range(5, 12):
+        cache.set(f"item:{n}", n)
+    assert "Near it: item:5, item:6, item:7" in run("show item:x").text
 
 
 def test_a_bad_duration_is_wrong_usage(run: Callable[..., CommandOutcome]) -> None:

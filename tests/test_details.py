@@ -67,6 +67,14 @@ def test_an_entry_of_somebody_else_says_that_no_step_uses_it() -> None:
     assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it. Accept it: nbstep trust"
 
 
+def test_what_expired_says_when() -> None:
+    meta = a_meta("a", created=NOW - 600, facts=Facts(took_s=2.0, ttl_s=300.0))
+    facts = dict(detail_of(meta, now=NOW).facts)
+    assert facts["expired"] == "5 m ago"
+    assert "expires" not in facts
+    assert dict(detail_of(meta, now=NOW - 310).facts)["expires"] == "in 10 s"
+
+
 def test_the_text_has_a_section_for_what_there_is() -> None:
     text = detail_text(detail_of(a_meta("a", preview="1"), now=NOW))
     assert text.startswith("✓ a   ok\n  builtins.int\n")

@@ -461,6 +461,10 @@ def test_the_ages_in_the_details_go_on_as_those_in_the_rows(timed: Any) -> None:
     assert told["last asked"].startswith("5 m ago")
     assert told["used"] == "3 times, last 5 m ago, saved 6.0 s"
     assert told["expires"].startswith("in 2 m ")
+    timed.clock.run_for(180_000)
+    told = dict(zip(timed.locator(".nbstep-detail dt").all_inner_texts(), said.all_inner_texts(), strict=True))
+    assert "expires" not in told
+    assert told["expired"].endswith("s ago")
 
 
 AGAIN = """async (count) => {

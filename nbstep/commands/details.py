@@ -173,7 +173,7 @@ def _facts(
         ("old value", row.message if row.status == "old value" else ""),
         ("accepted", "" if facts.accepted is None else _Aged("", facts.accepted, accepted)),
         ("last asked", "" if usage is None else _last_look_up(usage, row.status)),
-        ("expires", expiry_text(row.expires_at, now)),
+        _expiry(row.expires_at, now),
         ("from", place_text(facts.place)),
         ("workflow", key_text(facts.workflow or "")),
         ("made from", made_from_text(facts)),
@@ -187,6 +187,12 @@ def _facts(
             else f"{shown(meta.signer)}, not by you: a step does not use it. Accept it: nbstep trust",
         ),
     ]
+
+
+def _expiry(expires_at: float | None, now: float) -> tuple[str, str | _Aged]:
+    if expires_at is not None and expires_at <= now:
+        return "expired", _Aged("", expires_at, "")
+    return "expires", expiry_text(expires_at, now)
 
 
 def _last_look_up(usage: Usage, status: Status) -> str | _Aged:

@@ -191,6 +191,9 @@ def _check(verb: Verb, words: Sequence[str], options: Mapping[str, str], screen:
         if verb.for_some:
             some = " ".join(argument_text(word, in_notebook=screen.notebook) for word in words)
             usage += f", for everything. For these: {screen.command} {verb.for_some} {some}"
+        missing = [name.rstrip("…") for name in verb.arguments.split() if not name.startswith("[")][len(words) :]
+        if len(words) < least and missing:
+            usage = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. {usage}"
         raise UsageError(usage)
     name = options.get("--as")
     if name is not None and not screen.notebook:

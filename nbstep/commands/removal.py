@@ -190,9 +190,7 @@ def nothing_called(
     labels = [row.label for row in rows]
     said = " ".join(names)
     spaced = next((label for label in labels if " " in label and " ".join(label.split()) in said), None)
-    close = dict.fromkeys(
-        near for name in names if not is_glob(name) for near in difflib.get_close_matches(name, labels, n=3)
-    )
+    close = dict.fromkeys(near for name in names if not is_glob(name) for near in _near(name, labels))
     if deleting and spaced:
         quoted = argument_text(spaced, in_notebook=screen.notebook)
         hint = f"A key with spaces is quoted: {screen.command} {deleting} {quoted}"
@@ -202,6 +200,16 @@ def nothing_called(
         hint = f"See: {screen.command} ls"
     head = "Nothing was deleted: nothing" if deleting else "Nothing"
     return CommandOutcome(f"{head} is kept under {', '.join(map(key_text, names))}. {hint}", exit_code=1)
+
+
+def _near(name: str, labels: Sequence[str]) -> list[str]:
+    """The three closest keys; those that are equally close in their own order."""
+
+    def far(label: str) -> float:
+        return -difflib.SequenceMatcher(None, label, name).ratio()
+
+    close = difflib.get_close_matches(name, labels, n=1000)
+    return sorted(close, key=lambda label: (far(label), natural_order(label)))[:3]
 
 
 def nothing_matches(words: Sequence[str], screen: Screen) -> CommandOutcome:

@@ -42,6 +42,7 @@ from nbstep.commands.listing import (
     NOTHING_KEPT,
     Row,
     find_meta,
+    is_glob,
     list_rows,
     matches,
     parse_query,
@@ -92,7 +93,15 @@ def run_command(
         outcome = _outcome(verb, arguments, cache, replace(screen, ask=None, colour=False))
         return CommandOutcome(as_document(verb.name, outcome), outcome.exit_code)
     except UsageError as error:
+        if not screen.notebook and _asks_json(command):  # whoever reads it reads one document, whatever went wrong
+            return CommandOutcome(as_document("", CommandOutcome(str(error))), exit_code=2)
         return CommandOutcome(str(error), exit_code=2, wrong_usage=True)
+
+
+def _asks_json(command: str | Sequence[str]) -> bool:
+    """Whether a command that cannot be understood has `--json` in it."""
+    words = command.split() if isinstance(command, str) else list(command)
+    return "--json" in words[: words.index("--") if "--" in words else None]
 
 
 def _outcome(verb: Verb, arguments: Arguments, cache: Cache | None, screen: Screen) -> CommandOutcome:
@@ -263,6 +272,9 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         rows = await list_rows(cache)
         named = [row for row in rows if row.label == name]
         meta = await find_meta(cache, named[0].key) if named else None
+        if meta is None and is_glob(name):
+            matching = command_text("ls", [name], arguments, screen)
+            return CommandOutcome(f"show takes one key, no pattern. What matches: {matching}", exit_code=1)
         if meta is None:
             return nothing_called([name], rows, screen)
     if arguments.as_name is not None:

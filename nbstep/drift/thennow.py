@@ -17,7 +17,7 @@ _CONTEXT_LINES: Final = 2
 _DIFF_LINES: Final = 60
 _NO_TEXT: Final = "Its source is not known: it is long, or Python kept no text of it."
 _SAME_TEXT: Final = "Its text is the same: a default or an attribute has another value."
-NOT_HERE: Final = "Its source of now is known to the kernel that ran it: look there."
+NOT_HERE: Final = "Its source of now is not known here: run its cell once, then look in that notebook."
 
 
 class Input(NamedTuple):

@@ -1162,11 +1162,12 @@ export class Panel {
     this.ticking = [];
     for (const [name, text] of detail.facts) {
       const told = element("dd", "", text);
-      facts.append(element("dt", "", name), told);
+      const term = element("dt", "", name);
+      facts.append(term, told);
       for (const [aged, before, moment, after] of detail.ages ?? []) {
         if (aged === name) this.ticking.push([told, () => `${before}${ageText(Math.max(0, this.now() - moment))}${after}`]);
       }
-      if (name === "expires") this.ticking.push([told, () => expiryText(this.rows.get(detail.id)?.expires ?? null, this.now())]);
+      if (name === "expires") this.ticking.push([told, () => this.tellExpiry(term, detail.id)]);
     }
     this.tickDetail();
     const parts = [top, headline];
@@ -1192,6 +1193,13 @@ export class Panel {
       const now = text();
       if (now && node.textContent !== now) node.textContent = now;
     }
+  }
+
+  tellExpiry(term, id) {
+    const expires = this.rows.get(id)?.expires ?? null;
+    if (expires === null || expires > this.now()) return expiryText(expires, this.now());
+    term.textContent = "expired";
+    return ageText(this.now() - expires);
   }
 
   closeDetail() {
