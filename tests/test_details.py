@@ -67,6 +67,16 @@ def test_an_entry_of_somebody_else_says_that_no_step_uses_it() -> None:
     assert facts["signed by"] == "a1b2c3d4, not by you: a step does not use it. Accept it: nbstep trust"
 
 
+def test_on_a_narrow_screen_facts_are_broken_between_words_and_tables_cut_with_a_sign() -> None:
+    table = "\n".join(["  ".join(f"c{n}" for n in range(40)), *["  ".join(["0"] * 60)] * 5, "5 of 50 rows"])
+    meta = a_meta("a", preview=table, packages={f"package{n}": "1.2.3" for n in range(9)})
+    whole, narrow = detail_text(detail_of(meta, now=NOW)), detail_text(detail_of(meta, now=NOW), 50)
+    assert max(map(len, narrow.splitlines())) <= 50 < max(map(len, whole.splitlines()))
+    facts, _, value = narrow.partition("\nValue\n")
+    assert facts.split() == whole.partition("\nValue\n")[0].split()
+    assert [line[-1] for line in value.splitlines()] == ["…"] * 6 + ["s"]
+
+
 def test_what_expired_says_when() -> None:
     meta = a_meta("a", created=NOW - 600, facts=Facts(took_s=2.0, ttl_s=300.0))
     facts = dict(detail_of(meta, now=NOW).facts)

@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="owners and mod
 
 def told(cache: Cache | None = None, **screen: Any) -> dict[str, str]:
     """The table as it reads, by its first column."""
-    outcome = run_command("doctor", cache=cache, screen=Screen(**screen))
+    outcome = run_command("doctor", cache=cache, screen=Screen(**({"width": 1000} | screen)))
     assert outcome.exit_code == 0
     assert outcome.text.replace("\n", "").isprintable()
     facts: dict[str, str] = {}

@@ -117,6 +117,17 @@ def test_n6_the_table_fits_and_says_how_to_change_each(capsys: pytest.CaptureFix
     assert capsys.readouterr().out.splitlines()[0].startswith("setting")
 
 
+@pytest.mark.parametrize("verb", ["settings", "doctor"])
+def test_n6_a_narrow_screen_shows_every_value_whole(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / ("long" * 9) / "cache"
+    monkeypatch.setenv("NBSTEP_DIR", str(place))
+    text = run_command(verb, screen=Screen(width=50, notebook=True)).text
+    assert "…" not in text
+    column = slice(16, 34) if verb == "settings" else slice(10, None)
+    assert str(place) in "".join(line[column].strip() for line in text.splitlines())
+    assert max(len(line) for line in text.splitlines() if str(place) not in line) <= 50
+
+
 def test_n7_values_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBSTEP_MODE", "\x1b[31m")
     assert "\x1b" not in run_command("settings").text

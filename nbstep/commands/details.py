@@ -16,7 +16,7 @@ from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.thumbnails import is_thumbnail
 from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
-from nbstep.commands.tables import expiry_text
+from nbstep.commands.tables import expiry_text, wrapped
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.runlog import Usage
@@ -25,6 +25,7 @@ from nbstep.words import (
     WHY_MISSED,
     Status,
     first_sentence,
+    fit,
     keys_text,
     place_text,
     plural,
@@ -216,10 +217,11 @@ def _use_text(row: Row) -> str | _Aged:
     return _Aged(f"{times}, last ", row.last_used, saved) if row.last_used else times + saved
 
 
-def detail_text(detail: Detail, *, colour: bool = False) -> str:
-    """The entry as text for a terminal or a notebook's output."""
+def detail_text(detail: Detail, width: int | None = None, *, colour: bool = False) -> str:
+    """The entry as text for a terminal or a notebook's output: sentences are broken at its `width`, tables cut."""
     return "\n".join(
-        f"{_COLOURS[tone]}{text}{_RESET}" if colour and tone in _COLOURS else text for tone, text in _lines(detail)
+        f"{_COLOURS[tone]}{text}{_RESET}" if colour and tone in _COLOURS else text
+        for tone, text in _lines(detail, width)
     )
 
 
@@ -232,15 +234,21 @@ def detail_html(detail: Detail, *more: str) -> str:
     return f'<pre style="{_PRE}">' + "\n".join([*lines, *map(html.escape, more)]) + "</pre>"
 
 
-def _lines(detail: Detail) -> list[tuple[Tone, str]]:
-    lines = _plain(f"{MARKS[detail.status]} {detail.label}   {detail.status}", f"  {detail.headline}", "")
-    lines += _plain(*_aligned(detail.facts))
+def _lines(detail: Detail, width: int | None = None) -> list[tuple[Tone, str]]:
+    lines = _plain(
+        f"{MARKS[detail.status]} {detail.label}   {detail.status}", *_broken(f"  {detail.headline}", width), ""
+    )
+    lines += _plain(*_aligned(detail.facts, width))
     if detail.inputs:
-        lines += _plain("", "Inputs", *_aligned([(name, text) for name, text, _ in detail.inputs]))
+        lines += _plain("", "Inputs", *_aligned([(name, text) for name, text, _ in detail.inputs], width))
     for title, text, is_diff in detail.differences:
         lines += _plain("", f"Source then and now: {title}")
         lines.extend((_tone(line, is_diff), f"  {line}".rstrip()) for line in text.split("\n"))
-    for title, text in (("Value", detail.preview), ("Original traceback", detail.traceback), ("Source", detail.source)):
+    for title, text in (
+        ("Value", _cut(detail.preview, width)),
+        ("Original traceback", detail.traceback),
+        ("Source", detail.source),
+    ):
         if text:
             lines += _plain("", title, *(f"  {line}".rstrip() for line in text.split("\n")))
     return lines
@@ -250,9 +258,22 @@ def _plain(*lines: str) -> list[tuple[Tone, str]]:
     return [("plain", line) for line in lines]
 
 
-def _aligned(named: Sequence[tuple[str, str]]) -> list[str]:
-    width = max((text_width(name) for name, _ in named), default=0)
-    return [f"  {name}{' ' * (width - text_width(name))}  {text}" for name, text in named]
+def _aligned(named: Sequence[tuple[str, str]], width: int | None) -> list[str]:
+    names = max((text_width(name) for name, _ in named), default=0)
+    lines = (f"  {name}{' ' * (names - text_width(name))}  {text}" for name, text in named)
+    return [part for line in lines for part in _broken(line, width, names + 4)]
+
+
+def _broken(line: str, width: int | None, indent: int = 2) -> list[str]:
+    return [line] if width is None or text_width(line) <= width else wrapped(line, width, indent).split("\n")
+
+
+def _cut(preview: str, width: int | None) -> str:
+    """A table's lines at most as wide as the screen, on which they would fall apart; one line alone is broken there."""
+    lines = preview.split("\n")
+    if width is None or len(lines) == 1:
+        return preview
+    return "\n".join(fit(line, width - 2).rstrip() if text_width(line) > width - 2 else line for line in lines)
 
 
 def _tone(line: str, is_diff: bool) -> Tone:

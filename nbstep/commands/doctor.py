@@ -21,7 +21,7 @@ from nbstep.cache.where import project_place
 from nbstep.commands.carriers import carrier_facts
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import settled
-from nbstep.commands.tables import Screen
+from nbstep.commands.tables import Screen, wrapped
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notes import argument_text, one_line
@@ -31,6 +31,7 @@ from nbstep.stores.folder import is_read_only
 from nbstep.stores.health import DiskHealth, examine
 from nbstep.words import plural, shown
 
+_FIX: Final = "Fix: "
 _NOTES: Final = 5
 _NOTE_CHARS: Final = 200
 _REASONS: Final = frozenset[str](get_args(Reason))
@@ -65,10 +66,10 @@ async def diagnose(cache: Cache, _: Arguments, screen: Screen) -> CommandOutcome
         *_run_facts(runs, now),
         *carrier_facts(),
     ]
-    return _told(facts)
+    return _told(facts, screen)
 
 
-def diagnose_nothing() -> CommandOutcome:
+def diagnose_nothing(screen: Screen) -> CommandOutcome:
     """What there is to say where no cache is yet."""
     place = project_place()
     facts: list[Fact] = [
@@ -81,21 +82,21 @@ def diagnose_nothing() -> CommandOutcome:
             f"{_path(place.directory)} cannot be written: a step with a key keeps in {_path(place.fallback)}",
         )
         facts.append(_fix(_ELSEWHERE))
-    return _told([_version(), *facts, *_key_facts(), *carrier_facts()])
+    return _told([_version(), *facts, *_key_facts(), *carrier_facts()], screen)
 
 
-def _told(facts: Sequence[Fact]) -> CommandOutcome:
+def _told(facts: Sequence[Fact], screen: Screen) -> CommandOutcome:
     lines: dict[str, list[str]] = {}
     name = ""
     for named, text in facts:
         name = named or name
         if text:
             lines.setdefault(name, []).append(text)
-    return CommandOutcome(facts_text(facts), record={"facts": lines})
+    return CommandOutcome(facts_text(facts, screen.width), record={"facts": lines})
 
 
-def facts_text(facts: Sequence[Fact]) -> str:
-    """Names and texts as two aligned columns.
+def facts_text(facts: Sequence[Fact], columns: int = 100) -> str:
+    """Names and texts as two aligned columns; long texts are broken between words, but commands stay whole.
 
     >>> print(facts_text([("cache", "here"), ("", "because"), ("key", "a1b2c3d4")]))
     cache  here
@@ -103,7 +104,8 @@ def facts_text(facts: Sequence[Fact]) -> str:
     key    a1b2c3d4
     """
     width = max(len(name) for name, _ in facts)
-    return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in facts if text)
+    lines = [(f"{name:<{width}}  {text}".rstrip(), text.startswith(_FIX)) for name, text in facts if text]
+    return "\n".join(line if is_fix else wrapped(line, columns, width + 2) for line, is_fix in lines)
 
 
 def _version() -> Fact:
@@ -112,7 +114,7 @@ def _version() -> Fact:
 
 def _fix(text: str) -> Fact:
     """What to do about the line above."""
-    return "", f"Fix: {text}"
+    return "", f"{_FIX}{text}"
 
 
 def _path(path: Path) -> str:

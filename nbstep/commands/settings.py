@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache.cache import Cache
@@ -168,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 
 def _table(rows: list[tuple[str, str, str, str]], width: int) -> str:
-    """The rows in columns; where the screen is narrow long texts are cut, or the last column goes."""
+    """The rows in columns; where the screen is narrow the last column goes, and long texts take several lines."""
     widths = [max(text_width(row[column]) for row in rows) for column in range(4)]
     least = [widths[0], min(widths[1], _LEAST), min(widths[2], 2 * _LEAST), widths[3]]
     if sum(least) + 6 > width:
@@ -178,6 +180,11 @@ def _table(rows: list[tuple[str, str, str, str]], width: int) -> str:
     for column in (1, 2):
         cut = min(max(over, 0), max(widths[column] - narrowest, 0))
         widths[column], over = widths[column] - cut, over - cut
-    return "\n".join(
-        "  ".join(fit(text, w, keep_end=True) for text, w in zip(row, widths, strict=False)).rstrip() for row in rows
-    )
+    cells = [[_parts(text, w) for text, w in zip(row, widths, strict=False)] for row in rows]
+    lines = [line for row in cells for line in zip_longest(*row, fillvalue="")]
+    return "\n".join("  ".join(map(fit, line, widths)).rstrip() for line in lines)
+
+
+def _parts(text: str, width: int) -> list[str]:
+    """A text in pieces that fit a column, broken between words where it has any."""
+    return [text] if text_width(text) <= width else textwrap.wrap(text, width, break_on_hyphens=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TextIO, TypeAlias, TypeVar
@@ -172,6 +173,11 @@ def _settle_widths(
             least = min(widths[name], max(least, columns[name].shrinks_to or 0))
             widths[name] = max(least, widths[name] - over)
     return widths
+
+
+def wrapped(text: str, width: int, indent: int = 2) -> str:
+    """A line in at most `width` columns, broken between words; what follows the first is indented."""
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _line(texts: Sequence[str], columns: Columns[R], widths: dict[str, int]) -> str:

@@ -190,7 +190,7 @@ def _no_cache_here(verb: Verb, arguments: Arguments, screen: Screen) -> CommandO
     if verb.name == "import-joblib":
         return run_now(import_results(None, arguments, screen))
     if verb.name == "doctor":
-        return diagnose_nothing()
+        return diagnose_nothing(screen)
     if verb.name == "clear":
         return CommandOutcome(NOTHING_TO_CLEAR)
     if verb.takes_folder and arguments.words and (problem := missing_folder(arguments.words[0])):
@@ -286,7 +286,7 @@ async def _show(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
     if arguments.as_json:
         record = _meta_record(meta, detail, row_of(meta, usage)) | {"went_into": later}
         return CommandOutcome("", record=record)
-    text, ways_out = detail_text(detail, colour=screen.colour), _ways_out(meta, detail, arguments, screen)
+    text, ways_out = detail_text(detail, screen.width, colour=screen.colour), _ways_out(meta, detail, arguments, screen)
     html = detail_html(detail, *ways_out) if detail.differences else ""
     return CommandOutcome("\n".join([text, *ways_out]), html=html)
 

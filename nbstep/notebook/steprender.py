@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nbstep.cache.secrets.redaction import key_text
+from nbstep.commands.tables import wrapped
 from nbstep.durations import clock_text, size_text
 from nbstep.notebook.findinglines import finding_lines
 from nbstep.notebook.folding import FOLD_ABOVE, fold, fold_labels
@@ -161,14 +161,14 @@ def plain_of(
     name = key_text(state.name) if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
     visible = fold(rows, above)
-    first = _wrapped(f"{name}   {_summary(rows, state, now)}{flags}".lstrip(), width)
+    first = wrapped(f"{name}   {_summary(rows, state, now)}{flags}".lstrip(), width)
     lines = [paint(name, "name") + first.removeprefix(name) if first.startswith(name) else first]
     for line, row in zip(_plain_rows(visible, now, until, width), visible, strict=True):
         lines.append(paint(line.rstrip(), words_of(row, now, until).tone))
     lines += [f"  {shown(note)}".rstrip() for note in notes]
     lines += [f"  {paint('!', 'old')} {line}".rstrip() for line in _lines(rows, state)]
     if foot:
-        lines.append(paint(_wrapped(foot.text(), width), "foot"))
+        lines.append(paint(wrapped(foot.text(), width), "foot"))
     return "\n".join(lines)
 
 
@@ -193,11 +193,6 @@ def _painted(text: str, tone: str) -> str:
 
 def _unpainted(text: str, tone: str) -> str:  # noqa: ARG001 - as `_painted`
     return text
-
-
-def _wrapped(text: str, width: int) -> str:
-    """A line in at most `width` columns, broken between words."""
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _plain_rows(rows: Sequence[Row], now: float, until: float | None, width: int) -> list[str]:
