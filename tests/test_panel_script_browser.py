@@ -614,6 +614,19 @@ def test_the_head_counts_what_others_signed(timed: Any) -> None:
     assert "1,200 untrusted: nbstep trust" in head.inner_text()
 
 
+@pytest.mark.parametrize("width", [700, 1000])
+def test_short_keys_leave_their_room_to_long_messages_and_long_keys_take_it(timed: Any, width: int) -> None:
+    timed.set_viewport_size({"width": width, "height": 600})
+    message = "no user 7 in that list"
+    timed.evaluate(OPEN, [[packed(a_failure("k:1", type="ValueError", message=message)), packed(a_row("k:2"))], NOW])
+    key, what = (timed.locator(f".nbstep-space .nbstep-{name}").first for name in ("key", "what"))
+    assert what.evaluate("(cell) => cell.scrollWidth <= cell.clientWidth")
+    assert what.bounding_box()["width"] > 1.5 * key.bounding_box()["width"]
+    rows = [packed(a_row("host:" + "k" * 80))]
+    timed.evaluate("(rows) => window.hear({ kind: 'rows', first: true, last: true, rows })", rows)
+    assert key.bounding_box()["width"] > 1.5 * what.bounding_box()["width"]
+
+
 CANCELLED = """([asks, closes]) => {
     const heard = [];
     const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };

@@ -17,6 +17,9 @@ const RERUN_TITLE = "Delete old values, so that their steps run again";
 const ACCEPT_TITLE = "Keep old values: they count as made by the code and inputs of now";
 const UNTRUSTED_TITLE = "Somebody else signed these: steps do not use them. nbstep trust shows and accepts them";
 const TICK_MS = 20_000; // ages go on, and the kernel, which forgets a page that says nothing for five minutes, hears of this one
+const ROWS_MEASURED = 500; // for the widths of columns
+const KEY_CHARS = [12, 40]; // the least and the most that a column's share of the room is reckoned by
+const WHAT_CHARS = [12, 60];
 const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const URL_BEGINS = /^[a-z][a-z0-9+.-]*:\/\//i;
@@ -763,6 +766,7 @@ export class Panel {
     if (this.atOf(this.cursor) === undefined) this.cursor = null;
     if (this.atOf(this.anchor) === undefined) this.anchor = this.cursor;
     this.table.classList.toggle("nbstep-no-expiry", this.shown.every((row) => row.expires === null));
+    this.shareRoom();
     this.headers.forEach((cell, number) => {
       const sorted = COLUMNS[number] === column;
       if (sorted) cell.setAttribute("aria-sort", reverse ? "descending" : "ascending");
@@ -773,6 +777,14 @@ export class Panel {
     this.applyTotals();
     this.applySelection();
     this.paint();
+  }
+
+  // Keys and messages share the room by how long they are: short keys leave it to long messages.
+  shareRoom() {
+    const rows = this.view.slice(0, ROWS_MEASURED);
+    const share = (text, [least, most]) => `${rows.reduce((longest, row) => Math.min(most, Math.max(longest, text(row).length)), least)}fr`;
+    this.grid.style.setProperty("--nbstep-for-key", share((row) => row.label, KEY_CHARS));
+    this.grid.style.setProperty("--nbstep-for-what", share(whatText, WHAT_CHARS));
   }
 
   atOf(id) {
