@@ -226,7 +226,13 @@ def doctor(folder: Path, **environ: str) -> list[str]:
             pytest.skip("root needs setpriv to be refused anything")
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60
+        command,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "1000", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return [line.strip() for line in done.stdout.splitlines()]

@@ -16,7 +16,7 @@ from nbstep.cache.secrets.redaction import key_text
 from nbstep.cache.thumbnails import is_thumbnail
 from nbstep.commands.descent import made_from_text
 from nbstep.commands.listing import Row, row_of
-from nbstep.commands.tables import expiry_text, wrapped
+from nbstep.commands.tables import expiry_text, hanging
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.runlog import Usage
@@ -235,9 +235,7 @@ def detail_html(detail: Detail, *more: str) -> str:
 
 
 def _lines(detail: Detail, width: int | None = None) -> list[tuple[Tone, str]]:
-    lines = _plain(
-        f"{MARKS[detail.status]} {detail.label}   {detail.status}", *_broken(f"  {detail.headline}", width), ""
-    )
+    lines = _plain(f"{MARKS[detail.status]} {detail.label}   {detail.status}", *_broken(detail.headline, width), "")
     lines += _plain(*_aligned(detail.facts, width))
     if detail.inputs:
         lines += _plain("", "Inputs", *_aligned([(name, text) for name, text, _ in detail.inputs], width))
@@ -260,12 +258,14 @@ def _plain(*lines: str) -> list[tuple[Tone, str]]:
 
 def _aligned(named: Sequence[tuple[str, str]], width: int | None) -> list[str]:
     names = max((text_width(name) for name, _ in named), default=0)
-    lines = (f"  {name}{' ' * (names - text_width(name))}  {text}" for name, text in named)
-    return [part for line in lines for part in _broken(line, width, names + 4)]
+    return [
+        part for name, text in named for part in _broken(text, width, f"  {name}{' ' * (names - text_width(name))}  ")
+    ]
 
 
-def _broken(line: str, width: int | None, indent: int = 2) -> list[str]:
-    return [line] if width is None or text_width(line) <= width else wrapped(line, width, indent).split("\n")
+def _broken(text: str, width: int | None, head: str = "  ") -> list[str]:
+    line = head + text
+    return [line] if width is None or text_width(line) <= width else hanging(head, text, width)
 
 
 def _cut(preview: str, width: int | None) -> str:

@@ -21,7 +21,7 @@ from nbstep.cache.where import project_place
 from nbstep.commands.carriers import carrier_facts
 from nbstep.commands.line import Arguments, CommandOutcome
 from nbstep.commands.listing import settled
-from nbstep.commands.tables import Screen, wrapped
+from nbstep.commands.tables import Screen, hanging
 from nbstep.durations import age_text, date_text, duration_text, size_text
 from nbstep.events import Reason
 from nbstep.notes import argument_text, one_line
@@ -32,6 +32,7 @@ from nbstep.stores.health import DiskHealth, examine
 from nbstep.words import plural, shown
 
 _FIX: Final = "Fix: "
+_COMMANDS: Final = (_FIX, "cp ")
 _NOTES: Final = 5
 _NOTE_CHARS: Final = 200
 _REASONS: Final = frozenset[str](get_args(Reason))
@@ -104,8 +105,14 @@ def facts_text(facts: Sequence[Fact], columns: int = 100) -> str:
     key    a1b2c3d4
     """
     width = max(len(name) for name, _ in facts)
-    lines = [(f"{name:<{width}}  {text}".rstrip(), text.startswith(_FIX)) for name, text in facts if text]
-    return "\n".join(line if is_fix else wrapped(line, columns, width + 2) for line, is_fix in lines)
+    return "\n".join(
+        line
+        for name, text in facts
+        if text
+        for line in (
+            [f"{name:<{width}}  {text}"] if text.startswith(_COMMANDS) else hanging(f"{name:<{width}}  ", text, columns)
+        )
+    )
 
 
 def _version() -> Fact:
@@ -135,7 +142,7 @@ def _why(cache: Cache) -> list[Fact]:
     if not place.explicit and _same(cache.directory, place.fallback):
         facts = [("", f"yours alone: {_path(place.directory)} cannot be written"), _fix(_ELSEWHERE)]
         if is_read_only(place.directory):
-            facts.append(("", f"What that holds is not used here; to use it too, copy it: {copy_text(place)}"))
+            facts += [("", "What that holds is not used here; to use it too, copy it:"), ("", copy_text(place))]
         return facts
     return [("", f"named by you; the project's is {_path(place.directory)}, {place.why}")]
 

@@ -29,6 +29,9 @@ def in_colour(stream: TextIO | None) -> bool:
     return is_terminal(stream) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
+_LEAST_TEXT: Final = 20  # columns, however narrow the screen
+
+
 @dataclass(frozen=True, slots=True)
 class Screen:
     """Where text is shown, and who looks.
@@ -173,6 +176,15 @@ def _settle_widths(
             least = min(widths[name], max(least, columns[name].shrinks_to or 0))
             widths[name] = max(least, widths[name] - over)
     return widths
+
+
+def hanging(head: str, text: str, width: int) -> list[str]:
+    """A text after its name, in at most `width` columns, broken between words and never after the name alone."""
+    indent = text_width(head)
+    first, *more = textwrap.wrap(
+        text, max(width - indent, _LEAST_TEXT), break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    return [f"{head}{first}".rstrip(), *(" " * indent + line for line in more)]
 
 
 def wrapped(text: str, width: int, indent: int = 2) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from nbstep.cache.secrets.redaction import redact_text
 from nbstep.notes import words_text
 
 _RETRY: Final = ({"retry"}, {"retry", "--json"})
@@ -30,7 +31,11 @@ def retrying(line: str) -> str:
 
     >>> retrying("%%workflow users"), retrying("%%workflow --retry-errors")
     ('%%workflow users --retry-errors', '%%workflow --retry-errors')
+    >>> retrying("%%workflow --cache redis://ada:s3cret@host")
+    'add --retry-errors to the first line of the cell'
     """
+    if redact_text(line) != line:  # a cache's URL with its password
+        return "add --retry-errors to the first line of the cell"
     return line if "--retry-errors" in line.split() else f"{line} --retry-errors"
 
 
