@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import itertools
 import re
 import sys
@@ -103,6 +104,7 @@ _LETTER_OF: Final = {
     **dict.fromkeys(("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), "f"),
 }
 _LETTERS: Final = "".join(_LETTER_OF.get(name, ".") for name in dis.opname[:256]).encode()
+_OF_NO_OTHER_NAMES: Final = bytes({*range(256)} - {*dis.hasname} | {_LOAD_GLOBAL})
 _NOTHING, _MORE, _GLOBAL, _CELL, _ATTRIBUTE, _KEY, _AT_KEY, _SET_GLOBAL, _SET_CELL = b"nmgcaksGC"
 _NO_NAMES: Final = frozenset[str]()
 # A name that is read, with what may be read from it; or something else that tells.
@@ -214,11 +216,21 @@ def _arguments(bytecode: bytes) -> Sequence[int]:
 
 def mentioned(code: types.CodeType) -> tuple[str, ...]:
     """The names in code and in the code nested in it: those of globals, and of attributes as well, told without reading it."""
-    names = code.co_names
-    for constant in code.co_consts:
-        if type(constant) is types.CodeType:
-            names += mentioned(constant)
+    names, constants = code.co_names, code.co_consts
+    if types.CodeType in map(type, constants):
+        for constant in constants:
+            if type(constant) is types.CodeType:
+                names += mentioned(constant)
     return names
+
+
+def globals_alone(code: types.CodeType, names: tuple[str, ...]) -> bool:
+    """Whether all `names` in a function's code, as `mentioned` gave them, are of globals that it reads: told soon."""
+    return (
+        names is code.co_names
+        and bool(code.co_flags & inspect.CO_OPTIMIZED)
+        and not code.co_code[::2].translate(None, _OF_NO_OTHER_NAMES)
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,11 +11,12 @@ import functools
 import hashlib
 import inspect
 import marshal
+import operator
 import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from nbstep.drift.annotations import unannotated
 from nbstep.operations import ATTRIBUTES, NAMES, names_in
@@ -37,6 +38,13 @@ _CONSTANTS: Final = frozenset(dis.hasconst)
 _JUMPS: Final = frozenset((*dis.hasjrel, *dis.hasjabs))
 _TESTS: Final = {"JUMP_IF_FALSE_OR_POP": False, "JUMP_IF_TRUE_OR_POP": True}
 _ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
+Compiled: TypeAlias = tuple[Any, ...]
+
+_COUNTS: Final = (
+    "co_consts", "co_code", "co_names", "co_varnames", "co_cellvars", "co_freevars", "co_exceptiontable",
+    "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags",
+)  # fmt: skip
+_told_of: Final = operator.attrgetter(*_COUNTS)
 _MARSHAL: Final = 0  # later versions also tell who else holds a text
 _FLAGS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE | (
     inspect.CO_ASYNC_GENERATOR
@@ -59,17 +67,31 @@ def code_digest(code: types.CodeType) -> bytes:
     return digest.digest()
 
 
-def exact_bytes(code: types.CodeType) -> bytes:
+def compiled(code: types.CodeType) -> Compiled:
     """What code is just as it was compiled, docstring included: where that is the same, so is `code_digest`, which takes longer."""
-    constants = [[exact_bytes(one)] if isinstance(one, types.CodeType) else one for one in code.co_consts]
-    parts = (
-        code.co_code, constants, code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars, code.co_exceptiontable,
-        code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
-    )  # fmt: skip
+    told: Compiled = _told_of(code)
+    if types.CodeType in map(type, told[0]):
+        constants = [[compiled(one)] if type(one) is types.CodeType else one for one in told[0]]
+        return constants, *told[1:]
+    return told
+
+
+def exact_bytes(exact: Any) -> bytes:
+    """The bytes of what is made of what `compiled` gives, of texts, and of lists and tuples of these."""
     try:
-        return marshal.dumps(parts, _MARSHAL)
+        return marshal.dumps(exact, _MARSHAL)
     except ValueError:  # a constant that it does not write, such as a slice of Python 3.14
-        return code_digest(code)
+        return marshal.dumps(_written(exact), _MARSHAL)
+
+
+def _written(exact: Any) -> Any:
+    if type(exact) in (list, tuple):
+        return type(exact)(map(_written, exact))
+    try:
+        marshal.dumps(exact, _MARSHAL)
+    except ValueError:
+        return [[constant_text(exact)]]
+    return exact
 
 
 @dataclass(slots=True)
@@ -254,7 +276,6 @@ def constant_text(constant: Any) -> str:
     return f"{type(constant).__name__}:{constant!r}"
 
 
-@functools.lru_cache(maxsize=4096)
 def only_call(code: types.CodeType) -> tuple[str, ...]:
     """The dotted name of what code calls, if all it does is return that call, with names alone for arguments; else empty."""
     shape = code.co_code[::2].translate(_LETTERS, _SILENT_OPCODES)

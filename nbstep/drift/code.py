@@ -10,56 +10,33 @@ import functools
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
-from nbstep.drift.bytecode import only_call
-from nbstep.drift.parts import is_users, label_of, named_parts, part_of
+from nbstep.drift.glance import Glance, glance
+from nbstep.drift.parts import is_users, label_of, named_parts, only_called, part_of
 from nbstep.drift.pieces import (
     Exact,
     Pieces,
     defaults_text,
     digest_of,
     exact_of,
+    exact_of_function,
+    exact_rest,
     exact_text,
     function_pieces,
+    pieces_and_exact_of,
     pieces_of,
     text_of,
 )
-from nbstep.drift.sights import content_of, is_namespace
-from nbstep.drift.sources import NO_SOURCES, Named, Sources, named_in, named_in_class, sources_of
+from nbstep.drift.seen import CALLS, Digests, NamedText, Seen
+from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
 from nbstep.drift.watch import Part, Watch
-from nbstep.thunks import named_value
 
 _MAX_PARTS: Final = 199  # beside the thunk
-CALLS: Final = ">"
-
-NamedText: TypeAlias = tuple[str, types.CodeType | weakref.ref[type]]  # of a part whose text can be read
-
 _MAX_KNOWN: Final = 1024
 _MAX_KNOWN_PARTS: Final = 4096
 _MAX_WATCHES: Final = 4
 _MAX_DEFAULTS: Final = 256
-
-
-class Fingerprint:
-    """The code fingerprint of a step as it was when it was looked at.
-
-    Attributes:
-        exact: A digest of all that it is of, just as Python compiled it: where that is equal, so are the texts, which take ten
-            times as long. Empty where it is not known.
-    """
-
-    def __init__(self, exact: str, make: Callable[[], Mapping[str, str]]) -> None:
-        self.exact = exact
-        self._make = make
-
-    @functools.cached_property
-    def texts(self) -> Mapping[str, str]:
-        """The digests by name, made when first needed."""
-        return self._make()
-
-
-UNKNOWN: Final = Fingerprint("", dict)
 
 
 class _Known:
@@ -75,10 +52,19 @@ class _Known:
         self._others = others
         self._called = called
         self.parts: Sequence[NamedText] = [(name, part.text) for name, part in others]
-        self._exact = [called.exact if called else [], *[(name, part.exact) for name, part in others]]
-        self._fingerprints: dict[str, Fingerprint] = {}
+        self._exact: bytes | None = None
+        self._fingerprints: dict[str, Digests] = {}
 
-    def fingerprint(self, first: Part) -> Fingerprint:
+    @property
+    def compared(self) -> Sources:
+        """Its sources."""
+        return self.sources
+
+    def seen(self, first: Part) -> Seen:
+        """What is seen of a thunk that `first` stands for."""
+        return tuple.__new__(Seen, (self.fingerprint(first), first, self))  # in half the time
+
+    def fingerprint(self, first: Part) -> Digests:
         """The whole, with the thunk itself: `lambda uid=uid: …` has other defaults each time round a loop."""
         is_function = isinstance(first, types.FunctionType)
         defaults = defaults_text(first) if is_function else ""
@@ -87,7 +73,11 @@ class _Known:
             if len(self._fingerprints) >= _MAX_DEFAULTS:
                 self._fingerprints.clear()
             own = function_pieces(first, defaults) if is_function else pieces_of(first)
-            found = Fingerprint(exact_text(exact_of(own), self._exact), functools.partial(self._texts, own))
+            if self._exact is None:
+                called, others = self._called, [(name, part.exact) for name, part in self._others]
+                self._exact = exact_rest(called.exact if called else None, others)
+            exact = exact_text(exact_of_function(first) if is_function else exact_of(first), self._exact)
+            found = Digests(exact, functools.partial(self._texts, own))
             self._fingerprints[defaults] = found
         return found
 
@@ -126,33 +116,70 @@ class _Behind(NamedTuple):
 _parts: dict[int, _Part] = {}
 _behind: dict[int, _Behind] = {}
 # By the code of the thunk, or the id of a class.
-_known: dict[object, tuple[_Known, ...]] = {}
+_known: dict[object, tuple[_Known | Glance, ...]] = {}
 
 
-class Seen(NamedTuple):
-    """What was found behind a thunk.
+class _Glimpse:
+    """What is behind a thunk whose code is new here: a glance tells whether it is what an entry knows, a look all else.
 
-    Attributes:
-        fingerprint: The code fingerprint.
-        first: What stands for the thunk's own code.
-        sources: Where its inputs are found, beside its arguments.
-        parts: What of the user's it names, by name: the code of a function, or a class.
+    What a look finds, once it is taken, is all as it was at one moment.
     """
 
-    fingerprint: Fingerprint
-    first: Part
-    sources: Sources = NO_SOURCES
-    parts: Sequence[NamedText] = ()
+    __slots__ = ("_first", "_glance", "_known")
+
+    def __init__(self, first: Part, found: Glance | None = None) -> None:
+        self._first = first
+        self._glance = found
+        self._known: _Known | None = None
+
+    def seen(self) -> Seen:
+        """What is seen of the thunk."""
+        return tuple.__new__(Seen, (self, self._first, self))
 
     @property
-    def code(self) -> Mapping[str, str]:
-        """Digests by name: "" is the thunk's own code, the others are what it names, by qualified name.
+    def exact(self) -> str:
+        """The exact digest, by a glance where that will do."""
+        if self._known is None:
+            found = self._glance
+            if found is None:
+                self._glance = found = glance(self._first, _is_remembered)
+                if found is not None:
+                    _remember(self._first.__code__, found)
+            if found is not None:
+                return found.exact
+        return self._look().fingerprint(self._first).exact
 
-        Of a lambda that does nothing but call a function of the user's, the digest of that function follows its own. A
-        part's digest starts with the Python version it was made by. Parts of one name, such as a function and its
-        decorator, share one digest. As long as nothing changed, the answer is the very same object.
-        """
-        return self.fingerprint.texts
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The digests by name."""
+        return self._look().fingerprint(self._first).texts
+
+    @property
+    def compared(self) -> Sources:
+        """Its sources, by a glance where that will do."""
+        found = self._glance.sources(self._first) if self._glance is not None and self._known is None else None
+        return self.sources if found is None else found
+
+    @property
+    def sources(self) -> Sources:
+        """Where its inputs are found."""
+        return self._look().sources
+
+    @property
+    def parts(self) -> Sequence[NamedText]:
+        """The functions and classes that it names."""
+        return self._look().parts
+
+    def _look(self) -> _Known:
+        if self._known is None:
+            self._known = _look_at(self._first, None)
+        return self._known
+
+
+def _is_remembered(part: object) -> bool:
+    """Whether what is behind a function or class was found before; it may have changed since."""
+    known = _behind.get(id(part))
+    return known is not None and known.own.itself() is part
 
 
 def look_behind(thunk: object) -> Seen:
@@ -162,14 +189,24 @@ def look_behind(thunk: object) -> Seen:
     place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
     for known in _known.get(place, ()):
         if known.watch.holds(first, owner):
-            return tuple.__new__(Seen, (known.fingerprint(first), first, known.sources, known.parts))  # half the time
+            return known.seen(first) if isinstance(known, _Known) else _Glimpse(first, known).seen()
     if not is_users(first):
         return Seen(_fingerprint_of_name(full_name(thunk, first)), first)
+    return _Glimpse(first).seen() if owner is None else _look_at(first, owner).seen(first)
+
+
+def _look_at(first: Part, owner: type | None) -> _Known:
     known = _read(first, owner)
+    _remember(first.__code__ if isinstance(first, types.FunctionType) else id(first), known)
+    return known
+
+
+def _remember(place: object, known: _Known | Glance) -> None:
     if len(_known) >= _MAX_KNOWN:
         _known.clear()
-    _known[place] = (known, *_known.get(place, ())[: _MAX_WATCHES - 1])
-    return Seen(known.fingerprint(first), first, known.sources, known.parts)
+    others = _known.setdefault(place, alone := (known,))
+    if others is not alone:
+        _known[place] = (known, *others[: _MAX_WATCHES - 1])
 
 
 def look_anew(thunk: object) -> Seen:
@@ -180,8 +217,7 @@ def look_anew(thunk: object) -> Seen:
     first = part_of(thunk)
     if not is_users(first):
         return Seen(_fingerprint_of_name(full_name(thunk, first)), first)
-    known = _read(first, owner)
-    return Seen(known.fingerprint(first), first, known.sources, known.parts)
+    return _read(first, owner).seen(first)
 
 
 def _read(first: Part, owner: type | None) -> _Known:
@@ -212,7 +248,7 @@ def _read(first: Part, owner: type | None) -> _Known:
         others += new
     for _, one in others:
         inputs += one.inputs
-    called = _only_called(first)
+    called = only_called(first)
     return _Known(
         watch, others, sources_of(inputs, watch.codes(), _parameters(first)), found.get(called) if called else None
     )
@@ -257,14 +293,14 @@ def _read_part(part: Part) -> tuple[_Part, list[tuple[str, Part]]]:
     watch = Watch()
     named = named_parts(part, watch)
     reference = weakref.ref(part)
-    pieces = pieces_of(part)  # after it was read: what changes in between is noticed later
+    pieces, exact = pieces_and_exact_of(part)  # after it was read: what changes in between is noticed later
     found = _Part(
         reference,
         watch,
         tuple([(name, weakref.ref(other)) for name, other in named]),
         _named_by(part, watch, reference),
         pieces,
-        exact_of(pieces),
+        exact,
         weakref.ref(part) if isinstance(part, type) else part.__code__,
     )
     if len(_parts) >= _MAX_KNOWN_PARTS:
@@ -282,22 +318,10 @@ def _named_by(part: Part, watch: Watch, reference: Callable[[], Part | None] | N
     return [one for one in named if any(one)]  # most have no input
 
 
-def _only_called(first: Part) -> Part | None:
-    """The user's function that a lambda only calls, with what its names hold: `lambda: f(x)` is the step `f` with `x` (D5)."""
-    path = only_call(first.__code__) if isinstance(first, types.FunctionType) and first.__name__ == "<lambda>" else ()
-    if not path or not isinstance(first, types.FunctionType):
-        return None
-    value = named_value(first, path[0])
-    for attribute in path[1:]:
-        value = content_of(value).get(attribute) if is_namespace(value) else None
-    called = part_of(value) if callable(value) else None
-    return called if called is not None and called is not first and is_users(called) else None
-
-
 @functools.lru_cache(maxsize=1024)
-def _fingerprint_of_name(name: str) -> Fingerprint:
+def _fingerprint_of_name(name: str) -> Digests:
     text = text_of(name.encode())
-    return Fingerprint(text, lambda: {"": text})
+    return Digests(text, lambda: {"": text})
 
 
 def full_name(thunk: object, part: Part) -> str:

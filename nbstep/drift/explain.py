@@ -10,8 +10,8 @@ from typing import Final
 
 from nbstep.cache.records import Facts
 from nbstep.cache.secrets.redaction import key_text
-from nbstep.drift.code import CALLS
 from nbstep.drift.inputs import SIGNER, Inputs, file_of
+from nbstep.drift.seen import CALLS
 from nbstep.drift.values import is_digest
 from nbstep.durations import date_text, size_text
 from nbstep.notes import words_text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
+
+DECLARES: Final = frozenset({"_field_defaults", "__pydantic_fields__", "__attrs_attrs__"})  # what tells of them
 
 
 def declared_fields(cls: type) -> list[tuple[str, Any, Any]]:

@@ -8,9 +8,10 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nbstep.drift.code import CALLS, Fingerprint, NamedText, Seen, look_behind
+from nbstep.drift.code import look_behind
 from nbstep.drift.parts import is_users, label_of, part_of
 from nbstep.drift.pieces import exact_text
+from nbstep.drift.seen import CALLS, Behind, Digests, NamedText, Seen
 from nbstep.drift.sources import Source, Sources
 
 _MAX_HANDED = 16
@@ -44,25 +45,23 @@ def _given(thunk: Any, args: tuple[Any, ...]) -> Iterator[Any]:
 
 def _joined(seen: Seen, handed: Seen, name: str) -> Seen:
     """Both; what of them bears one name is the first's."""
+    seen, handed = seen.settled(), handed.settled()
     part = handed.first
     text: NamedText = name, weakref.ref(part) if isinstance(part, type) else part.__code__
     sources = seen.sources
     known = {source.label for source in sources.inputs}
-    exact = exact_text(seen.fingerprint.exact, handed.fingerprint.exact, name)
+    exact = exact_text([seen.fingerprint.exact, handed.fingerprint.exact, name], b"")
 
     def texts() -> dict[str, str]:
         own, _, _ = handed.code.get("", "").partition(CALLS)
         return {name: own, **handed.code, **seen.code}
 
-    return seen._replace(
-        fingerprint=Fingerprint(exact, texts),
-        sources=Sources(
-            (*sources.inputs, *_others(handed.sources.inputs, part, known)),
-            (*sources.callables, *_others(handed.sources.callables, part, set())),
-            (*sources.codes, *handed.sources.codes),
-        ),
-        parts=(*seen.parts, text, *handed.parts),
+    both = Sources(
+        (*sources.inputs, *_others(handed.sources.inputs, part, known)),
+        (*sources.callables, *_others(handed.sources.callables, part, set())),
+        (*sources.codes, *handed.sources.codes),
     )
+    return seen._replace(fingerprint=Digests(exact, texts), found=Behind(both, (*seen.parts, text, *handed.parts)))
 
 
 def _others(sources: Iterable[Source], first: Any, known: set[str]) -> Iterator[Source]:

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.code import Seen
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
+from nbstep.drift.seen import Seen
 from nbstep.drift.sources import UNBOUND, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of

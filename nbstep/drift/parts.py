@@ -7,15 +7,17 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from nbstep.drift.annotations import without_annotations
+from nbstep.drift.bytecode import only_call
 from nbstep.drift.fields import declared_fields
 from nbstep.drift.plain import PLAIN
-from nbstep.drift.sights import is_namespace
+from nbstep.drift.sights import content_of, is_namespace
 from nbstep.drift.watch import Part, Watch
 from nbstep.operations import Names, attributes_set, names_in, names_told
+from nbstep.thunks import named_value
 
 Read: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
@@ -107,8 +109,27 @@ def _in_a_class(cls: type, watch: Watch) -> Iterator[tuple[str, Part]]:
 
 def label_of(name: str, part: Part) -> str:
     """The name people know a part by that is called `name` where it is named."""
-    own = part.__qualname__.rpartition("<locals>.")[2].removesuffix(".<lambda>")
-    return name if "<" in own or own in ("", "_") else own
+    return own_label(part) or name
+
+
+def own_label(part: Part) -> str:
+    """The name it has wherever it is named; empty where it has none of its own."""
+    own = part.__qualname__
+    if "<" in own:
+        own = own.rpartition("<locals>.")[2].removesuffix(".<lambda>")
+    return "" if own == "_" or "<" in own else own
+
+
+def only_called(first: Part) -> Part | None:
+    """The user's function that a lambda only calls, with what its names hold: `lambda: f(x)` is the step `f` with `x` (D5)."""
+    path = only_call(first.__code__) if isinstance(first, types.FunctionType) and first.__name__ == "<lambda>" else ()
+    if not path or not isinstance(first, types.FunctionType):
+        return None
+    value = named_value(first, path[0])
+    for attribute in path[1:]:
+        value = content_of(value).get(attribute) if is_namespace(value) else None
+    called = part_of(value) if callable(value) else None
+    return called if called is not None and called is not first and is_users(called) else None
 
 
 def methods_in(body: Mapping[str, Any], read: Read = _read) -> dict[str, types.FunctionType]:
@@ -170,6 +191,11 @@ def dotted_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
     """The names that code and the code nested in it read, each with what is read from it, in order of appearance."""
     told = names_in(code)
     return _without_annotations(code).paths if told.annotated else told.paths
+
+
+def globals_named(code: types.CodeType) -> Collection[str]:
+    """The globals among the names that those begin with."""
+    return {path[0] for path in dotted_names(code)}.intersection(names_in(code).globals)
 
 
 @functools.lru_cache(maxsize=4096)

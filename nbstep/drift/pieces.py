@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import hashlib
-import marshal
+import operator
 import sys
 import types
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import MAGIC_NUMBER
 from typing import Any, Final, TypeAlias
 
-from nbstep.drift.bytecode import code_digest, constant_text, exact_bytes
-from nbstep.drift.fields import declared_fields
+from nbstep.drift.bytecode import code_digest, compiled, constant_text, exact_bytes
+from nbstep.drift.fields import DECLARES, declared_fields
 from nbstep.drift.parts import methods_in
-from nbstep.drift.plain import is_plain
+from nbstep.drift.plain import PLAIN, is_plain
 from nbstep.drift.watch import Part, is_member, member_value
 from nbstep.operations import class_attributes_set, mentioned
 
 Pieces: TypeAlias = tuple[Any, ...]  # of bytes, code and pieces
-Exact: TypeAlias = list[Any]  # of bytes and the like of it
+Exact: TypeAlias = list[Any]  # of what code was compiled to, texts, and the like of it
 
-_MARSHAL: Final = 0  # later versions also tell who else holds a text
+_by_name: Final = operator.itemgetter(0)
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def exact_of(pieces: Pieces) -> Exact:
-    """Pieces just as this Python compiled them: where they are the same, so is `text_of` them, which takes longer."""
+def exact_of_function(function: types.FunctionType) -> Exact:
+    """A function just as this Python compiled it: where that is the same, so are its pieces."""
+    code, defaults = function.__code__, function.__defaults__
+    if not code.co_kwonlyargcount and (defaults is None or PLAIN.issuperset(map(type, defaults))):  # most
+        return [compiled(code), defaults]
+    return [compiled(code), defaults_text(function)]
+
+
+def exact_of_class(cls: type, methods: Mapping[str, types.FunctionType], body: Iterable[tuple[str, Any]]) -> Exact:
+    """The same of a class, of which `methods_in` and `plain_in` are known, in the order of its body."""
     return [
-        exact_bytes(one) if type(one) is types.CodeType else exact_of(one) if type(one) is tuple else one
-        for one in pieces
+        [base.__qualname__ for base in cls.__bases__],
+        *body,
+        *[(name, exact_of_function(method)) for name, method in methods.items()],
     ]
 
 
-def exact_text(*exact: str | Exact) -> str:
-    """A digest of what `exact_of` said of some pieces, and of names beside it."""
-    told: Any = (MAGIC_NUMBER, exact)
-    return hashlib.blake2b(marshal.dumps(told, _MARSHAL), digest_size=16).hexdigest()
+def exact_of(part: Part) -> Exact:
+    """What counts in a function or class itself just as this Python compiled it: where it is the same, so are its pieces."""
+    if isinstance(part, types.FunctionType):
+        return exact_of_function(part)
+    methods = methods_in(vars(part))
+    return exact_of_class(part, methods, _plain_in(part, methods))
+
+
+def exact_text(own: Exact, rest: bytes) -> str:
+    """A digest of what `exact_of` said of a thunk, and of the rest behind it."""
+    told: Any = MAGIC_NUMBER, own
+    return hashlib.blake2b(exact_bytes(told) + rest, digest_size=16).hexdigest()
+
+
+def exact_rest(called: Exact | None, others: Iterable[tuple[str, Exact]]) -> bytes:
+    """The bytes for that rest: the function that the thunk only calls, and all that it names, in the order of their names."""
+    return exact_bytes((called, sorted(others, key=_by_name)))
 
 
 def digest_of(pieces: Pieces) -> bytes:
@@ -51,28 +74,50 @@ def pieces_of(part: Part) -> Pieces:
     """What counts in a function or class itself."""
     if isinstance(part, types.FunctionType):
         return function_pieces(part, defaults_text(part))
+    methods = methods_in(vars(part))
+    return _pieces_of_class(part, methods, _plain_in(part, methods))
+
+
+def pieces_and_exact_of(part: Part) -> tuple[Pieces, Exact]:
+    """Both at once."""
+    if isinstance(part, types.FunctionType):
+        return pieces_of(part), exact_of_function(part)
+    methods = methods_in(vars(part))
+    plain = _plain_in(part, methods)
+    return _pieces_of_class(part, methods, plain), exact_of_class(part, methods, plain)
+
+
+def _pieces_of_class(part: type, methods: Mapping[str, types.FunctionType], plain: Iterable[tuple[str, Any]]) -> Pieces:
     pieces: list[bytes | types.CodeType | Pieces] = [repr([base.__qualname__ for base in part.__bases__]).encode()]
-    body = sorted(vars(part).items())
-    methods = methods_in(dict(body))
-    plain: list[tuple[str, object]] = []
-    for name, value in body:
-        if name[:2] == "__" == name[-2:]:
+    pieces += [_encoded(f"{name}={constant_text(value)}") for name, value in sorted(plain, key=_by_name)]
+    for name, method in sorted(methods.items()):
+        pieces += [name.encode(), pieces_of(method)]
+    return tuple(pieces)
+
+
+def _plain_in(cls: type, methods: Mapping[str, types.FunctionType]) -> list[tuple[str, Any]]:
+    """The plain values that stand in a class's body, then the defaults of the fields that it declares."""
+    plain: list[tuple[str, Any]] = []
+    for name, value in vars(cls).items():
+        if name in methods or name[:2] == "__" == name[-2:]:
             continue
         value = member_value(value) if is_member(value) else value
         if is_plain(value):
             plain.append((name, value))
-    if plain:
-        mentioned_there = {name for method in methods.values() for name in mentioned(method.__code__)}
-        state = set[str]()  # such as a counter
-        if any(name in mentioned_there for name, _ in plain):
-            state.update(*(class_attributes_set(method.__code__) for method in methods.values()))
-        pieces += [_encoded(f"{name}={constant_text(value)}") for name, value in plain if name not in state]
-    for name, default, _ in declared_fields(part):
-        if is_plain(default):
-            pieces.append(_encoded(f"{name}={constant_text(default)}"))
-    for name, method in sorted(methods.items()):
-        pieces += [name.encode(), pieces_of(method)]
-    return tuple(pieces)
+    plain = without_state(plain, methods.values())
+    if not DECLARES.isdisjoint(vars(cls)):
+        plain += [(name, default) for name, default, _ in declared_fields(cls) if is_plain(default)]
+    return plain
+
+
+def without_state(plain: list[tuple[str, Any]], methods: Collection[types.FunctionType]) -> list[tuple[str, Any]]:
+    """The attributes but for those that methods set on their class, such as a counter."""
+    named = dict(plain)
+    for method in methods if plain else ():
+        if not named.keys().isdisjoint(mentioned(method.__code__)):
+            state = frozenset[str]().union(*(class_attributes_set(method.__code__) for method in methods))
+            return [one for one in plain if one[0] not in state]
+    return plain
 
 
 def function_pieces(function: types.FunctionType, defaults: str) -> Pieces:
@@ -85,12 +130,16 @@ def defaults_text(function: types.FunctionType) -> str:
     if function.__defaults__ is None and function.__kwdefaults__ is None:
         return "[]"
     positional = [_default_text(default) for default in function.__defaults__ or ()]
-    named = sorted((function.__kwdefaults__ or {}).items()) if function.__code__.co_kwonlyargcount else []
+    if not function.__code__.co_kwonlyargcount:
+        return repr(positional)
+    named = sorted((function.__kwdefaults__ or {}).items())
     return repr(positional + [f"{name}={text}" for name, default in named if (text := _default_text(default))])
 
 
 def _default_text(default: object) -> str:
     """What stands for a default; nothing for what is no code and may change in place."""
+    if type(default) in PLAIN:
+        return f"{type(default).__name__}:{default!r}"
     if is_plain(default):
         return constant_text(default)
     name = default.__qualname__ if isinstance(default, types.FunctionType | type) else ""

@@ -49,12 +49,19 @@ def sight(value: object, by_itself: bool) -> Sight:
 
 def sights(values: Iterable[object], by_itself: Callable[[object], bool]) -> tuple[Sight, ...]:
     """The same of several values."""
-    return tuple([sight(value, by_itself(value)) for value in values])
+    return tuple(
+        [(type(value), reference_to(value) if value is not None and by_itself(value) else None) for value in values]
+    )
 
 
 def named_sights(scope: Mapping[str, object], by_itself: Callable[[object], bool]) -> tuple[NamedSight, ...]:
     """The same of what names hold."""
-    return tuple([(name, *sight(value, by_itself(value))) for name, value in scope.items()])
+    return tuple(
+        [
+            (name, type(value), reference_to(value) if value is not None and by_itself(value) else None)
+            for name, value in scope.items()
+        ]
+    )
 
 
 def same(values: Sequence[object] | None, seen: tuple[Sight, ...] | None) -> bool:
@@ -89,7 +96,7 @@ def leads_on(value: object) -> bool:
 
 def counts_or_leads_on(value: object) -> bool:
     """Whether the value itself may count, or something in it, or there may be code behind it."""
-    return _counts(value) or leads_on(value)
+    return type(value) in PLAIN or _counts(value) or leads_on(value)
 
 
 def stands_for_itself(value: object) -> bool:

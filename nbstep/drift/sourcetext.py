@@ -14,8 +14,9 @@ import weakref
 from collections.abc import Mapping
 from typing import Final
 
-from nbstep.drift.code import Seen, full_name
+from nbstep.drift.code import full_name
 from nbstep.drift.parts import is_users, methods_in, part_of
+from nbstep.drift.seen import Seen
 
 TEXT_CHARS: Final = 4096  # of one function or class; what is longer is left out
 READ_CHARS: Final = 4 * TEXT_CHARS  # of the thunk: it is cut once its secrets are out, or half of one could stay

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.code import Seen
 from nbstep.drift.inputs import BUDGET_S, SIGNER
+from nbstep.drift.seen import Seen
 from nbstep.drift.sources import GLOBAL, UNBOUND, Source, Sources, read_source
 from nbstep.drift.values import Texts, texts_of
 
@@ -50,7 +50,7 @@ def surely_same(kept: Mapping[str, str], thunk: Any, args: tuple[Any, ...], seen
     code, make, large = thunk.__code__, texts_of(key.secret), list[tuple[Any, str]]()
     if len(args) > code.co_argcount:
         return False
-    sources = seen.sources
+    sources = seen.found.compared
     first: Any = seen.first
     agreed = sources.agreed.get(key.id)
     if agreed is None or not _holds(agreed, kept, first):

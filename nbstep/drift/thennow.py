@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Facts
-from nbstep.drift.code import CALLS
 from nbstep.drift.explain import file_changes_text, function_in, one_step
 from nbstep.drift.inputs import SIGNER
+from nbstep.drift.seen import CALLS
 from nbstep.drift.values import is_digest
 
 _DIGEST: Final = "a digest is kept: enough to notice a change, not to show the value"

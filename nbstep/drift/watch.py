@@ -11,8 +11,8 @@ import itertools
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from nbstep.drift.held import held_code
 from nbstep.drift.sights import (
@@ -32,6 +32,7 @@ from nbstep.drift.sights import (
     sights,
     stands_for_itself,
 )
+from nbstep.drift.watched import WatchedClass, WatchedFunction, WatchedScope
 from nbstep.operations import mentioned, names_in
 
 Part: TypeAlias = types.FunctionType | type
@@ -41,33 +42,6 @@ _CAN_BE_ASSIGNED: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: `__class__` of all othe
 _none: Final = itertools.repeat(None).__next__
 _MAIN: Final = sys.intern("__main__")
 _IN_MAIN: Final[NamedSight] = ("__name__", *sight(_MAIN, by_itself=True))
-
-
-class _Function(NamedTuple):
-    function: Reference | None  # None for the thunk: another function of its code will do
-    code: types.CodeType
-    qualname: str
-    defaults: tuple[Sight, ...] | None
-    named_defaults: tuple[NamedSight, ...] | None
-    names: Sequence[NamedSight]
-    unbound: Sequence[str]
-    cells: tuple[Sight, ...]
-
-
-class _Scope(NamedTuple):
-    """What functions of one namespace name; `function` is one of them."""
-
-    function: Reference | None
-    objects: tuple[tuple[str, Reference], ...]  # names that should mean these very objects
-    kinds: tuple[tuple[str, type], ...]  # names that should mean something of these types
-    unbound: tuple[str, ...]  # names that should mean nothing
-
-
-class _Class(NamedTuple):
-    cls: Reference
-    qualname: str
-    bases: tuple[type, ...]
-    variables: tuple[NamedSight, ...]
 
 
 class Watch:
@@ -81,14 +55,18 @@ class Watch:
 
     __slots__ = (
         "_attributes",
+        "_bare",
+        "_beside",
         "_by_scope",
         "_classes",
         "_first",
         "_functions",
         "_held",
+        "_is_told",
         "_owner",
         "_reads",
         "_scopes",
+        "_told",
         "met_again",
     )
 
@@ -98,20 +76,26 @@ class Watch:
         Without a thunk it is of a part alone, to be included in others.
         """
         self.met_again = isinstance(first, type)
-        self._first = _none if first is None else reference_to(first)
+        self._first = _none if first is None else weakref.ref(first)
         self._owner = _none if owner is None else reference_to(owner)
         self._scopes: set[int] = set()
-        self._functions: list[_Function] = []
-        self._by_scope: tuple[_Scope, ...] | None = None
-        self._classes: list[_Class] = []
+        self._functions: list[WatchedFunction] = []
+        self._by_scope: tuple[WatchedScope, ...] | None = None
+        self._is_told = True  # all that names mean is in these
+        self._bare: tuple[tuple[Reference, types.CodeType, str], ...] = ()
+        self._told: tuple[WatchedScope, ...] = ()
+        self._beside: Reference | None = (
+            None  # gives a function of the thunk's namespace, where the thunk has to be of that
+        )
+        self._classes: list[WatchedClass] = []
         self._held: list[tuple[Reference, tuple[Reference, ...]]] = []
         self._attributes: list[tuple[Reference, str, type, Reference | None]] = []
         self._reads: list[tuple[Callable[[Any], Any], Reference, type, Reference | None]] = []
 
     def values(self, function: types.FunctionType) -> dict[str, Any]:
         """What the globals and closure cells that a function names hold."""
-        code, defaults = function.__code__, function.__defaults__
-        scope, closure = function.__globals__, function.__closure__
+        self._is_told = False
+        code, scope, closure = function.__code__, function.__globals__, function.__closure__
         is_first = not self._functions and function is self._first()
         values: dict[str, Any] = {}
         watched: list[NamedSight] = []
@@ -137,6 +121,20 @@ class Watch:
             held = [*map(content_of_cell, closure)]
             cells = sights(held, leads_on)
             values.update([(name, one) for name, one in zip(code.co_freevars, held, strict=True) if one is not UNBOUND])
+        self.note(function, code, watched, unbound, cells)
+        return values
+
+    def note(
+        self,
+        function: types.FunctionType,
+        code: types.CodeType,
+        names: Sequence[NamedSight] = (),
+        unbound: Sequence[str] = (),
+        cells: tuple[Sight, ...] = (),
+    ) -> None:
+        """Watches a function, of whose code the names were read."""
+        defaults = function.__defaults__
+        is_first = not self._functions and function is self._first()
         # of the thunk's own what is plain is told each time: `lambda uid=uid: …` has other defaults each time round a loop
         by_itself = leads_on if is_first else counts_or_leads_on
         read = (
@@ -145,21 +143,40 @@ class Watch:
             function.__qualname__,
             None if defaults is None else sights(defaults, by_itself),
             named_sights(function.__kwdefaults__ or {}, by_itself) if code.co_kwonlyargcount else None,
-            watched,
+            names,
             unbound,
             cells,
         )
-        self._functions.append(tuple.__new__(_Function, read))  # in half the time
-        return values
+        self._functions.append(tuple.__new__(WatchedFunction, read))  # in half the time
+
+    def note_bare(self, functions: Iterable[types.FunctionType], codes: Iterable[types.CodeType]) -> None:
+        """The same of functions without defaults and closures, other than the thunk, in a third of the time."""
+        names = [function.__qualname__ for function in functions]
+        self._bare = (*zip(map(weakref.ref, functions), codes, names),)  # noqa: B905 - they are as many
+
+    def note_scope(
+        self,
+        function: types.FunctionType | None,
+        objects: Mapping[str, Reference],
+        kinds: Mapping[str, type],
+        unbound: Iterable[str],
+    ) -> None:
+        """Watches what names mean to the functions of the thunk's namespace, of which `function` is one; None is the thunk."""
+        self._beside = reference = None if function is None else weakref.ref(function)
+        self._told = (WatchedScope(reference, (*objects.items(),), (*kinds.items(),), (*unbound,)),)
 
     def variables(self, cls: type) -> dict[str, Any]:
         """What stands in a class's body; of the members of an enum their values."""
-        bases, found = cls.__bases__, dict(vars(cls))
-        self._classes.append(_Class(reference_to(cls), cls.__qualname__, bases, named_sights(found, stands_for_itself)))
+        found = dict(vars(cls))
+        self.note_class(cls, named_sights(found, stands_for_itself))
         for name, value in found.items():
             if is_member(value):
                 found[name] = self.read(member_value, value)
         return found
+
+    def note_class(self, cls: type, body: tuple[NamedSight, ...]) -> None:
+        """Watches a class, of which the body was read."""
+        self._classes.append(tuple.__new__(WatchedClass, (weakref.ref(cls), cls.__qualname__, cls.__bases__, body)))
 
     def attribute(self, space: object, name: str) -> Any:
         """What a name means in a module, or in another namespace; None where it means nothing."""
@@ -187,22 +204,28 @@ class Watch:
         if other._classes:  # one of its methods may be the thunk's own
             first = self._first()
             self.met_again |= any(read.function is not None and read.function() is first for read in other._functions)
+        self._is_told &= other._is_told
         self._functions += other._functions
         self._classes += other._classes
         self._held += other._held
         self._attributes += other._attributes
         self._reads += other._reads
 
+    def leads_back(self) -> bool:
+        """Whether the thunk's own function was met again."""
+        first = self._first()
+        return any(read.function is not None and read.function() is first for read in self._functions)
+
     def codes(self) -> tuple[types.CodeType, ...]:
         """The code of the functions that were read, the thunk's own first."""
-        return tuple([read.code for read in self._functions])
+        return (*[read.code for read in self._functions], *[code for _, code, _ in self._bare])
 
     def functions(self, first: Part) -> Iterator[tuple[Reference | None, types.FunctionType]]:
         """The functions that were read, the thunk's own first, each with what gives it later; None for the thunk's own."""
-        for read in self._functions:
-            function = first if read.function is None else read.function()
+        for reference in (*[read.function for read in self._functions], *[reference for reference, _, _ in self._bare]):
+            function = first if reference is None else reference()
             if isinstance(function, types.FunctionType):
-                yield read.function, function
+                yield reference, function
 
     def classes(self) -> Iterator[tuple[Reference, type]]:
         """The classes that were read, each with what gives it later."""
@@ -218,8 +241,22 @@ class Watch:
         """
         if self._owner() is not owner or (self.met_again and self._first() is not first):
             return False
+        if self._beside is not None:
+            beside = self._beside()
+            if (
+                beside is None
+                or not isinstance(first, types.FunctionType)
+                or beside.__globals__ is not first.__globals__
+            ):
+                return False
+        for reference, code, qualname in self._bare:
+            function: Any = reference()
+            if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
+                return False
+            if function.__defaults__ is not None or function is first:
+                return False
         for reference, code, qualname, defaults, named_defaults, _, _, cells in self._functions:
-            function: Any = first if reference is None else reference()
+            function = first if reference is None else reference()
             if reference is not None:
                 if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
                     return False
@@ -266,8 +303,11 @@ class Watch:
                 return False
         return True
 
-    def _compiled(self) -> tuple[_Scope, ...]:
+    def _compiled(self) -> tuple[WatchedScope, ...]:
         """What all functions name, by their namespaces: asked once for all of them, and gathered when it is first asked."""
+        if self._is_told:
+            self._by_scope = self._told
+            return self._told
         scopes: dict[int | None, tuple[Reference | None, dict[Any, NamedSight], dict[str, None]]] = {}
         for read in self._functions:
             function: Any = None if read.function is None else read.function()
@@ -279,16 +319,17 @@ class Watch:
                 names[one if one[2] is None else (one[0], id(one[2]()))] = one
             for name in read.unbound:
                 unbound[name] = None
-        self._by_scope = tuple(
-            [
-                _Scope(
+        self._by_scope = (
+            *self._told,
+            *[
+                WatchedScope(
                     function,
                     tuple([(name, itself) for name, _, itself in names.values() if itself is not None]),
                     tuple([(name, kind) for name, kind, itself in names.values() if itself is None]),
                     (*unbound,),
                 )
                 for function, names, unbound in scopes.values()
-            ]
+            ],
         )
         return self._by_scope
 

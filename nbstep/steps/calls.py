@@ -12,7 +12,6 @@ from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.collisions.look import look_at
-from nbstep.drift.code import UNKNOWN, Seen
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
@@ -26,6 +25,7 @@ from nbstep.drift.inputs import (
     settled,
 )
 from nbstep.drift.lineage import HANDED_OUT, origin_of
+from nbstep.drift.seen import UNKNOWN, Seen
 from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same
 from nbstep.drift.today import drifted
@@ -125,7 +125,7 @@ class Call:
     def exact(self) -> str:
         """The digest of all its code as Python compiled it; empty where it cannot be read."""
         try:
-            return self._behind().fingerprint.exact
+            return self._glimpsed().fingerprint.exact
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - as above
@@ -156,7 +156,7 @@ class Call:
         if self.options.inputs is not ALL:
             return False
         try:
-            return surely_same(kept, self.thunk, self.args, self._behind(), signing_key())
+            return surely_same(kept, self.thunk, self.args, self._glimpsed(), signing_key())
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -259,6 +259,17 @@ class Call:
             return ()
 
     def _behind(self) -> Seen:
+        try:
+            return self._glimpsed().settled()
+        except interrupts():
+            raise
+        except BaseException as error:  # noqa: BLE001 - odd code must not cost the value (C3)
+            self._note_unchecked(error)
+            self._seen_code = Seen(UNKNOWN, type(self.thunk))
+            return self._seen_code
+
+    def _glimpsed(self) -> Seen:
+        """The same as far as it was read: enough to compare it at once."""
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since
             self._seen_thunk = self.thunk
             try:

@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, LookUp, Miss
 from nbstep.cache.trust import signing_key
-from nbstep.drift.code import Seen
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import Inputs, read_inputs
 from nbstep.drift.parts import dotted_names, is_users, part_of
+from nbstep.drift.seen import Seen
 from nbstep.drift.sourcetext import file_name
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.errors import DriftError
@@ -134,7 +134,7 @@ def _inputs(given: Given, seen: Seen, wanted: Wanted, unread: list[BaseException
 def _behind(given: Given) -> tuple[Given, Seen] | Literal["unreadable"] | None:
     """What stands behind a step; None where the cell itself changes it before the step is asked."""
     try:
-        seen = look_behind_call(given.function, given.args)
+        seen = look_behind_call(given.function, given.args).settled()
         return None if given.rebound and _leads_to(part_of(given.function), given.rebound) else (given, seen)
     except interrupts():
         raise
