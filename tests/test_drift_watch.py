@@ -423,6 +423,25 @@ def test_d3_a_remembered_fingerprint_keeps_no_work_of_the_user_s_alive() -> None
     assert [ref() for ref in kept] == [None] * 6
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "held = [1]\nthunk = lambda: held",
+        "held = {0: 1}\nthunk = lambda: held",
+        "held = [1]\ndef part(): return held\nthunk = lambda: part()",
+        "def make(held): return lambda: held\nheld = [1]\nthunk = make(held)",
+        "held = [1]\ndef part(given=held): return given\nthunk = lambda: part()",
+        "held = [1]\ndef part(*, given=held): return given\nthunk = lambda: part()",
+        "import types\nheld = [1]\nspace = types.SimpleNamespace(held=held)\nthunk = lambda: space.held",
+    ],
+)
+def test_d3_a_function_put_where_a_plain_value_was_is_seen(names: str) -> None:
+    scope = notebook(f"def spare(): return 2\n{names}")
+    assert is_true(scope["thunk"])
+    scope["held"][0] = scope["spare"]
+    assert is_true(scope["thunk"])
+
+
 def test_d3_what_is_gone_is_not_taken_for_none() -> None:
     scope = notebook("def part(): return 1\nclass C:\n    f = part\nthunk = lambda: (part, C)")
     before = code_fingerprint(scope["thunk"])

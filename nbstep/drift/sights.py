@@ -37,6 +37,9 @@ _STANDING_FOR_ITSELF: Final[Mapping[type, bool]] = {
 }
 
 
+MAY_HOLD: Final = frozenset({list, dict})  # code may be put into them at any time
+
+
 def reference_to(value: object) -> Reference:
     """What gives the value when called: weakly where that can be, then None once it is gone."""
     return weakref.ref(value) if type(value).__weakrefoffset__ else itertools.repeat(value).__next__
@@ -69,7 +72,11 @@ def same(values: Sequence[object] | None, seen: tuple[Sight, ...] | None) -> boo
     if values is None or seen is None or len(values) != len(seen):
         return False
     for value, (kind, itself) in zip(values, seen):  # noqa: B905 - they are of one length
-        if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+        if (
+            (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
+            if itself is None
+            else (itself() is not value or value is None)
+        ):
             return False
     return True
 
@@ -80,7 +87,9 @@ def same_names(scope: Mapping[str, object], seen: tuple[NamedSight, ...]) -> boo
         return False
     for (name, value), (kept, kind, itself) in zip(scope.items(), seen):  # noqa: B905 - they are of one length
         if name is not kept or (
-            (type(value) is not kind) if itself is None else (itself() is not value or value is None)
+            (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
+            if itself is None
+            else (itself() is not value or value is None)
         ):
             return False
     return True

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from nbstep.drift.held import held_code
 from nbstep.drift.sights import (
+    MAY_HOLD,
     UNBOUND,
     NamedSight,
     Reference,
@@ -277,7 +278,8 @@ class Watch:
                 if itself() is not value or value is None:
                     return False
             for name, kind in kinds:
-                if type(get(name, UNBOUND)) is not kind:
+                value = get(name, UNBOUND)
+                if type(value) is not kind or (kind in MAY_HOLD and held_code(value)):
                     return False
             if unbound and not function.__globals__.keys().isdisjoint(unbound):
                 return False
@@ -295,11 +297,19 @@ class Watch:
             space = reference()
             content = space.__dict__ if type(space) is types.ModuleType else content_of(space)
             value = content.get(name, UNBOUND)
-            if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+            if (
+                (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
+                if itself is None
+                else (itself() is not value or value is None)
+            ):
                 return False
         for how, reference, kind, itself in self._reads:
             value = how(reference())
-            if (type(value) is not kind) if itself is None else (itself() is not value or value is None):
+            if (
+                (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
+                if itself is None
+                else (itself() is not value or value is None)
+            ):
                 return False
         return True
 
