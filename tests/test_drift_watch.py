@@ -21,11 +21,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbstep import create_workflow
 from nbstep.drift import code as drift_code
 from nbstep.drift.code import look_anew, look_behind
 from nbstep.drift.explain import code_changes
 from nbstep.drift.handed import look_behind_call
+from nbstep.events import StepHit
 from nbstep.freezing import freeze
+from nbstep.testing import RecordingListener
 
 Scope = dict[str, Any]
 
@@ -440,6 +443,41 @@ def test_d3_a_function_put_where_a_plain_value_was_is_seen(names: str) -> None:
     assert is_true(scope["thunk"])
     scope["held"][0] = scope["spare"]
     assert is_true(scope["thunk"])
+
+
+@pytest.mark.parametrize(
+    ("names", "edit"),
+    [
+        ("held = ()\nthunk = lambda: held", "held = (spare,)"),
+        ("held = (1,)\ndef part(): return held\nthunk = lambda: part()", "held = (spare,)"),
+        ("def make(held): return lambda: held\nthunk = make(())", "thunk.__closure__[0].cell_contents = (spare,)"),
+        ("import types\nspace = types.SimpleNamespace(held=())\nthunk = lambda: space.held", "space.held = (spare,)"),
+        ("thunk = lambda held=(): held", "thunk.__defaults__ = ((spare,),)"),
+        ("def part(z=int): return z()\np = functools.partial(part)\nthunk = lambda: p()", "p.keywords['z'] = spare"),
+    ],
+)
+def test_d3_a_tuple_or_a_partial_with_code_in_place_of_one_without_is_seen(names: str, edit: str) -> None:
+    scope = notebook(f"import functools\ndef spare(): return 2\n{names}")
+    assert is_true(scope["thunk"])
+    run(edit, scope)
+    assert is_true(scope["thunk"])
+    run("def spare(): return 3", scope)
+    run(edit, scope)
+    assert is_true(scope["thunk"])
+
+
+def test_d3_a_step_that_was_first_given_no_functions_tells_of_an_edited_one() -> None:
+    workflow = create_workflow(cache={}, on_event=(told := RecordingListener()))
+    scope = notebook("def b(): return 1\ndef make(fs): return lambda: [f() for f in fs]")
+
+    def asked(key: str, names: str) -> Any:
+        thunk = run(f"thunk = make(({names}))", scope)["thunk"]
+        return workflow(lambda step: step(thunk, key=key)).value
+
+    assert (asked("k1", ""), asked("k2", "b,")) == ([], [1])
+    run("def b(): return 2", scope)
+    assert asked("k2", "b,") == [1]
+    assert [event.drift for event in told.of(StepHit)] == ["b() was edited"]
 
 
 def test_d3_what_is_gone_is_not_taken_for_none() -> None:

@@ -37,7 +37,9 @@ _STANDING_FOR_ITSELF: Final[Mapping[type, bool]] = {
 }
 
 
-MAY_HOLD: Final = frozenset({list, dict})  # code may be put into them at any time
+MAY_HOLD: Final = frozenset(
+    {list, dict, tuple}
+)  # code may be put into them, and a tuple with some in the place of one without
 
 
 def reference_to(value: object) -> Reference:

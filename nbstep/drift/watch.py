@@ -7,6 +7,7 @@ through weak references: a remembered fingerprint keeps alive only code, classes
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 import sys
 import types
@@ -196,7 +197,7 @@ class Watch:
     def held(self, value: Any) -> tuple[tuple[str, Any], ...]:
         """The functions and classes that a value holds, each with where."""
         found = held_code(value)
-        if found:
+        if found or type(value) is functools.partial:  # which may be given some at any time
             self._held.append((reference_to(value), tuple([reference_to(item) for _, item in found])))
         return found
 
