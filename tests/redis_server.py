@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 
 class RedisServer:
@@ -76,13 +77,6 @@ class RedisServer:
             yield
         finally:
             os.kill(self._process.pid, signal.SIGCONT)
-
-
-def free_port() -> int:
-    """A port that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from ports import free_port
 from shared_data import lay_out
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,13 +58,6 @@ def jupyter_server(folder: Path, home: Path, theme: Theme, app: App, env: Mappin
     url = f"http://127.0.0.1:{port}"
     with running(command, _environment(home, env), home / "server.log", f"{url}/api"):
         yield url
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

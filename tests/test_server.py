@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import ROOT, free_port, running
+from ports import free_port
+from servers import ROOT, running
 from shared_data import lay_out
 from test_commands import keep_error
 from test_kernelside import HOSTILE

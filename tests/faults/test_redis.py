@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from redis_server import RedisServer, SlowProxy, free_port, running
+from ports import free_port
+from redis_server import RedisServer, SlowProxy, running
 
 from nbstep import Cache, create_workflow
 from nbstep.cache import trust
