@@ -105,7 +105,8 @@ def test_n5_output_is_live_and_the_row_runs_while_the_cell_runs(kernel: Kernel) 
     assert kernel.finish(sent).status == "ok"
 
 
-@pytest.mark.parametrize("sleep", ["time.sleep(60)", "await asyncio.sleep(60)"])
+# Short sleeps, as in test_kernels.py.
+@pytest.mark.parametrize("sleep", ["for _ in range(1200):\n    time.sleep(0.05)", "await asyncio.sleep(60)"])
 def test_n1_an_interrupt_stops_the_cell_and_keeps_nothing(kernel: Kernel, sleep: str) -> None:
     sent = kernel.start(f"%%step k\nimport time, asyncio\nprint('begun', flush=True)\n{sleep}")
     kernel.wait_for("begun")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbstep.errors import CellStopped, NbstepError
 from nbstep.forks import ThreadLock
 from nbstep.notebook import late
-from nbstep.notebook.interrupts import forget_interrupt, wake_regularly
+from nbstep.notebook.interrupts import forget_interrupt, watch_interrupts
 from nbstep.runs.hooks import active_run, notebook_name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Cell:
         run: Its run, once it has one.
         view: Its step list.
         outer: The run that was active before.
-        stop_waking: Ends what keeps its event loop awake for interrupts.
+        stop_watching: Ends the watch for interrupts.
         result_name: Where `--result` puts `Ok` or `Err`.
         step: Its one step, in a `%%step` cell.
         last: The value of its last expression, with `--result` or `%%step`.
@@ -52,7 +52,7 @@ class Cell:
     run: Run | None = None
     view: StepListView | None = None
     outer: Run | None = None
-    stop_waking: Callable[[], None] | None = None
+    stop_watching: Callable[[], None] | None = None
     result_name: str | None = None
     step: StepCell | None = None
     last: Any = None
@@ -127,8 +127,8 @@ class CellRunner:
         if cell.step is not None:
             cell.step.end(error)
             cell.step = cell.last = None
-        if cell.stop_waking is not None:
-            cell.stop_waking()
+        if cell.stop_watching is not None:
+            cell.stop_watching()
         if active_run.get() is run:
             active_run.set(cell.outer)
         run.close(error or cell.failure)
@@ -226,7 +226,7 @@ class CellRunner:
         )
         if run.mode == "offline" and written is not None:
             run.expected = late("nbstep.notebook.planning.plan").expected_keys(run, written, self.shell.user_ns)
-        cell.run, cell.view, cell.stop_waking = run, view, wake_regularly()
+        cell.run, cell.view, cell.stop_watching = run, view, watch_interrupts()
         return run
 
     def cache_of(self, line: WorkflowLine) -> Any:

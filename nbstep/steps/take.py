@@ -25,6 +25,7 @@ from nbstep.freezing import freeze
 from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
+from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
@@ -122,6 +123,7 @@ class _Later:
 async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     run, key = call.run, call.key
+    stop_if_interrupted()
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
