@@ -25,7 +25,8 @@ from nbstep.drift.wanted import ALL, Wanted
 from nbstep.foreign import interrupts
 
 SIGNER: Final = ""
-BUDGET_S: Final = 0.001
+# A frame takes up to half a millisecond: as many as a step names, and the settings named after them.
+BUDGET_S: Final = 0.01
 _MAX_FILES: Final = 32
 _LOOKING_S: Final = 0.02
 _MISSING: Final = "-"

@@ -143,7 +143,7 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             or _is_foreign(function, cell, taken)
         ):
             continue
-        place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), path)
+        place = (id(function.__closure__[cell]) if cell >= 0 and function.__closure__ else id(_live(scope)), taken)
         source = Source(".".join(taken), reference, cell, taken)
         if is_code(value) or _is_input(value):
             inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
