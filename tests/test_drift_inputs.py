@@ -133,6 +133,29 @@ def test_d1_what_is_read_from_an_input_in_two_ways_is_one_input() -> None:
     assert list(_read(scope["thunk"])) == ["df"]
 
 
+def test_d1_an_estimator_counts_by_its_parameters_fitted_or_not() -> None:
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scope = _cell("thunk = lambda: (model, models)")
+
+    def texts(alpha: float, *, fitted: bool = False) -> dict[str, str]:
+        scope["model"], scope["models"] = Ridge(alpha=alpha), {"p": make_pipeline(StandardScaler(), Ridge(alpha=alpha))}
+        if fitted:
+            for model in (scope["model"], scope["models"]["p"]):
+                model.fit(np.arange(6.0).reshape(3, 2), np.arange(3.0))
+        return _read(scope["thunk"])
+
+    before = texts(1.0)
+    assert texts(1.0) == texts(1.0, fitted=True) == before
+    changed = texts(2.0)
+    assert changed.keys() == before.keys() == {"model", "models"}
+    assert all(changed[name] != before[name] for name in changed)
+    scope["model"] = LinearRegression()
+    assert _read(scope["thunk"])["model"] not in (before["model"], changed["model"])
+
+
 def test_what_cannot_be_read_is_unknown() -> None:
     frame = pd.DataFrame({"a": [1]})
     frame.attrs["x"] = 1

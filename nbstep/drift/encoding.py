@@ -201,6 +201,8 @@ def _is_plain_slice(value: slice) -> bool:
 def record_fields(value: object) -> Mapping[str, Any] | None:
     """What the fields of a dataclass, of an attrs class or of a pydantic model hold, by name; None of anything else.
 
+    Those of an estimator of scikit-learn are the parameters of its `__init__`, which fitting leaves as they are.
+
     They are read where they stand: a property or a `__getattr__` of the user's is not asked.
     """
     kind = type(value)
@@ -212,6 +214,7 @@ def record_fields(value: object) -> Mapping[str, Any] | None:
         names = body.get("__dataclass_fields__") or body.get("__attrs_attrs__") or body.get("__pydantic_fields__")
         if names:
             break
+    names = names or _parameters(kind)
     if not names:
         return None
     names = [getattr(name, "name", name) for name in cast("Iterable[Any]", names)]
@@ -233,6 +236,19 @@ def record_fields(value: object) -> Mapping[str, Any] | None:
             except AttributeError:  # not set
                 continue
     return found
+
+
+def _parameters(kind: type) -> list[str]:
+    """What an estimator of scikit-learn, or of a library in its manner, is made with; nothing of another class."""
+    if not any(cls.__module__ == "sklearn.base" and cls.__name__ == "BaseEstimator" for cls in kind.__mro__):
+        return []
+    found: dict[str, None] = {}
+    for cls in kind.__mro__:
+        made = cls.__dict__.get("__init__")
+        code = getattr(getattr(made, "__wrapped__", made), "__code__", None)
+        if isinstance(code, types.CodeType):
+            found |= dict.fromkeys(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+    return [*found]
 
 
 def _room_of_text(room: int) -> int:

@@ -1,8 +1,8 @@
 """What stands for an input's value: the text of a number or a date, a keyed digest of all else.
 
 Equal content gives equal texts in every process; `1`, `True`, `"1"`, `1.0`, `[1]` and `(1,)` all differ. Work is bounded: of
-what is large a fixed sample is read. No code of the user's runs: of an object that is not plain, a container or a record, the
-type counts.
+what is large a fixed sample is read. No code of the user's runs: of an object that is not plain, a container, a record or an
+estimator of scikit-learn, the type counts.
 """
 
 from __future__ import annotations
