@@ -306,6 +306,20 @@ def test_k7_k8_in_a_cell_that_tells_of_a_forgotten_f_the_fix_runs(tmp_path: Path
         shell.good(fixed)
 
 
+def test_k8_the_fix_for_other_work_in_a_loop_or_a_map_runs(tmp_path: Path) -> None:
+    cells = {
+        "for m in (1, 2):\n  step(one, m, key=f'k:{m}')\nfor m in (1, 2):\n  step(two, m, key=KEY)": "f'k:{m}'",
+        "step.map(one, (1, 2), key='m:{}')\nstep.map(two, (1, 2), key=KEY)": "'m:{}'",
+        "for n in (1, 2):\n  step.map(lambda m: m * n, (1, 2), key=KEY)": "'n:{}'",
+    }
+    helpers = "def one(m): return m\ndef two(m): return -m\n"
+    for cell, key in cells.items():
+        told = str(collision_in_cell(tmp_path, helpers + cell.replace("KEY", key)))
+        with open_shell(tmp_path) as shell:
+            shell.good("%nbstep clear")
+            shell.good("%%workflow\n" + helpers + cell.replace("KEY", told.splitlines()[-1].partition("key=")[2]))
+
+
 def test_k8_the_message_names_both_works() -> None:
     def body(step: Any) -> None:
         step(lambda: fetch(1), key="k")

@@ -29,11 +29,17 @@ def told_apart(key: str, name: str, now: Sight, look: Look, call: ast.Call | Non
         call: Its text, where that is to be had.
     """
     found = None if call is None else _expression(call, name, look)
-    if call is not None and found is not None:
-        written = next((word.value for word in call.keywords if word.arg == "key"), None)
-        return f"Put what tells them apart into the key: key={_longer(written, key, found)}"
-    example = f", as in key={quoted(f'{key}:{now}')}" if _is_short(now) else ""
+    longer = None if found is None else _longer(call, key, found)
+    if longer is not None:
+        return f"Put what tells them apart into the key: key={longer}"
+    example = f", as in key={quoted(f'{key}:{now}')}" if _is_short(now) and not _is_map(call) else ""
     return f"Put what tells them apart, `{name}`, into the key{example}"
+
+
+def another(key: str, work: str, call: ast.Call | None) -> str:
+    """The line that says which key to use for other work, of which `work` is the name."""
+    longer = _longer(call, key, ast.Constant(work))
+    return f"Put {quoted(work)} into the keys" if longer is None else f"Use another key: key={longer}"
 
 
 def quoted(text: str) -> str:
@@ -49,13 +55,16 @@ def _is_short(value: Sight) -> bool:
 
 def _expression(call: ast.Call, name: str, look: Look) -> ast.expr | None:
     """What was written at the call for the name; None where that is not a plain expression, or one that looks secret."""
-    if not call.args or (isinstance(call.func, ast.Attribute) and call.func.attr == "map"):
+    if not call.args:
         return None
     thunk, arguments, keywords = call.args[0], call.args[1:], list[ast.keyword]()
     while isinstance(thunk, ast.Call) and thunk.args and ast.unparse(thunk.func) in ("partial", "functools.partial"):
         thunk, arguments, keywords = thunk.args[0], thunk.args[1:] + arguments, thunk.keywords + keywords
     found = None
-    if not isinstance(thunk, ast.Lambda):
+    if _is_map(call):
+        if isinstance(thunk, ast.Lambda) and name not in _parameters(thunk) and name in _names(thunk.body):
+            found = ast.Name(name)
+    elif not isinstance(thunk, ast.Lambda):
         if name not in look.labels[: look.read]:
             found = _given(name, look.code, look.bound, arguments, keywords)
     elif name in (own := _parameters(thunk)):
@@ -125,10 +134,19 @@ def _may_be_named(node: ast.expr) -> bool:
     )
 
 
-def _longer(written: ast.expr | None, key: str, found: ast.expr) -> str:
-    """The key as it is written, with one more part."""
+def _is_map(call: ast.Call | None) -> bool:
+    return call is not None and isinstance(call.func, ast.Attribute) and call.func.attr == "map"
+
+
+def _longer(call: ast.Call | None, key: str, found: ast.expr) -> str | None:
+    """The key as it is written, with one more part; None where that of a map is no text."""
+    written = None if call is None else next((word.value for word in call.keywords if word.arg == "key"), None)
     if isinstance(written, ast.JoinedStr):
         parts = list(written.values)
+    elif _is_map(call):  # what is written there is a template
+        if not isinstance(written, ast.Constant):
+            return None
+        parts = [written]
     elif isinstance(written, ast.Name):
         parts = [_field(written)]
     else:

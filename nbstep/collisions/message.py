@@ -13,7 +13,7 @@ from nbstep.cache.records import Meta
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.secrets.suspicion import is_secret_name
 from nbstep.collisions.compare import Difference
-from nbstep.collisions.fix import quoted, told_apart
+from nbstep.collisions.fix import another, quoted, told_apart
 from nbstep.collisions.look import Look, Sight, is_scalar
 from nbstep.collisions.words import call_in
 from nbstep.durations import date_text
@@ -50,7 +50,7 @@ def collision_in_run(
     elif name is not None:
         fix = told_apart(key, name, found.now, now[0], site.call)
     else:
-        fix = f"Use another key: key={quoted(f'{key}:{_short_name(now[0])}')}"
+        fix = another(key, _short_name(now[0]), site.call)
     head = f"{shown(repr(key))} is already another step's key in this run"
     return KeyCollision("\n".join([head, *_table(("first:", "here:"), rows), f"  {fix}"]))
 
