@@ -127,6 +127,21 @@ def test_d4_accept_takes_globs_and_leaves_what_is_not_old(shell: Shell) -> None:
     assert sorted(project_cache().undo()) == [f"label:{n}" for n in range(5)]
 
 
+def test_d3_the_line_accepts_the_values_that_it_is_about_and_no_others(shell: Shell) -> None:
+    shell.good("def label(n): return n")
+    cell = "%%workflow mine\nfor n in range(9): step(label, n, key=f'k{n}')"
+    other = "%%workflow theirs\nstep(label, 1, key='theirs')"
+    shell.good(cell)
+    shell.good(other)
+    shell.good("def label(n): return n + 1")
+    shell.good(other)
+    told = shell.good(cell).text
+    assert "9 old values" in told
+    shell.good(told[told.index("%nbstep accept") :].splitlines()[0])
+    assert "old value" not in shell.good(cell).text
+    assert "1 old value (theirs)" in shell.good(other).text
+
+
 def test_n6_accept_takes_the_queries_of_ls(shell: Shell) -> None:
     shell.good("def label(n): return n")
     cell = "%%workflow\nfor n in range(2): step(label, n, key=f'label:{n}')\nstep(label, 3, key='x')\nstep(lambda: 1, key='other')"

@@ -20,6 +20,7 @@ from nbstep.words import keys_text, plural
 
 _DEFINITION: Final = re.compile(r"(?:@.*\n\s*)*(?:async\s+)?def\s+(\w+)")
 _NAMED_KEYS: Final = 3
+_WORDS_AT_MOST: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,10 @@ def _ways_out(keys: Sequence[str], in_notebook: bool, folder: str | None, line: 
 
 
 def words_for(keys: Sequence[str]) -> list[str]:
-    """A few words of a command that name keys: some by name, many by the beginning they share.
+    """The words of a command that name keys: some by name, many by the beginning they share, too many by `*`.
 
-    >>> words_for(["clean", "label:1", "label:2", "label:3"]), words_for([f"{n}" for n in range(9)])
-    (['clean', 'label:*'], ['*'])
+    >>> words_for(["clean", "label:1", "label:2", "label:3"]), words_for([*"abcdef"]), words_for([f"{n}" for n in range(99)])
+    (['clean', 'label:*'], ['a', 'b', 'c', 'd', 'e', 'f'], ['*'])
     """
     if len(keys) <= _NAMED_KEYS:
         return list(keys)
@@ -124,7 +125,8 @@ def words_for(keys: Sequence[str]) -> list[str]:
         for key, prefix in ((key, key.rpartition(":")[0]) for key in keys)
     )
     special = any(char in word.removesuffix("*") for word in words for char in "*?[")
-    return ["*"] if special or len(words) > _NAMED_KEYS else list(words)
+    found = list(keys) if special else list(words)
+    return ["*"] if len(found) > _WORDS_AT_MOST else found  # which takes along what other workflows left old
 
 
 def mixed_inputs_text(key: str, changes: Sequence[Change], shared: bool) -> str | None:
