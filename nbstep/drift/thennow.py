@@ -12,7 +12,7 @@ from nbstep.drift.inputs import SIGNER
 from nbstep.drift.seen import CALLS
 from nbstep.drift.values import is_digest
 
-_DIGEST: Final = "a digest is kept: enough to notice a change, not to show the value"
+_DIGEST: Final = "a digest is kept (of an object: of its type), not the value"
 _CONTEXT_LINES: Final = 2
 _DIFF_LINES: Final = 60
 _NO_TEXT: Final = "Its source is not known: it is long, or Python kept no text of it."
@@ -42,7 +42,7 @@ def inputs_then_and_now(facts: Facts, drifted: Drifted | None, at: float) -> tup
     >>> for one in inputs_then_and_now(Facts(0.0, inputs={"": "k", "raw": "#0", "uid": "1"}), None, 0.0):
     ...     print(f"{one.name}: {one.text}")
     uid: 1
-    raw: a digest is kept: enough to notice a change, not to show the value
+    raw: a digest is kept (of an object: of its type), not the value
     """
     changes = {} if drifted is None else drifted.inputs
     found: list[Input] = []
