@@ -110,6 +110,23 @@ def test_n3_long_messages_stay_inside_the_page_and_short(lab: Lab, tmp_path: Pat
     notebook.close()
 
 
+def test_n3_a_list_without_messages_stays_inside_a_narrow_page(lab: Lab) -> None:
+    keys = ["summary:2024", "weather:EWR:2013-01:a-long-key-of-a-report-by-month"]
+    cells = ["%load_ext nbstep", f"%%workflow narrow\nfor key in {keys!r}:\n    step(lambda: key, key=key)"]
+    write_notebook(lab.folder / "narrow.ipynb", *cells)
+    notebook = lab.open("narrow.ipynb", width=900, height=900)
+    for number in (0, 1, 1):  # the second time they are cached, which takes more room
+        notebook.run_cell(number)
+        notebook.wait_idle()
+    shown = notebook.output(1).locator(".nbstep-l")
+    shown.get_by_text("2 cached", exact=False).wait_for()
+    if lab.app == "lab":
+        notebook.command("application:toggle-left-area")
+    notebook.page.set_viewport_size({"width": 530, "height": 900})
+    wait_until(lambda: shown.evaluate("e => e.clientWidth < 500 && e.scrollWidth <= e.clientWidth"), "the list to fit")
+    notebook.close()
+
+
 def assert_hostile_keys_are_text(page: Any, shown: Any) -> None:
     assert page.evaluate("window.pwned") is None
     assert shown.locator("img, script, h1, i").count() == 0

@@ -83,7 +83,8 @@ _SHEET: Final = """
   .nbstep-l.nbstep-l table:has(td.d) td.d:empty { display: none; }
 }
 @container (max-width: 620px) {
-  .nbstep-l.nbstep-l table:has(td.d) td.b, .nbstep-l.nbstep-l table:has(td.d) td:nth-child(6) { display: none; }
+  .nbstep-l.nbstep-l table td.b, .nbstep-l.nbstep-l table td:nth-child(6) { display: none; }
+  .nbstep-l.nbstep-l table:not(:has(td.d)) td.k { max-width: 10em; }
 }
 """
 
