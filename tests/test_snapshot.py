@@ -10,6 +10,7 @@ from sample_rows import NOW, a_failure, a_row
 from test_kernelside import HOSTILE
 
 from nbstep.commands.listing import Totals
+from nbstep.durations import clock_text
 from nbstep.notebook.snapshot import MOST_ROWS, snapshot_html, snapshot_plain
 from nbstep.words import shown
 
@@ -58,6 +59,10 @@ def test_it_is_capped_and_says_how_many_more() -> None:
     assert html.count("<tr>") == MOST_ROWS + 1
     assert "… and 1,200 more, which are not saved: run the cell to see them" in html
     assert plain.splitlines()[-1] == "… and 1,200 more, which are not saved: run the cell to see them"
+
+
+def test_its_head_says_of_which_day_it_is() -> None:
+    assert f"/p/&lt;b&gt; · as of {clock_text(NOW)}</p>" in snapshot_html([a_row()], TOTALS, NOW)
 
 
 def test_n3_the_plain_text_is_the_same_whatever_times_and_hits_are() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from nbstep.commands.listing import NOTHING_KEPT, Row, Totals, totals_text
 from nbstep.commands.tables import took_text
-from nbstep.durations import date_text, size_text
+from nbstep.durations import clock_text, date_text, size_text
 from nbstep.notebook.steprender import HTML_END, PLAIN
 from nbstep.notes import one_line
 from nbstep.words import MARKS, named_key
@@ -36,7 +36,7 @@ def snapshot_html(rows: Sequence[Row], totals: Totals, now: float) -> str:
     It stays a table where styles are taken out. It is marked as nbstep's changing output, so that a comparison of
     notebooks leaves it out.
     """
-    head = f"<p>{html.escape(totals_text(totals))}</p>"
+    head = f"<p>{html.escape(totals_text(totals))} · as of {clock_text(now)}</p>"
     body = _table(rows[:MOST_ROWS], now) if rows else f"<p>{NOTHING_KEPT}</p>"
     more = f"<p>{_more_text(totals.entries)}</p>" if totals.entries > MOST_ROWS else ""
     return f'{HTML_BEGIN}<div class="nbstep-snapshot {PLAIN}"><style>{_STYLE}</style>{head}{body}{more}</div>{HTML_END}'
