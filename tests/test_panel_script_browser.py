@@ -340,6 +340,34 @@ def test_a_narrowed_panel_says_what_is_empty_and_its_head_leads_to_what_it_count
     assert found["errors"] == ["Whole project 2", ["theirs"]]
 
 
+SORTED = """([rows, now]) => {
+    const heard = [];
+    const model = { on: (_, hear) => heard.push(hear), off() {}, send() {} };
+    const totals = { entries: rows.length, failed: 0, size: 1, trashEntries: 0, trash: 0, saved: 0, place: "here" };
+    const el = document.body.appendChild(document.createElement("div"));
+    const panel = new window.panel.Panel(model, el);
+    heard[0]({ kind: "rows", first: true, last: true, rows, totals, now });
+    const found = {};
+    for (const title of ["Status", "Size", "Hits"]) {
+        const sorter = [...el.querySelectorAll(".nbstep-sorter")].find((made) => made.textContent === title);
+        found[title] = [0, 1].map(() => {
+            sorter.click();
+            const shown = [...el.querySelectorAll(".nbstep-row")].sort((a, b) => a.dataset.at - b.dataset.at);
+            return shown.map((row) => row.querySelector(".nbstep-key").textContent);
+        });
+    }
+    panel.close();
+    el.remove();
+    return found;
+}"""
+
+
+def test_rows_that_are_alike_stand_newest_first_whichever_way_a_column_is_sorted(script: Any) -> None:
+    rows = [packed(a_row(key, created=NOW - age)) for key, age in [("b", 2), ("d", 4), ("a", 1), ("c", 3)]]
+    found = script.evaluate(SORTED, [rows, NOW])
+    assert found == {title: [["a", "b", "c", "d"]] * 2 for title in ("Status", "Size", "Hits")}
+
+
 def test_the_page_groups_as_the_step_list_folds(script: Any) -> None:
     labels = ["events:page:9", "cv:lr=0.1", "sales_2013", "model", "a1b2", "a/b", "日本:1", "x\ny:2", "7", "", "user:٣"]
     asked = "(labels) => labels.map(window.panel.prefixOf)"

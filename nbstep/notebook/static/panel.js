@@ -743,8 +743,9 @@ export class Panel {
     const { column, reverse } = this.order;
     const sign = reverse ? -1 : 1;
     const { order } = column;
-    if (column.texts) return (a, b) => sign * byText(order(a), order(b));
-    return (a, b) => sign * (order(a) === order(b) ? 0 : order(a) - order(b));
+    const newest = (a, b) => b.created - a.created; // the order of what the column does not tell apart
+    if (column.texts) return (a, b) => sign * byText(order(a), order(b)) || newest(a, b);
+    return (a, b) => (order(a) === order(b) ? newest(a, b) : sign * (order(a) - order(b)));
   }
 
   arrange() {
