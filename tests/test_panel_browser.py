@@ -488,7 +488,7 @@ def test_a_panel_whose_kernel_is_gone_says_so_at_its_top_and_offers_only_what_wo
     write_notebook(lab.folder / "lost.ipynb", f"%load_ext nbstep\nimport nbstep\n{make}", "nbstep.panel(cache)")
     opened = lab.open("lost.ipynb")
     panel = opened.page.locator(".nbstep-panel")
-    said = panel.get_by_text("This panel's kernel is gone: run %nbstep panel again.", exact=False)
+    said = panel.get_by_text("This panel's kernel is gone: run %load_ext nbstep and %nbstep panel again.", exact=False)
 
     def run() -> None:
         opened.run_all()

@@ -726,6 +726,6 @@ def test_without_a_kernel_only_what_needs_none_can_be_done_until_one_answers(scr
     assert found["before"][1] == found["back"][1] == ""
     able, line, closed, focused = found["lost"]
     assert able == ["1 old value", "Group", "Close"]
-    assert line.startswith("This panel's kernel is gone: run %nbstep panel again.")
+    assert line.startswith("This panel's kernel is gone: run %load_ext nbstep and %nbstep panel again.")
     assert (closed, focused) == (True, "grid")
     assert set(acting) < set(found["back"][0])

@@ -10,7 +10,7 @@ const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
 const KERNEL_IS_BUSY =
   "Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again.";
-const KERNEL_IS_GONE = "This panel's kernel is gone: run %nbstep panel again. Its list is no longer kept up to date.";
+const KERNEL_IS_GONE = "This panel's kernel is gone: run %load_ext nbstep and %nbstep panel again. Its list is no longer kept up to date.";
 const HINT_WITHOUT_KERNEL = "What is listed can still be searched, sorted and grouped.";
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
 const RERUN_TITLE = "Delete old values, so that their steps run again";
