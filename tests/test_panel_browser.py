@@ -387,6 +387,22 @@ def test_while_a_cell_awaits_it_deletes_at_once(notebook: NotebookPage, panel: A
     search(panel, "", 100)
 
 
+def test_the_panel_asks_before_it_deletes_errors_that_it_does_not_show(notebook: NotebookPage, panel: Any) -> None:
+    search(panel, "user:991", 1)
+    panel.get_by_role("button", name="Delete all errors").click()
+    question = panel.get_by_role("alertdialog")
+    assert question.inner_text().splitlines()[:2] == ["Delete all 7 kept errors of this cache?", "6 of them are not shown here."]
+    question.get_by_role("button", name="Cancel").click()
+    assert counted(notebook) == "kept 100 errors 7"
+    panel.get_by_role("button", name="Delete all errors").click()
+    question.get_by_role("button", name="Delete all 7 kept errors").click()
+    note(panel, "Deleted 7 kept errors; they run again when they are next asked")
+    assert counted(notebook) == "kept 93 errors 0"
+    panel.get_by_role("button", name="Undo").click()
+    note(panel, "Restored 7 entries")
+    search(panel, "", 100)
+
+
 def test_the_panel_asks_before_it_clears_and_errors_go_at_once(notebook: NotebookPage, panel: Any) -> None:
     panel.get_by_role("button", name="Delete all errors").click()
     note(panel, "Deleted 7 kept errors; they run again when they are next asked")

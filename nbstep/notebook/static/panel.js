@@ -9,7 +9,7 @@ const VISIBLE_ROWS = 15;
 const OVERSCAN = 6;
 const SLOW_ANSWER_MS = 1500;
 const KERNEL_IS_BUSY =
-  "Waiting for the kernel: it answers when the running cell ends; after a restart, run %nbstep panel again.";
+  "Waiting for the kernel: it answers when the running cell ends; after a restart, run %load_ext nbstep and %nbstep panel again.";
 const KERNEL_IS_GONE = "This panel's kernel is gone: run %load_ext nbstep and %nbstep panel again. Its list is no longer kept up to date.";
 const HINT_WITHOUT_KERNEL = "What is listed can still be searched, sorted and grouped.";
 const HINT = "Click, Shift, Ctrl or the arrow keys select. Delete removes what is selected.";
@@ -451,7 +451,7 @@ export class Panel {
     this.acceptButton = button("Accept", ACCEPT_TITLE, () => this.actOn("accept", "old value"));
     this.undoButton = button("Undo", "Bring back what was last deleted, replaced or accepted (Ctrl Z)", () => this.act({ kind: "undo" }));
     this.errorsButton = button("Delete all errors", "Delete every kept error, so that those steps run again", () =>
-      this.act({ kind: "delete-errors" }),
+      this.deleteErrors(),
     );
     this.clearButton = button("Clear", "Delete every entry; asks first", () => this.askToClear());
     this.refreshButton = button("Refresh", "Read the cache again: other kernels may have changed it", () =>
@@ -1064,6 +1064,19 @@ export class Panel {
     const counted = countText(entries, "entry", "entries");
     const clear = { text: `Delete all ${counted}`, title: "Delete everything", message: { kind: "clear" } };
     this.ask([`Delete all ${counted} (${sizeText(size)})?`], [clear], () => this.clearButton);
+  }
+
+  // Asks only where some of them are out of sight: in another notebook's entries, or left out by the search.
+  deleteErrors() {
+    const { failed } = this.totals;
+    const unseen = failed - this.shown.filter(({ status }) => status === "failed").length;
+    const message = { kind: "delete-errors" };
+    if (unseen <= 0) return this.act(message);
+    const counted = countText(failed, "kept error", "kept errors");
+    const are = unseen === 1 ? "is" : "are";
+    const told = failed === unseen ? "None of them is shown here." : `${unseen.toLocaleString("en-US")} of them ${are} not shown here.`;
+    const all = { text: `Delete all ${counted}`, title: "Those steps run again when they are next asked", message };
+    this.ask([`Delete all ${counted} of this cache?`, told], [all], () => this.errorsButton);
   }
 
   askToEmpty() {
