@@ -323,6 +323,18 @@ def test_n1_an_interrupt_stops_twenty_thousand_steps_that_do_not_block(kernel: K
     assert kernel.good("step(lambda: 7, key='next')").of("execute_result")[0]["data"] == {"text/plain": "7"}
 
 
+@pytest.mark.parametrize("n_jobs", ["", ", n_jobs=2"])
+def test_n1_an_interrupt_just_before_a_map_in_a_cell_that_awaits_stops_it(kernel: Kernel, n_jobs: str) -> None:
+    kernel.good("import asyncio, os, signal\nfrom time import sleep")
+    done = kernel.run(
+        "%%workflow\nawait asyncio.sleep(0)\nos.kill(os.getpid(), signal.SIGINT)\n"
+        f"step.map(sleep, [0.01, 0.02, 0.03], key='m:{{}}'{n_jobs})\nprint('went on')"
+    )
+    assert done.error["ename"] == "CancelledError"
+    assert "went on" not in done.text
+    assert kernel.good("from nbstep.cache.cache import project_cache\nprint(len(project_cache()))").text == "0\n"
+
+
 def test_n3_a_map_says_how_many_steps_it_has_and_after_an_interrupt_how_many_did_not_start(kernel: Kernel) -> None:
     kernel.good(
         "import threading\ngo = threading.Event()\ndef fetch(n):\n    if n == 1:\n"

@@ -12,7 +12,7 @@ from nbstep.batch.givenup import tell_of_given_up
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
-from nbstep.runs.hooks import thunk_guard
+from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
 _TURNS_AT_ONCE: Final = 4  # of each worker, of a backend that gives back all results at once
@@ -85,6 +85,7 @@ def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n
 
     try:
         with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+            stop_if_interrupted()
             # joblib asks for one more whenever a thread has nothing to do.
             jobs: Any = Parallel(n_jobs=n_jobs, require="sharedmem", batch_size=cast("Any", 1))
             jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
@@ -168,6 +169,7 @@ def in_workers(
     try:
         while True:
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+                stop_if_interrupted()
                 for at, outcome in _outcomes(tasks(left, lost), n_jobs):
                     begun = waiting.pop(at)
                     results[at] = begun.end(outcome)

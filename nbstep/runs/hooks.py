@@ -50,7 +50,10 @@ def stop_if_interrupted() -> None:
 
 
 def thunk_guard() -> AbstractContextManager[Any]:
-    """The context manager for one call of a plain thunk."""
+    """The context manager for one call of a plain thunk, which begins with `stop_if_interrupted`.
+
+    Outside, an interrupt is only noted; one that came just before the block must not wait until it ends.
+    """
     return _guard()
 
 

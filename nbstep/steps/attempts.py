@@ -130,8 +130,8 @@ async def _attempt(
     given: Any = prepared
     if prepared is None:
         try:
-            stop_if_interrupted()
             with thunk_guard(), as_it_was(thunk):
+                stop_if_interrupted()
                 given = thunk(*args)
         except StopIteration as stopped:
             return Given(stopped=stopped)
@@ -163,12 +163,12 @@ def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
     told = False
     while True:
         try:
-            stop_if_interrupted()
-        except asyncio.CancelledError as stop:
-            if not told and hasattr(running, "throw"):
-                told, go_on = True, functools.partial(running.throw, stop)
-        try:
             with thunk_guard(), as_it_was(thunk):
+                try:
+                    stop_if_interrupted()
+                except asyncio.CancelledError as stop:
+                    if not told and hasattr(running, "throw"):
+                        told, go_on = True, functools.partial(running.throw, stop)
                 waits_for = go_on()
         except StopIteration as ended:
             return ended.value
@@ -188,4 +188,5 @@ async def sleep(seconds: float, *, awaiting: bool) -> None:
         await asyncio.sleep(seconds)
     elif seconds > 0:
         with thunk_guard():
+            stop_if_interrupted()
             time.sleep(seconds)

@@ -19,7 +19,7 @@ from nbstep.durations import duration_text
 from nbstep.events import StepFinished, StepWaiting
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
-from nbstep.runs.hooks import thunk_guard
+from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 from nbstep.steps.calls import Call
 from nbstep.stores.locks import Holder, KeyLock
 
@@ -55,6 +55,7 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
     until = _until(call, flight, awaiting)
     look_s = _LOOK_AGAIN_S
     with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():  # an interrupt ends the wait too
+        stop_if_interrupted()
         while True:
             left_s = _left_s(call, until)
             if (
@@ -93,6 +94,7 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
     silent_until: float | None = time.monotonic() + _SILENT_S
     try:
         with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():
+            stop_if_interrupted()
             for pause_s in _pauses():
                 holder = cache.locks.holder(key)
                 if told is None or holder not in (told, Holder()):
