@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -41,6 +44,29 @@ def test_n3_an_interrupted_step_is_listed_as_such(shell: Shell) -> None:
     assert isinstance(ran.error, KeyboardInterrupt)
     assert "■ k  interrupted" in ran.text
     assert "✕" not in ran.text
+
+
+def test_n1_a_second_interrupt_does_not_keep_the_list_from_its_end(shell: Shell) -> None:
+    stop = listen(lambda event: signal.raise_signal(signal.SIGINT) if isinstance(event, RunFinished) else None)
+    ran = shell.run("%%workflow one\nstep(lambda: 1, key='a')\nraise KeyboardInterrupt")
+    stop()
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "one   1 step: 1 ran" in ran.text
+    assert "callback" not in ran.text
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert shell.good("%%workflow two\nstep(lambda: 1, key='a')").value == 1
+
+
+def test_n1_an_interrupt_as_a_step_begins_leaves_its_key_to_the_next_cell(shell: Shell) -> None:
+    def interrupt(frame: FrameType, event: str, called: Any) -> None:
+        if (frame.f_code.co_name, event) == ("_compute", "c_return") and called.__name__ == "set":
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
+
+    shell.ip.user_ns["interrupt"] = interrupt
+    ran = shell.run("import sys\nsys.setprofile(interrupt)\nstep(lambda: 1, key='k')")
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert shell.good("step(lambda: 2, key='k')").value == 2
 
 
 # N1: the body is an ordinary cell

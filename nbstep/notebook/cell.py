@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbstep.errors import CellStopped, NbstepError
 from nbstep.forks import ThreadLock
 from nbstep.notebook import late
-from nbstep.notebook.interrupts import forget_interrupt, watch_interrupts
+from nbstep.notebook.interrupts import forget_interrupt, held_off, watch_interrupts
 from nbstep.runs.hooks import active_run, notebook_name
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class CellRunner:
         """A cell begins; cells nest (`%%capture`)."""
         forget_interrupt()
         self.bind_step()
+        engine = sys.modules.get("nbstep.runs.state")
         with self._lock:
+            if not self._cells and engine is not None:
+                engine.enclosing.set(None)  # an interrupt may have kept a step from leaving
             # Not `execution_count`: newer IPythons raise it before the cell runs, older ones after.
             self._cells.append(Cell(info, self.shell.displayhook.prompt_count))
 
@@ -124,17 +127,20 @@ class CellRunner:
         if run is None or view is None:
             return
         forget_interrupt()
-        if cell.step is not None:
-            cell.step.end(error)
-            cell.step = cell.last = None
-        if cell.stop_watching is not None:
-            cell.stop_watching()
-        if active_run.get() is run:
-            active_run.set(cell.outer)
-        run.close(error or cell.failure)
-        view.end(raised=error is not None, line=run.line)
-        if run.folders():
-            self.last = late("nbstep.notebook.retrying").LastRun(run.line, run.folders(), run.failed_in())
+        try:
+            if cell.step is not None:
+                cell.step.end(error)
+                cell.step = cell.last = None
+        finally:
+            if cell.stop_watching is not None:
+                cell.stop_watching()
+            with held_off():  # who is impatient interrupts twice
+                if active_run.get() is run:
+                    active_run.set(cell.outer)
+                run.close(error or cell.failure)
+                view.end(raised=error is not None, line=run.line)
+                if run.folders():
+                    self.last = late("nbstep.notebook.retrying").LastRun(run.line, run.folders(), run.failed_in())
 
     # runs
 

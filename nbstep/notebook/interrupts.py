@@ -53,6 +53,27 @@ class interruptible:  # noqa: N801 - used as a context manager, like those of co
             raise asyncio.CancelledError(_WHY) from None
 
 
+class held_off:  # noqa: N801 - as above
+    """While the block runs on the main thread, no interrupt is heard: it ends a cell, and must not be left half done.
+
+    What it would have stopped, the cell's code, is over.
+    """
+
+    _before: Any = None
+
+    def __enter__(self) -> None:
+        """Lets nothing be raised."""
+        if _on_the_main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+        if self._before is not None:
+            signal.signal(signal.SIGINT, _not_heard)
+
+    def __exit__(self, *_: object) -> None:
+        """Lets interrupts be heard again."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
 def watch_interrupts() -> Callable[[], None]:
     """Begins to watch for a cell that awaits; gives the function that ends it. Does nothing for any other cell.
 
@@ -115,6 +136,10 @@ def _on_interrupt(_number: int, frame: FrameType | None) -> None:
     if _stretches and (frame is None or frame.f_globals is not globals()):
         raise KeyboardInterrupt
     _tell(_kernels, frame)
+
+
+def _not_heard(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _tell(kernels: Any, frame: FrameType | None) -> None:
