@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -564,3 +565,43 @@ def test_c4_any_thread_of_a_forked_child_takes_locks(locks: KeyLocks) -> None:
         os._exit(0 if got[0] is not None and got[0].fileno() >= 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     taken(locks).release()
+
+
+# interrupts
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_c4_an_interrupt_while_a_lock_is_taken_leaves_nothing_locked(used: bool, tmp_path: Path) -> None:
+    locks = KeyLocks(tmp_path, system_flock())
+    at = 0
+    with locks.spares.wanted() if used else nullcontext():
+        while (caught := _interrupted(lambda: locks.take("k"), at := at + 1)) is not None:
+            again = locks.take("k")  # while the interrupt's traceback holds its frames, as a notebook's does
+            assert again is not None, f"{caught!r} at call {at}"
+            assert again.is_current()
+            again.release()
+    assert at > 10
+
+
+def _interrupted(taking: Callable[[], KeyLock | None], at: int) -> KeyboardInterrupt | None:
+    """The interrupt that came at the call of that number; None where there are not so many, and nothing is held."""
+    left = at
+
+    def interrupt(frame: FrameType, event: str, _given: object) -> None:
+        nonlocal left
+        if event in {"call", "c_return"} and frame.f_code is not _interrupted.__code__:
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    try:
+        sys.setprofile(interrupt)
+        lock = taking()
+    except KeyboardInterrupt as stop:
+        return stop
+    finally:
+        sys.setprofile(None)
+    if lock is not None:
+        lock.release()
+    return None

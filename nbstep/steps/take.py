@@ -193,6 +193,8 @@ async def _fly(
                 lock.release()
         finally:
             FLIGHTS.land(call.run.scope(), key, flight, shared[0] if shared else "nothing")
+            if lock is not None:
+                lock.abandon()  # should an interrupt have kept it from being released
 
 
 async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Source) -> Any:

@@ -47,12 +47,15 @@ class Holder:
 class KeyLock:
     """The right to compute one key; released when it is dropped, too."""
 
+    _fd: int | None = None  # also of one that was not made to its end
+    _path: str | None = None
+    _parts: Parts | None = None
+    _spares: Spares[KeyLock] | None = None
+    _lent: KeyLock | None = None
+
     def __init__(self, fd: int | None = None, path: str | None = None, *, created: bool = False) -> None:
         self._fd = fd
         self._path = path
-        self._parts: Parts | None = None
-        self._spares: Spares[KeyLock] | None = None
-        self._lent: KeyLock | None = None
         self.created: bool = created
         self._note_bytes = 0
         self._status = None if fd is None else os.fstat(fd)
@@ -202,10 +205,18 @@ class KeyLocks:
         if self._flock is None:
             return KeyLock()
         try:
-            files.make_own_folder(self._folder, self._directory)
-            lock = self._take(self._path(key), self._flock)
+            return self._taken(key, self._flock)
         except OSError:
             return KeyLock()
+        except BaseException as stop:  # an interrupt, whose traceback is kept: not so the lock in one of its frames
+            from traceback import clear_frames
+
+            clear_frames(stop.__traceback__)
+            raise
+
+    def _taken(self, key: str, flock: Flock) -> KeyLock | None:
+        files.make_own_folder(self._folder, self._directory)
+        lock = self._take(self._path(key), flock)
         if lock is not None and len(_open_locks) > self._at_most:
             try:
                 lock.become_part(self._parts)
