@@ -69,6 +69,37 @@ def test_n1_an_interrupt_as_a_step_begins_leaves_its_key_to_the_next_cell(shell:
     assert shell.good("step(lambda: 2, key='k')").value == 2
 
 
+@pytest.mark.parametrize("handler", ["seen.append", "signal.SIG_IGN"])
+@pytest.mark.parametrize("cell", ["step(interrupt, key='k')", "asyncio.run(main())", "%%workflow\nasyncio.run(main())"])
+def test_n1_a_cells_own_handler_of_interrupts_is_left_alone(shell: Shell, cell: str, handler: str) -> None:
+    shell.good(
+        "import asyncio, signal\nseen = []\nown = lambda *given: seen.append(1)\n"
+        "def interrupt():\n    signal.raise_signal(signal.SIGINT)\n    return 5\n"
+        "async def main():\n    return step(interrupt, key='k')"
+    )
+    first, _, rest = cell.rpartition("\n")
+    own = "own" if handler == "seen.append" else handler
+    try:
+        ran = shell.good(f"{first}\nsignal.signal(signal.SIGINT, {own})\n{rest}".lstrip())
+        assert signal.getsignal(signal.SIGINT) is (shell["own"] if own == "own" else signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert ran.value == 5
+    assert len(shell["seen"]) == (own == "own")
+
+
+@pytest.mark.parametrize("cell", ["asyncio.run(main())", "%%workflow\nasyncio.run(main())"])
+@pytest.mark.parametrize("thunk", ["lambda: 5", "interrupt"])
+def test_n1_a_cell_that_runs_a_loop_of_its_own_leaves_pythons_handler(shell: Shell, cell: str, thunk: str) -> None:
+    shell.good(
+        "import asyncio, signal\ndef interrupt():\n    signal.raise_signal(signal.SIGINT)\n    return 5\n"
+        f"async def main():\n    return step({thunk}, key='k')"
+    )
+    ran = shell.run(cell)
+    assert isinstance(ran.error, KeyboardInterrupt) if thunk == "interrupt" else ran.value == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # N1: the body is an ordinary cell
 
 

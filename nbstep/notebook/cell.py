@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbstep.errors import CellStopped, NbstepError
 from nbstep.forks import ThreadLock
 from nbstep.notebook import late
-from nbstep.notebook.interrupts import forget_interrupt, held_off, watch_interrupts
+from nbstep.notebook.interrupts import forget_interrupt, held_off, note_handler, watch_interrupts
 from nbstep.runs.hooks import active_run, notebook_name
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class CellRunner:
     def pre_run_cell(self, info: Any) -> None:
         """A cell begins; cells nest (`%%capture`)."""
         forget_interrupt()
+        note_handler(begins=True)
         self.bind_step()
         engine = sys.modules.get("nbstep.runs.state")
         with self._lock:
@@ -94,6 +95,7 @@ class CellRunner:
     def post_run_cell(self, result: Any) -> None:
         """A cell ended, with all that began inside it and told no end."""
         info = getattr(result, "info", None)
+        note_handler(begins=False)
         with self._lock:
             at = 0 if result is None else self._position(info)
             if at is None:

@@ -15,6 +15,7 @@ _WHY: Final = "interrupted by the user"
 _interrupted = False
 _stretches = 0  # of thunks on the main thread, one inside the other
 _kernels: Any = None  # the handler in whose place `_on_interrupt` is
+_began_with: Any = None  # the handler that was in place when the cell began
 
 
 class interruptible:  # noqa: N801 - used as a context manager, like those of contextlib
@@ -81,7 +82,8 @@ def watch_interrupts() -> Callable[[], None]:
     notices, nor do thousands of tasks before each had its first turn, nor does a loop in which nothing happens before its
     next event, which may be as far as the end of the request that the cell awaits.
     """
-    if not _on_the_main_thread() or not _in_a_task() or not callable(signal.getsignal(signal.SIGINT)):
+    before = signal.getsignal(signal.SIGINT)
+    if not _on_the_main_thread() or not _in_a_task() or not callable(before) or _is_of_asyncio(before):
         return lambda: None
     give_back = _take_over()
     if give_back is None:  # Python's own handler raises at once
@@ -112,12 +114,24 @@ def forget_interrupt() -> None:
     _interrupted = False
 
 
+def note_handler(*, begins: bool) -> None:
+    """A cell begins, or it ended: a handler that its code sets in between is left alone."""
+    global _began_with
+    if not _on_the_main_thread():
+        return
+    before = signal.getsignal(signal.SIGINT) if begins else None
+    if before is not _on_interrupt:  # that of a cell around it
+        _began_with = before
+
+
 def _take_over() -> Callable[[], None] | None:
     """Puts `_on_interrupt` in the place of a handler that does not raise; gives what undoes it, None where it did not."""
     global _kernels
     before = signal.getsignal(signal.SIGINT)
     # None: the handler was not set from Python and could not be put back.
     if before is None or before is signal.default_int_handler or before is _on_interrupt:
+        return None
+    if _began_with is not None and before is not _began_with and not _is_of_asyncio(before):
         return None
     outer, _kernels = _kernels, before
     signal.signal(signal.SIGINT, _on_interrupt)
@@ -147,6 +161,11 @@ def _tell(kernels: Any, frame: FrameType | None) -> None:
     _interrupted = True
     if callable(kernels):
         kernels(signal.SIGINT, frame)
+
+
+def _is_of_asyncio(handler: Any) -> bool:
+    """Whether it is that of `asyncio.run`, which takes it away itself."""
+    return isinstance(getattr(getattr(handler, "func", None), "__self__", None), asyncio.Runner)
 
 
 def _in_a_task() -> bool:
