@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 
@@ -25,11 +26,16 @@ class ThreadLock:
         self._lock = threading.RLock()
         _all.add(self)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    # Not methods: an interrupt that came as one of them returns would leave the lock held for ever.
+    @property
+    def __enter__(self) -> Callable[[], object]:
+        """The lock's own."""
+        return self._lock.__enter__
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    @property
+    def __exit__(self) -> Callable[..., None]:
+        """The lock's own."""
+        return self._lock.__exit__
 
     def renew(self) -> None:
         """Makes it free, whoever held it."""

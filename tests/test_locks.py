@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from scripts import open_files_in
 
+from nbstep.forks import ThreadLock
 from nbstep.stores.files import key_digest
 from nbstep.stores.locks import Holder, KeyLock, KeyLocks, system_flock
 
@@ -581,6 +582,22 @@ def test_c4_an_interrupt_while_a_lock_is_taken_leaves_nothing_locked(used: bool,
             assert again.is_current()
             again.release()
     assert at > 10
+
+
+def test_c4_an_interrupt_leaves_no_lock_between_threads_held() -> None:
+    lock = ThreadLock()
+
+    def hold() -> None:
+        with lock:
+            pass
+
+    at = 0
+    while (caught := _interrupted(hold, at := at + 1)) is not None:
+        other = threading.Thread(target=hold, daemon=True)
+        other.start()
+        other.join(timeout=30)
+        assert not other.is_alive(), f"{caught!r} at call {at}"
+    assert at > 2
 
 
 def _interrupted(taking: Callable[[], KeyLock | None], at: int) -> KeyboardInterrupt | None:
