@@ -157,8 +157,8 @@ WRITING: Final = (
         "lock-error-escapes",
         "an error of a lock escapes",
         "stores/locks.py",
-        "        except OSError:\n            return KeyLock()\n        if",
-        "        except ZeroDivisionError:\n            return KeyLock()\n        if",
+        "        except OSError:\n            return KeyLock()\n        except Base",
+        "        except ZeroDivisionError:\n            return KeyLock()\n        except Base",
         ("nth_call::the_value_arrives_whatever[new value-flock]",),
     ),
     Removal(
