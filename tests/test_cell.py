@@ -16,6 +16,7 @@ from shells import Shell, open_shell
 
 import nbstep
 from nbstep.events import Event, RunFinished, RunStarted, StepAsked, listen
+from nbstep.notebook.live import StepListView
 from nbstep.result import Err, Ok
 
 
@@ -67,6 +68,34 @@ def test_n1_an_interrupt_as_a_step_begins_leaves_its_key_to_the_next_cell(shell:
     ran = shell.run("import sys\nsys.setprofile(interrupt)\nstep(lambda: 1, key='k')")
     assert isinstance(ran.error, KeyboardInterrupt)
     assert shell.good("step(lambda: 2, key='k')").value == 2
+
+
+def test_n1_an_interrupt_as_the_list_is_told_does_not_keep_the_next_step_from_telling_it() -> None:
+    event, at, interrupted = RunFinished("r", 0.0, "ok", 0.0), 0, True
+    while interrupted:
+        view = StepListView(lambda *_, **__: None, print)
+        left = at = at + 1
+
+        def interrupt(_frame: FrameType, event: str, _given: object) -> None:
+            nonlocal left
+            left -= event in {"call", "c_return"}
+            if left == 0:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+        try:
+            sys.setprofile(interrupt)
+            view(event)
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        other = threading.Thread(target=view, args=(event,), daemon=True)
+        other.start()
+        other.join(timeout=30)
+        assert not other.is_alive(), f"after an interrupt at call {at}"
+    assert at > 3
 
 
 @pytest.mark.parametrize("handler", ["seen.append", "signal.SIG_IGN"])

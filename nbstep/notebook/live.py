@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 from nbstep.commands.tables import in_colour
@@ -63,7 +64,9 @@ class StepListView:
         self._state = StepList(flags=flags)
         self._foot: CacheFoot | None = None
         self._lock = ThreadLock()
-        self._news, self._ended = threading.Event(), threading.Event()
+        # No event: its lock is Python code, which an interrupt can leave before it is let go, and the next step would stand still.
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         # Messages sent from another thread must still belong to this cell.
         self._context = contextvars.copy_context()
@@ -81,7 +84,8 @@ class StepListView:
                 self._catch_up()
         if self._publish is None and self._line is None:
             return
-        self._news.set()
+        if self._news.empty():
+            self._news.put(None)
         if self._thread is None and (self._finished or isinstance(event, StepAsked)):
             self._start()
 
@@ -142,9 +146,9 @@ class StepListView:
         pause, tick = _FIRST_S, time.monotonic()
         while not self._ended.wait(pause):
             now = time.monotonic()
-            if not self._news.is_set() and now - tick < _TICK_S:
+            if self._news.empty() and now - tick < _TICK_S:
                 continue
-            self._news.clear()
+            self._forget_news()
             with self._lock:
                 if self._finished:
                     return
@@ -178,9 +182,13 @@ class StepListView:
                     if not self._events:
                         return
                     self._thread = threading.current_thread()
-            self._news.wait()
-            self._news.clear()
+            self._news.get()
+            self._forget_news()
             time.sleep(_EVERY_S)
+
+    def _forget_news(self) -> None:
+        while not self._news.empty():
+            self._news.get()
 
     def _show_finished(self) -> None:
         self._send(self._bundle(), "end", update=self._end_shown)
