@@ -391,7 +391,10 @@ def test_the_panel_asks_before_it_deletes_errors_that_it_does_not_show(notebook:
     search(panel, "user:991", 1)
     panel.get_by_role("button", name="Delete all errors").click()
     question = panel.get_by_role("alertdialog")
-    assert question.inner_text().splitlines()[:2] == ["Delete all 7 kept errors of this cache?", "6 of them are not shown here."]
+    assert question.inner_text().splitlines()[:2] == [
+        "Delete all 7 kept errors of this cache?",
+        "6 of them are not shown here.",
+    ]
     question.get_by_role("button", name="Cancel").click()
     assert counted(notebook) == "kept 100 errors 7"
     panel.get_by_role("button", name="Delete all errors").click()
