@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections.abc import Callable
+from _thread import RLock
 from typing import Final
 
 
-class ThreadLock:
+class ThreadLock(RLock):  # pyright: ignore[reportGeneralTypeIssues] - only its stub says that it is final
     """A reentrant lock between the threads of one process.
 
     What it guards may be half changed in a child that was forked in this very moment; so it is for what can be had anew,
     as the files of the cache can be looked at again.
+
+    It *is* Python's lock: an interrupt that came as an `__enter__` of ours returned would leave one held for ever.
 
     >>> lock = ThreadLock()
     >>> with lock, lock:
     ...     pass
     """
 
-    __slots__ = ("__weakref__", "_lock")
-
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         _all.add(self)
-
-    # Not methods: an interrupt that came as one of them returns would leave the lock held for ever.
-    @property
-    def __enter__(self) -> Callable[[], object]:
-        """The lock's own."""
-        return self._lock.__enter__
-
-    @property
-    def __exit__(self) -> Callable[..., None]:
-        """The lock's own."""
-        return self._lock.__exit__
 
     def renew(self) -> None:
         """Makes it free, whoever held it."""
-        self._lock = threading.RLock()
+        self._at_fork_reinit()  # pyright: ignore[reportAttributeAccessIssue] - which `threading` uses for its own
 
 
 _all: Final[weakref.WeakSet[ThreadLock]] = weakref.WeakSet()
