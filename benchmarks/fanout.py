@@ -165,6 +165,15 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
         )
 
 
+def settled(cache: Cache) -> int:
+    """How many entries there are when what was on its way to the folder is there."""
+    before = -1
+    while before != len(cache):
+        before = len(cache)
+        time.sleep(0.5)
+    return before
+
+
 def kill(items: int, threads: int, rounds: int) -> None:
     """Kills a process at a random moment of its map, goes on in another, and says what was fetched how often."""
     for _ in range(rounds):
@@ -178,7 +187,7 @@ def kill(items: int, threads: int, rounds: int) -> None:
             first.kill()
             first.wait()
             time.sleep(10 * LATENCY_S)
-            before, kept = set(server.asked()), len(Cache(Path(folder)))
+            before, kept = set(server.asked()), settled(Cache(Path(folder)))
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             asked = server.asked()
         server.stop()

@@ -263,7 +263,7 @@ def test_rate_counts_further_attempts_too() -> None:
         lambda step: step.map(work, range(4), key="n:{}", rate="10/s", retries=1, on_error="keep")
     )
     assert len(called) == 8
-    assert max(called) - min(called) >= 0.69, "eight turns"
+    assert max(called) - min(called) >= 0.5, "eight turns take 0.7 s, four 0.3; the first may be late"
 
 
 def test_items_of_a_generator_are_asked_for_one_by_one() -> None:

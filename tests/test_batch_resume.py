@@ -28,7 +28,12 @@ def test_c3_after_a_kill_each_item_was_fetched_once_but_for_those_in_flight(tmp_
         server.settle(timeout_s=60)
         asked_before = set(server.asked)
         assert server.asked.total() == len(asked_before) < ITEMS, "it was killed, and had asked for nothing twice"
-        kept = {int(key.removeprefix("n:")) for key in Cache(tmp_path / "cache")}
+        cache = Cache(tmp_path / "cache")
+        before = -1
+        while before != len(cache):  # what was on its way to the folder gets there
+            before = len(cache)
+            time.sleep(0.5)
+        kept = {int(key.removeprefix("n:")) for key in cache}
         in_flight = asked_before - kept
         assert kept <= asked_before
         assert len(in_flight) <= THREADS

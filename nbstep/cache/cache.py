@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, cast
@@ -145,9 +145,12 @@ class Cache(Upkeep):
         return self._entries.store.locks
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """While very many steps are taken, what each of them needs of the system is used again (`stores/spares.py`)."""
-        locks = self.locks
-        return nullcontext() if locks is None else locks.spares.wanted()
+        """While very many steps are taken; what it takes to be quick at that is ended with it."""
+        return self._entries.many_steps()
+
+    def expect(self, keys: Sequence[str], holder: str | None) -> None:
+        """Says that `holder` asks these keys within a moment; a folder may look them up ahead."""
+        self._entries.expect(keys, holder)
 
     @property
     def is_async(self) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -34,7 +34,7 @@ from nbstep.cache.records import (
     Unreadable,
 )
 from nbstep.cache.restoring import restore
-from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
 from nbstep.events import CacheChanged, Finding, Reason, emit
@@ -44,7 +44,7 @@ from nbstep.notes import spelled_in_python
 from nbstep.result import Err, Ok
 from nbstep.stores.base import Document, NoRoom, NotEverywhere, ReadOnly, Server, Spot, Store, TrashTotals
 from nbstep.stores.breaker import did_not_answer
-from nbstep.words import for_good
+from nbstep.words import for_good, keys_text
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
 
@@ -204,6 +204,23 @@ class Entries:
         return Kept(
             entry.published(meta, signing_key.id, size), evicted, content.left_out, beside, entry.mark_of(parts)
         )
+
+    def many_steps(self) -> AbstractContextManager[None]:
+        """As `Cache.many_steps`."""
+        many = getattr(self.local, "many_steps", None)
+        return nullcontext() if many is None else many(self._tell_lost)
+
+    def expect(self, keys: Sequence[str], holder: str | None) -> None:
+        """As `Cache.expect`."""
+        expect = getattr(self.store, "expect", None)
+        if expect is not None:
+            expect(keys, trust.signing_key().id, holder)
+
+    def _tell_lost(self, keys: tuple[str, ...], error: BaseException) -> None:
+        """Tells of entries that were to be kept, and in the end could not be."""
+        why = spelled_in_python(self._keeper.why_not(error, self.store.place))
+        names = keys_text([key_text(key) for key in keys])
+        emit(Finding(None, keys[0], "not-stored", f"not kept after all: {names}: {why}"))
 
     def note_drifted(self, key: str, found: Drifted) -> str | None:
         """Remembers what a look-up found changed; gives its digests as signed text for the run log."""

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final
 
 from nbstep.batch.dispatch import backend_for, in_workers, on_threads
-from nbstep.batch.keying import Keyed, Keys
+from nbstep.batch.keying import Keyed, Keys, told_ahead
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
@@ -196,6 +196,10 @@ def ask_all(
         backend = backend_for(n_jobs)
         with _many_steps(run):
             if backend.threads:
+                if run.cache is not None and isinstance(items, Sized):
+                    holder = run.place.notebook or place.notebook or run.name
+                    cache = run.cache
+                    work = told_ahead(work, lambda keys: cache.expect(keys, holder))
                 results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
             else:
                 with closing(Handover(run, fn)) as handover:

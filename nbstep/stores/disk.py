@@ -7,16 +7,17 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nbstep.durations import size_text
 from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import documents, files, system
 from nbstep.stores.base import (
+    BytesDocument,
     Document,
     Group,
     Litter,
@@ -31,6 +32,7 @@ from nbstep.stores.base import (
 )
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
+from nbstep.stores.clerk.hiring import Clerks, Lost
 from nbstep.stores.disktrash import DiskTrash, is_trashed
 from nbstep.stores.evictions import Evictions
 from nbstep.stores.files import key_digest
@@ -39,6 +41,9 @@ from nbstep.stores.lately import Lately
 from nbstep.stores.litter import collect_temps
 from nbstep.stores.locks import KeyLocks, system_flock
 from nbstep.stores.replacing import Replacing
+
+if TYPE_CHECKING:
+    from nbstep.stores.clerk.client import Handed
 
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
@@ -93,6 +98,8 @@ class DiskStore:
         flock = system_flock()
         self._replacing = Replacing(self.directory, self._trash, flock)
         self.locks = KeyLocks(self.directory, flock)
+        self._clerks = Clerks(self.directory, keep_free_bytes, self._publish_after_all)
+        self.locks.ahead = self._clerks.take
         # While very many steps are taken. There is mostly nothing to remember: no stranger, no trash, no mark.
         self._beside_lately = Lately(self._beside, _LATELY_S)
         self._evicted_lately = Lately(self._evictions.all_of, _LATELY_S)
@@ -129,6 +136,12 @@ class DiskStore:
 
     async def open(self, key: str, signer: str) -> Document | None:
         """What `signer` kept under `key`."""
+        clerk = self._clerks.clerk
+        if clerk is not None:
+            if (content := clerk.content(key, signer)) is not None:
+                return BytesDocument(content)
+            if clerk.has_begun(key) or clerk.missing(key, signer) is not None:
+                return None
         return documents.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
 
     async def open_spot(self, spot: Spot) -> Document | None:
@@ -143,6 +156,9 @@ class DiskStore:
 
     async def traces(self, key: str, signer: str) -> Traces:
         """What there is of `key` beside an entry of `signer`: one look into one folder, however much is kept or deleted."""
+        clerk = self._clerks.clerk
+        if clerk is not None and (found := clerk.missing(key, signer)) is not None:
+            return found
         digest = key_digest(key)
         if self.locks.spares.are_wanted:
             beside, evicted = self._beside_lately.get((digest[:2], signer)), digest in self._evicted_lately.get(None)
@@ -174,6 +190,10 @@ class DiskStore:
             why = f"{self.place} is read-only for you: what it holds is used, nothing new is kept there"
             raise ReadOnly(errno.EROFS, f"{why}. Let NBSTEP_DIR, or cache=, name a folder of your own")
         self._collect()
+        if not self._clerks.keep(key, signer, parts, batch, durable=durable):
+            self._publish_here(key, signer, parts, durable=durable, batch=batch)
+
+    def _publish_here(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         digest = key_digest(key)
         for attempt in range(_ATTEMPTS, 0, -1):
             try:
@@ -185,6 +205,9 @@ class DiskStore:
                 break
         if not self.locks.spares.are_wanted or digest in self._evicted_lately.get(None):
             self._evictions.forget(digest)
+
+    def _publish_after_all(self, entry: Handed) -> None:
+        self._publish_here(entry.key, entry.signer, [entry.content], durable=False, batch=entry.batch)
 
     def _publish(self, digest: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         target, shard = self._path(f"{digest}.{signer}"), f"{self._entries}/{digest[:2]}"
@@ -206,6 +229,7 @@ class DiskStore:
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
         """Moves all entries under `keys` to the trash, whoever signed them; returns the keys that had any."""
+        self._clerks.settle()
         by_digest = {key_digest(key): key for key in keys}
         removed: dict[str, None] = {}
         for shard in sorted({digest[:2] for digest in by_digest}):
@@ -217,13 +241,29 @@ class DiskStore:
 
     async def remove_spots(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
         """Moves the entries that stand at `spots` to the trash; returns where there was one."""
+        self._clerks.settle()
         paths = {path: spot for spot in spots if (path := self._own(spot)) is not None}
         return [paths[path] for path in self._take(list(paths), batch)]
 
     async def remove_all(self, batch: str) -> int:
         """Moves every entry to the trash; returns how many."""
+        self._clerks.settle()
         self._catalog.clear()
         return len(self._take([self._path(name) for name in self._all()], batch))
+
+    @contextmanager
+    def many_steps(self, lost: Lost) -> Generator[None]:
+        """While very many steps are taken: files of locks go from key to key, and a process of its own may work here.
+
+        Args:
+            lost: Is told the keys of entries that could not be published after all, and why.
+        """
+        with self.locks.spares.wanted(), self._clerks.wanted(lost):
+            yield
+
+    def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
+        """Says that `holder`, in this process, asks these keys within a moment."""
+        self._clerks.expect(keys, signer, holder)
 
     def _take(self, paths: Sequence[str], batch: str) -> list[str]:
         taken = self._replacing.take(paths, batch)
@@ -236,6 +276,7 @@ class DiskStore:
 
     async def spots(self) -> list[Spot]:
         """Where entries stand; what is deleted meanwhile stands nowhere, what the system does not tell of has no stamp."""
+        self._clerks.settle()
         found: list[Spot] = []
         for name in self._all():
             try:
@@ -250,10 +291,12 @@ class DiskStore:
 
     async def addresses(self, group: str) -> list[str]:
         """The names of the files in a shard."""
+        self._clerks.settle()
         return list(self._names(group))
 
     async def groups(self) -> list[Group]:
         """The shards; one that changed within the last seconds has no stamp, as it may change again unseen."""
+        self._clerks.settle()
         settled = self._clock() - SETTLED_NS
         found: list[Group] = []
         for shard in self._shards():
@@ -275,6 +318,7 @@ class DiskStore:
 
     async def evict(self, spots: Sequence[Spot], keys: Sequence[str]) -> int:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
+        self._clerks.settle()
         removed = sum(files.remove(path) for spot in spots if (path := self._own(spot)) is not None)
         self._evictions.remember([key_digest(key) for key in keys])
         self._evicted_lately.forget()
@@ -282,6 +326,7 @@ class DiskStore:
 
     async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
         """Brings back the trash's last batch, or an entry of `key`."""
+        self._clerks.settle()
         with self._lock:
             restored: list[Spot] = []
             dropped = True
@@ -304,6 +349,7 @@ class DiskStore:
 
     async def exchange_back(self, spots: Sequence[Spot], batch: str) -> None:
         """Undoes `restore` at `spots`."""
+        self._clerks.settle()
         with self._lock:
             for spot in spots:
                 target, trashed = self._own(spot), self._trash.last_in(spot.address, batch)

@@ -91,14 +91,16 @@ class KeyLock:
         """Whether its file still stands at its path: a holder removes the file when it is done."""
         return self.excludes() and self._path is not None and _stands(self._status, self._path)
 
-    def sign(self, name: str | None, since: float) -> None:
+    def sign(self, name: str | None, since: float, pid: int | None = None) -> None:
         """Notes in its file who computes, for those who wait; where that does not work they learn less.
+
+        `pid` is that of the process, where it is not this one.
 
         Only a file that this lock has made is written to: one that stood there before may be a link to something else.
         """
         if not self.excludes() or not self.created or self._path is None:
             return
-        note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": os.getpid(), "since": since}).encode()
+        note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": pid or os.getpid(), "since": since}).encode()
         with suppress(OSError):
             if self._fd is not None:
                 self._note(self._fd, note)
@@ -196,6 +198,7 @@ class KeyLocks:
         self._parts = parts_of(f"{self._folder}/many")
         self.spares: Spares[KeyLock] = Spares(directory, self._new_spare)
         self._at_most = _open_files_allowed() // 8 if open_at_most is None else open_at_most
+        self.ahead: Callable[[str], KeyLock | None] = lambda _: None  # what a clerk locked for this process
 
     def take(self, key: str) -> KeyLock | None:
         """The right to compute `key`; None while another process has it. Never raises `OSError`.
@@ -204,6 +207,9 @@ class KeyLocks:
         """
         if self._flock is None:
             return KeyLock()
+        lock = self.ahead(key)
+        if lock is not None:
+            return lock
         try:
             return self._taken(key, self._flock)
         except OSError:

@@ -1,0 +1,367 @@
+"""The kernel's side of its clerk: what it was told, what it still has to do, and what becomes of that when it is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nbstep.stores.base import Part, Traces
+from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
+from nbstep.stores.locks import KeyLock
+
+_TRUSTED_FOR_S: Final = 1.0  # what was locked ahead is used within this time, or let go
+_TICK_S: Final = 0.25
+_ANSWERS_WITHIN_S: Final = 10.0
+_WAITING_AT_MOST: Final = 256
+_WAITING_BYTES_AT_MOST: Final = 8 << 20
+_ENTRY_BYTES_AT_MOST: Final = 1 << 16
+_LOOK_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
+_READ_BYTES: Final = 1 << 16
+_PACKAGE: Final = Path(__file__).parents[3]
+_START: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from nbstep.stores.clerk.desk import main; main(sys.argv[2:])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """An entry that the clerk has to publish, or has published without having said so."""
+
+    key: str
+    signer: str
+    content: bytes
+    batch: str | None
+
+
+class Clerk:
+    """A process that works on a folder for this one.
+
+    Whatever it does not do, this process does: its end costs time, no entry. A message is put down, and whoever finds nobody at
+    the pipe sends all that lies there.
+
+    Args:
+        directory: The `.nbstep` folder.
+        keep_free_bytes: What must stay free on its disk, as for the store.
+        publish: Publishes entries without it; tells itself what fails.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(
+        self, directory: Path, keep_free_bytes: int | None, publish: Callable[[Sequence[Handed]], None]
+    ) -> None:
+        self._publish = publish
+        self._outbox: deque[Message] = deque()
+        self._pipe = threading.Lock()  # who has it sends and hears
+        self._unpacker = Unpacker()
+        self._ready = False
+        self._signer: str | None = None
+        self._expected: dict[str, float] = {}  # when it was asked to lock them
+        self._ours: dict[str, tuple[float, Traces]] = {}  # what it has locked, and nobody began
+        self._begun: set[str] = set()
+        self._waiting: dict[int, Handed] = {}
+        self._unpublished: dict[str, Handed] = {}
+        self._bytes = 0
+        self._count = 0
+        asked, self._ask = os.pipe()
+        self._told, told = os.pipe()
+        try:
+            os.set_blocking(self._told, False)
+            free = "" if keep_free_bytes is None else str(keep_free_bytes)
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _START,
+                str(_PACKAGE),
+                str(asked),
+                str(told),
+                str(directory),
+                free,
+            ]
+            self._process = subprocess.Popen(
+                command, pass_fds=(asked, told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(self._ask)
+            os.close(self._told)
+            raise
+        finally:
+            os.close(asked)
+            os.close(told)
+        self._alive = True
+        self._closing = threading.Event()
+        _clerks.add(self)
+        threading.Thread(target=self._tick, name="nbstep clerk", daemon=True).start()
+
+    def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
+        """Lets it look up keys that are asked soon, and lock those under which nothing is kept; `holder` is who computes them.
+
+        Does nothing until it has come: who asks for one of them would wait for that.
+        """
+        if not self.is_ready() or self._signer not in {None, signer}:
+            return
+        self._signer, now = signer, time.monotonic()
+        new = [key for key in keys if key not in self._expected and key not in self._ours and key not in self._begun]
+        new = [key for key in new if key not in self._unpublished]
+        if new:
+            self._expected.update(dict.fromkeys(new, now))
+            self._post("expect", signer, holder, new)
+
+    def is_ready(self) -> bool:
+        """Whether it has come."""
+        if not self._ready:
+            self._hear_now()
+        return self._ready and self._alive
+
+    def missing(self, key: str, signer: str) -> Traces | None:
+        """Why nothing is kept under a key that it has locked for this process; None where it has not."""
+        if signer != self._signer:
+            return None
+        if key in self._expected:
+            self._wait(lambda: key not in self._expected)
+        at, traces = self._ours.get(key, (0.0, None))
+        if traces is not None and time.monotonic() - at >= _TRUSTED_FOR_S:
+            self._renounce(key)
+            return None
+        return traces
+
+    def take(self, key: str) -> KeyLock | None:
+        """The lock that it holds on a key for this process, which is now that of the caller; None where it has none."""
+        if self._ours.pop(key, None) is None:
+            return None
+        self._begun.add(key)
+        return _Borrowed(self, key)
+
+    def has_begun(self, key: str) -> bool:
+        """Whether its lock on a key was taken: nothing is kept there, and nobody else computes it."""
+        return key in self._begun
+
+    def let_go(self, key: str) -> None:
+        """A key is not computed any more."""
+        if key in self._begun:
+            self._begun.discard(key)
+            self._post("let go", key)
+
+    def keep(self, key: str, signer: str, parts: Sequence[Part], batch: str | None, *, durable: bool) -> bool:
+        """Lets it publish an entry, and then let go of its key; whether it will. It is read from here until it has.
+
+        Only of a key that it holds: a lock of this process would be released before the entry stands there. One that is large,
+        or is to survive a power failure, is not for it either.
+        """
+        if durable or key not in self._begun or not self._alive or sum(map(len, parts)) > _ENTRY_BYTES_AT_MOST:
+            if key in self._unpublished:
+                self.settle()
+            return False
+        entry = Handed(key, signer, b"".join(parts), batch)
+        self._unpublished[key] = entry
+        self._begun.discard(key)
+        self._post("keep", entry, surely=True)  # a thread whose entry is not in the pipe takes no other item
+        if len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST:
+            self._wait(lambda: len(self._waiting) <= _WAITING_AT_MOST and self._bytes <= _WAITING_BYTES_AT_MOST)
+        return True
+
+    def content(self, key: str, signer: str) -> bytes | None:
+        """The entry of a key that it has not published yet, as far as is known."""
+        entry = self._unpublished.get(key)
+        return entry.content if entry is not None and entry.signer == signer else None
+
+    def settle(self) -> None:
+        """Waits until it has published all that it was given."""
+        self._wait(lambda: not self._unpublished)
+
+    def close(self) -> None:
+        """Ends it, when it has published all that it was given."""
+        self.settle()
+        with self._pipe:
+            self._end()
+
+    def works(self) -> bool:
+        """Whether it does anything for this process."""
+        return self._alive
+
+    def disown(self) -> None:
+        """Leaves it to this process's parent, as a forked child must."""
+        if self._alive:
+            self._alive = False
+            self._closing.set()
+            os.close(self._ask)
+            os.close(self._told)
+        for held in (self._outbox, self._expected, self._ours, self._begun, self._waiting, self._unpublished):
+            held.clear()
+
+    def _renounce(self, key: str) -> None:
+        if self._ours.pop(key, None) is not None:
+            self._post("let go", key)
+
+    def _tick(self) -> None:
+        """Lets go of what was locked ahead and is not begun: the next items take longer than those before."""
+        while not self._closing.wait(_TICK_S):
+            self._hear_now()
+            now = time.monotonic()
+            for key, (at, _) in list(self._ours.items()):
+                if now - at >= _TRUSTED_FOR_S:
+                    self._renounce(key)
+
+    def _hear_now(self) -> None:
+        if self._pipe.acquire(blocking=False):
+            try:
+                self._hear(0.0)
+            finally:
+                self._pipe.release()
+
+    def _post(self, *message: Any, surely: bool = False) -> None:
+        """Puts a message down, and sends what lies there; one that is to go `surely` is in the pipe then, also if others send."""
+        self._outbox.append(message)
+        while (surely or self._outbox) and self._pipe.acquire(blocking=surely):
+            try:
+                self._send()
+                if len(self._waiting) >= _LOOK_FROM:
+                    self._hear(0.0)
+            finally:
+                self._pipe.release()
+            surely = False
+
+    def _wait(self, is_over: Callable[[], bool]) -> None:
+        """Waits for its answers; ends it where it gives none."""
+        while not is_over() and self._alive:
+            with self._pipe:
+                self._send()
+                if not is_over() and self._alive and not self._hear(_ANSWERS_WITHIN_S):
+                    self._end()
+
+    # What follows is for who has the pipe ------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """Sends what was put down."""
+        try:
+            while self._outbox and self._alive:
+                sent: list[bytes] = []
+                while self._outbox:
+                    message = self._outbox.popleft()
+                    sent.append(packed(self._numbered(message[1]) if message[0] == "keep" else message))
+                left = memoryview(b"".join(sent))
+                while left:
+                    left = left[os.write(self._ask, left) :]
+            if not self._alive:
+                self._do_without()
+        except OSError:
+            self._end()
+        except BaseException:  # an interrupt: half a message may be in the pipe, and nothing more makes sense in it
+            self._end()
+            raise
+
+    def _numbered(self, entry: Handed) -> Message:
+        self._count += 1
+        self._waiting[self._count] = entry
+        self._bytes += len(entry.content)
+        return "keep", self._count, entry.key, entry.signer, entry.content, entry.batch
+
+    def _hear(self, timeout_s: float) -> bool:
+        """Takes what it has told; whether it told anything within a time."""
+        try:
+            if not self._alive or (timeout_s and not is_readable(self._told, timeout_s)):
+                return False
+            content = os.read(self._told, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not content or not self._note(content):
+            self._end()
+        return True
+
+    def _note(self, content: bytes) -> bool:
+        """Notes its answers; whether it published all that it was asked to."""
+        published = True
+        for verb, what, *more in self._unpacker.messages(content):
+            if verb == "ready":
+                self._ready = True
+            elif verb == "kept":
+                self._done(what)
+            elif verb == "yours":
+                self._ours[what] = self._expected.get(what, 0.0), Traces(*more)
+                self._expected.pop(what, None)
+            elif verb == "no":
+                self._expected.pop(what, None)
+            else:
+                published = False
+        return published
+
+    def _done(self, number: int) -> None:
+        entry = self._waiting.pop(number)
+        self._bytes -= len(entry.content)
+        if self._unpublished.get(entry.key) is entry:
+            del self._unpublished[entry.key]
+
+    def _end(self) -> None:
+        """Lets it finish what it has, hears what that was, and does the rest without it."""
+        if not self._alive:
+            return
+        self._alive = False
+        self._closing.set()
+        os.close(self._ask)
+        with suppress(OSError, ValueError):
+            while is_readable(self._told, _ANSWERS_WITHIN_S) and (content := os.read(self._told, _READ_BYTES)):
+                self._note(content)
+        os.close(self._told)
+        self._expected.clear()
+        self._ours.clear()
+        self._begun.clear()
+        self._process.kill()  # it has ended, or it does not answer
+        self._process.wait()
+        self._do_without()
+
+    def _do_without(self) -> None:
+        """Publishes what it did not, also what was put down as it ended."""
+        left = [self._waiting.pop(number) for number in list(self._waiting)]
+        while self._outbox:
+            message = self._outbox.popleft()
+            left += [message[1]] if message[0] == "keep" else []
+        if left:
+            self._publish(left)
+        for entry in left:
+            if self._unpublished.get(entry.key) is entry:
+                del self._unpublished[entry.key]
+
+
+class _Borrowed(KeyLock):
+    """A lock that the clerk holds."""
+
+    def __init__(self, clerk: Clerk, key: str) -> None:
+        super().__init__()
+        self._clerk = clerk
+        self._key = key
+
+    def excludes(self) -> bool:
+        """It does, as long as the clerk lives."""
+        return self._clerk.works()
+
+    def release(self) -> None:
+        """Lets the next one go on."""
+        self._clerk.let_go(self._key)
+
+    abandon = release
+
+
+_clerks: Final[weakref.WeakSet[Clerk]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for clerk in list(_clerks):
+        clerk.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
