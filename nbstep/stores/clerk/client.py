@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nbstep.stores.base import Part, Traces
 from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
@@ -46,8 +46,8 @@ class Handed:
 class Clerk:
     """A process that works on a folder for this one.
 
-    Whatever it does not do, this process does: its end costs time, no entry. A message is put down, and whoever finds nobody at
-    the pipe sends all that lies there.
+    Whatever it does not do, this process does: its end costs time, no entry. What a thread puts
+    down for it is sent by whoever is at the pipe next.
 
     Args:
         directory: The `.nbstep` folder.
@@ -119,12 +119,13 @@ class Clerk:
         new = [key for key in new if key not in self._unpublished]
         if new:
             self._expected.update(dict.fromkeys(new, now))
-            self._post("expect", signer, holder, new)
+            self._outbox.append(("expect", signer, holder, new))
+            self._flush()
 
     def is_ready(self) -> bool:
         """Whether it has come."""
         if not self._ready:
-            self._hear_now()
+            self._flush()
         return self._ready and self._alive
 
     def missing(self, key: str, signer: str) -> Traces | None:
@@ -151,10 +152,10 @@ class Clerk:
         return key in self._begun
 
     def let_go(self, key: str) -> None:
-        """A key is not computed any more."""
+        """A key is not computed any more. It is told with what is sent next: a lock may be dropped while this thread sends."""
         if key in self._begun:
             self._begun.discard(key)
-            self._post("let go", key)
+            self._outbox.append(("let go", key))
 
     def keep(self, key: str, signer: str, parts: Sequence[Part], batch: str | None, *, durable: bool) -> bool:
         """Lets it publish an entry, and then let go of its key; whether it will. It is read from here until it has.
@@ -169,7 +170,8 @@ class Clerk:
         entry = Handed(key, signer, b"".join(parts), batch)
         self._unpublished[key] = entry
         self._begun.discard(key)
-        self._post("keep", entry, surely=True)  # a thread whose entry is not in the pipe takes no other item
+        self._outbox.append(("keep", entry))
+        self._flush()  # a thread whose entry is not in the pipe takes no other item
         if len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST:
             self._wait(lambda: len(self._waiting) <= _WAITING_AT_MOST and self._bytes <= _WAITING_BYTES_AT_MOST)
         return True
@@ -205,35 +207,25 @@ class Clerk:
 
     def _renounce(self, key: str) -> None:
         if self._ours.pop(key, None) is not None:
-            self._post("let go", key)
+            self._outbox.append(("let go", key))
 
     def _tick(self) -> None:
         """Lets go of what was locked ahead and is not begun: the next items take longer than those before."""
         while not self._closing.wait(_TICK_S):
-            self._hear_now()
+            with self._pipe:
+                self._send()
+                self._hear(0.0)
             now = time.monotonic()
             for key, (at, _) in list(self._ours.items()):
                 if now - at >= _TRUSTED_FOR_S:
                     self._renounce(key)
 
-    def _hear_now(self) -> None:
-        if self._pipe.acquire(blocking=False):
-            try:
+    def _flush(self) -> None:
+        """Sends what was put down. By `with` alone: after another way to take a lock an interrupt could leave it taken."""
+        with self._pipe:
+            self._send()
+            if len(self._waiting) >= _LOOK_FROM or not self._ready:
                 self._hear(0.0)
-            finally:
-                self._pipe.release()
-
-    def _post(self, *message: Any, surely: bool = False) -> None:
-        """Puts a message down, and sends what lies there; one that is to go `surely` is in the pipe then, also if others send."""
-        self._outbox.append(message)
-        while (surely or self._outbox) and self._pipe.acquire(blocking=surely):
-            try:
-                self._send()
-                if len(self._waiting) >= _LOOK_FROM:
-                    self._hear(0.0)
-            finally:
-                self._pipe.release()
-            surely = False
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
         """Waits for its answers; ends it where it gives none."""
