@@ -218,6 +218,18 @@ def test_k8_call_counting_runs_once_in_ten_runs_and_says_nothing() -> None:
     assert (calls, told.of(Finding)) == (["1"], [])
 
 
+def test_k8_a_counter_that_its_work_counts_up_says_nothing() -> None:
+    """Also where the number it holds at last stands where the first one stood in memory."""
+    told = RecordingListener()
+    workflow = create_workflow(cache=None, on_event=told)
+    names: dict[str, Any] = {"__name__": "__main__", "count": 10_000}
+    exec("def bump():\n    global count\n    count += 1", names)
+    exec("thunk = lambda: (bump(), bump(), bump(), count)[-1]", names)
+    for _ in range(3):
+        assert workflow(lambda step: [step(names["thunk"], key="k") for _ in range(3)]).ok
+    assert told.of(Finding) == []
+
+
 def test_k8_the_closure_trap_with_distinct_keys_gives_both_values() -> None:
     workflow = create_workflow(cache={})
     for _ in range(2):
@@ -520,6 +532,33 @@ def test_k8_a_hit_of_another_workflow_s_other_work_stops_before_anything_runs(tm
     assert fix.startswith('  Use another key: key="sales:clean".  If the old one is obsolete: nbstep rm ')
     assert fix.endswith(" clean   (undo for 24 h)")
     assert cache.get("clean") == [1]
+
+
+def test_k8_an_entry_names_what_its_own_work_calls(tmp_path: Path) -> None:
+    """Also where lambdas of one code call other functions, or names come to mean something else between two items."""
+    names: dict[str, Any] = {"__name__": "__main__", "tidy": tidy, "step": step, "drop_churned": drop_churned}
+    exec("def made(work):\n    return lambda: work([1])\ndef wrapped(work):\n    return lambda: LATER([1])", names)
+    cache = Cache(tmp_path)
+
+    def body(step: Any) -> None:
+        for number in range(2):
+            step(names["made"](tidy), key=f"tidy:{number}")
+            step(names["made"](drop_churned), key=f"drop:{number}")
+        for number, later in enumerate((tidy, 7, drop_churned)):
+            names["LATER"] = later if callable(later) else functools.partial(sorted)
+            step(names["wrapped"](tidy), key=f"later:{number}")
+        renamed = names["made"](tidy)
+        renamed.__qualname__ = "renamed"
+        step(renamed, key="renamed")
+
+    create_workflow(cache=cache)(body)
+    named = {meta.key: meta.facts.names for meta in cache.entries()}
+    assert named["tidy:0"] == named["tidy:1"] == ("tidy", "work")
+    assert named["drop:0"] == named["drop:1"] == ("drop_churned", "work")
+    assert named["later:0"] == ("LATER", "tidy")
+    assert named["later:1"] == ("LATER", "sorted")
+    assert named["later:2"] == ("LATER", "drop_churned")
+    assert named["renamed"] == ("renamed", "tidy", "work")
 
 
 NOT_OTHERS: dict[str, Callable[[Any, Any], Any]] = {

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from nbstep.collisions.compare import difference
-from nbstep.collisions.look import Look, look_at
+from nbstep.collisions.look import Look, changed_since, look_at
 from nbstep.collisions.message import collision_in_run
 from nbstep.events import Place
 from nbstep.foreign import interrupts
@@ -87,11 +87,9 @@ class FirstAsks:
         if known is None:
             return
         try:
-            now, first = look_at(thunk, args), known[0]
-            if now.code is first.code and now.labels == first.labels and now.sights != first.sights:
-                rows = zip(now.labels, now.sights, first.sights, strict=True)
-                changed = {label for label, after, before in rows if after != before}
-                self._states[at] = self._states.get(at, frozenset()) | changed
+            changed = changed_since(known[0], thunk, args)
+            if changed:
+                self._states[at] = self._states.get(at, frozenset()).union(changed)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from nbstep.cache.records import Facts
-from nbstep.collisions.look import UNBOUND, Look, Sight
+from nbstep.collisions.look import UNBOUND, Look, Sight, look_at, sight
 from nbstep.collisions.words import call_in, said_by
+from nbstep.thunks import Thunk
 
 _NAMES_AT_MOST: Final = 500
-_last: tuple[Mapping[str, str], tuple[object, ...], tuple[str, ...]] | None = None
+_last: tuple[Mapping[str, str], Sight, tuple[str, ...]] | None = None
 
 
-def names_of(look: Look, fingerprint: Mapping[str, str]) -> tuple[str, ...]:
-    """The functions and attributes that a step's work names, its own and those of the user's functions behind it, sorted."""
+def names_of(thunk: Thunk, args: tuple[Any, ...], fingerprint: Mapping[str, str]) -> tuple[str, ...]:
+    """The functions and attributes that a step's work names, its own and those of the user's functions behind it, sorted.
+
+    `fingerprint` is its code's: as long as that is the very same object, and not empty, what these names mean is the same.
+    """
     global _last
-    said = look.code, look.callee, look.labels[: look.read], look.sights[: look.read]
+    own = sight(thunk) if type(thunk) is types.FunctionType and fingerprint else None
     last = _last
-    if last is not None and last[0] is fingerprint and last[1] == said:  # the items of a map are one piece of work
+    if last is not None and last[0] is fingerprint and last[1] == own:  # the items of a map are one piece of work
         return last[2]
+    look = look_at(thunk, args)
     names = {name.rpartition(".")[2] for name in fingerprint if name}
     names.update(name for name in _own_names(look) if name.isidentifier())
     found = tuple(sorted(names)[:_NAMES_AT_MOST])
-    _last = fingerprint, said, found
+    if own is not None:
+        _last = fingerprint, own, found
     return found
 
 

@@ -25,16 +25,10 @@ Sight: TypeAlias = Any
 
 UNBOUND: Final = ("unbound",)
 _SMALL: Final = frozenset({type(None), bool, int, float, complex})
-_DATED: Final = (
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    decimal.Decimal,
-    fractions.Fraction,
-    uuid.UUID,
-    PurePath,
-)
+_DATED: Final = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, PurePath)
 _BUILTINS: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+# Asked once for all of them, as most values are none of these.
+_TOLD: Final = (types.MethodType, functools.partial, type, *_BUILTINS, types.ModuleType, enum.Enum, *_DATED)
 _CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 _SHORT: Final = 200
 _SMALL_BITS: Final = 512
@@ -82,6 +76,26 @@ _MAX_PLANS: Final = 4096
 
 def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
     """What a step is, as far as its thunk's own code and arguments tell."""
+    callee, code, labels, values, read, bound = _held(thunk, args)
+    seen = sight(callee) if code is None else _function(callee)
+    sights = [value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values]
+    fields = (seen, id(callee), code, labels, tuple(sights), tuple(map(id, values)), read, bound)
+    return tuple.__new__(Look, fields)  # half the time of Look(…)
+
+
+def changed_since(first: Look, thunk: Thunk, args: tuple[Any, ...]) -> list[str]:
+    """The names that hold something else now than at a first look of the same code; without making another look."""
+    _, code, labels, values, _, _ = _held(thunk, args)
+    if code is not first.code or labels != first.labels:
+        return []
+    rows = zip(labels, values, first.sights)  # noqa: B905 - they are of one length
+    return [label for label, value, seen in rows if value is not seen and sight(value) != seen]
+
+
+def _held(
+    thunk: Thunk, args: tuple[Any, ...]
+) -> tuple[Thunk, types.CodeType | None, tuple[str, ...], list[Any], int, bool]:
+    """What a step calls, its code, then labels, what these hold, how many are read, and whether it is bound, as in a `Look`."""
     keywords: dict[str, Any] = {}
     bound = False
     while type(thunk) is not types.FunctionType:
@@ -98,7 +112,7 @@ def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
             args, bound = (owner, *args), True
         values: list[Any] = [*args, *keywords.values()]
         labels = (*(["self"] if bound else []), *map(str, range(len(args) - bound)), *keywords)
-        return Look(sight(thunk), id(thunk), None, labels, tuple(map(sight, values)), tuple(map(id, values)), 0, bound)
+        return thunk, None, labels, values, 0, bound
     code = thunk.__code__
     plan = _plans.get(id(code)) or _plan(code)
     get = thunk.__globals__.get
@@ -117,9 +131,7 @@ def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
         labels = plan.all_labels
         values += args
         values += defaults[len(args) - count :] if len(args) < count else ()
-    sights = [value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values]
-    fields = (_function(thunk), id(thunk), code, labels, tuple(sights), tuple(map(id, values)), read, bound)
-    return tuple.__new__(Look, fields)  # half the time of Look(…)
+    return thunk, code, labels, values, read, bound
 
 
 def sight(value: Any) -> Sight:
@@ -154,22 +166,9 @@ def _function(function: types.FunctionType) -> Sight:
 def _rarer(value: Any, kind: type) -> Sight:
     if kind in _CONTAINERS:
         return ("other", kind)
-    if isinstance(value, types.MethodType):
-        function: Any = value.__func__
-        if isinstance(function, types.FunctionType):
-            return ("method", function.__code__, function.__qualname__)
-        return ("other", kind)
-    if isinstance(value, functools.partial):
-        return sight(value.func)
-    if isinstance(value, type):
-        return ("named", kind, value.__qualname__)
-    if isinstance(value, _BUILTINS):
-        return ("named", kind, value.__qualname__)
-    if isinstance(value, types.ModuleType):
-        return ("named", kind, value.__name__)
-    if isinstance(value, enum.Enum):
-        return ("member", f"{kind.__qualname__}.{value.name}")
-    if isinstance(value, _DATED):
+    if isinstance(value, _TOLD):
+        return _told(value, kind)
+    if fractions.Fraction in kind.__mro__:  # asking for an instance of it takes ten times as long
         return value
     given = python_scalar(value)
     if given is not value:
@@ -177,6 +176,22 @@ def _rarer(value: Any, kind: type) -> Sight:
     own = getattr(value, "__dict__", None)
     wrapped = own.get("__qualname__") if type(own) is dict and "__wrapped__" in own else None
     return ("named", kind, wrapped) if isinstance(wrapped, str) else ("other", kind)
+
+
+def _told(value: Any, kind: type) -> Sight:
+    """Of what is code, a module, a member of an enum, or a scalar by its value."""
+    if isinstance(value, types.MethodType):
+        function: Any = value.__func__
+        if isinstance(function, types.FunctionType):
+            return ("method", function.__code__, function.__qualname__)
+        return ("other", kind)
+    if isinstance(value, functools.partial):
+        return sight(value.func)
+    if isinstance(value, (type, *_BUILTINS)):
+        return ("named", kind, value.__qualname__)
+    if isinstance(value, types.ModuleType):
+        return ("named", kind, value.__name__)
+    return ("member", f"{kind.__qualname__}.{value.name}") if isinstance(value, enum.Enum) else value
 
 
 def is_scalar(seen: Sight) -> bool:

@@ -11,7 +11,6 @@ from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
-from nbstep.collisions.look import look_at
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
@@ -296,7 +295,7 @@ class Call:
     def names(self) -> tuple[str, ...] | None:
         """The functions and attributes that its work names; None where they cannot be told."""
         try:
-            return names_of(look_at(self.thunk, self.args), self.code())
+            return names_of(self.thunk, self.args, self.code())
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
