@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import hashlib
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from nbstep.cache import entry
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.explain import Change, input_changes, old_values_texts
-from nbstep.drift.inputs import SIGNER, Inputs, changed_in_place, read_inputs, settled
+from nbstep.drift.inputs import SIGNER, Inputs, are_lasting, changed_in_place, read_inputs, settled
 from nbstep.drift.values import Texts
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.errors import DriftError
@@ -182,6 +184,80 @@ def test_d2_what_the_thunk_changes_is_state() -> None:
     tables = frozenset({"log"})
     assert changed_in_place(before, after) == []
     assert changed_in_place(before._replace(tables=tables), after._replace(tables=tables)) == ["log"]
+
+
+class _Client:
+    def __init__(self, host: str = "x") -> None:
+        self.host = host
+
+    def fetch(self, uid: int, limit: Any = 3) -> None: ...
+
+
+class _OtherClient(_Client): ...
+
+
+LASTING: dict[str, tuple[str, tuple[Any, ...], str, bool]] = {
+    "nothing": ("lambda: 1", (), "", True),
+    "an argument": ("lambda n: n", (1,), "", True),
+    "a global number": ("lambda: N", (), "", True),
+    "a number bound anew": ("lambda: N", (), "N = 2", False),
+    "a number bound to an equal one": ("lambda: N", (), "N = 1.0", False),
+    "a number unbound": ("lambda: N", (), "del N", False),
+    "None": ("lambda: NONE", (), "NONE = 1", False),
+    "what becomes None": ("lambda: N", (), "N = None", False),
+    "an object that becomes None": ("lambda: client", (), "client = None", False),
+    "a name bound only now": ("lambda: UNSET", (), "UNSET = 2", True),
+    "a text": ("lambda: PROMPT", (), "", True),
+    "a text bound anew": ("lambda: PROMPT", (), "PROMPT = 'b' * 999", False),
+    "a huge text": ("lambda: HUGE", (), "", False),
+    "an object by its type": ("lambda: client", (), "client.host = 'y'", True),
+    "another of its type": ("lambda: client", (), "client = Client()", True),
+    "another of another type": ("lambda: client", (), "client = OtherClient()", False),
+    "an object that is unbound": ("lambda: client", (), "del client", False),
+    "another class for it": ("lambda: client", (), "client.__class__ = OtherClient", False),
+    "another class for an argument": ("lambda c: 1", (_Client(),), "args[0].__class__ = OtherClient", False),
+    "a list": ("lambda: rows", (), "rows.append(1)", False),
+    "a list among the arguments": ("lambda r: r", ([1],), "args[0].append(1)", False),
+    "a tuple among the arguments": ("lambda r: r", ((1, "a"),), "", True),
+    "a tuple with a list in it": ("lambda r: r", (([1],),), "args[0][0].append(1)", False),
+    "a method": ("client.fetch", (1,), "", True),
+    "a partial": ("functools.partial(client.fetch, 1)", (), "", True),
+    "a partial with names": ("functools.partial(client.fetch, uid=1)", (), "thunk.keywords['uid'] = 2", False),
+    "defaults": ("lambda n=1: n", (), "", True),
+    "other defaults": ("lambda n=1: n", (), "thunk.__defaults__ = ([2],)", False),
+    "a file": ("lambda: FILE", (), "Path(FILE).write_text('more')", False),
+    "a file that was not there": ("lambda: MISSING", (), "Path(MISSING).touch()", True),
+}
+
+
+@pytest.mark.parametrize(("thunk", "args", "work", "lasts"), LASTING.values(), ids=LASTING)
+def test_d2_what_can_only_be_replaced_is_not_read_again_and_gives_the_same(
+    tmp_path: Path, thunk: str, args: tuple[Any, ...], work: str, lasts: bool
+) -> None:
+    (tmp_path / "a.csv").write_text("1")
+    scope = _cell(
+        f"thunk = {thunk}", N=1, NONE=None, PROMPT="a" * 999, HUGE="a" * (1 << 17), rows=[1], client=_Client(), Client=_Client,
+        OtherClient=_OtherClient, FILE=str(tmp_path / "a.csv"), MISSING=str(tmp_path / "b.csv"), functools=functools,
+        Path=Path,
+    )  # fmt: skip
+    args = copy.deepcopy(args)
+    seen = look_behind(scope["thunk"])
+    before = read_inputs(scope["thunk"], args, seen, KEY)
+    exec(work, scope, scope | {"args": args} if "args" in work else None)
+    after = read_inputs(scope["thunk"], args, seen, KEY)
+    assert are_lasting(before, scope["thunk"], args, seen, KEY) is lasts
+    if lasts:
+        assert settled(before, after) == before.texts
+        assert not are_lasting(before, freeze(scope["thunk"]), args, seen, KEY)
+        assert not are_lasting(before, scope["thunk"], args, seen, SigningKey(b"o" * 32))
+
+
+def test_d2_what_is_no_more_named_is_not_kept_alive_while_the_thunk_runs(cache: Cache) -> None:
+    scope = _cell("def replace():\n    global client\n    client = Client()\n    return gone() is None", Client=_Client)
+    client = scope["client"] = _Client()
+    scope["gone"] = weakref.ref(client)
+    del client
+    assert create_workflow(cache=cache)(lambda step: step(scope["replace"], key="k")) == Ok(True)
 
 
 def test_d2_a_frame_changed_in_place_is_called_out_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

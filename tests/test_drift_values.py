@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 import dataclasses
@@ -15,6 +16,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 import types
 import uuid
@@ -97,6 +99,26 @@ def test_d1_values_that_differ_have_texts_that_differ() -> None:
 )  # fmt: skip
 def test_d1_values_that_are_the_same_have_one_text(one: Any, other: Any) -> None:
     assert TEXTS.of(one) == TEXTS.of(other)
+
+
+class Empty(collections.namedtuple("Empty", "")):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "alone"),
+    [
+        (object(), True), (threading.local(), True), (re, True), (iter([]), True), (threading.Lock(), True),
+        (functools.lru_cache(len), True), (1, False), (None, False), ("a", False), ((), False), ([], False), (Empty(), False),
+        (Row(1, 2), False), (Config(), False), (Slotted(), False), (types.SimpleNamespace(), False), (Colour.RED, False),
+        (set(), False), (np.zeros(0), False), (pd.DataFrame(), False), (pd.Index([]), False), (pl.DataFrame(), False),
+        (pa.array([1]), False), (np.float32(1), False), (pd.Timestamp(0), False), (functools.partial(len), False), (len, False),
+        (Config, False), (range(0), False), (slice(object()), False), (slice(1), False), (collections.deque(), False), (b"", False),
+        (array.array("b"), False), (pathlib.Path("a"), False), (10**400, False), (datetime.UTC, True),
+    ],
+)  # fmt: skip
+def test_d1_of_what_counts_by_its_type_that_is_said(value: Any, alone: bool) -> None:
+    assert TEXTS.read(value) == (TEXTS.of(value), alone)
 
 
 def test_d2_numbers_and_dates_are_kept_as_text_all_else_as_a_digest_with_the_key() -> None:

@@ -279,6 +279,11 @@ def _name_bytes(kind: type) -> bytes:
     return name.rpartition("<locals>.")[2].encode() + b" " if type(name) is str else b" "
 
 
+def is_of_all(kind: type, content: bytes) -> bool:
+    """Whether the bytes of a value stand for all values of its type; of slices some are plain."""
+    return kind is not slice and content == _type_bytes(kind)
+
+
 def _type_bytes(kind: type) -> bytes:
     return b"t" + _name_bytes(kind)
 

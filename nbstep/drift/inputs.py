@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.cache.trust import SigningKey
+from nbstep.drift.lasting import ANY, Lasting, cannot_change, lasting_arguments
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, read_source
+from nbstep.drift.sources import UNBOUND, Source, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
@@ -42,16 +43,25 @@ class Inputs(NamedTuple):
         paths: The path of each file in `texts`.
         tables: The names of those that are arrays or frames.
         loose: The names of containers and objects.
+        lasting: Known where none of them can change in place.
     """
 
     texts: Mapping[str, str] = _NONE
     paths: Mapping[str, str] = _NONE
     tables: frozenset[str] = frozenset()
     loose: frozenset[str] = frozenset()
+    lasting: Lasting | None = None
 
 
 def read_inputs(
-    thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, wanted: Wanted = ALL, budget_s: float = BUDGET_S
+    thunk: Any,
+    args: tuple[Any, ...],
+    seen: Seen,
+    key: SigningKey,
+    wanted: Wanted = ALL,
+    budget_s: float = BUDGET_S,
+    *,
+    objects: list[Any] | None = None,
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -62,38 +72,56 @@ def read_inputs(
         key: The user's key.
         wanted: What counts.
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
+        objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
     """
     found: dict[str, str] = {SIGNER: key.id}
-    rest: list[tuple[str, Any]] = []
+    rest: list[tuple[str, Any, Source | None]] = []
+    held: list[tuple[Source, type, object]] = []
     # most are a lambda without arguments
     if args or type(thunk) is not types.FunctionType or (thunk.__defaults__ and not is_plain(thunk.__defaults__)):
         for name, value in _arguments(thunk, args):
-            if not counts_for_nothing(name) and not is_code(value):
-                rest.append((name, value))
+            if not counts_for_nothing(name) and (type(value) in SCALARS or not is_code(value)):
+                rest.append((name, value, None))
     sources, first = seen.sources, cast("Any", seen.first)
     for source in sources.inputs:
         value = read_source(source, first)
-        text_of = SCALARS.get(type(value))
+        kind = type(value)
+        text_of = SCALARS.get(kind)
         text = text_of(value) if text_of is not None else None
         if text is not None:
             found[source.label] = text
+            held.append((source, kind, value))
         elif value is not UNBOUND:
-            rest.append((source.label, value))
+            rest.append((source.label, value, source))
+    arguments = lasting_arguments(thunk, args)
+    lasting = None if arguments is None else Lasting(thunk, arguments, held)
     if wanted is ALL and not sources.paths and (plain := _all_scalars(rest)) is not None:
-        return Inputs({**found, **plain})
-    return _with_rest(found, rest, texts_of(key.secret), wanted, sources.paths, budget_s)
+        return Inputs({**found, **plain}, lasting=lasting)
+    if objects is not None:
+        objects += [
+            value
+            for name, value, _ in rest
+            if type(value) not in SCALARS and not (wanted.ignore and _is_ignored(name, wanted.ignore))
+        ]
+    return _with_rest(found, rest, texts_of(key.secret), wanted, sources.paths, budget_s, lasting)
 
 
-def _all_scalars(rest: list[tuple[str, Any]]) -> dict[str, str] | None:
+def _all_scalars(rest: list[tuple[str, Any, Source | None]]) -> dict[str, str] | None:
     """Their texts, where all are scalars, as the items of a map often are; of two with one name the first counts."""
     texts: dict[str, str] = {}
-    for name, value in rest:
+    for name, value, _ in rest:
         text_of = SCALARS.get(type(value))
         text = text_of(value) if text_of is not None else None
         if text is None:
             return None
         texts.setdefault(name, text)
     return texts
+
+
+def are_lasting(before: Inputs, thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
+    """Whether reading a thunk's inputs again is sure to give what it gave before; "no" says nothing."""
+    lasting = before.lasting
+    return lasting is not None and before.texts.get(SIGNER) == key.id and lasting.holds(thunk, args, seen.first)
 
 
 class Fixed(NamedTuple):
@@ -123,7 +151,7 @@ def read_fixed(thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, w
             if text is not None:
                 named[source.label] = text
     if found:
-        _add_large(found, make, arguments, [], BUDGET_S)
+        _add_large([(name, value, None) for name, value in found], make, arguments, [], BUDGET_S)
     if wanted.ignore:
         named, arguments = (
             {name: text for name, text in texts.items() if not _is_ignored(name, wanted.ignore)}
@@ -137,43 +165,57 @@ def moved(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, text in before.items() if now.get(name, text) != text)
 
 
-def input_values(thunk: Any, args: tuple[Any, ...], seen: Seen, ignore: frozenset[str] = ALL.ignore) -> Iterator[Any]:
-    """The inputs themselves, and objects that can be called, as they are now: arguments first, then what is named."""
-    for name, value in _arguments(thunk, args):
-        if not counts_for_nothing(name) and not is_code(value) and not _is_ignored(name, ignore):
-            yield value
+def callables_in(seen: Seen, ignore: frozenset[str] = ALL.ignore) -> Iterator[Any]:
+    """The objects that can be called among what is named: they are no inputs, and may come from another step."""
     first = cast("Any", seen.first)
-    for source in (*seen.sources.inputs, *seen.sources.callables):
+    for source in seen.sources.callables:
         if not _is_ignored(source.label, ignore):
             yield read_source(source, first)
 
 
 def _with_rest(
     found: dict[str, str],
-    rest: list[tuple[str, Any]],
+    rest: list[tuple[str, Any, Source | None]],
     make: Texts,
     wanted: Wanted,
     named: tuple[str, ...],
     budget_s: float,
+    lasting: Lasting | None,
 ) -> Inputs:
     """The inputs with those that are not plain, and with the files; an argument comes before a variable of its name."""
-    large: list[tuple[str, Any]] = []
+    large: list[tuple[str, Any, Source | None]] = []
     paths: list[str] = []
+    held = [] if lasting is None else [*lasting.names]
     seen = set[str]()
-    for name, value in rest:
-        if name not in seen:
-            seen.add(name)
-            found.pop(name, None)
-            _add(name, value, make, found, large, paths)
+    for name, value, source in rest:
+        if name in seen:
+            continue
+        seen.add(name)
+        found.pop(name, None)
+        text = make.of_plain(value)
+        if text is None:
+            large.append((name, value, source))
+            continue
+        found[name] = text
+        if type(value) is str:
+            paths.append(value)
+        if source is not None:
+            held.append((source, type(value), value))
     if wanted.ignore:
-        large = [(name, value) for name, value in large if not _is_ignored(name, wanted.ignore)]
+        large = [one for one in large if not _is_ignored(one[0], wanted.ignore)]
         found = {name: text for name, text in found.items() if not _is_ignored(name, wanted.ignore)}
-    tables, loose = _add_large(large, make, found, paths, budget_s) if large else (frozenset[str](), frozenset[str]())
+    tables, loose = frozenset[str](), frozenset[str]()
+    if large:
+        tables, loose, known = _add_large(large, make, found, paths, budget_s)
+        if known is None:
+            lasting = None
+        else:
+            held += known
     files: dict[str, str] = {}
     if wanted.files != ():
         explicit = wanted.files or ()
         _add_files([*explicit, *paths, *named], len(explicit), make, found, files)
-    return Inputs(found, files, tables, loose)
+    return Inputs(found, files, tables, loose, None if lasting is None or files else lasting._replace(names=held))
 
 
 def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
@@ -200,38 +242,36 @@ def file_of(stamp: str) -> tuple[int, float] | None:
         return None
 
 
-def _add(
-    name: str, value: Any, make: Texts, found: dict[str, str], large: list[tuple[str, Any]], paths: list[str]
-) -> None:
-    """Reads what is plain at once; the rest goes to `large`."""
-    text = make.of_plain(value)
-    if text is None:
-        large.append((name, value))
-        return
-    found[name] = text
-    if type(value) is str:
-        paths.append(value)
-
-
 def _add_large(
-    large: list[tuple[str, Any]], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Reads the rest; gives the names of arrays and frames, and those of containers and objects."""
+    large: list[tuple[str, Any, Source | None]], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
+) -> tuple[frozenset[str], frozenset[str], list[tuple[Source, type, object]] | None]:
+    """Reads the rest; gives the names of arrays and frames, those of containers and objects, and by what all of them are known.
+
+    That is None where some can change in place.
+    """
     ends_ns, tables, loose = time.thread_time_ns() + int(budget_s * 1e9), list[str](), list[str]()
-    for at, (name, value) in enumerate(large):
+    known: list[tuple[Source, type, object]] | None = []
+    for at, (name, value, source) in enumerate(large):
         if at and time.thread_time_ns() > ends_ns:
             break
+        kind = type(value)
         try:
-            found[name] = make.of(value, paths)
+            found[name], by_type = make.read(value, paths)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
             continue
-        if is_table(value):
+        if by_type:
+            loose.append(name)
+        elif is_table(value):
             tables.append(name)
         elif not isinstance(value, str | bytes):
             loose.append(name)
-    return frozenset(tables), frozenset(loose)
+        if known is not None and not by_type and not cannot_change(value, kind):
+            known = None
+        elif known is not None and source is not None:
+            known.append((source, kind, ANY if by_type else value))
+    return frozenset(tables), frozenset(loose), known
 
 
 def _add_files(paths: list[str], explicit: int, make: Texts, found: dict[str, str], files: dict[str, str]) -> None:

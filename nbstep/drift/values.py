@@ -12,7 +12,7 @@ import hashlib
 from typing import Any, Final
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.encoding import MAX_ITEMS, Encoding
+from nbstep.drift.encoding import MAX_ITEMS, Encoding, is_of_all
 from nbstep.drift.scalars import SCALARS, scalar_of
 
 _COMPARED: Final = frozenset({str, int, bool, type(None)})
@@ -37,13 +37,23 @@ class Texts:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self.of_short = functools.lru_cache(maxsize=2048)(self._of_short)
+        self._of_type = functools.lru_cache(maxsize=512)(self.digest)
         self._of_items = functools.lru_cache(maxsize=512)(self._of_items_anew)
 
     def of(self, value: object, paths: list[str] | None = None) -> str:
         """The text of a value; `paths` is given what in it may name a file."""
+        return self.read(value, paths)[0]
+
+    def read(self, value: object, paths: list[str] | None = None) -> tuple[str, bool]:
+        """The same, and whether it is that of all values of this type."""
         scalar = SCALARS.get(type(value)) or scalar_of(value)
         text = scalar(value) if scalar is not None else None
-        return text if text is not None else self.digest(Encoding(paths).of(value, MAX_ITEMS, 0))
+        if text is not None:
+            return text, False
+        content = Encoding(paths).of(value, MAX_ITEMS, 0)
+        if is_of_all(type(value), content):
+            return self._of_type(content), True
+        return self.digest(content), False
 
     def of_plain(self, value: Any) -> str | None:
         """The text of what is plain, a scalar or a short text; None of all else."""

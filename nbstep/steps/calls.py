@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from nbstep.drift.inputs import (
     SIGNER,
     Fixed,
     Inputs,
+    are_lasting,
+    callables_in,
     changed_in_place,
-    input_values,
     moved,
     read_fixed,
     read_inputs,
@@ -140,10 +142,12 @@ class Call:
         except BaseException:  # noqa: BLE001 - as below
             return ""
 
-    def inputs(self) -> Inputs:
-        """The inputs as they are now; none where they cannot be read."""
+    def inputs(self, objects: list[Any] | None = None) -> Inputs:
+        """The inputs as they are now; none where they cannot be read. `objects` is given what of them may be another step's."""
         try:
-            return read_inputs(self.work(), self.args, self._behind(), signing_key(), self.options.inputs)
+            return read_inputs(
+                self.work(), self.args, self._behind(), signing_key(), self.options.inputs, objects=objects
+            )
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - as for the code
@@ -169,8 +173,9 @@ class Call:
     def note_inputs(self) -> None:
         """Remembers the inputs before the thunk runs, where what it gives may be kept."""
         if self.before is None and self.key is not None and self.run.cache is not None:
-            self.before = self.inputs()
-            self.made_from = self._origins()
+            objects: list[Any] = []
+            self.before = self.inputs(objects)
+            self.made_from = self._origins(objects)
 
     def note_moved(self) -> None:
         """Remembers what names mean something else, now that the thunk runs; tells of arguments that were changed in place."""
@@ -189,14 +194,25 @@ class Call:
         """The inputs that the thunk, which has run, left as they were; tells which arrays and frames it did not."""
         if self.before is None:
             return {}
-        after = self.inputs()
-        for name in changed_in_place(self.before, after):
+        after = self._inputs_after(self.before)
+        for name in changed_in_place(self.before, after) if self.before.tables else ():
             self.run.find(
                 "changed-in-place", self.key,
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
             )  # fmt: skip
-        same = settled(self.before, after)
+        same = self.before.texts if after is self.before else settled(self.before, after)
         return same if same.keys() - {SIGNER} else {}
+
+    def _inputs_after(self, before: Inputs) -> Inputs:
+        """The inputs now that the thunk ran: those from before, where they can be no other."""
+        try:
+            if are_lasting(before, self.work(), self.args, self._behind(), signing_key()):
+                return before
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001, S110 - as for the code
+            pass
+        return self.inputs()
 
     def _read_fixed(self) -> Fixed:
         try:
@@ -244,11 +260,11 @@ class Call:
         except BaseException:  # noqa: BLE001, S110 - as above: odd values only lose their links
             pass
 
-    def _origins(self) -> tuple[str, ...]:
-        """The keys, in the same cache, of the steps that handed out what it takes."""
+    def _origins(self, objects: list[Any]) -> tuple[str, ...]:
+        """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
             found = HANDED_OUT.origins_of_all(
-                input_values(self.work(), self.args, self._behind(), self.options.inputs.ignore)
+                itertools.chain(objects, callables_in(self._behind(), self.options.inputs.ignore))
             )
             here = origin_of(self.run.scope(), "")[0] if found else None
             return tuple(key for cache, key in found if cache == here)

@@ -1,0 +1,61 @@
+"""Inputs that can change only by being replaced: what tells, without reading them again, that they are what they were."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, cast
+
+from nbstep.drift.plain import is_plain
+from nbstep.drift.sources import Source, read_source
+
+ANY: Final = object()
+# What is larger is not held on to only to tell that it is still there.
+_MAX_CHARS: Final = 1 << 16
+_MAX_ITEMS: Final = 64
+
+
+class Lasting(NamedTuple):
+    """By what such inputs are known.
+
+    Attributes:
+        thunk: The thunk.
+        arguments: The types of its arguments.
+        names: Of each source the type of what it held, and that object itself; `ANY` where the type alone counts.
+    """
+
+    thunk: Any
+    arguments: tuple[type, ...]
+    names: Sequence[tuple[Source, type, object]]
+
+    def holds(self, thunk: Any, args: tuple[Any, ...], first: Any) -> bool:
+        """Whether they are the same; `first` is what stands for the thunk's own code."""
+        if self.thunk is not thunk or self.arguments != lasting_arguments(thunk, args):
+            return False
+        for source, kind, value in self.names:
+            now = read_source(source, first)
+            if now is not value and (value is not ANY or type(now) is not kind):
+                return False
+        return True
+
+
+def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type, ...] | None:
+    """The types of what a function or a method is called with; None where something else may take the place of one."""
+    while type(thunk) is not types.FunctionType:
+        if type(thunk) is types.MethodType:
+            args, thunk = (thunk.__self__, *args), thunk.__func__
+        elif type(thunk) is functools.partial and not thunk.keywords:
+            args, thunk = (*thunk.args, *args), cast("Any", thunk.func)
+        else:
+            return None
+    if thunk.__defaults__ and not is_plain(thunk.__defaults__):
+        return None
+    return (*map(type, args),)
+
+
+def cannot_change(value: Any, kind: type) -> bool:
+    """Whether a value that is no scalar is the same as long as it is the same object."""
+    if kind is str or kind is bytes:
+        return len(value) <= _MAX_CHARS
+    return (kind is tuple or kind is frozenset) and len(value) <= _MAX_ITEMS and is_plain(value)
