@@ -123,7 +123,10 @@ def _held(
     labels, read = plan.labels, len(values)
     defaults = thunk.__defaults__ or ()
     count = len(plan.parameters)
-    if keywords or thunk.__kwdefaults__ or not count - len(defaults) <= len(args) <= count or plan.has_others:
+    if len(args) == count and not (keywords or thunk.__kwdefaults__ or plan.has_others):  # most
+        labels = plan.all_labels
+        values += args
+    elif keywords or thunk.__kwdefaults__ or not count - len(defaults) <= len(args) <= count or plan.has_others:
         arguments = _arguments(thunk, plan, args, keywords)
         labels += tuple(arguments)
         values += arguments.values()
@@ -147,6 +150,8 @@ def sight(value: Any) -> Sight:
         return value if len(value) <= _SHORT else ("text", kind, len(value), hash(value), repr(value[:40]))
     if kind is types.FunctionType:
         return _function(value)
+    if kind is types.ModuleType:
+        return ("named", kind, value.__name__)
     if value is UNBOUND:
         return UNBOUND
     return _rarer(value, kind)

@@ -37,6 +37,14 @@ _NUMBERS: Final = frozenset({int, float, complex, bool, type(None)})
 _READ_AT_ONCE: Final = _NUMBERS | {str}
 _FLAT: Final = _READ_AT_ONCE | {bytes, datetime.date, datetime.datetime, *_PATHS}
 _SORTED: Final = frozenset({str, int})
+_SEQUENCES: Final = (list, tuple, collections.deque)
+_SETS: Final = (set, frozenset)
+_BYTES: Final = (bytes, bytearray)
+_RARE: Final = frozenset({decimal.Decimal, fractions.Fraction, range, slice, array.array, uuid.UUID, re.Pattern})
+# Asked once for all of them, as most objects are none of these.
+_KNOWN: Final = (
+    enum.Enum, *_SEQUENCES, dict, *_SETS, str, *_BYTES, int, float, functools.partial, *CODE,
+)  # fmt: skip
 
 
 class TooLarge(ValueError):  # noqa: N818 - the name says what happened
@@ -82,10 +90,27 @@ class Encoding:
             self._inside.pop()
 
     def _of_other(self, value: Any, kind: type, room: int, depth: int) -> bytes:
+        known = kind in _RARE or issubclass(kind, _KNOWN)
+        found = self._of_known(value, kind, room, depth) if known else None
+        if found is not None:
+            return found
+        fields = record_fields(value)
+        if fields is not None:
+            return b"r" + _name_bytes(kind) + self._mapping(fields, room, depth)
+        parts = table_parts(value)
+        if parts is not None:
+            if parts[0] == "memmap":
+                self._meet(parts[-1])
+            inside = Encoding(None)  # what its cells say names no files
+            return b"a" + b"".join([_sized(inside.of(part, MAX_ITEMS, depth)) for part in parts])
+        return _type_bytes(kind)
+
+    def _of_known(self, value: Any, kind: type, room: int, depth: int) -> bytes | None:
+        """What stands for a value of a class of Python's own, or of one made of it; None where that is its type."""
         head = b"" if kind.__module__ == "builtins" else _name_bytes(kind)
         if issubclass(kind, enum.Enum):
             return b"e" + head + str(object.__getattribute__(value, "__dict__").get("_name_")).encode()
-        if issubclass(kind, list | tuple | collections.deque):
+        if issubclass(kind, _SEQUENCES):
             base: Any = list if issubclass(kind, list) else tuple if issubclass(kind, tuple) else collections.deque
             items: Any = value if kind in (list, tuple) else list(base.__iter__(value))
             return base.__name__[:1].encode() + head + self._sequence(items, room, depth)
@@ -93,7 +118,7 @@ class Encoding:
             if dict.__len__(value) > _MAX_UNORDERED:
                 return b"m" + head + b"%d" % dict.__len__(value)
             return b"m" + head + self._mapping(dict(dict.items(value)) if kind is not dict else value, room, depth)
-        if issubclass(kind, set | frozenset):
+        if issubclass(kind, _SETS):
             members: Any = set if issubclass(kind, set) else frozenset
             if members.__len__(value) > _MAX_UNORDERED:
                 return b"u" + head + b"%d" % members.__len__(value)
@@ -106,16 +131,7 @@ class Encoding:
         if issubclass(kind, CODE):
             name: object = getattr(value, "__qualname__", "") if not issubclass(kind, property) else ""
             return b"c" + str(name).encode()
-        fields = record_fields(value)
-        if fields is not None:
-            return b"r" + _name_bytes(kind) + self._mapping(fields, room, depth)
-        parts = table_parts(value)
-        if parts is not None:
-            if parts[0] == "memmap":
-                self._meet(parts[-1])
-            inside = Encoding(None)  # what its cells say names no files
-            return b"a" + b"".join([_sized(inside.of(part, MAX_ITEMS, depth)) for part in parts])
-        return _type_bytes(kind)
+        return None
 
     def _meet(self, text: str) -> None:
         if self._paths is not None and len(self._paths) < _MAX_PATHS:
@@ -177,7 +193,7 @@ def _plain_bytes(value: Any, kind: type, room: int) -> bytes | None:
     """Of what is plain and rarer than a number; also of plain values of another class, such as a `str` with methods."""
     if issubclass(kind, str):
         return b"s" + _text_bytes(str.__str__(value), room)
-    if issubclass(kind, bytes | bytearray):
+    if issubclass(kind, _BYTES):
         return (b"b" if issubclass(kind, bytes) else b"y") + _some_bytes(memoryview(value), _room_of_text(room))
     if issubclass(kind, int):
         return b"i" + int.to_bytes(value, int.bit_length(value) // 8 + 1, "little", signed=True)
@@ -209,7 +225,7 @@ def record_fields(value: object) -> Mapping[str, Any] | None:
     if kind is types.SimpleNamespace:
         return vars(cast("types.SimpleNamespace", value))
     names: Any = None
-    for cls in kind.__mro__:
+    for cls in kind.__mro__[:-1]:  # the last is `object`
         body = cls.__dict__
         names = body.get("__dataclass_fields__") or body.get("__attrs_attrs__") or body.get("__pydantic_fields__")
         if names:
@@ -240,7 +256,7 @@ def record_fields(value: object) -> Mapping[str, Any] | None:
 
 def _parameters(kind: type) -> list[str]:
     """What an estimator of scikit-learn, or of a library in its manner, is made with; nothing of another class."""
-    if not any(cls.__module__ == "sklearn.base" and cls.__name__ == "BaseEstimator" for cls in kind.__mro__):
+    if not [cls for cls in kind.__mro__[:-1] if cls.__name__ == "BaseEstimator" and cls.__module__ == "sklearn.base"]:
         return []
     found: dict[str, None] = {}
     for cls in kind.__mro__:

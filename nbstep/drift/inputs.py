@@ -11,8 +11,8 @@ import os
 import stat
 import time
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.lasting import ANY, Lasting, cannot_change, lasting_arguments
@@ -31,6 +31,9 @@ BUDGET_S: Final = 0.01
 _MAX_FILES: Final = 32
 _LOOKING_S: Final = 0.02
 _MISSING: Final = "-"
+_Large: TypeAlias = tuple[
+    str, Any, Source | None
+]  # an input that is not plain, and where it is named; None of an argument
 _NONE: Final[Mapping[str, str]] = types.MappingProxyType({})
 
 
@@ -74,48 +77,82 @@ def read_inputs(
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
     """
-    found: dict[str, str] = {SIGNER: key.id}
-    rest: list[tuple[str, Any, Source | None]] = []
+    found, make, sources, first = {SIGNER: key.id}, texts_of(key.secret), seen.sources, cast("Any", seen.first)
+    given: dict[str, str] = {}
+    taken: set[str] = set()
+    large: list[_Large] = []
+    paths: list[str] = []
+    noted: list[tuple[str, Any]] = []
+    arguments = lasting_arguments(thunk, args)
+    for name, value in _arguments_of(thunk, args, arguments is not None):
+        if counts_for_nothing(name):
+            continue
+        text = make.of_plain(value)
+        if text is None:
+            if is_code(value):
+                continue
+            noted.append((name, value))
+            if name not in taken:
+                large.append((name, value, None))
+        elif name not in taken:
+            given[name] = text
+            if type(value) is str:
+                paths.append(value)
+        taken.add(name)
     held: list[tuple[Source, type, object]] = []
-    # most are a lambda without arguments
-    if args or type(thunk) is not types.FunctionType or (thunk.__defaults__ and not is_plain(thunk.__defaults__)):
-        for name, value in _arguments(thunk, args):
-            if not counts_for_nothing(name) and (type(value) in SCALARS or not is_code(value)):
-                rest.append((name, value, None))
-    sources, first = seen.sources, cast("Any", seen.first)
+    named: list[tuple[Source, Any]] = []
     for source in sources.inputs:
         value = read_source(source, first)
         kind = type(value)
         text_of = SCALARS.get(kind)
         text = text_of(value) if text_of is not None else None
-        if text is not None:
+        if text is None:
+            if value is not UNBOUND:
+                named.append((source, value))
+        elif source.label not in taken:
             found[source.label] = text
             held.append((source, kind, value))
-        elif value is not UNBOUND:
-            rest.append((source.label, value, source))
-    arguments = lasting_arguments(thunk, args)
+    found |= given
     lasting = None if arguments is None else Lasting(thunk, arguments, held)
-    if wanted is ALL and not sources.paths and (plain := _all_scalars(rest)) is not None:
-        return Inputs({**found, **plain}, lasting=lasting)
-    if objects is not None:
-        objects += [
-            value
-            for name, value, _ in rest
-            if type(value) not in SCALARS and not (wanted.ignore and _is_ignored(name, wanted.ignore))
-        ]
-    return _with_rest(found, rest, texts_of(key.secret), wanted, sources.paths, budget_s, lasting)
-
-
-def _all_scalars(rest: list[tuple[str, Any, Source | None]]) -> dict[str, str] | None:
-    """Their texts, where all are scalars, as the items of a map often are; of two with one name the first counts."""
-    texts: dict[str, str] = {}
-    for name, value, _ in rest:
-        text_of = SCALARS.get(type(value))
-        text = text_of(value) if text_of is not None else None
+    if wanted is ALL and not (large or named or paths or sources.paths):  # most
+        return Inputs(found, lasting=lasting)
+    for source, value in named:
+        noted.append((source.label, value))
+        if source.label in taken:
+            continue
+        text = make.of_plain(value)
         if text is None:
-            return None
-        texts.setdefault(name, text)
-    return texts
+            large.append((source.label, value, source))
+            continue
+        found[source.label] = text
+        held.append((source, type(value), value))
+        if type(value) is str:
+            paths.append(value)
+    if wanted.ignore:
+        large = [one for one in large if not _is_ignored(one[0], wanted.ignore)]
+        noted = [one for one in noted if not _is_ignored(one[0], wanted.ignore)]
+        found = {name: text for name, text in found.items() if not _is_ignored(name, wanted.ignore)}
+    if objects is not None:
+        objects += [value for _, value in noted]
+    tables, loose = frozenset[str](), frozenset[str]()
+    if large:
+        tables, loose, known = _add_large(large, make, found, paths, budget_s)
+        if known is None:
+            lasting = None
+        else:
+            held += known
+    files: dict[str, str] = {}
+    if wanted.files != () and (paths or sources.paths or wanted.files):
+        explicit = wanted.files or ()
+        _add_files([*explicit, *paths, *sources.paths], len(explicit), make, found, files)
+    return Inputs(found, files, tables, loose, None if files else lasting)
+
+
+def _arguments_of(thunk: Any, args: tuple[Any, ...], plain: bool) -> Iterable[tuple[str, Any]]:
+    """What the thunk is called with; `plain` says that its defaults are, where it has some."""
+    if plain and type(thunk) is types.FunctionType and len(args) <= thunk.__code__.co_argcount:  # most are
+        return zip(thunk.__code__.co_varnames, args)  # noqa: B905 - more names than arguments
+    return _arguments(thunk, args)
 
 
 def are_lasting(before: Inputs, thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
@@ -165,57 +202,10 @@ def moved(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, text in before.items() if now.get(name, text) != text)
 
 
-def callables_in(seen: Seen, ignore: frozenset[str] = ALL.ignore) -> Iterator[Any]:
+def callables_in(seen: Seen, ignore: frozenset[str]) -> list[Any]:
     """The objects that can be called among what is named: they are no inputs, and may come from another step."""
-    first = cast("Any", seen.first)
-    for source in seen.sources.callables:
-        if not _is_ignored(source.label, ignore):
-            yield read_source(source, first)
-
-
-def _with_rest(
-    found: dict[str, str],
-    rest: list[tuple[str, Any, Source | None]],
-    make: Texts,
-    wanted: Wanted,
-    named: tuple[str, ...],
-    budget_s: float,
-    lasting: Lasting | None,
-) -> Inputs:
-    """The inputs with those that are not plain, and with the files; an argument comes before a variable of its name."""
-    large: list[tuple[str, Any, Source | None]] = []
-    paths: list[str] = []
-    held = [] if lasting is None else [*lasting.names]
-    seen = set[str]()
-    for name, value, source in rest:
-        if name in seen:
-            continue
-        seen.add(name)
-        found.pop(name, None)
-        text = make.of_plain(value)
-        if text is None:
-            large.append((name, value, source))
-            continue
-        found[name] = text
-        if type(value) is str:
-            paths.append(value)
-        if source is not None:
-            held.append((source, type(value), value))
-    if wanted.ignore:
-        large = [one for one in large if not _is_ignored(one[0], wanted.ignore)]
-        found = {name: text for name, text in found.items() if not _is_ignored(name, wanted.ignore)}
-    tables, loose = frozenset[str](), frozenset[str]()
-    if large:
-        tables, loose, known = _add_large(large, make, found, paths, budget_s)
-        if known is None:
-            lasting = None
-        else:
-            held += known
-    files: dict[str, str] = {}
-    if wanted.files != ():
-        explicit = wanted.files or ()
-        _add_files([*explicit, *paths, *named], len(explicit), make, found, files)
-    return Inputs(found, files, tables, loose, None if lasting is None or files else lasting._replace(names=held))
+    sources, first = seen.sources.callables, cast("Any", seen.first)
+    return [read_source(source, first) for source in sources if not _is_ignored(source.label, ignore)]
 
 
 def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
@@ -243,13 +233,14 @@ def file_of(stamp: str) -> tuple[int, float] | None:
 
 
 def _add_large(
-    large: list[tuple[str, Any, Source | None]], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
+    large: list[_Large], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
 ) -> tuple[frozenset[str], frozenset[str], list[tuple[Source, type, object]] | None]:
     """Reads the rest; gives the names of arrays and frames, those of containers and objects, and by what all of them are known.
 
     That is None where some can change in place.
     """
-    ends_ns, tables, loose = time.thread_time_ns() + int(budget_s * 1e9), list[str](), list[str]()
+    ends_ns = time.thread_time_ns() + int(budget_s * 1e9) if len(large) > 1 else 0
+    tables, loose = list[str](), list[str]()
     known: list[tuple[Source, type, object]] | None = []
     for at, (name, value, source) in enumerate(large):
         if at and time.thread_time_ns() > ends_ns:

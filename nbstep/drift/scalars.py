@@ -21,6 +21,7 @@ CODE: Final = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType, types.MethodDescriptorType,
     types.WrapperDescriptorType, types.ClassMethodDescriptorType, type, staticmethod, classmethod, property,
 )  # fmt: skip
+_BOXING: Final = frozenset({"numpy", "pandas"})
 _CODE_AND_MODULES: Final = (*CODE, types.ModuleType)
 
 
@@ -29,6 +30,7 @@ def is_code(value: object) -> bool:
     return issubclass(type(value), _CODE_AND_MODULES)
 
 
+@functools.lru_cache(maxsize=4096)
 def counts_for_nothing(name: str) -> bool:
     """Whether what this name holds is no input: it starts with an underscore, or looks like the name of a secret (D2)."""
     return name.startswith("_") or sounds_secret(name)
@@ -77,6 +79,8 @@ SCALARS: Final[Mapping[type, Callable[[Any], str | None]]] = {
 def scalar_of(value: Any) -> Callable[[Any], str | None] | None:
     """As `SCALARS`, for the scalars of numpy and pandas: Python's own where they have one."""
     kind = type(value)
+    if _package(kind) not in _BOXING:
+        return None
     plain = unboxed(value)
     if plain is not value:
         scalar = SCALARS.get(type(plain))

@@ -80,7 +80,7 @@ def _indices(count: int, most: int) -> Any:
 
 def _pandas_parts(pandas: Any, value: Any) -> tuple[Any, ...] | None:
     kind = type(value)
-    if issubclass(kind, pandas.Series | pandas.Index):
+    if issubclass(kind, (pandas.Series, pandas.Index)):
         return _name(kind), len(value), str(value.dtype), *_named(value), *_columns([value], MAX_SAMPLE)
     if not issubclass(kind, pandas.DataFrame):
         return None
@@ -154,9 +154,9 @@ def _polars_parts(polars: Any, value: Any) -> tuple[Any, ...] | None:
 
 def _arrow_parts(pyarrow: Any, value: Any) -> tuple[Any, ...] | None:
     kind = type(value)
-    if issubclass(kind, pyarrow.Table | pyarrow.RecordBatch):
+    if issubclass(kind, (pyarrow.Table, pyarrow.RecordBatch)):
         columns, shape = value.columns, str(value.schema.remove_metadata())
-    elif issubclass(kind, pyarrow.Array | pyarrow.ChunkedArray):
+    elif issubclass(kind, (pyarrow.Array, pyarrow.ChunkedArray)):
         columns, shape = [value], str(value.type)
     else:
         return None

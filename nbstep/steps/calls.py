@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +101,7 @@ class Call:
     unchecked: str = ""
     _seen_code: Seen | None = None
     _seen_thunk: Thunk | None = None
+    _is_settled: bool = False
 
     def command(self, verb: str) -> str:
         """A command on its key, as it is written where it was called."""
@@ -263,9 +263,8 @@ class Call:
     def _origins(self, objects: list[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            found = HANDED_OUT.origins_of_all(
-                itertools.chain(objects, callables_in(self._behind(), self.options.inputs.ignore))
-            )
+            callables = callables_in(self._behind(), self.options.inputs.ignore)
+            found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
             here = origin_of(self.run.scope(), "")[0] if found else None
             return tuple(key for cache, key in found if cache == here)
         except interrupts():
@@ -274,8 +273,12 @@ class Call:
             return ()
 
     def _behind(self) -> Seen:
+        if self._is_settled and self._seen_code is not None and self._seen_thunk is self.thunk:
+            return self._seen_code  # it is asked for several times a step
         try:
-            return self._glimpsed().settled()
+            seen = self._glimpsed().settled()
+            self._is_settled = True
+            return seen
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - odd code must not cost the value (C3)
@@ -286,7 +289,7 @@ class Call:
     def _glimpsed(self) -> Seen:
         """The same as far as it was read: enough to compare it at once."""
         if self._seen_code is None or self._seen_thunk is not self.thunk:  # it may have been frozen since
-            self._seen_thunk = self.thunk
+            self._seen_thunk, self._is_settled = self.thunk, False
             try:
                 self._seen_code = look_behind_call(self.thunk, self.args)
             except interrupts():
@@ -308,10 +311,10 @@ class Call:
     def _note_unchecked(self, error: BaseException) -> None:
         self.unchecked = self.unchecked or error_line(error)
 
-    def names(self) -> tuple[str, ...] | None:
-        """The functions and attributes that its work names; None where they cannot be told."""
+    def names(self, code: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
+        """The functions and attributes that its work names, given its code fingerprint; None where they cannot be told."""
         try:
-            return names_of(self.thunk, self.args, self.code())
+            return names_of(self.thunk, self.args, self.code() if code is None else code)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
