@@ -184,9 +184,9 @@ def _is_remembered(part: object) -> bool:
 
 def look_behind(thunk: object) -> Seen:
     """The code fingerprint, and where the inputs are."""
-    owner = type(thunk.__self__) if isinstance(thunk, types.MethodType) else None
+    owner = type(thunk.__self__) if type(thunk) is types.MethodType else None
     first = part_of(thunk)
-    place = first.__code__ if isinstance(first, types.FunctionType) else id(first)
+    place = first.__code__ if type(first) is types.FunctionType else id(first)
     for known in _known.get(place, ()):
         if known.watch.holds(first, owner):
             return known.seen(first) if isinstance(known, _Known) else _Glimpse(first, known).seen()

@@ -206,7 +206,7 @@ def _without_annotations(code: types.CodeType) -> Names:
 def is_users(part: Part) -> bool:
     """Whether a function or class is the user's own, not an installed package's."""
     # by its globals: a decorator gives its wrapper the wrapped function's __module__
-    module = part.__module__ if isinstance(part, type) else part.__globals__.get("__name__")
+    module = part.__globals__.get("__name__") if type(part) is types.FunctionType else part.__module__
     return module == "__main__" or (isinstance(module, str) and is_users_module(module))
 
 
