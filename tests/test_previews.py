@@ -14,10 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pydantic
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from nbstep.cache.previews import PREVIEW_CHARS, preview_text, shape_text, type_text
+from nbstep.cache.previews import PREVIEW_CHARS, is_small, plain_text, preview_text, shape_text, type_text
 from nbstep.cache.secrets.redaction import redact_text
+from nbstep.cache.serializer import serialize
 
 
 class Loud:
@@ -160,6 +163,55 @@ class Doubtful:
 
     def __repr__(self) -> str:
         return f"Doubtful({self.text!r})"
+
+
+SECRETS = ("token", "'-", '"value', "password='letmein'", "postgres://ada:letmein@db/x", "sk-", "\n\\'\"")
+SCALARS = (
+    st.none() | st.booleans() | st.floats() | st.complex_numbers() | st.integers() | st.text(max_size=30)
+    | st.lists(st.sampled_from(SECRETS) | st.characters(), max_size=6).map("".join)
+)  # fmt: skip
+
+
+def containers_of(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    keys = st.integers() | st.text(max_size=5) | st.sampled_from(SECRETS)
+    lists = st.lists(parts, max_size=14)
+    return lists | lists.map(tuple) | st.dictionaries(keys, parts, max_size=18)
+
+
+@given(st.recursive(SCALARS, containers_of, max_leaves=20))
+@example({"n": 5})
+@example([[[[[]]]]])
+@example([[[[[5]]]]])
+@example([[[[{1: 2}]]]])
+@example(["x" * 240] * 12)
+@example("x" * 241)
+@example(10**60)
+@example(10**60 - 1)
+@example(-(10**59))
+@example({"a": [1] * 13})
+@example(dict.fromkeys(range(17)))
+@example({"a": 'say "it\'s"', "b": "token"})
+def test_a_small_plain_value_is_shown_and_pickled_as_any_other(value: Any) -> None:
+    if is_small(value):
+        assert plain_text(value) in (None, redact_text(preview_text(value, redact_text)))
+        assert serialize(value, plain=True) == serialize(value)
+
+
+def test_what_is_not_small_or_not_plain_is_looked_at_in_full() -> None:
+    class Text(str):
+        pass
+
+    assert all(map(is_small, ({"n": 5}, [], (1.5,), "x" * 240, None, [[[[True]]]], {"a": {"b": {"c": {}}}})))
+    others = ["x" * 241, 10**60, [0] * 13, dict.fromkeys(range(17)), [[[[[0]]]]], {1}, b"x", Text("x"), [Text("x")]]
+    others += [OrderedDict(), Loud(), [Loud()], np.float64(1), {"a": np.int64(1)}]
+    assert not any(map(is_small, others))
+
+
+def test_t10_no_secret_of_a_small_plain_value_is_shown() -> None:
+    for value in ({"password": "letmein"}, ["postgres://ada:letmein@db/x"], "token=letmein-letmein-1"):
+        assert is_small(value)
+        assert plain_text(value) is None
+        assert "letmein" not in preview_text(value, redact_text)
 
 
 def test_a_frame_without_secrets_looks_as_it_did() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbstep.cache.secrets.redaction import REDACTED, redact_text
+from nbstep.cache.secrets.redaction import REDACTED, _all_hints, is_harmless, redact_text
 from nbstep.cache.secrets.suspicion import is_secret_name
 
 SECRETS = [
@@ -312,3 +312,14 @@ def test_t10_names_that_hold_secrets(name: Any) -> None:
 )
 def test_t10_names_that_hold_none(name: Any) -> None:
     assert is_secret_name(name) is False
+
+
+@pytest.mark.parametrize("around", ["", "x" * 40])
+def test_a_text_with_any_hint_is_looked_at_whole_and_as_a_part_of_a_repr(around: str) -> None:
+    for hint in _all_hints():
+        for text in (hint, hint.upper(), f"'{hint}", f"\"'{hint}", f"\\{hint}\n{hint}", f"é{hint}"):
+            text = around + text + around
+            assert not is_harmless(text)
+            assert not is_harmless(repr([text]))
+    assert is_harmless(around)
+    assert is_harmless(f"{{'n': 5, 'm': '{around}'}}")

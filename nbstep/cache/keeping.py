@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache import entry
 from nbstep.cache.keptcell import KEPT_CELL_TYPE, KeptCell
-from nbstep.cache.previews import preview_text, shape_text, type_text
+from nbstep.cache.previews import is_small, plain_text, preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.thumbnails import thumbnail_of
@@ -57,18 +57,14 @@ class Keeper:
             sources = {name: self.source(text) for name, text in facts.sources.items()}
             if (source, sources) != (facts.source, facts.sources):  # mostly there is no secret in it
                 facts = replace(facts, source=source, sources=sources)
-        meta = Meta(
-            key=key, outcome="ok", created=now, size_bytes=0, type="", shape="", preview="", error=None,
-            signer="", trusted=True, python=entry.PYTHON, packages={}, facts=facts,
-        )  # fmt: skip
         if isinstance(result, Ok):
-            return self._value(meta, result.value)
+            return self._value(key, facts, now, result.value)
         error = result.error
         if not isinstance(error, BaseException):
-            return self._returned(meta, error, made_by)
+            return self._returned(key, facts, now, error, made_by)
         if not isinstance(error, Exception):
             raise TypeError(f"a {type(error).__name__} is never kept")
-        return self._failure(meta, error, made_by)
+        return self._failure(key, facts, now, error, made_by)
 
     def unpack(self, head: entry.Head, stream: bytes, buffers: Sequence[Part] = ()) -> Any:
         """A fresh value out of verified bytes, or for an error entry the `Err` holding it.
@@ -96,38 +92,37 @@ class Keeper:
             return self.redacted(text)
         return self.redacted(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
-    def _value(self, meta: Meta, value: Any) -> tuple[Meta, entry.Content]:
+    def _value(self, key: str, facts: Facts, now: float, value: Any) -> tuple[Meta, entry.Content]:
         from nbstep.cache import serializer  # as in unpack()
 
-        return self._described(meta, value, serializer.serialize(value), "value", self.redacted)
+        small = is_small(value)
+        serialized = serializer.serialize(value, plain=small)
+        preview = plain_text(value) if small and self.redact is None and self.previews else None
+        if preview is None:
+            preview = self._preview(value, self.redacted)
+        thumbnail = thumbnail_of(value, _size(serialized)) if self.previews and not small else ""
+        return _described(key, facts, now, value, serialized, "value", preview, thumbnail=thumbnail)
 
-    def _returned(self, meta: Meta, error: Any, made_by: Any) -> tuple[Meta, entry.Content]:
+    def _returned(self, key: str, facts: Facts, now: float, error: Any, made_by: Any) -> tuple[Meta, entry.Content]:
         from nbstep.cache.failures import returned  # as in unpack()
 
         serialized, shown = returned.take_returned(error, self.redact, made_by)
         text = ErrorText(type_text(error), " ".join(shown(preview_text(error, shown)).split())[:500], "")
-        meta = replace(meta, outcome="error", error=text, facts=_facts_shown(meta.facts, shown))
-        return self._described(meta, error, serialized, "returned", shown)
+        facts, preview = _facts_shown(facts, shown), self._preview(error, shown)
+        return _described(key, facts, now, error, serialized, "returned", preview, error=text)
 
-    def _described(
-        self, meta: Meta, value: Any, serialized: Serialized, payload: entry.Payload, shown: Callable[[str], str]
+    def _preview(self, value: Any, shown: Callable[[str], str]) -> str:
+        return shown(preview_text(value, shown)) if self.previews else ""
+
+    def _failure(
+        self, key: str, facts: Facts, now: float, error: Exception, made_by: Any
     ) -> tuple[Meta, entry.Content]:
-        preview = shown(preview_text(value, shown)) if self.previews else ""
-        is_cell = isinstance(value, KeptCell)
-        said, shape = (KEPT_CELL_TYPE, value.shape()) if is_cell else (type_text(value), shape_text(value))
-        size_bytes = len(serialized.stream) + sum(map(len, serialized.buffers))
-        thumbnail = thumbnail_of(value, size_bytes) if self.previews and payload == "value" else ""
-        meta = replace(meta, type=said, shape=shape, preview=preview, packages=serialized.packages, thumbnail=thumbnail)
-        return meta, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
-
-    def _failure(self, meta: Meta, error: Exception, made_by: Any) -> tuple[Meta, entry.Content]:
         from nbstep.cache import serializer  # as in unpack()
         from nbstep.cache.failures import failure  # as in unpack()
 
         taken = failure.take_apart(error, self.redact, made_by)
         packages = serializer.package_versions(set(taken.modules))
-        meta = replace(meta, outcome="error", type=taken.text.type, error=taken.text, packages=packages)
-        meta = replace(meta, facts=_facts_shown(meta.facts, taken.shown))
+        meta = _meta(key, _facts_shown(facts, taken.shown), now, taken.text.type, packages, error=taken.text)
         return meta, entry.Content("failure", taken.stream, (), by_value=False, left_out=taken.left_out)
 
     def source(self, text: str) -> str:
@@ -139,6 +134,31 @@ class Keeper:
         """Text without secrets, by the built-in rules and the user's own."""
         text = redact_text(text)
         return text if self.redact is None else str(self.redact(text))
+
+
+def _described(
+    key: str, facts: Facts, now: float, value: Any, serialized: Serialized, payload: entry.Payload, preview: str,
+    error: ErrorText | None = None, thumbnail: str = "",
+) -> tuple[Meta, entry.Content]:  # fmt: skip
+    is_cell = isinstance(value, KeptCell)
+    said, shape = (KEPT_CELL_TYPE, value.shape()) if is_cell else (type_text(value), shape_text(value))
+    meta = _meta(key, facts, now, said, serialized.packages, shape, preview, error, thumbnail)
+    return meta, entry.Content(payload, serialized.stream, serialized.buffers, serialized.by_value)
+
+
+def _meta(
+    key: str, facts: Facts, now: float, said: str, packages: Mapping[str, str], shape: str = "", preview: str = "",
+    error: ErrorText | None = None, thumbnail: str = "",
+) -> Meta:  # fmt: skip
+    """The metadata of an entry that is not signed yet."""
+    return Meta(
+        key, "ok" if error is None else "error", now, 0, said, shape, preview, error, "", True, entry.PYTHON, packages,
+        facts, 0.0, thumbnail,
+    )  # fmt: skip
+
+
+def _size(serialized: Serialized) -> int:
+    return len(serialized.stream) + sum(map(len, serialized.buffers))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import metadata
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import cloudpickle
 from nbstep.cache import culprit, losses, pickled
 from nbstep.cache.classes import class_fingerprint, content_of_cell
 from nbstep.foreign import interrupts
+from nbstep.frozen import record
 from nbstep.stores.base import Part
 
 BUFFER_FROM_BYTES: Final = 64 * 1024
@@ -25,7 +26,7 @@ _ALWAYS_THERE: Final = sys.stdlib_module_names | {"__main__", "builtins", "nbste
 _REQUESTS: Final = {("requests.models", "PreparedRequest"), ("httpx", "Request"), ("httpx2", "Request")}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Serialized:
     """A value as bytes.
 
@@ -46,16 +47,20 @@ class NotSerializable(ValueError):  # noqa: N818 - the name says what happened
     """A value cannot be kept; the message names the part of it that cannot."""
 
 
-def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None) -> Serialized:
+def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None, *, plain: bool = False) -> Serialized:
     """Pickles a value.
 
     Args:
         value: The value.
         pickler_of: Makes the pickler, of a stream and of what takes buffers; left out, a `ValuePickler`.
+        plain: It is made of plain parts alone, of which no pickler is asked anything.
 
     Raises:
         NotSerializable: It cannot be pickled; the message names the culprit: "result['lock'] is a _thread.lock, …".
     """
+    if plain:
+        with suppress(Exception):  # another thread put something else into it
+            return Serialized(pickle.dumps(value, 5), [], {}, by_value=False)
     buffers: list[memoryview] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
