@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import blake3
@@ -65,6 +65,31 @@ def test_what_was_written_is_read_again() -> None:
     head, value = read(content)
     assert value == {"a": 1}
     assert head.meta == replace(META, signer=KEY.id, size_bytes=len(content))
+
+
+WHOLE = Facts(
+    took_s=2, awaitable=True, returned=True, ttl_s=1e300, workflow="wörk\"", place=Place("a b.ipynb", 1, 2),
+    code={"": "c", "\n": "d"}, source="def f():\n\treturn '\\x00'", uses=("a", "ü"), names=("x", "y"),
+    inputs={"n": "5", "\ud800": "#1"}, sources={"g": "lambda: '\u2028'"}, accepted=1795722955.25, uses_beyond=3, exact="e",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", [Facts(took_s=1e-05), META.facts, WHOLE, Facts(float("inf"), names=())])
+@pytest.mark.parametrize("error", [None, ErrorText("ValueError", "bäd\x00", "Traceback", transient=True)])
+@pytest.mark.parametrize("thumbnail", ["", "iVBORw0KGgo="])
+@pytest.mark.parametrize("buffers", [[], [b"x" * 70_000, b""]])
+def test_a_header_is_what_json_would_write(facts: Facts, error: Any, thumbnail: str, buffers: list[bytes]) -> None:
+    meta = replace(META, facts=facts, error=error, thumbnail=thumbnail, packages={"pandas": "3.0", "é": "1"})
+    header = entry.read_header(BytesDocument(encoded(1, meta, buffers=buffers)))
+    assert header.signed[12:].decode("ascii") == json.dumps(header.fields, separators=(",", ":"))
+    assert list(header.fields) == [
+        "key", "outcome", "payload", "by_value", "created", "type", "shape", "preview", "error", "python", "abi", "platform",
+        "packages", "facts", "stream", "buffers", "digest", "mac", "serializer", *(["thumbnail"] if thumbnail else []), "signer",
+    ]  # fmt: skip
+    assert header.fields["facts"] == json.loads(json.dumps(asdict(facts)))
+    assert list(header.fields["facts"]) == [field.name for field in fields(Facts)]
+    assert header.fields["error"] == (None if error is None else asdict(error))
+    assert entry.with_facts({"key": "k"}, facts) == {"key": "k", "facts": header.fields["facts"]}
 
 
 def test_errors_and_any_key_text_survive() -> None:
