@@ -56,6 +56,28 @@ def test_c4_threads_wait_until_it_lands() -> None:
         assert [wait.result() for wait in waits] == ["kept"] * 4
 
 
+def test_c4_whoever_waits_while_it_lands_learns_how_it_ended() -> None:
+    flights = Flights()
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(500):
+            flight, _ = flights.claim("cache", "k", "me", NOW)
+            waits = [pool.submit(wait_blocking, flight, 30) for _ in range(4)]
+            while n % 2 and flight.waited is None:
+                pass
+            flights.land("cache", "k", flight, "kept")
+            assert [wait.result() for wait in waits] == ["kept"] * 4
+
+
+def test_c4_a_flight_that_nobody_waits_for_makes_nothing_to_wait_on() -> None:
+    flights = Flights()
+    flight, _ = flights.claim("cache", "k", "me", NOW)
+    flights.land("cache", "k", flight, "kept")
+    assert flight.waited is None
+    assert not flight.landing.cancel()
+    assert flight.landing is flight.landing
+    assert flight.landing.result(0) == "kept"
+
+
 def test_c4_tasks_wait_without_blocking_their_loop() -> None:
     flights = Flights()
 

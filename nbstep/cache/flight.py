@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from nbstep.cache.waitgraph import WaitsFor, waits_for
@@ -30,24 +30,33 @@ class Flight:
     """One computation under way.
 
     Attributes:
+        flights: Those that it is one of.
         holder: Who computes.
         thread: On which thread.
         since: Since when, in seconds since the epoch.
         loop: The event loop that it awaits in; None where it blocks its thread.
         let_go: Gives back what it holds, should it be left as it is for ever.
-        landing: How it ends.
+        landed: How it ended; None while it is under way.
+        waited: What is waited on; None while nobody does.
     """
 
+    flights: Flights
     holder: str
     thread: int
     since: float
     loop: asyncio.AbstractEventLoop | None = None
     let_go: Callable[[], None] | None = None
-    landing: Future[Landing] = field(default_factory=Future[Landing])
+    landed: Landing | None = None
+    waited: Future[Landing] | None = None
+
+    @property
+    def landing(self) -> Future[Landing]:
+        """How it ends, for who waits."""
+        return self.flights.landing_of(self)
 
     def is_dead(self) -> bool:
         """Whether nobody will ever land it: its event loop was closed while it awaited."""
-        return self.loop is not None and self.loop.is_closed() and not self.landing.done()
+        return self.loop is not None and self.loop.is_closed() and self.landed is None
 
     def awaits(self) -> bool:
         """Whether it awaits in an event loop, so that nothing tells what it waits for."""
@@ -75,10 +84,7 @@ class Flights:
             found = self._flights.get((scope, key))
             if found is not None and not found.is_dead():
                 return found, False
-            flight = Flight(holder, threading.get_ident(), now, loop)
-            # A running future cannot be cancelled: a waiter that is cancelled must not take the flight with it.
-            flight.landing.set_running_or_notify_cancel()
-            self._flights[scope, key] = flight
+            flight = self._flights[scope, key] = Flight(self, holder, threading.get_ident(), now, loop)
         if found is not None and found.let_go is not None:
             found.let_go()
         return flight, True
@@ -88,7 +94,21 @@ class Flights:
         with self._lock:
             if self._flights.get((scope, key)) is flight:
                 del self._flights[scope, key]
-        flight.landing.set_result(landing)
+            flight.landed = landing
+            waited = flight.waited
+        if waited is not None:
+            waited.set_result(landing)
+
+    def landing_of(self, flight: Flight) -> Future[Landing]:
+        """What is waited on, made for the first who waits, as mostly nobody does."""
+        with self._lock:
+            if flight.waited is None:
+                waited = flight.waited = Future[Landing]()
+                # A running future cannot be cancelled: a waiter that is cancelled must not take the flight with it.
+                waited.set_running_or_notify_cancel()
+                if flight.landed is not None:
+                    waited.set_result(flight.landed)
+            return flight.waited
 
     def held_up(self, but: Flight) -> bool:
         """Whether a flight other than `but` stands still while this thread, without its event loop, waits."""
@@ -102,7 +122,7 @@ class Flights:
     def waits_for(self, flight: Flight, *, closely: bool = False) -> WaitsFor:
         """For whom a flight waits, as far as can be told."""
         found = "unknown" if flight.awaits() else waits_for(flight.thread, self._computing(), closely=closely)
-        return "nobody" if flight.landing.done() else found  # it landed meanwhile, and its thread may be gone
+        return found if flight.landed is None else "nobody"  # it landed meanwhile, and its thread may be gone
 
     def any_may_wait(self) -> bool:
         """Whether any flight may be waiting for another thread, which may be the one that asks."""
