@@ -23,7 +23,7 @@ Reason: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a step or a run stands in the user's text: labels only, never part of an identity.
 
@@ -119,7 +119,7 @@ class StepHit:
     ends_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepMissed:
     """No entry was used, and why; `detail` is one line for people ("signed by key a1b2c3d4 …")."""
 
@@ -141,7 +141,7 @@ class StepWaiting:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepStarted:
     """The thunk runs now. `expected_s` is how long it took last time, where known.
 
@@ -156,7 +156,7 @@ class StepStarted:
     elsewhere: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepFinished:
     """The thunk ended after `took_s` seconds; the last event of its step.
 
@@ -191,7 +191,7 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CacheChanged:
     """Entries of a cache were kept, deleted or restored, by this process. `cache` is the cache's place."""
 

@@ -180,7 +180,7 @@ class Entries:
                 key, result, facts, now if created is None else min(created, now), made_by
             )
             parts = entry.encode(meta, content, signing_key)
-            size = sum(len(part) for part in parts)
+            size = sum(map(len, parts))
             evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
             durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
             try:

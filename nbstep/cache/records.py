@@ -188,7 +188,7 @@ class Hit:
     mark: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Miss:
     """No entry that may be used, and why. `detail` is one line for people."""
 
@@ -199,7 +199,7 @@ class Miss:
 LookUp: TypeAlias = Hit | Miss
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kept:
     """The entry was published.
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, MutableMapping
 from typing import Any, Final, cast
 
+from nbstep.foreign import is_awaitable
 from nbstep.forks import ThreadLock
 from nbstep.stores.base import FAMILY
 from nbstep.stores.breaker import Breaker
@@ -178,7 +179,7 @@ class GivenObject:
             self._breaker.failed(error)
             raise
         self._breaker.answered()
-        if self.is_async or not inspect.isawaitable(result):
+        if self.is_async or not is_awaitable(result):
             return result
         if inspect.iscoroutine(result):
             result.close()
