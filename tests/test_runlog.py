@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from logged import HERE, log_run, put_file, record
 from nbstep import Cache, create_workflow
 from nbstep.events import Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit, StepMissed
 from nbstep.runlog import KEPT_RUNS, LoggedStep, Recorder, Usage, last_run, read_runs, runs_directory, usage
+from nbstep.runlog.rows import Rows
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
 
@@ -182,6 +184,28 @@ def test_a_run_is_logged_with_what_its_steps_got(cache: Path) -> None:
         LoggedStep("b", "hit", "ok", 102.5, 0.0, 7.0),
         LoggedStep("c", "asked", "", 104.0, 0.0, 0.0),
     )
+
+
+def test_a_row_is_what_json_would_write() -> None:
+    rows, key = Rows(str), 'k "1" \\ é\ud800\n'
+    for step, site in enumerate(("a:1", None, "a:1", "a:1", "a:1")):
+        rows.ask(StepAsked("r", step, key, HERE, 1795722955.25, site=site))
+    rows.miss(StepMissed("r", 0, key, "new"))
+    rows.end(StepFinished("r", 0, key, "ok", 1e-7, 0.1 + 0.2, size_bytes=5))
+    rows.end(StepHit("r", 1, key, "error", 2.0, 1.0, 3.0, 5, drift="tidy() was edited", seen="{}"))
+    rows.end(StepHit("r", 2, key, "ok", 2, 1, 3, 5, drift="refetch failed", stale=True))
+    rows.miss(StepMissed("r", 3, key, "unreadable", "it is damaged"))
+    rows.end(StepFinished("r", 3, key, "ok", 2.0, 1.0))
+    assert rows.texts() == [
+        json.dumps(row)
+        for row in (
+            [key, "ran", "ok", 1e-7, 0.1 + 0.2, 0.0, "new", None, "a:1", True],
+            [key, "hit", "error", 2.0, 0.0, 3.0, None, "tidy() was edited", None, True, None, "{}"],
+            [key, "hit", "ok", 2, 0.0, 3, None, None, "a:1", True, "refetch failed; the next run tries again"],
+            [key, "ran", "ok", 2.0, 1.0, 0.0, "unreadable", None, "a:1", False, "it is damaged"],
+            [key, "asked", "", 1795722955.25, 0.0, 0.0, None, None, "a:1", True],
+        )
+    ]
 
 
 def test_the_newest_run_comes_first(cache: Path) -> None:

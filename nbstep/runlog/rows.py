@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from nbstep.events import Place, Reason, StepAsked, StepFinished, StepHit, StepMissed
+from nbstep.jsontext import number, or_null, truth
 from nbstep.runlog.folder import MAX_FILE_BYTES
 
 _STEPS_AT_MOST: Final = 100_000
@@ -109,7 +110,9 @@ class Rows:
         site, key = step.asked.site, step.asked.key
         if site is None or key is None:
             return
-        asking = self._sites.setdefault(site, _Asking(step.asked.place))
+        asking = self._sites.get(site)
+        if asking is None:
+            asking = self._sites[site] = _Asking(step.asked.place)
         if type(event) is not StepFinished or step.reason != "new":
             asking.found_again = True
             asking.keys.clear()
@@ -131,10 +134,11 @@ class Rows:
         elif ended is not None:
             got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
             kept = ended.outcome != "ok" or ended.size_bytes is not None
-        row: list[Any] = [
-            asked.key, got, outcome, at, took_s, saved_s, step.reason, drift, asked.site, kept, step.why
-        ]  # fmt: skip
-        return json.dumps(row[:fields])
+        text = (
+            f'[{or_null(asked.key)}, "{got}", "{outcome}", {number(at)}, {number(took_s)}, {number(saved_s)}, '
+            f"{or_null(step.reason)}, {or_null(drift)}, {or_null(asked.site)}, {truth(kept)}"
+        )
+        return f"{text}, {or_null(step.why)}]" if fields > 10 else text + "]"
 
     def _shorten(self, *, also_open: bool = False) -> None:
         """Makes room for as much again, nearly."""

@@ -25,6 +25,7 @@ from nbstep.events import (
     StepFinished,
     StepHit,
     StepMissed,
+    StepStarted,
 )
 from nbstep.forks import ThreadLock
 from nbstep.runlog.folder import file_name, publish
@@ -73,10 +74,11 @@ class Recorder:
             with self._lock:
                 if self._pid != os.getpid():
                     self._begin_in_child()
-        heard = self._heard
-        heard.append(event)
+        heard, kind = self._heard, type(event)
+        if kind is not StepStarted:  # that it is under way says no more than that it was asked
+            heard.append(event)
         due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
-        if due or self._finished or type(event) is RunFinished or len(heard) >= _HEARD_AT_MOST:
+        if due or self._finished or kind is RunFinished or len(heard) >= _HEARD_AT_MOST:
             with self._lock:
                 self._reduce()
                 ended = isinstance(event, (RunFinished, StepHit, StepFinished))
