@@ -76,7 +76,7 @@ class Entries:
 
     def held(self, key: str) -> Hit | None:
         """The hit under `key` where the entry was read lately and stands as it was. None says nothing."""
-        found = self._hot.find(key, trust.signing_key().id)
+        found = self._hot.find(key, trust.signing_key().id) if key in self._hot else None
         if found is not None and self._limit is not None:
             self._limit.used(key, self.clock())
         return found

@@ -36,6 +36,10 @@ class HotTier:
         self._size_bytes = 0
         self._lock = ThreadLock()
 
+    def __contains__(self, key: str) -> bool:
+        """Whether anything under `key` was read lately; not whether it still stands."""
+        return key in self._kept
+
     def find(self, key: str, signer: str) -> Hit | None:
         """The hit on what `signer` kept under `key`, if it is here and the entry still stands as it was read."""
         hot = self._kept.get(key)
