@@ -25,6 +25,8 @@ _SHORT_INT: Final = 10 ** (_DIGITS - 1)
 _SLOW_S: Final = 1.0
 _slow: Final[weakref.WeakSet[type]] = weakref.WeakSet()  # types whose text took longer: it is made once
 _ATOMS: Final = frozenset({float, bool, complex, type(None)})
+_CONTAINERS: Final = frozenset({dict, list, tuple})
+_BYTES: Final = (bytes, bytearray)
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
 
 
@@ -61,6 +63,8 @@ def shape_text(value: Any) -> str:
     ('3 items', '1 item', '4 characters', '')
     """
     try:
+        if type(value) in _CONTAINERS:
+            return _counted(len(value), "item")
         shape = getattr(value, "shape", None)
         if isinstance(shape, tuple):
             sizes = cast("tuple[Any, ...]", shape)
@@ -74,11 +78,11 @@ def shape_text(value: Any) -> str:
         raise
     except BaseException:  # noqa: BLE001 - the user's own __len__ or shape
         return ""
-    if isinstance(value, str):
-        return f"{count:,} character" + ("" if count == 1 else "s")
-    if isinstance(value, bytes | bytearray):
-        return f"{count:,} byte" + ("" if count == 1 else "s")
-    return f"{count:,} item" + ("" if count == 1 else "s")
+    return _counted(count, "character" if isinstance(value, str) else "byte" if isinstance(value, _BYTES) else "item")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def is_small(value: Any, levels: int = _LEVELS) -> bool:
