@@ -64,6 +64,7 @@ class Entries:
         limit: Limit | None = None,
     ) -> None:
         self.store = store
+        self._server = store if isinstance(store, Server) else None  # a protocol: not to be asked at every entry
         self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
@@ -187,8 +188,8 @@ class Entries:
                 await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
             except NotEverywhere as missing:
                 beside = self._shown(str(missing))
-            if facts.ttl_s is not None and isinstance(self.store, Server):  # later: until then it serves stale_if_error
-                await self.store.end_after(key, signing_key.id, facts.ttl_s + _EXPIRED_FOR_S)
+            if facts.ttl_s is not None and self._server is not None:  # later: until then it serves stale_if_error
+                await self._server.end_after(key, signing_key.id, facts.ttl_s + _EXPIRED_FOR_S)
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
