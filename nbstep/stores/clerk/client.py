@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nbstep.stores.base import Part, Traces
 from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
@@ -27,20 +28,22 @@ _WAITING_BYTES_AT_MOST: Final = 8 << 20
 _ENTRY_BYTES_AT_MOST: Final = 1 << 16
 _LOOK_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
 _READ_BYTES: Final = 1 << 16
+_PIPE_BYTES: Final = 1 << 20  # what waits goes in without waiting
 _PACKAGE: Final = Path(__file__).parents[3]
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from nbstep.stores.clerk.desk import main; main(sys.argv[2:])"
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Handed:
-    """An entry that the clerk has to publish, or has published without having said so."""
+    """An entry that the clerk has to publish, or has published without having said so; `sent` as it goes into the pipe."""
 
     key: str
     signer: str
     content: bytes
     batch: str | None
+    sent: bool = False
 
 
 class Clerk:
@@ -63,6 +66,7 @@ class Clerk:
     ) -> None:
         self._publish = publish
         self._outbox: deque[Message] = deque()
+        self._mine = threading.local()  # what each thread put down last
         self._pipe = threading.Lock()  # who has it sends and hears
         self._unpacker = Unpacker()
         self._ready = False
@@ -91,6 +95,9 @@ class Clerk:
                 str(directory),
                 free,
             ]
+            with suppress(ImportError, AttributeError, OSError):
+                fcntl = importlib.import_module("fcntl")
+                fcntl.fcntl(self._ask, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._process = subprocess.Popen(
                 command, pass_fds=(asked, told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, start_new_session=True,
@@ -145,6 +152,9 @@ class Clerk:
         if self._ours.pop(key, None) is None:
             return None
         self._begun.add(key)
+        last: Handed | None = getattr(self._mine, "last", None)
+        if last is not None and not last.sent:  # who is killed loses of each thread what it computes, no more
+            self._flush()
         return _Borrowed(self, key)
 
     def has_begun(self, key: str) -> bool:
@@ -170,8 +180,9 @@ class Clerk:
         entry = Handed(key, signer, b"".join(parts), batch)
         self._unpublished[key] = entry
         self._begun.discard(key)
+        self._mine.last = entry
         self._outbox.append(("keep", entry))
-        self._flush()  # a thread whose entry is not in the pipe takes no other item
+        self._try_to_flush()
         if len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST:
             self._wait(lambda: len(self._waiting) <= _WAITING_AT_MOST and self._bytes <= _WAITING_BYTES_AT_MOST)
         return True
@@ -224,8 +235,19 @@ class Clerk:
         """Sends what was put down. By `with` alone: after another way to take a lock an interrupt could leave it taken."""
         with self._pipe:
             self._send()
-            if len(self._waiting) >= _LOOK_FROM or not self._ready:
-                self._hear(0.0)
+            self._look()
+
+    def _try_to_flush(self) -> None:
+        """The same, but where another thread is at the pipe: to wait for it is to wait until it has the interpreter again."""
+        if threading.current_thread() is threading.main_thread():  # the one that interrupts come to
+            self._flush()
+            return
+        while self._outbox and self._pipe.acquire(blocking=False):
+            try:
+                self._send()
+                self._look()
+            finally:
+                self._pipe.release()
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
         """Waits for its answers; ends it where it gives none."""
@@ -241,11 +263,11 @@ class Clerk:
         """Sends what was put down."""
         try:
             while self._outbox and self._alive:
-                sent: list[bytes] = []
-                while self._outbox:
-                    message = self._outbox.popleft()
-                    sent.append(packed(self._numbered(message[1]) if message[0] == "keep" else message))
-                left = memoryview(b"".join(sent))
+                messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
+                entries = [message[1] for message in messages if message[0] == "keep"]
+                left = memoryview(b"".join([packed(self._numbered(*message)) for message in messages]))
+                for entry in entries:  # now, as this thread may wait long for the interpreter after the call
+                    entry.sent = True
                 while left:
                     left = left[os.write(self._ask, left) :]
             if not self._alive:
@@ -256,7 +278,15 @@ class Clerk:
             self._end()
             raise
 
-    def _numbered(self, entry: Handed) -> Message:
+    def _look(self) -> None:
+        if len(self._waiting) >= _LOOK_FROM or not self._ready:
+            self._hear(0.0)
+
+    def _numbered(self, verb: str, *given: Any) -> Message:
+        """A message as it is sent: an entry with the number by which the clerk tells of it."""
+        if verb != "keep":
+            return verb, *given
+        (entry,) = given
         self._count += 1
         self._waiting[self._count] = entry
         self._bytes += len(entry.content)
