@@ -291,6 +291,35 @@ def test_a_forked_child_leaves_it_to_its_parent(clerk: Clerk, store: DiskStore) 
     assert kept(store, "parent") == b"entry"
 
 
+def test_one_that_a_slow_disk_holds_up_is_left(
+    clerk: Clerk, here: list[Handed], store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_WAITING_AT_MOST", 3)
+    monkeypatch.setattr(client, "_LEAST_A_SECOND", 10**9)
+    keys = [f"k:{n}" for n in range(10)]
+    locks = begun(clerk, *keys)
+    for key in keys:
+        if not hand(clerk, key):
+            break
+        time.sleep(0.001)
+    assert not clerk.works()
+    assert not here, "it did what it had"
+    assert kept(store, "k:0") == b"entry"
+    del locks
+
+
+def test_one_that_is_only_late_is_waited_for(clerk: Clerk, here: list[Handed], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_WAITING_AT_MOST", 3)
+    monkeypatch.setattr(client, "_LEAST_A_SECOND", 0)
+    keys = [f"k:{n}" for n in range(50)]
+    locks = begun(clerk, *keys)
+    assert hand(clerk, *keys)
+    assert len(clerk._waiting) <= 3
+    assert clerk.works()
+    assert not here
+    del locks
+
+
 def test_many_threads_lose_nothing(clerk: Clerk, store: DiskStore) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -98,7 +98,7 @@ class DiskStore:
         flock = system_flock()
         self._replacing = Replacing(self.directory, self._trash, flock)
         self.locks = KeyLocks(self.directory, flock)
-        self._clerks = Clerks(self.directory, keep_free_bytes, self._publish_after_all)
+        self._clerks = Clerks(self.directory, keep_free_bytes, self._publish_after_all, self._may_map)
         self.locks.ahead = self._clerks.take
         # While very many steps are taken. There is mostly nothing to remember: no stranger, no trash, no mark.
         self._beside_lately = Lately(self._beside, _LATELY_S)

@@ -25,6 +25,7 @@ _TICK_S: Final = 0.25
 _ANSWERS_WITHIN_S: Final = 10.0
 _WAITING_AT_MOST: Final = 256
 _WAITING_BYTES_AT_MOST: Final = 8 << 20
+_LEAST_A_SECOND: Final = 200  # entries published
 _ENTRY_BYTES_AT_MOST: Final = 1 << 16
 _LOOK_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
 _READ_BYTES: Final = 1 << 16
@@ -49,8 +50,8 @@ class Handed:
 class Clerk:
     """A process that works on a folder for this one.
 
-    Whatever it does not do, this process does: its end costs time, no entry. What a thread puts
-    down for it is sent by whoever is at the pipe next.
+    Whatever it does not do, this process does: its end costs time, no entry. What a thread puts down for it is sent by whoever is
+    at the pipe next.
 
     Args:
         directory: The `.nbstep` folder.
@@ -59,6 +60,7 @@ class Clerk:
 
     Raises:
         OSError: It cannot be started.
+        RuntimeError: There can be no more threads.
     """
 
     def __init__(
@@ -78,29 +80,17 @@ class Clerk:
         self._unpublished: dict[str, Handed] = {}
         self._bytes = 0
         self._count = 0
+        self._began: float | None = None  # with the first entry
         asked, self._ask = os.pipe()
         self._told, told = os.pipe()
+        os.set_blocking(self._told, False)
+        _widen(self._ask)
+        free = "" if keep_free_bytes is None else str(keep_free_bytes)
+        given = [str(_PACKAGE), str(asked), str(told), str(directory), free]
         try:
-            os.set_blocking(self._told, False)
-            free = "" if keep_free_bytes is None else str(keep_free_bytes)
-            command = [
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                _START,
-                str(_PACKAGE),
-                str(asked),
-                str(told),
-                str(directory),
-                free,
-            ]
-            with suppress(ImportError, AttributeError, OSError):
-                fcntl = importlib.import_module("fcntl")
-                fcntl.fcntl(self._ask, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._process = subprocess.Popen(
-                command, pass_fds=(asked, told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True,
+                [sys.executable, "-I", "-S", "-c", _START, *given], pass_fds=(asked, told), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         except BaseException:
             os.close(self._ask)
@@ -112,7 +102,11 @@ class Clerk:
         self._alive = True
         self._closing = threading.Event()
         _clerks.add(self)
-        threading.Thread(target=self._tick, name="nbstep clerk", daemon=True).start()
+        try:
+            threading.Thread(target=self._tick, name="nbstep clerk", daemon=True).start()
+        except RuntimeError:
+            self._end()
+            raise
 
     def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
         """Lets it look up keys that are asked soon, and lock those under which nothing is kept; `holder` is who computes them.
@@ -183,9 +177,21 @@ class Clerk:
         self._mine.last = entry
         self._outbox.append(("keep", entry))
         self._try_to_flush()
-        if len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST:
-            self._wait(lambda: len(self._waiting) <= _WAITING_AT_MOST and self._bytes <= _WAITING_BYTES_AT_MOST)
+        self._began = self._began or time.monotonic()
+        if self._is_behind():
+            self._catch_up(time.monotonic() - self._began)
         return True
+
+    def _is_behind(self) -> bool:
+        return len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST
+
+    def _catch_up(self, for_s: float) -> None:
+        """Waits until it has published more; ends it where a disk is slow, as threads wait for that side by side."""
+        if self._count - len(self._waiting) >= _LEAST_A_SECOND * for_s:
+            self._wait(lambda: not self._is_behind())
+            return
+        with self._pipe:
+            self._end()
 
     def content(self, key: str, signer: str) -> bytes | None:
         """The entry of a key that it has not published yet, as far as is known."""
@@ -199,8 +205,9 @@ class Clerk:
     def close(self) -> None:
         """Ends it, when it has published all that it was given."""
         self.settle()
-        with self._pipe:
-            self._end()
+        if self._alive:
+            with self._pipe:
+                self._end()
 
     def works(self) -> bool:
         """Whether it does anything for this process."""
@@ -375,6 +382,13 @@ class _Borrowed(KeyLock):
         self._clerk.let_go(self._key)
 
     abandon = release
+
+
+def _widen(pipe: int) -> None:
+    """Lets more go into a pipe without waiting, where the system can."""
+    with suppress(ImportError, AttributeError, OSError):
+        fcntl = importlib.import_module("fcntl")
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 _clerks: Final[weakref.WeakSet[Clerk]] = weakref.WeakSet()

@@ -32,12 +32,20 @@ class Clerks:
         directory: The `.nbstep` folder.
         keep_free_bytes: What must stay free on its disk; None for the usual.
         publish: Publishes an entry in this process; raises what `Store.publish` does.
+        is_near: Whether the folder is on a disk of this machine: over a network threads wait side by side.
     """
 
-    def __init__(self, directory: Path, keep_free_bytes: int | None, publish: Callable[[Handed], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        keep_free_bytes: int | None,
+        publish: Callable[[Handed], None],
+        is_near: Callable[[], bool],
+    ) -> None:
         self._directory = directory
         self._keep_free_bytes = keep_free_bytes
         self._publish = publish
+        self._is_near = is_near
         self._guard = ThreadLock()
         self._kept: deque[float] = deque(maxlen=_MANY)
         self._lost: Lost | None = None
@@ -101,12 +109,12 @@ class Clerks:
             if self._tried:
                 return
             self._tried = True
-            if os.name != "posix" or not sys.executable:
+            if os.name != "posix" or not sys.executable or not self._is_near():
                 return
             client = importlib.import_module("nbstep.stores.clerk.client")  # with the first map that is so quick
             try:
                 self.clerk = client.Clerk(self._directory, self._keep_free_bytes, self._publish_all)
-            except OSError:  # no more processes, no program: everything goes on without
+            except (OSError, RuntimeError):  # no more processes or threads, no program: everything goes on without
                 return
 
     def _publish_all(self, entries: Sequence[Handed]) -> None:
