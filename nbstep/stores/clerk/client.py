@@ -234,7 +234,7 @@ class Clerk:
                 self._send()
                 self._hear(0.0)
             now = time.monotonic()
-            for key, (at, _) in list(self._ours.items()):
+            for key, (at, _) in self._ours.copy().items():
                 if now - at >= _TRUSTED_FOR_S:
                     self._renounce(key)
 
