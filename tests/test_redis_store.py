@@ -370,6 +370,7 @@ def test_a_url_is_shown_without_its_login(url: str, shown: str) -> None:
     [
         "redis://", "redis:///0", "redis:cache", "redis://:s3?cret@cache", "redis://ada:12/s3cret@cache", "redis://ada:12?s3cret@cache",
         "redis://ada:s3#cret@cache", "redis://cache/db1", "unix://", "unix://ada:s3/cret@/run/x", "redis://cache:port",
+        "redis://:s3[cret@cache", "redis://:s3]cret@cache", "redis://:s3[cret]@cache", "redis://:s3℀cret@cache",
         "redis://s3cret@cache?timeout=soon", "redis://s3cret@cache?timeout=0", "redis://s3cret@cache?no_such_option=1",
     ],
 )  # fmt: skip
@@ -378,6 +379,8 @@ def test_what_is_no_url_of_a_server_is_an_error_that_tells_no_secret(url: str) -
         Cache(url)
     assert "s3" not in str(caught.value)
     assert "cret" not in str(caught.value)
+    if "[" in url:
+        assert "percent-encode" in str(caught.value)
 
 
 def test_the_prefix_and_the_time_out_of_a_url() -> None:

@@ -52,11 +52,11 @@ def read_url(url: str) -> RedisPlace:
     'rediss://cache:6380/2?prefix=team'
     """
     scheme = url.partition(":")[0].lower()
-    parts = urlsplit(f"{scheme}{url[len(scheme) :]}")
-    if not _is_complete(parts):
+    parts = _split(f"{scheme}{url[len(scheme) :]}")
+    if parts is None or not _is_complete(parts):
         raise ValueError(
             f"cache={scheme}://… is no URL of a Redis server: write {_form(scheme)}. In a user or a password, "
-            "percent-encode each / ? # @ and :"
+            "percent-encode each / ? # [ ] @ and :"
         )
     given = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(given)
@@ -92,6 +92,14 @@ def client_is_async(target: Any) -> bool | None:
         if cls.__name__ == "Redis" and cls.__module__ in _MODULES:
             return _MODULES[cls.__module__]
     return None
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None where it has none, as with a bracket in a password, which seems to begin an address."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # it may show what stands in the brackets
+        return None
 
 
 def _is_complete(parts: SplitResult) -> bool:
