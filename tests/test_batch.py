@@ -109,6 +109,20 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "item", "says"),
+    [
+        ("user:{[id]}", {"id": 1}, "write {0[id]}"), ("day:{.year}", datetime.date(2026, 1, 2), "write {0.year}"),
+        ("user:{id}", {"id": 1}, "write {0[id]}"), ("day:{year:04d}", datetime.date(2026, 1, 2), "write {0.year}"),
+        ("{0[a]}:{b.year}", {"a": 1, "b": datetime.date(2026, 1, 2)}, "write {0[b].year}"), ("{n}", 1, "{} stands for the item"),
+        ("{[id]}", {"uid": 1}, "{} stands for the item"), ("{}:{1}", [1], "{} stands for the item"),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_item_is_named_as_it_is_to_be_written(template: str, item: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        create_workflow(cache={})(lambda step: step.map(str, [item], key=template))
+
+
+@pytest.mark.parametrize(
     "template", ["n:{}", "{}", "a{}b", "{{x}}:{}", "{}{{y}}", "{{{}}}", "a\0{}", "{!r}", "{0}", "{:>3}"]
 )
 def test_a_map_gives_the_keys_that_its_template_says(template: str) -> None:

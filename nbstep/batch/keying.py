@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.collisions.compare import scalars_differ
@@ -123,10 +125,26 @@ def _filled(template: str, item: object) -> str:
         text = str(error).replace("step.key cannot", f"step.map: key={template!r} cannot")
         raise TypeError(text.replace("pass what", "write key=lambda item: f'…' with what")) from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
+        meant = _part_meant(template, item)
+        says = f": write {meant}" if meant else f" ({error})"
         raise ValueError(
-            f"key={template!r} does not fit the item {item!r:.80} ({error}); {{}} stands for the item, and for parts of it "
+            f"key={template!r} does not fit the item {item!r:.80}{says}; {{}} stands for the item, and for parts of it "
             "write key=lambda item: f'…'"
         ) from None
+
+
+def _part_meant(template: str, item: object) -> str | None:
+    """`{0[id]} for {[id]}`: the place in a template that lacks the number of the item, where that is all it lacks."""
+    for _, name, _, _ in string.Formatter().parse(template):
+        head, dot, rest = re.split(r"([.\[]|$)", name or "", maxsplit=1)
+        if head.isdecimal() or not (head or dot):
+            continue
+        for first in (f"[{head}]", f".{head}") if head else ("",):
+            written = f"{{0{first}{dot}{rest}}}"
+            with suppress(Exception):  # the error that is told is that of the template as it stands
+                fill_template(written, item)
+                return f"{written} for {{{name}}}"
+    return None
 
 
 def _key_function(key: object) -> Callable[[Any], str | None]:
