@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -165,3 +166,11 @@ def test_a_map_that_is_cancelled_leaves_no_task_behind() -> None:
 
     assert run(create_workflow(cache={}), body) == Ok(1)
     assert sorted(ended) == [0, 1, 2, 3]
+
+
+def test_k4_a_map_that_nobody_awaits_is_told_by_one_line(recwarn: pytest.WarningsRecorder) -> None:
+    """Such as one that a plain body gives back, in a run that nobody awaits either."""
+    made = create_workflow(cache={})(lambda step: step.map(double, range(3), key="n:{}"))
+    del made
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []

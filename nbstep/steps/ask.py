@@ -191,7 +191,7 @@ def ask_all(
         return given if type(given) is Err or isinstance(given.value, Ok | Err) else given.value
 
     if is_async:
-        return _results(in_tasks(one, work, n_jobs), on_error, run)
+        return _results(lambda: in_tasks(one, work, n_jobs), on_error, run)
     try:
         backend = backend_for(n_jobs)
         with _many_steps(run):
@@ -250,11 +250,12 @@ def _unwrapped(results: list[Any]) -> list[Any]:
     return results
 
 
-async def _results(given: Awaitable[list[Ok[Any] | Err[Any]]], on_error: str, run: Run) -> list[Any]:
+async def _results(given: Callable[[], Awaitable[list[Ok[Any] | Err[Any]]]], on_error: str, run: Run) -> list[Any]:
+    """What a map of tasks gives. They are made here: nobody else could close them, should nobody await the map."""
     __tracebackhide__ = True
     try:
         with _many_steps(run):
-            results = await given
+            results = await given()
         return list(results) if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         recount(error)
