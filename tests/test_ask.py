@@ -129,6 +129,20 @@ def test_k5_a_called_object_is_called_out_and_still_run() -> None:
     assert ["its thunk is a Model object" in text for text in told.findings()] == [True]
 
 
+def test_k5_a_called_object_is_named_with_its_article_and_an_object_of_a_map_is_none() -> None:
+    class Estimate:
+        def __call__(self, n: int) -> int:
+            return n
+
+    from nbstep.testing import RecordingListener
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda step: step(Estimate(), 7, key="k"))
+    workflow(lambda step: step.map(Estimate(), [7], key="n:{}"))
+    assert ["its thunk is an Estimate object" in text for text in told.findings()] == [True]
+
+
 def test_step_without_a_thunk_says_what_it_takes() -> None:
     with pytest.raises(TypeError, match=r"step needs the function to run: step\(lambda: …, key=…\)"):
         step(key="k")  # type: ignore[call-overload]

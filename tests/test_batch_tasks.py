@@ -174,3 +174,14 @@ def test_k4_a_map_that_nobody_awaits_is_told_by_one_line(recwarn: pytest.Warning
     del made
     gc.collect()
     assert [str(one.message) for one in recwarn] == []
+
+
+def test_an_object_with_an_async_call_is_a_function_as_any_other() -> None:
+    class Double:
+        async def __call__(self, n: int) -> int:
+            return 2 * n
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    assert run(workflow, lambda step: step.map(Double(), range(3), key="n:{}")) == Ok([0, 2, 4])
+    assert told.findings() == []

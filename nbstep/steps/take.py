@@ -40,7 +40,7 @@ from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
 from nbstep.tracebacks import trim
-from nbstep.words import first_sentence
+from nbstep.words import first_sentence, with_article
 
 
 def take_step(
@@ -55,10 +55,10 @@ def take_step(
 ) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
     call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site, template)
-    if called_object(thunk):
+    if not options.plain and called_object(thunk):  # what a map calls with its items did not do their work yet
         run.find(
             "called-object", key,
-            f"{key or 'a step'}: its thunk is a {type(thunk).__name__} object; if the work was done to make it, "
+            f"{key or 'a step'}: its thunk is {with_article(type(thunk).__name__)} object; if the work was done to make it, "
             "pass the call unmade: step(lambda: …)",
         )  # fmt: skip
     certain = surely_awaitable(thunk)
