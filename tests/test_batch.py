@@ -77,6 +77,36 @@ def test_a_key_of_none_keeps_nothing() -> None:
     assert (values, cache) == (Ok([1]), {})
 
 
+@pytest.mark.parametrize("items", [range(3), iter(range(3))])
+def test_k2_a_key_function_that_forgets_its_return_is_called_out_once(items: Any) -> None:
+    def key(n: int) -> Any:
+        _ = f"user:{n}"
+
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    assert workflow(lambda step: step.map(str, items, key=key, n_jobs=1)) == Ok(["0", "1", "2"])
+    (text,) = told.findings()
+    assert text.endswith("key= gave None for the item 0, so its result is not kept: does it return?")
+    assert text.startswith("test_batch.py")
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [({"id": 1}, "a dict"), ("x" * 500, "characters"), (threading.Lock(), "a lock"), (None, "the item None")],
+)
+def test_the_item_whose_key_is_none_is_named_whatever_it_is(item: Any, named: str) -> None:
+    told = RecordingListener()
+    create_workflow(cache={}, on_event=told)(lambda step: step.map(id, [item], key=lambda item: None)).unwrap()
+    assert [named in text for text in told.findings()] == [True]
+
+
+def test_k2_a_key_of_none_is_not_called_out_where_a_comment_asks_for_silence() -> None:
+    told = RecordingListener()
+    workflow = create_workflow(cache={}, on_event=told)
+    workflow(lambda step: step.map(str, [1], key=lambda n: None))  # nbstep: ok
+    assert told.findings() == []
+
+
 async def fetch(n: int) -> int:
     return n
 

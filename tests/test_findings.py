@@ -44,6 +44,9 @@ CASES = {
     "called-object": (
         ["class Model:\n    def __call__(self): return 1\nfor _ in range(3):\n    step(Model(), key='k')"], "step(lambda: …)",
     ),
+    "key-none": (
+        ["def key(n): f'user:{n}'\nstep.map(abs, range(3), key=key)\nstep.map(abs, range(3), key=key)"], "does it return?",
+    ),
     "never-awaited": (
         ["async def fetch(): return 1\nfor _ in range(3):\n    step(fetch, key='k')"], "`await step(…)`",
     ),

@@ -15,6 +15,8 @@ from nbstep.batch.dispatch import backend_for, in_workers, on_threads
 from nbstep.batch.keying import Keyed, Keys, told_ahead
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
+from nbstep.collisions.look import is_scalar, sight
+from nbstep.collisions.message import value_text
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
 from nbstep.events import Place, StepsAhead
@@ -32,7 +34,7 @@ from nbstep.steps.handover import HandedStep, Handover
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
-from nbstep.words import spot_text
+from nbstep.words import spot_text, with_article
 
 _KEYS_HELD: Final = 10_000  # of a longer list the keys are made again when it is an item's turn
 
@@ -81,6 +83,15 @@ def call_out(run: Run, site: Site, key: str, place: Place) -> None:
     text = None if site.silenced else site.finding or text_finding(key)
     if text is not None:
         run.find("key", key, f"{spot_text(place)}: {text}")
+
+
+def _call_out_none(run: Run, site: Site, item: object, place: Place) -> None:
+    """Tells that a map keeps nothing of an item: mostly its key function lacks its `return` (K2)."""
+    if not site.silenced:
+        seen = sight(item)
+        which = f"the item {value_text(seen)}" if is_scalar(seen) else with_article(type(item).__name__)
+        says = f"key= gave None for {which}, so its result is not kept: does it return?"
+        run.find("key-none", None, f"{spot_text(place)}: {says}", once=True)
 
 
 def ask_cached(
@@ -177,13 +188,15 @@ def ask_all(
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
     work = _looked_through(run, keys, items) if isinstance(items, Sized) else keys.give(items)
 
-    def called_out(item_key: str | None) -> str | None:
-        if item_key is not None and (site.finding is not None or may_have_finding(item_key)):
+    def called_out(item: Any, item_key: str | None) -> str | None:
+        if item_key is None:
+            _call_out_none(run, site, item, place)
+        elif site.finding is not None or may_have_finding(item_key):
             call_out(run, site, item_key, place)
         return item_key
 
     def one(item: Any, item_key: str | None) -> Any:
-        return take_step(run, called_out(item_key), fn, (item,), each, place, site)
+        return take_step(run, called_out(item, item_key), fn, (item,), each, place, site)
 
     def value_of(item: Any, item_key: str | None) -> Any:
         """The value bare, as there may be a million of them; boxed where it is itself a box."""
@@ -270,13 +283,13 @@ def _begin_handed(
     options: Options,
     place: Place,
     site: Site,
-    called_out: Callable[[str | None], str | None],
+    called_out: Callable[[Any, str | None], str | None],
 ) -> Callable[[Any, str | None], HandedStep]:
     """How a step is looked up here whose work a worker does."""
     outer = enclosing.get()
 
     def begin(item: Any, item_key: str | None) -> HandedStep:
-        called_out(item_key)
+        called_out(item, item_key)
         call = Call(run, run.next_step(), item_key, fn, (item,), options, place, outer, run.clock(), site)
         return HandedStep(call, handover)
 

@@ -118,7 +118,8 @@ class Step:
         Args:
             fn: A function of one item.
             items: The items; of a generator only as many are held as are at work.
-            key: A function of the item, or a template: `"user:{}"`.
+            key: A function of the item, or a template: `"user:{}"`. An item whose key is None runs and is not kept, and a line
+                says so, as mostly a `return` was forgotten.
             n_jobs: How many at once: 8 threads, 32 tasks, or what the backend's configuration says.
             rate: How often `fn` may be called at most: "10/s", "600/min", "1000/h". What `retries=` adds counts too, but not in
                 worker processes, which try again by themselves.
