@@ -226,7 +226,6 @@ def test_how_long_an_item_took_is_what_it_took_the_worker() -> None:
 
 @pytest.mark.usefixtures("team_key")
 def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> None:
-    workflow = create_workflow(cache=tmp_path / "cache")
     (tmp_path / "ran").mkdir()
 
     def work(n: int) -> int:
@@ -239,14 +238,68 @@ def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> 
         return n
 
     told = RecordingListener()
-    with pytest.raises(BaseException, match=r"(?s)worker.*terminated"):
-        mapped(create_workflow(cache=tmp_path / "cache", on_event=told), work, range(12))
-    kept = set(workflow.cache.keys())
-    assert kept
-    assert {one.key for one in told.of(StepFinished) if one.interrupted}.isdisjoint(kept)
+    workflow = create_workflow(cache=tmp_path / "cache", on_event=told)
     assert mapped(workflow, work, range(12)) == Ok(list(range(12)))
+    assert [one.outcome for one in told.of(StepFinished)] == ["ok"] * 12
+    assert len(workflow.cache.keys()) == 12
     runs = [path.name.partition("-")[0] for path in (tmp_path / "ran").iterdir()]
-    assert {n for n in set(runs) if runs.count(n) > 1}.isdisjoint(key[2:] for key in kept)
+    assert runs.count("6") == 2
+    assert max(map(runs.count, runs)) == 2, "once more at most"
+    assert len({n for n in set(runs) if runs.count(n) > 1}) <= 4, "twice as many as there are workers are given out"
+
+
+@pytest.mark.parametrize("deadly", [{0}, {11}, {3, 4}])
+def test_c4_items_that_workers_die_of_fail_alone_and_are_not_kept(tmp_path: Path, deadly: set[int]) -> None:
+    def work(n: int) -> int:
+        (tmp_path / f"{n}-{time.monotonic_ns()}").touch()
+        if n in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n
+
+    workflow = create_workflow(cache={})
+    results = mapped(workflow, work, iter(range(12)), on_error="keep").value
+    assert [n for n, one in enumerate(results) if type(one) is Err] == sorted(deadly)
+    assert {type(results[n].error) for n in deadly} == {WorkerError}
+    assert all("no worker process could do it (TerminatedWorkerError" in str(results[n].error) for n in deadly)
+    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(12) if n not in deadly)
+    runs = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert {runs.count(str(n)) for n in deadly} <= {1, 2}
+
+
+def test_c4_an_item_that_a_worker_dies_of_is_raised_when_the_others_ran() -> None:
+    def work(n: int) -> int:
+        if n == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n
+
+    workflow = create_workflow(cache={})
+    assert type(mapped(workflow, work, [0, 1, 2, 2, 3, 4, 5, 6, 7]).error) is WorkerError
+    assert len(workflow.cache.keys()) == 7
+    assert mapped(workflow, lambda n: n, [1]) == Ok([1])
+
+
+def test_c4_a_stream_is_not_read_on_for_a_pool_that_is_gone() -> None:
+    asked: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(100):
+            asked.append(n)
+            yield n
+
+    def work(n: int) -> int:
+        if n == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        return n
+
+    told: list[tuple[str | None, int]] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StepFinished):
+            told.append((event.key, len(asked)))
+
+    mapped(create_workflow(cache={}, on_event=listen), work, numbers(), on_error="keep")
+    assert dict(told)["n:1"] < 100
 
 
 def test_c3_a_backend_that_gives_all_results_at_once_is_given_some_items_at_a_time() -> None:

@@ -6,9 +6,10 @@ import contextvars
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from nbstep.batch.givenup import tell_of_given_up
+from nbstep.batch.givenup import Answer, tell_of_given_up
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
@@ -144,11 +145,14 @@ def in_workers(
     key_of: dict[int, str | None] = {}  # of the items that are at work
     postponed: list[tuple[int, Keyed]] = []
     again: list[int] = []
+    pool_is_gone = threading.Event()
 
     def tasks(left: Iterable[tuple[int, Keyed]], lost: Iterable[int]) -> Iterator[Any]:
         """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
         for at in lost:
-            yield delayed(_numbered)(at, *waiting[at].task())
+            yield task(at)
+            if pool_is_gone.is_set():
+                return
         for at, item in left:
             if at == len(results):
                 results.append(None)
@@ -162,37 +166,64 @@ def in_workers(
             waiting[at] = begun
             in_flight.add(item.key)
             key_of[at] = item.key
-            yield delayed(_numbered)(at, *begun.task())
+            yield task(at)
+            if pool_is_gone.is_set():  # it is for the next pool
+                return
 
-    left: Iterable[tuple[int, Keyed]] = enumerate(work)
-    lost: list[int] = []
+    def task(at: int) -> Any:
+        return delayed(_numbered)(at, *waiting[at].task())
+
+    def end(at: int, outcome: Any) -> None:
+        begun = waiting.pop(at)
+        results[at] = begun.end(outcome)
+        if results[at] is None:
+            waiting[at] = begun
+            again.append(at)
+        else:
+            in_flight.discard(key_of.pop(at))
+
+    def given_up(batch: Any, error: BaseException, with_pool: bool) -> list[tuple[int, BaseException]] | None:
+        """What comes of a task of ours that no worker could do: its error, in place of what a worker gives."""
+        ((function, arguments, _),) = batch.items
+        if function is not _numbered:
+            return None
+        if with_pool:
+            pool_is_gone.set()
+        return [(arguments[0], error)]
+
+    not_begun = enumerate(work)
     try:
         while True:
+            pool_is_gone.clear()
+            put_off, lost, suspects = iter(postponed), iter(again), list[int]()
+            postponed, again = [], []
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
                 stop_if_interrupted()
-                for at, outcome in _outcomes(tasks(left, lost), n_jobs):
-                    begun = waiting.pop(at)
-                    results[at] = begun.end(outcome)
-                    if results[at] is None:
-                        waiting[at] = begun
-                        again.append(at)
+                for at, outcome in _outcomes(tasks(itertools.chain(put_off, not_begun), lost), n_jobs, given_up):
+                    if isinstance(outcome, BrokenProcessPool):
+                        suspects.append(at)
                     else:
-                        in_flight.discard(key_of.pop(at))
-            if not postponed and not again:
+                        end(at, outcome)
+                # One of these is what the worker died of. Each is tried alone, so that no other fails with it, and only once.
+                for suspect in suspects:
+                    for at, outcome in _outcomes(iter([task(suspect)]), n_jobs, given_up):
+                        end(at, outcome)
+            postponed += put_off
+            again += lost
+            if not (postponed or again or pool_is_gone.is_set()):
                 return results
-            left, postponed, lost, again = postponed, [], again, []
     finally:
         for begun in waiting.values():
             begun.give_up()
 
 
-def _outcomes(tasks: Iterator[Any], n_jobs: int) -> Iterator[tuple[int, Any]]:
+def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[tuple[int, Any]]:
     """What comes of tasks, each as soon as it is there, so that it is kept then."""
     from joblib import Parallel, effective_n_jobs
     from joblib.parallel import get_active_backend
 
     active: Any = get_active_backend()
-    tell_of_given_up(active[0], _given_up)
+    tell_of_given_up(active[0], given_up)
     one_at_a_time: Any = {"n_jobs": n_jobs, "batch_size": 1}
     if getattr(active[0], "supports_return_generator", False):
         yield from cast("Any", Parallel(return_as="generator_unordered", **one_at_a_time)(tasks))
@@ -206,9 +237,3 @@ def _outcomes(tasks: Iterator[Any], n_jobs: int) -> Iterator[tuple[int, Any]]:
 
 def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
     return at, function(*arguments)
-
-
-def _given_up(batch: Any, error: BaseException) -> list[tuple[int, BaseException]] | None:
-    """What comes of a task of ours that no worker could do: its error, in place of what a worker gives."""
-    ((function, arguments, _),) = batch.items
-    return [(arguments[0], error)] if function is _numbered else None

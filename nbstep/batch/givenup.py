@@ -1,40 +1,79 @@
-"""Tasks that a dask cluster gave up. joblib's backend tells nobody of them, so whoever waits for one would wait for ever."""
+"""Tasks that a backend of joblib gave up, told one by one: joblib's dask tells nobody of them, its loky ends the whole map."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Final, TypeAlias
 
-_TOLD: Final = "nbstep tells of what the cluster gave up"
+_TOLD: Final = "nbstep tells of what was given up"
+
+Answer: TypeAlias = Callable[[Any, BaseException, bool], Any]
 
 
-def tell_of_given_up(backend: Any, answer: Callable[[Any, BaseException], Any]) -> None:
-    """Lets joblib hear of each task that the cluster gave up, or that cannot be sent to it.
+def tell_of_given_up(backend: Any, answer: Answer) -> None:
+    """Lets joblib hear of each task that the backend gave up, or that cannot be sent, as of one that was done.
 
-    Such as one whose worker died time and again, or that no worker can load. Other backends tell by themselves.
+    On dask one whose worker died time and again, or that no worker can load; on loky all that were given to a pool of which a
+    worker died. Other backends are left as they are.
 
     Args:
         backend: The one that is active.
-        answer: Gives, for joblib's batch of tasks and the error, what is to come of it; None where that is not our business.
+        answer: Gives, for joblib's batch of tasks, the error, and whether the pool went with it, what is to come of it; None
+            where that is not our business. That of the last call counts.
     """
-    if type(backend).__module__ != "joblib._dask" or _TOLD in vars(backend):
+    tells = _TELLS.get(f"{type(backend).__module__}.{type(backend).__name__}")
+    if tells is None:
         return
-    vars(backend)[_TOLD] = True
+    known = _TOLD in vars(backend)
+    vars(backend)[_TOLD] = answer
+    if known:
+        return
     name = "submit" if hasattr(backend, "submit") else "apply_async"  # by the version of joblib
     send = getattr(backend, name)
 
     @functools.wraps(send)
     def submit(batch: Any, callback: Any = None) -> Any:
-        future: Future[Any] = send(batch, callback)
-
-        def tell(done: Future[Any]) -> None:
-            error = done.exception()
-            if error is not None and callback is not None and (answered := answer(batch, error)) is not None:
-                callback(answered)
-
-        future.add_done_callback(tell)
-        return future
+        return send(batch) if callback is None else tells(send, batch, callback, vars(backend)[_TOLD])
 
     setattr(backend, name, submit)
+
+
+def _told_by_dask(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:
+    """It calls back with the results of what was done, and not at all for what was not."""
+    future: Future[Any] = send(batch, callback)
+
+    def tell(done: Future[Any]) -> None:
+        error = done.exception()
+        if error is not None and (answered := answer(batch, error, False)) is not None:
+            callback(answered)
+
+    future.add_done_callback(tell)
+    return future
+
+
+def _told_by_loky(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:
+    """It calls back with the future, also of what was given up; a pool that is broken takes nothing more."""
+
+    def tell(done: Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, BrokenProcessPool) and (answered := answer(batch, error, True)) is not None:
+            done = Future()
+            done.set_result(answered)
+        callback(done)
+
+    try:
+        return send(batch, tell)
+    except BrokenProcessPool as error:  # since joblib asked for this task
+        refused: Future[Any] = Future()
+        refused.set_exception(error)
+        refused.add_done_callback(tell)
+        return refused
+
+
+_TELLS: Final = {
+    "joblib._dask.DaskDistributedBackend": _told_by_dask,
+    "joblib._parallel_backends.LokyBackend": _told_by_loky,
+}

@@ -115,6 +115,8 @@ class Step:
         loop for a round trip each, a `redis.asyncio` client as the cache does not. Workers keep values by themselves where they
         reach the cache (a server, a bucket, the same folder) and have the same signing key; else those come back here first.
 
+        An item that its worker process dies of fails alone, with `WorkerError`; what died with it is done again.
+
         Args:
             fn: A function of one item.
             items: The items; of a generator only as many are held as are at work.
