@@ -443,3 +443,42 @@ def test_e2_items_that_a_cluster_cannot_be_sent_are_told(cluster: Any, team_key:
             ).value
         assert type(result.error) is WorkerError
         assert says in str(result.error)
+
+
+@pytest.mark.parametrize("ended", ["closed", "restarted"])
+def test_c4_a_cluster_that_is_closed_or_restarted_fails_what_it_had(ended: str, tmp_path: Path) -> None:
+    """The others are done where it is there again, and fail as well where it is not; what was done is kept."""
+    from distributed import Client, LocalCluster
+
+    workflow = create_workflow(cache={})
+    here = tmp_path / "here"
+
+    def work(n: int) -> int:
+        if n == 12:
+            here.touch()
+            time.sleep(60)
+        return n
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as made,
+        Client(made, set_as_default=False) as client,
+    ):
+
+        def end() -> None:
+            while not here.exists() or "n:0" not in workflow.cache:
+                time.sleep(0.01)
+            made.close() if ended == "closed" else client.restart()
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        client.wait_for_workers(2, timeout=120)
+        with joblib.parallel_config(backend="dask", client=client):
+            results = workflow(lambda step: step.map(work, range(30), key="n:{}", on_error="keep")).value
+        ending.join()
+    failed = {n for n, one in enumerate(results) if type(one) is Err}
+    assert {type(results[n].error) for n in failed} == {WorkerError}
+    assert all("the cluster called it off" in str(results[n].error) for n in failed)
+    assert 12 in failed
+    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(30) if n not in failed)
+    assert (29 in failed) is (ended == "closed")
+    assert 0 not in failed

@@ -145,13 +145,13 @@ def in_workers(
     key_of: dict[int, str | None] = {}  # of the items that are at work
     postponed: list[tuple[int, Keyed]] = []
     again: list[int] = []
-    pool_is_gone = threading.Event()
+    lost_pool: list[BaseException] = []  # why, where the workers are gone that the last tasks were given to
 
     def tasks(left: Iterable[tuple[int, Keyed]], lost: Iterable[int]) -> Iterator[Any]:
         """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
         for at in lost:
             yield task(at)
-            if pool_is_gone.is_set():
+            if lost_pool:
                 return
         for at, item in left:
             if at == len(results):
@@ -167,7 +167,7 @@ def in_workers(
             in_flight.add(item.key)
             key_of[at] = item.key
             yield task(at)
-            if pool_is_gone.is_set():  # it is for the next pool
+            if lost_pool:  # the next one is for other workers
                 return
 
     def task(at: int) -> Any:
@@ -188,29 +188,39 @@ def in_workers(
         if function is not _numbered:
             return None
         if with_pool:
-            pool_is_gone.set()
+            lost_pool.append(error)
         return [(arguments[0], error)]
 
     not_begun = enumerate(work)
     try:
         while True:
-            pool_is_gone.clear()
+            why_none = lost_pool[-1] if lost_pool and not _has_workers() else None
+            lost_pool.clear()
             put_off, lost, suspects = iter(postponed), iter(again), list[int]()
             postponed, again = [], []
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
                 stop_if_interrupted()
-                for at, outcome in _outcomes(tasks(itertools.chain(put_off, not_begun), lost), n_jobs, given_up):
-                    if isinstance(outcome, BrokenProcessPool):
-                        suspects.append(at)
-                    else:
-                        end(at, outcome)
+                turns = tasks(itertools.chain(put_off, not_begun), lost)
+                outcomes = _outcomes(turns, n_jobs, given_up) if why_none is None else _undone(turns, why_none)
+                try:
+                    for at, outcome in outcomes:
+                        if isinstance(outcome, BrokenProcessPool):
+                            suspects.append(at)
+                        else:
+                            end(at, outcome)
+                except ConnectionAbortedError as why:
+                    if why not in lost_pool:
+                        raise
+                    again += lost
+                    for at in waiting.keys() - again:  # what the cluster had
+                        end(at, why)
                 # One of these is what the worker died of. Each is tried alone, so that no other fails with it, and only once.
                 for suspect in suspects:
                     for at, outcome in _outcomes(iter([task(suspect)]), n_jobs, given_up):
                         end(at, outcome)
             postponed += put_off
             again += lost
-            if not (postponed or again or pool_is_gone.is_set()):
+            if not (postponed or again or lost_pool):
                 return results
     finally:
         for begun in waiting.values():
@@ -233,6 +243,22 @@ def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[t
         workers: Any = effective_n_jobs(n_jobs)
         while some := list(itertools.islice(tasks, _TURNS_AT_ONCE * max(1, workers))):
             yield from cast("Any", parallel(some))
+
+
+def _has_workers() -> bool:
+    """Whether the active backend still has any, as a cluster that was closed has not."""
+    from joblib import effective_n_jobs
+
+    try:
+        return bool(effective_n_jobs(-1))
+    except Exception:  # noqa: BLE001 - of whatever kind: it is asked since workers were lost
+        return False
+
+
+def _undone(tasks: Iterator[Any], why: BaseException) -> Iterator[tuple[int, Any]]:
+    """What comes of tasks that nobody is there to do."""
+    for _, (at, *_), _ in tasks:
+        yield at, why
 
 
 def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:

@@ -16,13 +16,13 @@ Answer: TypeAlias = Callable[[Any, BaseException, bool], Any]
 def tell_of_given_up(backend: Any, answer: Answer) -> None:
     """Lets joblib hear of each task that the backend gave up, or that cannot be sent, as of one that was done.
 
-    On dask one whose worker died time and again, or that no worker can load; on loky all that were given to a pool of which a
-    worker died. Other backends are left as they are.
+    On dask one whose worker died time and again, or that no worker can load, and all that a cluster had when it was closed; on
+    loky all that were given to a pool of which a worker died. Other backends are left as they are.
 
     Args:
         backend: The one that is active.
         answer: Gives, for joblib's batch of tasks, the error, and whether the pool went with it, what is to come of it; None
-            where that is not our business. That of the last call counts.
+            where that is not our business. That of the last call counts. Of a cluster that was closed joblib raises the error.
     """
     tells = _TELLS.get(f"{type(backend).__module__}.{type(backend).__name__}")
     if tells is None:
@@ -42,14 +42,22 @@ def tell_of_given_up(backend: Any, answer: Answer) -> None:
 
 
 def _told_by_dask(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:
-    """It calls back with the results of what was done, and not at all for what was not."""
-    future: Future[Any] = send(batch, callback)
+    """It calls back with the results of what was done, or why it was called off, and not at all for what went wrong."""
+
+    def hear(result: Any) -> None:
+        if isinstance(result, BaseException):
+            why = ConnectionAbortedError("the cluster called it off: it, or its client, was closed or restarted")
+            why.__cause__ = result
+            # Raised by joblib, which so waits for none of the others: what a closed client was just given is never called off.
+            result = result if answer(batch, why, True) is None else why
+        callback(result)
 
     def tell(done: Future[Any]) -> None:
         error = done.exception()
         if error is not None and (answered := answer(batch, error, False)) is not None:
             callback(answered)
 
+    future: Future[Any] = send(batch, hear)
     future.add_done_callback(tell)
     return future
 
