@@ -1,4 +1,4 @@
-"""A real Redis server for tests: started, killed, frozen, restarted; and a proxy that answers late."""
+"""A real Redis server for tests: started, killed, frozen, restarted; and a proxy that answers late, or byte by byte."""
 
 from __future__ import annotations
 
@@ -105,21 +105,23 @@ class SlowProxy:
 
     Attributes:
         delay_s: For what comes from now on.
+        byte_s: How long each byte that comes from the server takes; 0 where they come as they come.
         sent_bytes: How many bytes came from the server.
     """
 
     def __init__(self, port: int) -> None:
-        self.delay_s = 0.0
+        self.delay_s = self.byte_s = 0.0
         self.sent_bytes = 0
         self._to = port
         self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
         """As `cache=` takes it."""
-        return f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def close(self) -> None:
         """Ends every connection."""
@@ -143,6 +145,8 @@ class SlowProxy:
             while content := one.recv(65536):
                 self.sent_bytes += len(content) * from_server
                 time.sleep(self.delay_s)
-                other.sendall(content)
+                for some in [bytes([one]) for one in content] if from_server and self.byte_s else [content]:
+                    time.sleep(self.byte_s * from_server)
+                    other.sendall(some)
         with suppress(OSError):
             other.shutdown(socket.SHUT_WR)

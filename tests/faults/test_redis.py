@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -241,6 +242,132 @@ def test_c3_a_slow_server_within_the_time_out_is_used_beyond_it_is_left_alone(se
         assert longest < 2.0 + SLACK_S
     finally:
         proxy.close()
+
+
+@pytest.fixture
+def trickling(server: RedisServer) -> Iterator[SlowProxy]:
+    """A way to the server; with `byte_s` set no wait for the next byte is as long as the time-out, and no answer comes in time."""
+    proxy = SlowProxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+BYTE_S: Final = 0.7 * TIMEOUT_S  # even the shortest answer, of a dozen bytes, takes longer than time-out and slack
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_c3_a_server_that_answers_byte_by_byte_is_waited_for_once(
+    server: RedisServer, trickling: SlowProxy, connected: bool
+) -> None:
+    """A time-out is for the call: a byte now and then wins no time, neither in the login nor in an answer."""
+    cache_at(server).set("before", "kept")
+    cache = cache_at(trickling)
+    if connected:
+        assert cache.get("before") == "kept"
+    trickling.byte_s = BYTE_S
+    listener, longest = run_of(cache, 5)
+    assert longest < TIMEOUT_S + SLACK_S
+    assert f"(TimeoutError: no answer from 127.0.0.1:{trickling.port} within 1.0 s)" in the_line(listener)
+    trickling.byte_s = 0.0
+    wait_out(cache)
+    assert asked(cache, "computed", "before")[0] == "kept", "no half of an answer stays for the next call"
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_c3_an_async_client_of_a_server_that_answers_byte_by_byte(trickling: SlowProxy, connected: bool) -> None:
+    async def body(step: Any) -> list[int]:
+        return [await step(lambda n=n: n, key=f"n{n}") for n in range(5)]
+
+    async def run() -> None:
+        async with redis.asyncio.Redis.from_url(trickling.url, socket_timeout=None) as client:
+            cache, listener = Cache(client), RecordingListener()
+            if connected:
+                await cache.set("before", "kept")
+            trickling.byte_s = BYTE_S
+            began = time.monotonic()
+            assert await create_workflow(cache=cache, on_event=listener)(body) == Ok(list(range(5)))
+            assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+            assert "no answer from" in the_line(listener)
+            trickling.byte_s = 0.0
+            assert await cache.get("before") == ("kept" if connected else None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cache: cache.get("small", "default"),
+        lambda cache: cache.get("large", "default"),
+        lambda cache: cache.has("small"),
+        lambda cache: cache.set("new", 1),
+        lambda cache: cache.set("new", LARGE),
+        lambda cache: cache.delete("small"),
+        lambda cache: cache.keys(),
+        lambda cache: cache.entries(),
+        lambda cache: cache.verify(),
+        lambda cache: cache.trash(),
+        lambda cache: cache.clear(),
+        lambda cache: cache.undo(),
+    ],
+    ids=[
+        "get",
+        "get-large",
+        "has",
+        "set",
+        "set-large",
+        "delete",
+        "keys",
+        "entries",
+        "verify",
+        "trash",
+        "clear",
+        "undo",
+    ],
+)
+def test_c3_no_call_outlasts_its_time_out_though_bytes_come(
+    server: RedisServer, trickling: SlowProxy, call: Callable[[Cache], Any]
+) -> None:
+    cache = cache_at(trickling)
+    cache.set("small", 1)
+    cache.set("large", LARGE)
+    cache.set("old", 1)
+    cache.delete("old")
+    trickling.byte_s = BYTE_S
+    began = time.monotonic()
+    with suppress(OSError, ValueError):
+        assert call(cache) in ("default", False)
+    assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+    assert cache.why_resting() is not None
+    trickling.byte_s = 0.0
+    wait_out(cache)
+    assert set(cache.keys()) >= {"small", "large"}
+    assert np.array_equal(cache.get("large"), LARGE)
+
+
+def test_c3_pieces_of_an_entry_that_trickle_are_a_miss(server: RedisServer, trickling: SlowProxy) -> None:
+    cache = cache_at(trickling)
+    cache.set("large", LARGE)
+    found = run_now(cache.look_up("large"))
+    trickling.byte_s = BYTE_S
+    began = time.monotonic()
+    with pytest.raises(Exception, match=r"no answer from .* within 1\.0 s"):
+        found.load()
+    assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+    trickling.byte_s = 0.0
+    wait_out(cache)
+    assert np.array_equal(asked(cache, "computed", "large")[0], LARGE)
+
+
+def test_c3_behind_a_folder_a_server_that_answers_byte_by_byte_costs_one_time_out(
+    server: RedisServer, trickling: SlowProxy, tmp_path: Path
+) -> None:
+    url = f"{trickling.url}?timeout={TIMEOUT_S}"
+    trickling.byte_s = BYTE_S
+    listener, longest = run_of([tmp_path / "c", url], 5)
+    assert longest < TIMEOUT_S + SLACK_S
+    assert "no answer from" in the_line(listener)
+    assert Cache(tmp_path / "c").get("n1") == 1
 
 
 @pytest.mark.parametrize("saved", [False, True], ids=["its data lost", "its data kept"])

@@ -10,6 +10,7 @@ from nbstep.durations import duration_text
 from nbstep.notes import one_line
 from nbstep.stores.base import NoRoom, ReadOnly
 from nbstep.stores.breaker import Breaker
+from nbstep.stores.redis.deadline import Deadline, limited
 from nbstep.stores.redis.place import RedisPlace, client_is_async
 
 Command: TypeAlias = tuple[Any, ...]
@@ -39,16 +40,18 @@ class Link:
         client: A client of redis-py.
         place: The server.
         is_async: Whether the client's calls are to be awaited.
+        deadline: When a call over a plain client ends; an async one has the time-out for all of a call.
 
     Attributes:
         breaker: Told of each call that failed, and of each that was answered.
     """
 
-    def __init__(self, client: Any, place: RedisPlace, *, is_async: bool) -> None:
+    def __init__(self, client: Any, place: RedisPlace, *, is_async: bool, deadline: Deadline | None = None) -> None:
         self.breaker = Breaker(place.shown)
         self.is_async = is_async
         self._client = client
         self._place = place
+        self._deadline = deadline or Deadline(place.timeout_s)
 
     async def ask(self, *command: Any) -> Any:
         """The reply to one command."""
@@ -87,7 +90,7 @@ class Link:
         try:
             replies = [_checked(reply) for reply in await self._sent(commands, together=together)]
         except Exception as error:
-            told = _in_our_words(error, self._place)
+            told = _in_our_words(error, self._place, self._place.timeout_s if self.is_async else self._deadline.limit_s)
             self.breaker.failed(told)
             if told is error:
                 raise
@@ -100,6 +103,7 @@ class Link:
         for command in commands:
             pipeline.execute_command(*command, **({} if together else _UNDECODED))
         if not self.is_async:
+            self._deadline.begin()
             return pipeline.execute(raise_on_error=False)
         import asyncio  # a shell command over a plain client does without it: 60 ms
 
@@ -120,7 +124,7 @@ def connected(place: RedisPlace) -> Link:
         pool.connection_class(**pool.connection_kwargs)  # makes none: it only checks the options
     except (TypeError, ValueError, redis.RedisError) as error:
         raise ValueError(f"cache={place.shown}: redis-py does not take an option of this URL: {error}") from None
-    return Link(redis.Redis(connection_pool=pool), place, is_async=False)
+    return _limited_link(pool, place)
 
 
 def of_client(client: Any, place: RedisPlace) -> Link:
@@ -140,7 +144,13 @@ def of_client(client: Any, place: RedisPlace) -> Link:
     }
     options |= _limits(place.timeout_s)
     own = redis.ConnectionPool(connection_class=pool.connection_class, **options)  # pyright: ignore[reportOptionalMemberAccess]
-    return Link(redis.Redis(connection_pool=own), place, is_async=False)
+    return _limited_link(own, place)
+
+
+def _limited_link(pool: Any, place: RedisPlace) -> Link:
+    deadline = Deadline(place.timeout_s)
+    pool.connection_class = limited(pool.connection_class, deadline)
+    return Link(_redis().Redis(connection_pool=pool), place, is_async=False, deadline=deadline)
 
 
 def _redis() -> Any:
@@ -175,13 +185,13 @@ def _checked(reply: Any) -> Any:
     raise reply
 
 
-def _in_our_words(error: Exception, place: RedisPlace) -> Exception:
-    """What went wrong, as an `OSError` that says what to do where that is known."""
+def _in_our_words(error: Exception, place: RedisPlace, limit_s: float) -> Exception:
+    """What went wrong, as an `OSError` that says what to do where that is known; `limit_s` is what the call had."""
     from redis import exceptions as redis
 
     text = one_line(str(error))
     if isinstance(error, TimeoutError | redis.TimeoutError):
-        return TimeoutError(f"no answer from {place.server} within {duration_text(place.timeout_s)}")
+        return TimeoutError(f"no answer from {place.server} within {duration_text(limit_s)}")
     if isinstance(error, redis.AuthenticationError | redis.AuthorizationError):
         return LoginRefused(f"{one_line(text, 100).rstrip('.')}: set user and password in the URL")
     if isinstance(error, redis.OutOfMemoryError):

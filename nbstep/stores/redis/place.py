@@ -22,7 +22,7 @@ class RedisPlace:
         shown: As people may see it.
         opens: Whether that is enough to find it: the URL holds no login, and nothing else that is not shown.
         prefix: What the name of every key of ours begins with.
-        timeout_s: How long one call waits.
+        timeout_s: How long one call may take that moves little.
         url: For redis-py; it may hold a password.
         given: The URL as `cache=` was given it.
     """

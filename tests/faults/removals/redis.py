@@ -57,7 +57,20 @@ REDIS: Final = (
         "stores/redis/link.py",
         "asyncio.timeout(self._place.timeout_s)",
         "asyncio.timeout(20.0)",
-        ("redis::behind_an_async_client",),
+        ("redis::behind_an_async_client", "redis::an_async_client_of_a_server_that_answers_byte_by_byte[True]"),
+    ),
+    Removal(
+        "redis-waits-add-up",
+        "redis-py limits each wait, not the call",
+        "stores/redis/link.py",
+        "    pool.connection_class = limited(pool.connection_class, deadline)\n",
+        "",
+        (
+            "redis::byte_by_byte_is_waited_for_once[True]",
+            "redis::no_call_outlasts_its_time_out[keys]",
+            "redis::pieces_of_an_entry_that_trickle",
+            "redis::behind_a_folder_a_server_that_answers_byte_by_byte",
+        ),
     ),
     Removal(
         "redis-py-raises",
