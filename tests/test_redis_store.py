@@ -222,6 +222,75 @@ def test_c1_nothing_of_others_is_listed_or_deleted(client: Any, redis_url: str) 
     assert all(name.startswith((b"nbstep", b"te[a]m*:v1:")) for name in client.keys("*") if name not in strange)
 
 
+def _as_a_list(client: Any, name: str | bytes) -> None:
+    client.delete(name)
+    client.rpush(name, "somebody's", "own")
+
+
+def _entry_name(client: Any, key: str) -> bytes:
+    (name,) = client.keys(f"nbstep:v1:e:{key_digest(key)}.*")
+    return name
+
+
+@pytest.mark.parametrize("put", [lambda client, name: client.set(name, "somebody's"), _as_a_list], ids=["text", "list"])
+def test_c3_a_value_of_another_type_under_a_name_of_ours_is_an_unreadable_entry_and_no_other_is(
+    redis_url: str, client: Any, put: Callable[[Any, Any], None]
+) -> None:
+    cache = Cache(redis_url)
+    for n in range(5):
+        cache.set(f"p:{n}", n)
+    name = _entry_name(client, "p:0")
+    put(client, name)
+    for seen in (cache, Cache(redis_url)):
+        assert sorted(seen.keys()) == sorted(one.key for one in seen.entries()) == [f"p:{n}" for n in range(1, 5)]
+        (damaged,) = seen.headless()
+        assert (damaged.key, damaged.verdict, damaged.why) == (None, "corrupt", "it is no entry of nbstep")
+        assert (seen.counts().entries, seen.counts().corrupt) == (5, 1)
+        assert (seen.verify().checked, seen.verify().bits) == (5, 1)
+        assert [seen.get(f"p:{n}", "none") for n in range(5)] == ["none", 1, 2, 3, 4]
+    listener = RecordingListener()
+    workflow = create_workflow(cache=cache, on_event=listener)
+    assert workflow(lambda step: step(lambda: 0, key="p:0")) == Ok(0)
+    assert listener.reasons("p:0") == ["unreadable"]
+    assert (cache.get("p:0"), len(cache.keys()), cache.trash().entries) == (0, 5, 1)
+
+
+@pytest.mark.parametrize("remove", ["delete", "clear"])
+def test_c2_a_value_of_another_type_under_a_name_of_ours_goes_to_the_trash_as_an_entry_does(
+    redis_url: str, client: Any, remove: str
+) -> None:
+    cache = Cache(redis_url)
+    cache.set("k", 1)
+    cache.set("other", 1)
+    name = _entry_name(client, "k")
+    _as_a_list(client, name)
+    client.set("nbstep:v1:e:their own", "x")
+    client.set(name + b"x", "x")
+    assert cache.delete("k") is True if remove == "delete" else cache.clear() == 2
+    assert cache.trash().entries == (1 if remove == "delete" else 2)
+    assert [one.meta.key for one in cache.trashed()] == ([] if remove == "delete" else ["other"])
+    assert (client.exists(name), client.get("nbstep:v1:e:their own"), client.get(name + b"x")) == (0, b"x", b"x")
+    assert cache.undo() == ([] if remove == "delete" else ["other"])
+    assert cache.get("other") == 1
+    (trashed,) = client.keys("nbstep:v1:t:*")
+    assert client.lrange(trashed, 0, -1) == [b"somebody's", b"own"], "what is damaged stays in the trash as it was"
+
+
+@pytest.mark.parametrize("name", ["signers", "g:{digest}"])
+def test_c3_a_value_of_another_type_in_place_of_a_hint_costs_nothing_but_the_hint(
+    redis_url: str, client: Any, name: str
+) -> None:
+    _as_a_list(client, f"nbstep:v1:{name.format(digest=key_digest('k'))}")
+    listener = RecordingListener()
+    workflow = create_workflow(cache=redis_url, on_event=listener)
+    assert workflow(lambda step: step(lambda: 1, key="k")) == Ok(1)
+    assert (listener.reasons("k"), listener.findings()) == (["new"], []), "it was kept: nothing says otherwise"
+    assert workflow(lambda step: step(lambda: 2, key="k")) == Ok(1)
+    large = os.urandom(200_000)
+    Cache(redis_url).set("large", large)
+    assert (Cache(redis_url).get("large"), sorted(Cache(redis_url).keys())) == (large, ["k", "large"])
+
+
 def test_c2_the_trash_is_in_the_server_for_24_hours_and_any_process_brings_back(redis_url: str, client: Any) -> None:
     Cache(redis_url).set("a", 1)
     Cache(redis_url).set("a", 2)

@@ -16,6 +16,7 @@ from nbstep.stores.redis.place import RedisPlace, client_is_async
 Command: TypeAlias = tuple[Any, ...]
 
 _AT_ONCE: Final = 500  # commands in one go: the server answers nobody else meanwhile
+_ASKED_OR_NOTED: Final = {"HMGET", "HGET", "GET", "SRANDMEMBER", "SADD"}  # nothing is lost where these come to nothing
 _BOUND_TO_THE_POOL: Final = ("maint_notifications", "orig_")  # options of a connection that belong to its own pool
 _SCANNED: Final = 1000  # keys it looks at for one SCAN
 _UNDECODED: Final = {"NEVER_DECODE": True}  # redis-py's: bytes come back as bytes, whatever the client says
@@ -58,7 +59,7 @@ class Link:
         return (await self.ask_all([command]))[0]
 
     async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to some commands, each on its own.
+        """The replies to some commands, each on its own; None where one is about a value of another type.
 
         Raises:
             OSError: The server did not answer, or refused one of them.
@@ -88,7 +89,8 @@ class Link:
 
     async def _replies(self, commands: Sequence[Command], *, together: bool) -> list[Any]:
         try:
-            replies = [_checked(reply) for reply in await self._sent(commands, together=together)]
+            sent = await self._sent(commands, together=together)
+            replies = [_checked(command[0], reply) for command, reply in zip(commands, sent, strict=True)]
         except Exception as error:
             told = _in_our_words(error, self._place, self._place.timeout_s if self.is_async else self._deadline.limit_s)
             self.breaker.failed(told)
@@ -176,11 +178,11 @@ def _limits(timeout_s: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _checked(reply: Any) -> Any:
-    """A reply; None instead of the error that there was nothing to rename."""
+def _checked(command: str, reply: Any) -> Any:
+    """A reply; None instead of the error that there was nothing to rename, or that a value of another type stands there."""
     if not isinstance(reply, Exception):
         return reply
-    if "no such key" in str(reply):
+    if "no such key" in str(reply) or (command in _ASKED_OR_NOTED and "WRONGTYPE" in str(reply)):
         return None
     raise reply
 

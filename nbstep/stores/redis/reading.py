@@ -13,6 +13,8 @@ from nbstep.stores.redis.link import Command, Link
 from nbstep.stores.redis.names import Names
 
 _MARK: Final = re.compile(rb"(\d{1,20})-([0-9a-f]{16})")
+_NO_ENTRY: Final = b"?"
+_NO_STAMP: Final[Stamp] = (0, 0, 0)
 _SIZE: Final = re.compile(rb"\d{1,15}")
 
 
@@ -24,8 +26,14 @@ class Reader:
         self._names = names
 
     async def open(self, name: str) -> Document | None:
-        """The entry under a name in the server; None where nothing stands there, or nothing of an entry."""
-        begin, size, mark, rest = await self._link.ask("HMGET", name, "b", "s", "i", "r")
+        """The entry under a name in the server; None where nothing stands there, or nothing of an entry.
+
+        A value of another type, which none of ours is, is there as an entry that is damaged.
+        """
+        found = await self._link.ask("HMGET", name, "b", "s", "i", "r")
+        if found is None:
+            return BytesDocument(_NO_ENTRY, stamp=_NO_STAMP)
+        begin, size, mark, rest = found
         if begin is None:
             return None
         stamp = stamp_of(size, mark)
@@ -42,14 +50,20 @@ class Reader:
         raise AssertionError("unreachable")
 
     async def beginnings(self, names: Sequence[str]) -> list[Document | None]:
-        """As `open`, of many at once and with their beginnings only; over an async client nothing more of them can be read."""
+        """As `open`, of many at once and with their beginnings only; over an async client nothing more of them can be read.
+
+        What is of another type begins as no entry does.
+        """
         replies = await self._link.ask_all([beginning_of(name) for name in names])
-        return [self._begun(name, *reply) for name, reply in zip(names, replies, strict=True)]
+        return [
+            BytesDocument(_NO_ENTRY, stamp=_NO_STAMP) if reply is None else self._begun(name, *reply)
+            for name, reply in zip(names, replies, strict=True)
+        ]
 
     async def stamps(self, names: Sequence[str]) -> list[Stamp | None]:
-        """The stamps of the entries under these names now; None where there is none."""
+        """The stamps of the entries under these names now, and of what is of another type; None where there is none."""
         replies = await self._link.ask_all([("HMGET", name, "s", "i") for name in names])
-        return [stamp_of(*reply) if any(reply) else None for reply in replies]
+        return [_NO_STAMP if reply is None else stamp_of(*reply) if any(reply) else None for reply in replies]
 
     def _begun(self, name: str, begin: bytes | None, size: bytes | None, mark: bytes | None) -> Document | None:
         if begin is None:
@@ -82,7 +96,7 @@ class _Source:
             OSError: It is gone, or the server did not answer.
         """
         for _ in range(2):
-            mark, piece = await self._link.ask("HMGET", self._name, "i", self._field(number))
+            mark, piece = await self._link.ask("HMGET", self._name, "i", self._field(number)) or (None, None)
             if mark == self._mark and piece is not None:
                 return piece
             await self._look_into_the_trash()

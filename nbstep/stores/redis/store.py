@@ -113,7 +113,7 @@ class RedisStore:
         signers, gone = await self._link.ask_all(
             [("SRANDMEMBER", self._names.signers, _STRANGERS_AT_MOST), ("GET", self._names.gone(digest))]
         )
-        others = sorted({one.decode() for one in signers if _SIGNER.fullmatch(one)} - {signer})
+        others = sorted({one.decode() for one in signers or () if _SIGNER.fullmatch(one)} - {signer})
         there = await self._link.ask_all([("EXISTS", self._names.entry(f"{digest}.{other}")) for other in others])
         strangers = tuple(other for other, stands in zip(others, there, strict=True) if stands)
         return Traces(strangers, trashed=gone == b"deleted", evicted=gone == b"evicted")
