@@ -12,9 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 from ports import free_port
+
+_TRICKLED: Final = 40
 
 
 class RedisServer:
@@ -105,7 +108,8 @@ class SlowProxy:
 
     Attributes:
         delay_s: For what comes from now on.
-        byte_s: How long each byte that comes from the server takes; 0 where they come as they come.
+        byte_s: How long each byte that comes from the server takes, and after 40 the connection ends; 0 where they come as
+            they come.
         sent_bytes: How many bytes came from the server.
     """
 
@@ -145,8 +149,13 @@ class SlowProxy:
             while content := one.recv(65536):
                 self.sent_bytes += len(content) * from_server
                 time.sleep(self.delay_s)
-                for some in [bytes([one]) for one in content] if from_server and self.byte_s else [content]:
-                    time.sleep(self.byte_s * from_server)
-                    other.sendall(some)
+                if not from_server or not self.byte_s:
+                    other.sendall(content)
+                    continue
+                for byte in content[:_TRICKLED]:
+                    time.sleep(self.byte_s)
+                    other.sendall(bytes([byte]))
+                if len(content) > _TRICKLED:
+                    break
         with suppress(OSError):
             other.shutdown(socket.SHUT_WR)

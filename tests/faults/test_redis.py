@@ -252,7 +252,7 @@ def trickling(server: RedisServer) -> Iterator[SlowProxy]:
     proxy.close()
 
 
-BYTE_S: Final = 0.7 * TIMEOUT_S  # even the shortest answer, of a dozen bytes, takes longer than time-out and slack
+BYTE_S: Final = 0.4 * TIMEOUT_S  # an answer to a look-up, 24 bytes, takes longer than time-out and slack
 
 
 @pytest.mark.parametrize("connected", [False, True])

@@ -67,7 +67,7 @@ REDIS: Final = (
         "",
         (
             "redis::byte_by_byte_is_waited_for_once[True]",
-            "redis::no_call_outlasts_its_time_out[keys]",
+            "redis::no_call_outlasts_its_time_out[has]",
             "redis::pieces_of_an_entry_that_trickle",
             "redis::behind_a_folder_a_server_that_answers_byte_by_byte",
         ),
