@@ -32,6 +32,7 @@ from nbstep.steps.calls import Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
 from nbstep.steps.take import take_step, timeout_needs_async
+from nbstep.steps.waiting import name_elsewhere
 from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
 from nbstep.words import spot_text, with_article
@@ -210,8 +211,7 @@ def ask_all(
         with _many_steps(run):
             if backend.threads:
                 if run.cache is not None and isinstance(items, Sized):
-                    holder = run.place.notebook or place.notebook or run.name
-                    cache = run.cache
+                    cache, holder = run.cache, name_elsewhere(run, place)
                     work = told_ahead(work, lambda keys: cache.expect(keys, holder))
                 results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
             else:

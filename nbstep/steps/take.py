@@ -185,7 +185,7 @@ async def _fly(
         if type(given) is not Compute:
             shared.append("kept")
             return given
-        lock.sign(name_elsewhere(call), flight.since)
+        lock.sign(name_elsewhere(call.run, call.place), flight.since)
         return await _compute(call, given, awaiting, prepared, shared)
     finally:
         try:

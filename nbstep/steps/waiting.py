@@ -16,10 +16,11 @@ from typing import Final, Literal
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
 from nbstep.durations import duration_text
-from nbstep.events import StepFinished, StepWaiting
+from nbstep.events import Place, StepFinished, StepWaiting
 from nbstep.freezing import freeze
 from nbstep.notes import error_line, one_line
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
+from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.stores.locks import Holder, KeyLock
 
@@ -40,9 +41,9 @@ def name_here(call: Call) -> str:
     return run.name or run.place.notebook or threading.current_thread().name
 
 
-def name_elsewhere(call: Call) -> str | None:
-    """Who computes, for other kernels: the notebook or script."""
-    return call.run.place.notebook or call.place.notebook or call.run.name
+def name_elsewhere(run: Run, place: Place) -> str | None:
+    """Who computes a step at a place, for other kernels: the notebook or script."""
+    return run.place.notebook or place.notebook or run.name
 
 
 async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing | Literal["itself"] | None:
