@@ -123,12 +123,12 @@ def test_it_publishes_what_it_is_given(clerk: Clerk, store: DiskStore) -> None:
 
 def test_an_entry_is_read_before_it_is_published(clerk: Clerk) -> None:
     locks = begun(clerk, "k")
-    clerk._process.send_signal(signal.SIGSTOP)
+    os.kill(clerk.pid, signal.SIGSTOP)
     assert clerk.keep("k", SIGNER, [b"content"], None, durable=False)
     locks[0].release()
     assert clerk.content("k", SIGNER) == b"content"
     assert clerk.content("k", "ffffffff") is None
-    clerk._process.send_signal(signal.SIGCONT)
+    os.kill(clerk.pid, signal.SIGCONT)
     clerk.settle()
     assert clerk.content("k", SIGNER) is None
 
@@ -223,9 +223,9 @@ def test_what_a_killed_clerk_did_not_publish_is_published_here(
 ) -> None:
     keep(clerk, "before")
     locks = begun(clerk, "a", "b")
-    clerk._process.send_signal(signal.SIGSTOP)
+    os.kill(clerk.pid, signal.SIGSTOP)
     assert hand(clerk, "a", "b")
-    clerk._process.kill()
+    os.kill(clerk.pid, signal.SIGKILL)
     clerk.settle()
     assert sorted(entry.key for entry in here) == ["a", "b"]
     assert kept(store, "before") == b"entry"
@@ -240,7 +240,7 @@ def test_a_clerk_that_does_not_answer_is_left(
 ) -> None:
     locks = begun(clerk, "a")
     monkeypatch.setattr(client, "_ANSWERS_WITHIN_S", 0.2)
-    clerk._process.send_signal(signal.SIGSTOP)
+    os.kill(clerk.pid, signal.SIGSTOP)
     assert hand(clerk, "a")
     locks[0].release()
     clerk.settle()
@@ -250,7 +250,7 @@ def test_a_clerk_that_does_not_answer_is_left(
 def test_what_is_put_down_as_it_ends_is_published_here(clerk: Clerk, here: list[Handed]) -> None:
     locks = begun(clerk, "late")
     late = threading.Thread(target=hand, args=(clerk, "late"))
-    with clerk._pipe:  # this thread is just at the pipe
+    with clerk._at_line:  # this thread is just there
         late.start()
         until(lambda: bool(clerk._outbox))
         clerk._end()
@@ -272,13 +272,13 @@ def test_what_it_cannot_publish_is_tried_here(folder: Path, here: list[Handed]) 
 def test_an_interrupt_of_all_processes_of_a_terminal_is_not_meant_for_it(clerk: Clerk, store: DiskStore) -> None:
     assert keep(clerk, "first")
     clerk.settle()
-    clerk._process.send_signal(signal.SIGINT)
+    os.kill(clerk.pid, signal.SIGINT)
     time.sleep(0.1)
     keep(clerk, "a")
     clerk.settle()
     assert kept(store, "a") == b"entry"
     assert clerk.works()
-    assert os.getsid(clerk._process.pid) != os.getsid(0)
+    assert os.getsid(clerk.pid) != os.getsid(0)
 
 
 def test_a_forked_child_leaves_it_to_its_parent(clerk: Clerk, store: DiskStore) -> None:
@@ -344,7 +344,7 @@ def test_a_map_of_quick_items_has_one_and_leaves_nothing_behind(clerks: list[Cle
     ]
     assert len(clerks) == 1
     assert not clerks[0].works()
-    assert clerks[0]._process.returncode is not None
+    assert clerks[0]._line.has_ended()
     assert [cache.get(f"n:{n}") for n in range(300)] == [n * n for n in range(300)]
     assert cache.directory is not None
     assert not [path for part in ("lock", "tmp") for path in (cache.directory / "v1" / part).iterdir()]
@@ -406,10 +406,10 @@ def test_c3_of_what_nobody_could_keep_the_value_is_given_and_it_is_told(
     def item(n: int) -> int:
         if n == 200:
             store._clerks.settle()
-            clerks[0]._process.send_signal(signal.SIGSTOP)
+            os.kill(clerks[0].pid, signal.SIGSTOP)
             monkeypatch.setattr(store._clerks, "_publish", full)
         if n == 205:
-            clerks[0]._process.kill()
+            os.kill(clerks[0].pid, signal.SIGKILL)
         return n
 
     workflow = create_workflow(cache=cache)

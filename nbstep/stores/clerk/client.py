@@ -2,56 +2,48 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nbstep.stores.base import Part, Traces
-from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
+from nbstep.stores.clerk.line import Line
+from nbstep.stores.clerk.messages import Message
 from nbstep.stores.locks import KeyLock
 
 _TRUSTED_FOR_S: Final = 1.0  # what was locked ahead is used within this time, or let go
 _TICK_S: Final = 0.25
 _ANSWERS_WITHIN_S: Final = 10.0
+_NAP_S: Final = 0.001
+_NAP_AT_MOST_S: Final = 0.02
 _WAITING_AT_MOST: Final = 256
-_WAITING_BYTES_AT_MOST: Final = 8 << 20
+_WAITING_BYTES_AT_MOST: Final = 2 << 20  # with what else is asked, less than a line holds
 _LEAST_A_SECOND: Final = 200  # entries published
-_ENTRY_BYTES_AT_MOST: Final = 1 << 16
-_LOOK_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
-_READ_BYTES: Final = 1 << 16
-_PIPE_BYTES: Final = 1 << 20  # what waits goes in without waiting
-_PACKAGE: Final = Path(__file__).parents[3]
-_START: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from nbstep.stores.clerk.desk import main; main(sys.argv[2:])"
-)
+_ENTRY_BYTES_AT_MOST: Final = 1 << 15
+_HEAR_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Handed:
-    """An entry that the clerk has to publish, or has published without having said so; `sent` as it goes into the pipe."""
+    """An entry that the clerk has to publish, or has published without having said so."""
 
     key: str
     signer: str
     content: bytes
     batch: str | None
-    sent: bool = False
 
 
 class Clerk:
     """A process that works on a folder for this one.
 
-    Whatever it does not do, this process does: its end costs time, no entry. What a thread puts down for it is sent by whoever is
-    at the pipe next.
+    Whatever it does not do, this process does: its end costs time, no entry. What a thread gives it is in its memory when the
+    thread goes on.
 
     Args:
         directory: The `.nbstep` folder.
@@ -68,9 +60,7 @@ class Clerk:
     ) -> None:
         self._publish = publish
         self._outbox: deque[Message] = deque()
-        self._mine = threading.local()  # what each thread put down last
-        self._pipe = threading.Lock()  # who has it sends and hears
-        self._unpacker = Unpacker()
+        self._at_line = threading.Lock()  # who has it sends and hears; nobody waits for anything else meanwhile
         self._ready = False
         self._signer: str | None = None
         self._expected: dict[str, float] = {}  # when it was asked to lock them
@@ -81,24 +71,7 @@ class Clerk:
         self._bytes = 0
         self._count = 0
         self._began: float | None = None  # with the first entry
-        asked, self._ask = os.pipe()
-        self._told, told = os.pipe()
-        os.set_blocking(self._told, False)
-        _widen(self._ask)
-        free = "" if keep_free_bytes is None else str(keep_free_bytes)
-        given = [str(_PACKAGE), str(asked), str(told), str(directory), free]
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, *given], pass_fds=(asked, told), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-        except BaseException:
-            os.close(self._ask)
-            os.close(self._told)
-            raise
-        finally:
-            os.close(asked)
-            os.close(told)
+        self._line = Line(directory, keep_free_bytes)
         self._alive = True
         self._closing = threading.Event()
         _clerks.add(self)
@@ -107,6 +80,11 @@ class Clerk:
         except RuntimeError:
             self._end()
             raise
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._line.pid
 
     def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
         """Lets it look up keys that are asked soon, and lock those under which nothing is kept; `holder` is who computes them.
@@ -146,9 +124,6 @@ class Clerk:
         if self._ours.pop(key, None) is None:
             return None
         self._begun.add(key)
-        last: Handed | None = getattr(self._mine, "last", None)
-        if last is not None and not last.sent:  # who is killed loses of each thread what it computes, no more
-            self._flush()
         return _Borrowed(self, key)
 
     def has_begun(self, key: str) -> bool:
@@ -174,23 +149,22 @@ class Clerk:
         entry = Handed(key, signer, b"".join(parts), batch)
         self._unpublished[key] = entry
         self._begun.discard(key)
-        self._mine.last = entry
         self._outbox.append(("keep", entry))
-        self._try_to_flush()
+        self._flush()
         self._began = self._began or time.monotonic()
         if self._is_behind():
             self._catch_up(time.monotonic() - self._began)
         return True
 
     def _is_behind(self) -> bool:
-        return len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST
+        return len(self._waiting) > _WAITING_AT_MOST or self._bytes > _WAITING_BYTES_AT_MOST or self._line.is_full()
 
     def _catch_up(self, for_s: float) -> None:
         """Waits until it has published more; ends it where a disk is slow, as threads wait for that side by side."""
         if self._count - len(self._waiting) >= _LEAST_A_SECOND * for_s:
             self._wait(lambda: not self._is_behind())
             return
-        with self._pipe:
+        with self._at_line:
             self._end()
 
     def content(self, key: str, signer: str) -> bytes | None:
@@ -206,7 +180,7 @@ class Clerk:
         """Ends it, when it has published all that it was given."""
         self.settle()
         if self._alive:
-            with self._pipe:
+            with self._at_line:
                 self._end()
 
     def works(self) -> bool:
@@ -217,9 +191,7 @@ class Clerk:
         """Leaves it to this process's parent, as a forked child must."""
         if self._alive:
             self._alive = False
-            self._closing.set()
-            os.close(self._ask)
-            os.close(self._told)
+            self._line.hang_up()
         for held in (self._outbox, self._expected, self._ours, self._begun, self._waiting, self._unpublished):
             held.clear()
 
@@ -228,11 +200,13 @@ class Clerk:
             self._outbox.append(("let go", key))
 
     def _tick(self) -> None:
-        """Lets go of what was locked ahead and is not begun: the next items take longer than those before."""
+        """Sends what only was put down, and lets go of what was locked ahead and is not begun: items take longer now."""
         while not self._closing.wait(_TICK_S):
-            with self._pipe:
+            with self._at_line:
                 self._send()
-                self._hear(0.0)
+                self._hear()
+                if self._alive and self._line.has_ended():
+                    self._end()
             now = time.monotonic()
             for key, (at, _) in self._ours.copy().items():
                 if now - at >= _TRUSTED_FOR_S:
@@ -240,54 +214,38 @@ class Clerk:
 
     def _flush(self) -> None:
         """Sends what was put down. By `with` alone: after another way to take a lock an interrupt could leave it taken."""
-        with self._pipe:
+        with self._at_line:
             self._send()
-            self._look()
-
-    def _try_to_flush(self) -> None:
-        """The same, but where another thread is at the pipe: to wait for it is to wait until it has the interpreter again."""
-        if threading.current_thread() is threading.main_thread():  # the one that interrupts come to
-            self._flush()
-            return
-        while self._outbox and self._pipe.acquire(blocking=False):
-            try:
-                self._send()
-                self._look()
-            finally:
-                self._pipe.release()
+            if len(self._waiting) >= _HEAR_FROM or not self._ready:
+                self._hear()
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
         """Waits for its answers; ends it where it gives none."""
+        nap_s, heard_at = _NAP_S, time.monotonic()
         while not is_over() and self._alive:
-            with self._pipe:
+            with self._at_line:
                 self._send()
-                if not is_over() and self._alive and not self._hear(_ANSWERS_WITHIN_S):
+                if self._hear():
+                    nap_s, heard_at = _NAP_S, time.monotonic()
+                elif self._alive and (self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S):
                     self._end()
+            if not is_over() and self._alive:
+                time.sleep(nap_s)
+                nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
 
-    # What follows is for who has the pipe ------------------------------------------------------------------------------
+    # What follows is for who is at the line ----------------------------------------------------------------------------
 
     def _send(self) -> None:
         """Sends what was put down."""
         try:
-            while self._outbox and self._alive:
+            if self._alive and (self._outbox or self._line.is_full()):
                 messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
-                entries = [message[1] for message in messages if message[0] == "keep"]
-                left = memoryview(b"".join([packed(self._numbered(*message)) for message in messages]))
-                for entry in entries:  # now, as this thread may wait long for the interpreter after the call
-                    entry.sent = True
-                while left:
-                    left = left[os.write(self._ask, left) :]
-            if not self._alive:
-                self._do_without()
-        except OSError:
-            self._end()
-        except BaseException:  # an interrupt: half a message may be in the pipe, and nothing more makes sense in it
+                self._line.send([self._numbered(*message) for message in messages])
+        except BaseException:  # an interrupt: half a message may be sent, and nothing more makes sense after it
             self._end()
             raise
-
-    def _look(self) -> None:
-        if len(self._waiting) >= _LOOK_FROM or not self._ready:
-            self._hear(0.0)
+        if not self._alive:
+            self._do_without()
 
     def _numbered(self, verb: str, *given: Any) -> Message:
         """A message as it is sent: an entry with the number by which the clerk tells of it."""
@@ -299,22 +257,17 @@ class Clerk:
         self._bytes += len(entry.content)
         return "keep", self._count, entry.key, entry.signer, entry.content, entry.batch
 
-    def _hear(self, timeout_s: float) -> bool:
-        """Takes what it has told; whether it told anything within a time."""
-        try:
-            if not self._alive or (timeout_s and not is_readable(self._told, timeout_s)):
-                return False
-            content = os.read(self._told, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not content or not self._note(content):
+    def _hear(self) -> bool:
+        """Takes what it has told; whether it told anything."""
+        messages = self._line.heard() if self._alive else []
+        if not self._note(messages):
             self._end()
-        return True
+        return bool(messages)
 
-    def _note(self, content: bytes) -> bool:
+    def _note(self, messages: Sequence[Message]) -> bool:
         """Notes its answers; whether it published all that it was asked to."""
         published = True
-        for verb, what, *more in self._unpacker.messages(content):
+        for verb, what, *more in messages:
             if verb == "ready":
                 self._ready = True
             elif verb == "kept":
@@ -340,17 +293,22 @@ class Clerk:
             return
         self._alive = False
         self._closing.set()
-        os.close(self._ask)
-        with suppress(OSError, ValueError):
-            while is_readable(self._told, _ANSWERS_WITHIN_S) and (content := os.read(self._told, _READ_BYTES)):
-                self._note(content)
-        os.close(self._told)
-        self._expected.clear()
-        self._ours.clear()
-        self._begun.clear()
-        self._process.kill()  # it has ended, or it does not answer
-        self._process.wait()
-        self._do_without()
+        self._line.hang_up()
+        heard_at, ended = time.monotonic(), False
+        try:
+            while not ended and time.monotonic() - heard_at < _ANSWERS_WITHIN_S:
+                ended = self._line.has_ended()  # before it is heard for the last time
+                if messages := self._line.heard():
+                    self._note(messages)
+                    heard_at = time.monotonic()
+                elif not ended:
+                    time.sleep(_NAP_S)
+        finally:  # an interrupt, too
+            self._expected.clear()
+            self._ours.clear()
+            self._begun.clear()
+            self._line.close()
+            self._do_without()
 
     def _do_without(self) -> None:
         """Publishes what it did not, also what was put down as it ended."""
@@ -382,13 +340,6 @@ class _Borrowed(KeyLock):
         self._clerk.let_go(self._key)
 
     abandon = release
-
-
-def _widen(pipe: int) -> None:
-    """Lets more go into a pipe without waiting, where the system can."""
-    with suppress(ImportError, AttributeError, OSError):
-        fcntl = importlib.import_module("fcntl")
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 _clerks: Final[weakref.WeakSet[Clerk]] = weakref.WeakSet()

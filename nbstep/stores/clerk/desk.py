@@ -1,7 +1,7 @@
 """The clerk's process: looks keys up and locks them ahead, publishes entries, in the order it is asked.
 
 A thread of the kernel gives Python's lock away at each call of the system, and gets it back after the others; this process has
-none to share. What is in the pipe is done even if the kernel is killed: the clerk ends when nobody can ask it any more.
+none to share. What is in the memory of both is done even if the kernel is killed: then nobody has the other end of a pipe.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from nbstep.stores.base import run_now
+from nbstep.stores.clerk.memory import Memory
 from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
 from nbstep.stores.disk import DiskStore
 from nbstep.stores.locks import KeyLock
 
-_LOOK_AGAIN_S: Final = 0.5
-_SEND_AGAIN_S: Final = 0.01
-_READ_BYTES: Final = 1 << 18
+_NAP_S: Final = 0.001
+_NAP_AT_MOST_S: Final = 0.016
 
 
 class Desk:
@@ -80,43 +80,35 @@ class Desk:
             lock.release()
 
 
-def serve(asked: int, told: int, desk: Desk) -> None:
+def serve(memory: Memory, life: int, desk: Desk) -> None:
     """Answers until the other end of the pipe is closed, or whoever has it is gone."""
-    kernel, unpacker, answers = os.getppid(), Unpacker(), packed(("ready", os.getpid()))
-    os.set_blocking(told, False)
+    kernel, unpacker, answers, nap_s = os.getppid(), Unpacker(), packed(("ready", os.getpid())), _NAP_S
+    is_over = False
     while True:
-        answers = _sent(told, answers)
-        if is_readable(asked, _SEND_AGAIN_S if answers else _LOOK_AGAIN_S):
-            content = os.read(asked, _READ_BYTES)
-            if not content:
-                break
-            for message in unpacker.messages(content):
-                answers += b"".join(map(packed, desk.answers(message)))
-        elif os.getppid() != kernel:  # killed, and something still has its end of the pipe
+        content = memory.asked.take()
+        for message in unpacker.messages(content):
+            answers += b"".join(map(packed, desk.answers(message)))
+        answers = answers[memory.told.put(memoryview(answers)) :]
+        if content:
+            nap_s = _NAP_S
+        elif is_over:  # and nothing was left
             break
+        else:  # a pipe that can be read has no other end: killed, or it wants no more; or something else still has it open
+            is_over = is_readable(life, nap_s) or os.getppid() != kernel
+            nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
     desk.close()
-    os.set_blocking(told, True)
-    while answers:
-        answers = _sent(told, answers)
-
-
-def _sent(told: int, answers: bytes) -> bytes:
-    """Sends what can be sent now; gives the rest. A kernel that is gone hears nothing."""
-    try:
-        return answers[os.write(told, answers) :] if answers else answers
-    except BlockingIOError:
-        return answers
-    except OSError:
-        return b""
+    while answers and os.getppid() == kernel:
+        answers = answers[memory.told.put(memoryview(answers)) :]
+        time.sleep(_NAP_S)
 
 
 def main(arguments: list[str]) -> None:
-    """As `client.py` starts it: the ends of the two pipes, the folder, and what is to stay free on its disk."""
+    """As `line.py` starts it: the memory, the end of a pipe, the folder, and what is to stay free on its disk."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the kernel; its end is this one's too
-    asked, told, folder, keep_free = arguments
+    shared, life, folder, keep_free = arguments
     store = DiskStore(Path(folder), keep_free_bytes=int(keep_free) if keep_free else None)
     with store.locks.spares.wanted():
-        serve(int(asked), int(told), Desk(store, os.getppid()))
+        serve(Memory(int(shared)), int(life), Desk(store, os.getppid()))
 
 
 if __name__ == "__main__":

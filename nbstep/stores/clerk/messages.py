@@ -1,4 +1,4 @@
-"""What a kernel and its clerk tell each other: tuples of plain values, one after the other in a pipe."""
+"""What a kernel and its clerk tell each other: tuples of plain values, one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIZE: Final = struct.Struct("<I")
 
 
 def packed(message: Message) -> bytes:
-    """A message as it goes through the pipe. Both ends are of one Python, so `marshal` will do, in a third of pickle's time."""
+    """A message as it is sent. Both ends are of one Python, so `marshal` will do, in a third of pickle's time."""
     content = marshal.dumps(message)
     return _SIZE.pack(len(content)) + content
 
