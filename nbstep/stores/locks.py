@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from nbstep.jsontext import number, or_null
 from nbstep.stores import files
 from nbstep.stores.parts import Parts, parts_of
 from nbstep.stores.spares import Spares
@@ -100,7 +101,8 @@ class KeyLock:
         """
         if not self.excludes() or not self.created or self._path is None:
             return
-        note = json.dumps({"holder": name and name[:_NAME_AT_MOST], "pid": pid or os.getpid(), "since": since}).encode()
+        holder = or_null(name and name[:_NAME_AT_MOST])
+        note = f'{{"holder":{holder},"pid":{pid or os.getpid()},"since":{number(since)}}}'.encode()
         with suppress(OSError):
             if self._fd is not None:
                 self._note(self._fd, note)

@@ -228,7 +228,7 @@ class Clerk:
                 if self._hear():
                     nap_s, heard_at = _NAP_S, time.monotonic()
                 elif self._alive and (self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S):
-                    self._end()
+                    self._end(wait_s=0.0)
             if not is_over() and self._alive:
                 time.sleep(nap_s)
                 nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
@@ -287,21 +287,23 @@ class Clerk:
         if self._unpublished.get(entry.key) is entry:
             del self._unpublished[entry.key]
 
-    def _end(self) -> None:
+    def _end(self, wait_s: float = _ANSWERS_WITHIN_S) -> None:
         """Lets it finish what it has, hears what that was, and does the rest without it."""
         if not self._alive:
             return
         self._alive = False
         self._closing.set()
         self._line.hang_up()
-        heard_at, ended = time.monotonic(), False
+        heard_at, is_over = time.monotonic(), False
         try:
-            while not ended and time.monotonic() - heard_at < _ANSWERS_WITHIN_S:
+            while not is_over:
                 ended = self._line.has_ended()  # before it is heard for the last time
                 if messages := self._line.heard():
                     self._note(messages)
                     heard_at = time.monotonic()
-                elif not ended:
+                elif ended or time.monotonic() - heard_at >= wait_s:
+                    is_over = True
+                else:
                     time.sleep(_NAP_S)
         finally:  # an interrupt, too
             self._expected.clear()
