@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nbstep.commands.tables import in_colour
-from nbstep.notebook.terminal import live_line
+from nbstep.terminals import live_line
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 CLEAR = "\r\x1b[K"
@@ -54,7 +54,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 def opened_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A line on the terminal, which is standard output from now on."""
     monkeypatch.setattr(sys, "stdout", terminal.stream)
-    line = live_line()
+    line = live_line(sys.stdout)
     assert line is not None
     return line
 
@@ -103,7 +103,7 @@ def test_a_stream_that_redirect_stdout_brought_back_is_not_wrapped_twice(
     with contextlib.redirect_stdout(io.StringIO()):
         line.end()
     assert sys.stdout is not terminal.stream
-    again = live_line()
+    again = live_line(sys.stdout)
     assert again is not None
     again.show("2 running")
     again.end()
@@ -119,11 +119,11 @@ def test_there_is_no_line_and_no_colour_where_nothing_can_show_it(
     monkeypatch.setenv("NO_COLOR", "1")
     assert not in_colour(sys.stdout)
     monkeypatch.setenv("TERM", "dumb")
-    assert live_line() is None
+    assert live_line(sys.stdout) is None
     monkeypatch.setenv("TERM", "xterm")
     for stream in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stdout", stream)
-        assert (live_line(), in_colour(stream)) == (None, False)
+        assert (live_line(sys.stdout), in_colour(stream)) == (None, False)
 
 
 CELL = """\

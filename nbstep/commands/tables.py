@@ -10,6 +10,7 @@ from typing import Final, Generic, TextIO, TypeAlias, TypeVar
 
 from nbstep.commands.listing import Row
 from nbstep.durations import age_text, duration_text, size_text
+from nbstep.terminals import is_terminal
 from nbstep.words import MARKS, Status, fit, plural, text_width
 
 R = TypeVar("R")
@@ -17,11 +18,6 @@ _GAP: Final = "  "
 MANY_ROWS: Final = 1000  # more are not read through, and fill a notebook or a terminal
 _RESET: Final = "\x1b[0m"
 _COLOURS: Final[dict[Status, str]] = {"failed": "\x1b[31m", "old value": "\x1b[33m", "untrusted": "\x1b[33m"}
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a standard stream, which may be missing or closed, is a terminal."""
-    return stream is not None and not stream.closed and stream.isatty()
 
 
 def in_colour(stream: TextIO | None) -> bool:

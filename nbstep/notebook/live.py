@@ -20,7 +20,7 @@ from nbstep.forks import ThreadLock
 from nbstep.notebook.settling import settle
 from nbstep.notebook.steplist import StepList, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, live_of, plain_of, saved_of
-from nbstep.notebook.terminal import live_line
+from nbstep.terminals import live_line
 
 _log: Final = logging.getLogger("nbstep")
 
@@ -59,7 +59,7 @@ class StepListView:
         foot: Callable[[], CacheFoot | None] = lambda: None,
     ) -> None:
         self._publish, self._write, self._foot_of = publish, write, foot
-        self._line = live_line() if publish is None else None
+        self._line = live_line(sys.stdout) if publish is None else None
         self._events: list[Event] = []
         self._state = StepList(flags=flags)
         self._foot: CacheFoot | None = None

@@ -108,7 +108,7 @@ def _table(rows: Sequence[Row], state: StepList, now: float, until: float | None
 def _progress(state: StepList, now: float) -> str:
     """A bar of three parts, cached, ran and failed, with what they are in words."""
     progress = progress_of(state, now)
-    if progress is None:
+    if progress is None or not progress.total:
         return ""
     parts = (("kept", progress.cached, "cached"), ("plain", progress.ran, "ran"), ("failed", progress.failed, "failed"))
     bars = "".join(

@@ -10,7 +10,8 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -176,6 +177,17 @@ class Run:
     def tell(self, event: Event) -> None:
         """Tells the run's listeners."""
         emit(event, self._told or self.listeners)
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Generator[None]:
+        """Has one more listener told of what happens in this run, until its end; not of runs inside it."""
+        with self._lock:
+            self._told = (*(self._told or self.listeners), listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._told = tuple(one for one in self._told if one is not listener)
 
     def scope(self) -> Hashable:
         """What single flight counts as the same cache."""

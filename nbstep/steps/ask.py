@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -27,12 +28,14 @@ from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, Policy, policy_changes, with_changes
 from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
+from nbstep.runs.hooks import ambient_run
 from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
 from nbstep.steps.take import take_step, timeout_needs_async
 from nbstep.steps.waiting import name_elsewhere
+from nbstep.terminals import is_terminal
 from nbstep.thunks import check_thunk, surely_awaitable
 from nbstep.tracebacks import trim, without_first
 from nbstep.words import spot_text, with_article
@@ -204,11 +207,14 @@ def ask_all(
         given = one(item, item_key)
         return given if type(given) is Err or isinstance(given.value, Ok | Err) else given.value
 
+    def shown_while() -> AbstractContextManager[None]:
+        return _line_of(run, place, keys.count if isinstance(items, Sized) else None)
+
     if is_async:
-        return _results(lambda: in_tasks(one, work, n_jobs), on_error, run)
+        return _results(lambda: in_tasks(one, work, n_jobs), on_error, run, shown_while)
     try:
         backend = backend_for(n_jobs)
-        with _many_steps(run):
+        with _many_steps(run), shown_while():
             if backend.threads:
                 if run.cache is not None and isinstance(items, Sized):
                     cache, holder = run.cache, name_elsewhere(run, place)
@@ -227,6 +233,15 @@ def ask_all(
 
 def _many_steps(run: Run) -> AbstractContextManager[None]:
     return nullcontext() if run.cache is None else run.cache.many_steps()
+
+
+def _line_of(run: Run, place: Place, total: int | None) -> AbstractContextManager[None]:
+    """Shows how far a map of a plain program is, where a terminal can: a cell shows its steps itself."""
+    if run.root().shown or ambient_run() is not None or not is_terminal(sys.stderr):
+        return nullcontext()
+    from nbstep.batch.mapline import map_line  # mostly nobody looks
+
+    return map_line(spot_text(place), total, run.listening)
 
 
 def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keyed]:
@@ -263,11 +278,16 @@ def _unwrapped(results: list[Any]) -> list[Any]:
     return results
 
 
-async def _results(given: Callable[[], Awaitable[list[Ok[Any] | Err[Any]]]], on_error: str, run: Run) -> list[Any]:
+async def _results(
+    given: Callable[[], Awaitable[list[Ok[Any] | Err[Any]]]],
+    on_error: str,
+    run: Run,
+    shown_while: Callable[[], AbstractContextManager[None]],
+) -> list[Any]:
     """What a map of tasks gives. They are made here: nobody else could close them, should nobody await the map."""
     __tracebackhide__ = True
     try:
-        with _many_steps(run):
+        with _many_steps(run), shown_while():
             results = await given()
         return list(results) if on_error == "keep" else _unwrapped(results)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""The line of a terminal that says how far a running cell is, and goes when the cell ends."""
+"""The line of a terminal that says how far something is, and goes when that ends."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
-from nbstep.commands.tables import is_terminal
 from nbstep.forks import ThreadLock
 
 _CLEAR: Final = "\r\x1b[K"
 
 
-def live_line() -> LiveLine | None:
-    """A line where standard output is now a terminal that can take one back."""
-    able = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" and os.name != "nt"
-    return LiveLine(sys.stdout) if able else None
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream, which may be missing or closed, is a terminal."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def live_line(stream: TextIO | None) -> LiveLine | None:
+    """A line on a standard stream where that is now a terminal that can take one back."""
+    if stream is None or not is_terminal(stream) or os.environ.get("TERM") == "dumb" or os.name == "nt":
+        return None
+    return LiveLine(stream)
 
 
 class LiveLine:
-    """Stands at the terminal's cursor, and steps aside for whatever the cell prints.
+    """Stands at the terminal's cursor, and steps aside for whatever is printed.
 
     While it is there `sys.stdout` and `sys.stderr` pass through it. It does not come back before a printed line is whole, and not
     at all once somebody took the file behind a stream: a debugger, `input`, another program.
@@ -47,17 +52,21 @@ class LiveLine:
             self._stream.write(_CLEAR + text)
             self._stream.flush()
 
-    def end(self) -> None:
-        """Goes for good."""
+    def end(self, last: str | None = None) -> None:
+        """Goes for good; `last` is left behind where there was a line."""
         with self._lock:
+            leaves = last is not None and bool(self._around) and self._at_line_start and not self._ended
             self._ended = True
             self._step_aside()
+            if leaves:
+                self._stream.write(f"{last}\n")
+                self._stream.flush()
         for name, around in self._around.items():
             if getattr(sys, name) is around:
                 setattr(sys, name, around.stream)
 
     def let_write(self, stream: TextIO, text: str) -> int:
-        """What the cell prints, with the line out of its way."""
+        """What is printed, with the line out of its way."""
         with self._lock:
             self._step_aside()
             if text:
@@ -79,7 +88,7 @@ class LiveLine:
     def _put_around(self) -> None:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            if isinstance(stream, _Around):  # of an earlier cell, which a user's `redirect_stdout` brought back
+            if isinstance(stream, _Around):  # of an earlier line, which a user's `redirect_stdout` brought back
                 stream = stream.stream
             if is_terminal(stream):
                 self._around[name] = _Around(stream, self)

@@ -1,0 +1,146 @@
+"""The line of a terminal that says how far a `step.map` of a plain program is, on standard error as such lines are."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
+
+from nbstep.batch.progress import Progress, pace_of
+from nbstep.durations import duration_text
+from nbstep.events import Event, Listener, StepAsked, StepFinished, StepHit, StepsAhead, StepStarted
+from nbstep.forks import ThreadLock
+from nbstep.terminals import LiveLine, live_line
+from nbstep.words import fit, plural
+
+_log: Final = logging.getLogger("nbstep")
+
+_FIRST_S: Final = 0.3  # a map that is done by then says nothing
+_EVERY_S: Final = 0.25
+_shown: Final = threading.Lock()  # one line at a time
+
+
+class Tally:
+    """A listener that counts what becomes of a map's items.
+
+    Args:
+        total: How many keys it asks; None where that is not known.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._clock = clock
+        self._lock = ThreadLock()
+        self._asked: set[tuple[str, int]] = set()
+        self._running: set[tuple[str, int]] = set()
+        self._began: float | None = None
+        self._cached = self._ran = self._failed = self._computed = 0
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event, from any thread."""
+        with self._lock:
+            if isinstance(event, StepAsked):
+                if event.mapped:
+                    self._asked.add((event.run, event.step))
+            elif isinstance(event, StepsAhead):
+                self._total = None if self._total is None else self._total + event.keys
+            elif isinstance(event, StepStarted | StepHit | StepFinished) and (event.run, event.step) in self._asked:
+                self._note(event)
+
+    def _note(self, event: StepStarted | StepHit | StepFinished) -> None:
+        at = event.run, event.step
+        if isinstance(event, StepStarted):
+            self._began = self._clock() if self._began is None else self._began
+            self._running.add(at)
+            return
+        self._asked.discard(at)
+        self._running.discard(at)
+        self._failed += event.outcome == "error"
+        self._cached += event.outcome == "ok" and isinstance(event, StepHit)
+        self._ran += event.outcome == "ok" and isinstance(event, StepFinished)
+        self._computed += isinstance(event, StepFinished)
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        with self._lock:
+            done = self._cached + self._ran + self._failed
+            lasted_s = 0.0 if self._began is None else self._clock() - self._began
+            rate, left_s = pace_of(self._computed, lasted_s, done, len(self._running), self._total)
+            return Progress(self._total, self._cached, self._ran, self._failed, rate, left_s)
+
+
+def map_line(
+    name: str, total: int | None, listening: Callable[[Listener], AbstractContextManager[None]]
+) -> AbstractContextManager[None]:
+    """While it is open a terminal shows how far a map is; nothing where standard error is none, or another map has the line.
+
+    Args:
+        name: What to call the map.
+        total: How many keys it asks; None where that is not known.
+        listening: Has a listener told of the run's events until its end.
+    """
+    line = live_line(sys.stderr)
+    return nullcontext() if line is None else _shown_on(line, name, Tally(total), listening)
+
+
+@contextmanager
+def _shown_on(
+    line: LiveLine, name: str, tally: Tally, listening: Callable[[Listener], AbstractContextManager[None]]
+) -> Generator[None]:
+    if not _shown.acquire(blocking=False):
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+    thread = threading.Thread(target=_keep_showing, args=(line, name, tally, ended), name="nbstep map", daemon=True)
+    try:
+        thread.start()
+        with listening(tally):
+            yield
+    finally:
+        _shown.release()
+        ended.set()
+        try:
+            line.end(last=_last(name, tally.progress(), time.monotonic() - began))
+        except Exception:  # noqa: BLE001 - a display must never end a map: somebody closed the terminal
+            _log.debug("the line of a map could not be taken away", exc_info=True)
+
+
+def _keep_showing(line: LiveLine, name: str, tally: Tally, ended: threading.Event) -> None:
+    before, pause_s = "", _FIRST_S
+    try:
+        while not ended.wait(pause_s):
+            text = fit(live_text(name, tally.progress()), shutil.get_terminal_size().columns - 1).rstrip()
+            if text != before:
+                line.show(text)
+            before, pause_s = text, _EVERY_S
+    except Exception:  # noqa: BLE001 - as above
+        _log.debug("the line of a map could not be shown", exc_info=True)
+
+
+def live_text(name: str, progress: Progress) -> str:
+    """What it says while the map goes on.
+
+    >>> live_text("etl.py, line 12", Progress(200, 80, 38, 2, 8.0, 10.0))
+    'etl.py, line 12: 120 of 200, 8 a second, about 10 s left · 80 cached, 2 failed'
+    """
+    said = [f"{count:,} {word}" for count, word in ((progress.cached, "cached"), (progress.failed, "failed")) if count]
+    return f"{name}: {progress.text()}" + (f" · {', '.join(said)}" if said else "")
+
+
+def _last(name: str, progress: Progress, took_s: float) -> str:
+    """What stays.
+
+    >>> _last("etl.py, line 12", Progress(200, 80, 118, 2), 21.0)
+    'etl.py, line 12: 200 steps in 21 s: 118 ran, 80 cached, 2 failed'
+    """
+    counts = (progress.ran, "ran"), (progress.cached, "cached"), (progress.failed, "failed")
+    said = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    total = progress.total
+    steps = plural(progress.done, "step") if total in {None, progress.done} else f"{progress.done:,} of {total:,} steps"
+    return f"{name}: {steps} in {duration_text(took_s)}" + (f": {said}" if said else "")

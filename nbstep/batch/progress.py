@@ -1,0 +1,78 @@
+"""How far a `step.map` is: what is done, at which rate, and how long the rest takes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nbstep.durations import duration_text
+
+_RAN_LEAST: Final = 3  # steps that ran before a rate says something
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is with the items of `step.map`.
+
+    Attributes:
+        total: All of them; None where that is not known.
+        cached: What was there.
+        ran: What was computed here, without what failed.
+        failed: What ended in an error, kept before or of now.
+        rate: Steps that were computed, failed ones too, in a second; None before that says something.
+        left_s: How long the rest takes if as many of it must be computed as until now; None before that says something.
+    """
+
+    total: int | None
+    cached: int
+    ran: int
+    failed: int
+    rate: float | None = None
+    left_s: float | None = None
+
+    @property
+    def done(self) -> int:
+        """What is over, one way or the other."""
+        return self.cached + self.ran + self.failed
+
+    def text(self) -> str:
+        """One line.
+
+        >>> Progress(200, 80, 38, 2, 8.0, 10.0).text(), Progress(200, 0, 3, 0, 0.2, 985.0).text()
+        ('120 of 200, 8 a second, about 10 s left', '3 of 200, 12 a minute, about 16 m 25 s left')
+        """
+        parts = [f"{self.done:,} done" if self.total is None else f"{self.done:,} of {self.total:,}"]
+        if self.rate is not None:
+            often, unit = (self.rate, "second") if self.rate >= 1 else (60 * self.rate, "minute")
+            parts.append(f"{often:.2g} a {unit}" if often < 100 else f"{often:,.0f} a {unit}")
+        if self.left_s is not None and self.left_s >= 1:
+            parts.append(f"about {duration_text(self.left_s)} left")
+        return ", ".join(parts)
+
+
+def pace_of(
+    ran: int, lasted_s: float, done: int, under_way: int, total: int | None
+) -> tuple[float | None, float | None]:
+    """Steps that are computed in a second, and for how long; None before that says something.
+
+    The rate is that of what was computed: hits take next to no time. The rest takes as long as if as many of it must be computed
+    as until now.
+
+    Args:
+        ran: Steps that were computed, failed ones too.
+        lasted_s: Since the first of them began.
+        done: Steps that are over.
+        under_way: Steps that are computed now.
+        total: All of them; None where that is not known.
+
+    >>> pace_of(40, 20.0, 80, 0, 120)
+    (2.0, 10.0)
+    """
+    if ran < _RAN_LEAST or lasted_s <= 0:
+        return None, None
+    rate = ran / lasted_s
+    if total is None:
+        return rate, None
+    to_come = max(0, total - done - under_way)
+    share = (ran + under_way) / (done + under_way)
+    return rate, (under_way + share * to_come) / rate
