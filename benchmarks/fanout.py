@@ -1,6 +1,7 @@
 """step.map beside a bare ThreadPoolExecutor: items fetched from a local HTTP server that takes 5 ms to answer.
 
     python benchmarks/fanout.py [--items 10000] [--threads 32] [--rounds 3] [--clients session,urllib] [--caches dict,disk]
+        [--server lean|http.server]
     python benchmarks/fanout.py --kill [--items 10000] [--threads 32]
 
 The server is a process of its own. Both sides call the same function; "cold" fetches and keeps every item, "again" finds them
@@ -73,12 +74,39 @@ def serve(pipe: Any) -> None:
     asyncio.run(main())
 
 
+def serve_plainly(pipe: Any) -> None:
+    """The same with `http.server`, a thread a connection, as a test has it."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            time.sleep(LATENCY_S)
+            body = b'{"n": %d}' % int(self.path[1:])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    ThreadingHTTPServer.request_queue_size = 1024
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    pipe.send(f"http://127.0.0.1:{server.server_address[1]}/")
+    server.serve_forever()
+
+
+SERVERS = {"lean": serve, "http.server": serve_plainly}
+
+
 class Server:
     """The server's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, which: str = "lean") -> None:
         self._pipe, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
+        self._process = multiprocessing.get_context("spawn").Process(target=SERVERS[which], args=(there,), daemon=True)
         self._process.start()
         self.base: str = self._pipe.recv()
 
@@ -207,7 +235,7 @@ def main(given: argparse.Namespace) -> None:
     if given.kill:
         kill(given.items, given.threads, given.rounds)
         return
-    server = Server()
+    server = Server(given.server)
     for client in given.clients.split(","):
         for cache in given.caches.split(","):
             measure(client, cache, server.base, given.items, given.threads, given.rounds)
@@ -221,5 +249,8 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", default="session,urllib", help=f"of {', '.join(CLIENTS)}")
     parser.add_argument("--caches", default="dict,disk")
+    parser.add_argument(
+        "--server", default="lean", choices=SERVERS, help="what answers; a plain one takes more time itself"
+    )
     parser.add_argument("--kill", action="store_true", help="kill a process in the middle, and count what was fetched")
     main(parser.parse_args())
