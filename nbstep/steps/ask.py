@@ -12,10 +12,11 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any, Final
 
-from nbstep.batch.dispatch import backend_for, in_workers, on_threads
+from nbstep.batch.dispatch import backend_for, on_threads
 from nbstep.batch.keying import Keyed, Keys, told_ahead
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
+from nbstep.batch.workers import in_workers
 from nbstep.collisions.look import is_scalar, sight
 from nbstep.collisions.message import value_text
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names

@@ -1,0 +1,215 @@
+"""The items of a `step.map` with the workers of joblib's active backend, in other processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+from nbstep.batch.dispatch import Given
+from nbstep.batch.givenup import Answer, tell_of_given_up
+from nbstep.batch.keying import Keyed
+from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
+
+_TURNS_AT_ONCE: Final = 4  # of each worker, of a backend that gives back all results at once
+
+
+class Begun(Protocol):
+    """A step that was looked up here: it has its `result`, or waits to be told how its work ended in a worker."""
+
+    result: Given | None
+
+    def task(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What a worker calls, a function of a module, and its arguments."""
+        ...
+
+    def end(self, outcome: Any) -> Given | None:
+        """Takes what the worker gave, or why no worker could do it; None where its task is to be done again."""
+        ...
+
+    def give_up(self) -> None:
+        """Ends it without a result: the user stopped the map, or its worker is gone."""
+        ...
+
+
+def in_workers(begin: Callable[[Any, str | None], Begun], work: Iterable[Keyed], n_jobs: int) -> list[Given]:
+    """Looks each step up here, and has the work of those that must run done by joblib's workers, in other processes.
+
+    Args:
+        begin: Looks up the step of an item.
+        work: The items.
+        n_jobs: How many at once.
+    """
+    __tracebackhide__ = True
+    sent, not_begun = _Sent(begin), enumerate(work)
+    try:
+        while True:
+            with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
+                stop_if_interrupted()
+                _have_done(sent, not_begun, n_jobs)
+            if not sent.is_left():
+                return sent.results
+    finally:
+        sent.give_up()
+
+
+def _have_done(sent: _Sent, not_begun: Iterator[tuple[int, Keyed]], n_jobs: int) -> None:
+    """Has all of it done that one pool of workers can; what is left then is for another one."""
+    __tracebackhide__ = True
+    turns, why_none = sent.next_pool(not_begun)
+    outcomes = _outcomes(turns, n_jobs, sent.given_up) if why_none is None else _undone(turns, why_none)
+    suspects: list[int] = []
+    try:
+        for at, outcome in outcomes:
+            if isinstance(outcome, BrokenProcessPool):
+                suspects.append(at)
+            else:
+                sent.end(at, outcome)
+    except ConnectionAbortedError as why:
+        if why not in sent.lost_pool:
+            raise
+        sent.end_all(why)
+    # One of these is what the worker died of. Each is tried alone, so that no other fails with it, and only once.
+    for suspect in suspects:
+        for at, outcome in _outcomes(iter([sent.task(suspect)]), n_jobs, sent.given_up):
+            sent.end(at, outcome)
+    sent.keep_for_next_pool()
+
+
+@dataclass(eq=False, slots=True)
+class _Sent:
+    """The items of one map, and how far each is.
+
+    Attributes:
+        begin: Looks up the step of an item.
+        results: By place; None of what is not over.
+        waiting: The steps that wait for what a worker gives, by place.
+        lost_pool: Why, where the workers are gone that the last tasks were given to.
+    """
+
+    begin: Callable[[Any, str | None], Begun]
+    results: list[Any] = field(default_factory=list[Any])
+    waiting: dict[int, Begun] = field(default_factory=dict[int, Begun])
+    lost_pool: list[BaseException] = field(default_factory=list[BaseException])
+    _in_flight: set[str | None] = field(default_factory=set["str | None"])
+    _key_of: dict[int, str | None] = field(default_factory=dict[int, "str | None"])  # of the items that are at work
+    _postponed: list[tuple[int, Keyed]] = field(default_factory=list[tuple[int, Keyed]])  # their key is at work
+    _again: list[int] = field(default_factory=list[int])
+    _put_off: Iterator[tuple[int, Keyed]] = field(default_factory=lambda: iter(()))  # of those, what this pool does
+    _lost: Iterator[int] = field(default_factory=lambda: iter(()))
+
+    def next_pool(self, not_begun: Iterator[tuple[int, Keyed]]) -> tuple[Iterator[Any], BaseException | None]:
+        """Tasks for another pool of workers; why there is none, where there is none."""
+        why_none = self.lost_pool[-1] if self.lost_pool and not _has_workers() else None
+        self.lost_pool.clear()
+        self._put_off, self._lost = iter(self._postponed), iter(self._again)
+        self._postponed, self._again = [], []
+        return self._tasks(itertools.chain(self._put_off, not_begun)), why_none
+
+    def keep_for_next_pool(self) -> None:
+        """What the pool did not ask for is for the next one."""
+        self._postponed += self._put_off
+        self._again += self._lost
+
+    def is_left(self) -> bool:
+        """Whether there is anything for another pool."""
+        return bool(self._postponed or self._again or self.lost_pool)
+
+    def _tasks(self, left: Iterable[tuple[int, Keyed]]) -> Iterator[Any]:
+        """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
+        for at in self._lost:
+            yield self.task(at)
+            if self.lost_pool:
+                return
+        for at, item in left:
+            if at == len(self.results):
+                self.results.append(None)
+            if item.key is not None and item.key in self._in_flight:
+                self._postponed.append((at, item))
+                continue
+            begun = self.begin(item.item, item.key)
+            if begun.result is not None:
+                self.results[at] = begun.result
+                continue
+            self.waiting[at] = begun
+            self._in_flight.add(item.key)
+            self._key_of[at] = item.key
+            yield self.task(at)
+            if self.lost_pool:  # the next one is for other workers
+                return
+
+    def task(self, at: int) -> Any:
+        """What joblib is given for an item."""
+        from joblib import delayed
+
+        return delayed(_numbered)(at, *self.waiting[at].task())
+
+    def end(self, at: int, outcome: Any) -> None:
+        """Takes what a worker gave for an item, or why none did."""
+        begun = self.waiting.pop(at)
+        self.results[at] = begun.end(outcome)
+        if self.results[at] is None:
+            self.waiting[at] = begun
+            self._again.append(at)
+        else:
+            self._in_flight.discard(self._key_of.pop(at))
+
+    def end_all(self, why: BaseException) -> None:
+        """Ends what a cluster had that is gone."""
+        self._again += self._lost
+        for at in self.waiting.keys() - self._again:
+            self.end(at, why)
+
+    def given_up(self, batch: Any, error: BaseException, with_pool: bool) -> list[tuple[int, BaseException]] | None:
+        """What comes of a task of ours that no worker could do: its error, in place of what a worker gives."""
+        ((function, arguments, _),) = batch.items
+        if function is not _numbered:
+            return None
+        if with_pool:
+            self.lost_pool.append(error)
+        return [(arguments[0], error)]
+
+    def give_up(self) -> None:
+        """Ends what is not over without a result."""
+        for begun in self.waiting.values():
+            begun.give_up()
+
+
+def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[tuple[int, Any]]:
+    """What comes of tasks, each as soon as it is there, so that it is kept then."""
+    from joblib import Parallel, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    active: Any = get_active_backend()
+    tell_of_given_up(active[0], given_up)
+    one_at_a_time: Any = {"n_jobs": n_jobs, "batch_size": 1}
+    if getattr(active[0], "supports_return_generator", False):
+        yield from cast("Any", Parallel(return_as="generator_unordered", **one_at_a_time)(tasks))
+        return
+    # Others, as ray's, give results only when the last one is there: they get some at a time, and the rest may be lost.
+    with Parallel(**one_at_a_time) as parallel:
+        workers: Any = effective_n_jobs(n_jobs)
+        while some := list(itertools.islice(tasks, _TURNS_AT_ONCE * max(1, workers))):
+            yield from cast("Any", parallel(some))
+
+
+def _has_workers() -> bool:
+    """Whether the active backend still has any, as a cluster that was closed has not."""
+    from joblib import effective_n_jobs
+
+    try:
+        return bool(effective_n_jobs(-1))
+    except Exception:  # noqa: BLE001 - of whatever kind: it is asked since workers were lost
+        return False
+
+
+def _undone(tasks: Iterator[Any], why: BaseException) -> Iterator[tuple[int, Any]]:
+    """What comes of tasks that nobody is there to do."""
+    for _, (at, *_), _ in tasks:
+        yield at, why
+
+
+def _numbered(at: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
+    return at, function(*arguments)
