@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from nbstep.drift.sources import NO_SOURCES, Sources
 from nbstep.drift.watch import Part
@@ -33,12 +33,17 @@ class Fingerprint(Protocol):
 
 
 class Digests:
-    """A fingerprint of which all is known that it is made of."""
+    """A fingerprint of which all is known that it is made of.
 
-    __slots__ = ("_make", "_texts", "exact")
+    Attributes:
+        told: What entries say of the work, as it was last found for a function of this fingerprint; it ends with it.
+    """
+
+    __slots__ = ("_make", "_texts", "exact", "told")
 
     def __init__(self, exact: str, make: Callable[[], Mapping[str, str]]) -> None:
         self.exact = exact
+        self.told: tuple[types.CodeType, str, Any] | None = None
         self._make = make
         self._texts: Mapping[str, str] | None = None
 

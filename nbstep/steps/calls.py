@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple
 
 from nbstep.batch.pace import Pace
 from nbstep.cache.drifted import Drifted
@@ -25,7 +26,7 @@ from nbstep.drift.inputs import (
     settled,
 )
 from nbstep.drift.lineage import HANDED_OUT, origin_of
-from nbstep.drift.seen import UNKNOWN, Seen
+from nbstep.drift.seen import UNKNOWN, Digests, Seen
 from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same
 from nbstep.drift.today import drifted
@@ -57,6 +58,16 @@ class Options:
     inputs: Wanted = ALL
     pace: Pace | None = None
     elsewhere: bool = False
+
+
+class Told(NamedTuple):
+    """What an entry says of the work of its step, as in `Facts`."""
+
+    code: Mapping[str, str]
+    exact: str
+    source: str | None
+    sources: Mapping[str, str]
+    names: tuple[str, ...] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -229,6 +240,25 @@ class Call:
     def sources(self) -> Mapping[str, str]:
         """The source texts of what it names, for people."""
         return source_texts(self._behind())
+
+    def told(self) -> Told:
+        """All of this for an entry, found once for the items of a map: it goes by the fingerprint, the code and its name."""
+        seen, thunk = self._behind(), self.thunk
+        by = seen.fingerprint
+        if type(by) is not Digests or type(thunk) is not FunctionType or seen.first is not thunk:
+            return self.told_anew()
+        known = by.told
+        if known is None or known[0] is not thunk.__code__ or known[1] is not thunk.__qualname__:
+            told = self.told_anew()
+            if self.unchecked:
+                return told
+            by.told = known = thunk.__code__, thunk.__qualname__, told
+        return known[2]
+
+    def told_anew(self) -> Told:
+        """The same, whatever is known."""
+        code = self.code()
+        return Told(code, self.exact(), self.source(), self.sources(), self.names(code))
 
     def drifted(self, found: Hit, drift: str) -> Drifted:
         """What this look-up found changed since an entry was kept."""

@@ -126,11 +126,11 @@ def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
 
 def facts_of(call: Call, ran: Ran, ttl_s: float | None, inputs: Mapping[str, str]) -> Facts:
     """What an entry says of its step."""
-    code = call.code()
+    told = call.told()
     return Facts(
         took_s=ran.took_s, awaitable=ran.awaitable, returned=ran.returned, ttl_s=ttl_s, workflow=call.run.name,
-        place=call.place, code=code, exact=call.exact(), inputs=inputs, source=call.source(),
-        sources=call.sources(), uses=ran.used, names=call.names(code),
+        place=call.place, code=told.code, exact=told.exact, inputs=inputs, source=told.source,
+        sources=told.sources, uses=ran.used, names=told.names,
     )  # fmt: skip
 
 

@@ -1,0 +1,124 @@
+"""What the items of a map share is found once for all of them, and what changes while it runs is seen all the same (D1, D2)."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nbstep import Cache, create_workflow
+from nbstep.cache.records import Facts
+from nbstep.steps.calls import Call
+from nbstep.testing import MemoryStore
+
+_TOLD = ("code", "exact", "inputs", "source", "sources", "names", "workflow", "uses", "uses_beyond", "accepted")
+_WORK = """
+import json
+from dataclasses import dataclass
+
+@dataclass
+class Conf:
+    size: int = 1
+
+class Client:
+    def get(self, n): return n
+
+def tidy(n): return n + 1
+
+def other(n): return n + 2
+
+def make(base, client):
+    def fetch(n):
+        if n == 1:
+            change()
+        if n < 0:
+            json, conf, rows, unset, base, LONG
+        return client.get(tidy(n))
+    return fetch
+
+def make_quick(base, client):
+    def fetch(n):
+        if n == 1:
+            change()
+        if n < 0:
+            json, unset, base, SIZE
+        return client.get(tidy(n))
+    return fetch
+
+def make_bare():
+    def fetch(n):
+        if n == 1:
+            change()
+        return n
+    return fetch
+
+def change():
+    for fetch in functions.values():
+        cells = fetch.__closure__
+        CHANGE
+
+conf, rows, LONG, SIZE = Conf(), [1], "x" * 5000, 1.5
+functions = {"rich": make("http://localhost/", Client()), "quick": make_quick("http://localhost/", Client()), "bare": make_bare()}
+"""
+CHANGES = {
+    "nothing": "pass",
+    "an int for a text": "if cells: cells[0].cell_contents = 5",
+    "another text": "if cells: cells[0].cell_contents = 'ftp://localhost/'",
+    "a file": "if cells: cells[0].cell_contents = __file__",
+    "an equal text": "if cells: cells[0].cell_contents = ''.join(['http://', 'localhost/'])",
+    "another object": "if cells: cells[1].cell_contents = Client()",
+    "an object of another class": "if cells: cells[1].cell_contents = type('Client', (), {'get': lambda self, n: n})()",
+    "an object that wraps": "if cells: cells[1].cell_contents.__dict__.update(__wrapped__=tidy, __qualname__='tidy')",
+    "another helper": "globals().update(tidy=other)",
+    "the helper's code": "tidy.__code__ = other.__code__",
+    "the helper's name": "tidy.__qualname__ = 'neat'",
+    "its own code": "fetch.__code__ = fetch.__code__.replace(co_name='get')",
+    "its own name": "fetch.__qualname__ = 'get'",
+    "its defaults": "fetch.__defaults__ = (3,)",
+    "a record": "conf.size = 2",
+    "a list": "rows.append(1)",
+    "a long text": "globals().update(LONG='y' * 5000)",
+    "a name that was not bound": "globals().update(unset=3)",
+    "a name that is bound no more": "globals().pop('conf', None), globals().pop('SIZE', None)",
+    "a number": "globals().update(SIZE=2.5)",
+    "an equal number": "globals().update(SIZE=float('1.5'))",
+    "a module": "globals().update(json=__import__('math'))",
+    "a module's name": "globals().update(json=__import__('types').ModuleType('json'))",
+    "a scalar for a list": "globals().update(rows=None)",
+}  # fmt: skip
+
+
+def _scope(change: str) -> dict[str, Any]:
+    text = _WORK.replace("CHANGE", change)
+    linecache.cache["<alike>"] = len(text), None, text.splitlines(keepends=True), "<alike>"
+    scope: dict[str, Any] = {"__name__": "__main__", "__file__": __file__}
+    exec(compile(text, "<alike>", "exec"), scope)
+    return scope
+
+
+def _facts(run: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
+    cache = Cache(MemoryStore())
+    create_workflow(cache=cache, on_drift="ignore")(run).unwrap()
+    return {meta.key: {name: getattr(meta.facts, name) for name in _TOLD} for meta in cache.entries()}
+
+
+def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a map does, with nothing remembered from one item to the next."""
+    for n in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr(Call, "told", Call.told_anew)
+            step(function, n, key=f"n:{n}")
+
+
+@pytest.mark.parametrize("function", ["rich", "quick", "bare"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_d1_d2_an_entry_of_a_map_says_what_that_of_its_item_alone_would(
+    change: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_map = _facts(lambda step: step.map(_scope(change)["functions"][function], range(4), key="n:{}", n_jobs=1))
+    alone = _facts(lambda step: _alone(step, _scope(change)["functions"][function], monkeypatch))
+    assert of_map == alone
+    assert len(of_map) == 4
+    assert Facts.__dataclass_fields__.keys() - _TOLD == {"took_s", "awaitable", "returned", "ttl_s", "place"}
