@@ -92,6 +92,19 @@ def test_a_header_is_what_json_would_write(facts: Facts, error: Any, thumbnail: 
     assert entry.with_facts({"key": "k"}, facts) == {"key": "k", "facts": header.fields["facts"]}
 
 
+def test_a_header_says_what_is_new_in_facts_like_those_of_the_entry_before() -> None:
+    code, sources, others = {"": "c"}, {"g": "lambda: 1"}, {"names": ("x",), "source": "s", "workflow": "w"}
+    facts = Facts(1.0, place=Place("a", 1, 2), code=code, sources=sources)
+    many = [facts, facts, *(replace(facts, **{name: value}) for name, value in others.items()), facts]
+    for one in [*many, replace(facts, place=Place("a", 1, True)), replace(facts, code={"": "d"}), facts]:
+        assert read(encoded(meta=replace(META, facts=one)))[0].meta.facts == one
+    assert encoded(meta=replace(META, facts=replace(facts, place=Place("a", 1, True)))) != encoded(
+        meta=replace(META, facts=facts)
+    )
+    code[""], sources["h"] = "e", "lambda: 2"
+    assert read(encoded(meta=replace(META, facts=facts)))[0].meta.facts == facts
+
+
 def test_errors_and_any_key_text_survive() -> None:
     error = ErrorText("ValueError", "bäd\x00\ud800", "Traceback …", transient=True)
     meta = replace(META, key="ключ/../\x00\ud800", outcome="error", error=error)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.trust import SigningKey
@@ -305,20 +305,52 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
 
 def _facts_text(facts: Facts) -> str:
     """What `_JSON` would make of them."""
-    place, uses, beyond = facts.place, facts.uses, facts.uses_beyond
+    uses, beyond = facts.uses, facts.uses_beyond
     if uses:
         ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
         named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
         uses, beyond = uses[:named], len(uses) - named + beyond
+    work, names, sources = _work_texts(facts)
     return (
         f'{{"took_s":{number(facts.took_s)},"awaitable":{truth(facts.awaitable)},'
-        f'"returned":{truth(facts.returned)},"ttl_s":{number(facts.ttl_s)},"workflow":{or_null(facts.workflow)},'
-        f'"place":{{"notebook":{or_null(place.notebook)},"cell":{number(place.cell)},'
-        f'"line":{number(place.line)}}},"code":{mapping(facts.code)},"source":{or_null(facts.source)},'
-        f'"uses":{array(uses)},"names":{"null" if facts.names is None else array(facts.names)},'
-        f'"inputs":{mapping(facts.inputs)},"sources":{mapping(facts.sources)},'
+        f'"returned":{truth(facts.returned)},"ttl_s":{number(facts.ttl_s)},{work},'
+        f'"uses":{array(uses) if uses else "[]"},{names},"inputs":{mapping(facts.inputs)},{sources},'
         f'"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
     )
+
+
+class _Work(NamedTuple):
+    """What the facts of the last entry said of its work, and as text; `then` are copies of `code` and `sources`."""
+
+    place: Place
+    code: Mapping[str, str]
+    sources: Mapping[str, str]
+    rest: tuple[Any, ...]
+    then: tuple[dict[str, str], dict[str, str]]
+    texts: tuple[str, str, str]
+
+
+_last: _Work | None = None
+
+
+def _work_texts(facts: Facts) -> tuple[str, str, str]:
+    """What facts say of a step's work; the very objects of the entry before, as those of a map have them, are not read again."""
+    global _last
+    place, code, sources, last = facts.place, facts.code, facts.sources, _last
+    rest = facts.workflow, facts.source, facts.names
+    if (
+        last is not None and last.place is place and last.code is code and last.sources is sources and last.rest == rest
+        and last.then == (code, sources)
+    ):  # fmt: skip
+        return last.texts
+    texts = (
+        f'"workflow":{or_null(facts.workflow)},"place":{{"notebook":{or_null(place.notebook)},"cell":{number(place.cell)},'
+        f'"line":{number(place.line)}}},"code":{mapping(code)},"source":{or_null(facts.source)}',
+        f'"names":{"null" if facts.names is None else array(facts.names)}',
+        f'"sources":{mapping(sources)}',
+    )
+    _last = _Work(place, code, sources, rest, (dict(code), dict(sources)), texts)
+    return texts
 
 
 def _shallow(record: ErrorText) -> dict[str, Any]:

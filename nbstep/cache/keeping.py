@@ -54,8 +54,8 @@ class Keeper:
         """
         if facts.source is not None or facts.sources:
             source = None if facts.source is None else self.source(facts.source)
-            sources = {name: self.source(text) for name, text in facts.sources.items()}
-            if (source, sources) != (facts.source, facts.sources):  # mostly there is no secret in it
+            sources = facts.sources and {name: self.source(text) for name, text in facts.sources.items()}
+            if source != facts.source or sources != facts.sources:  # mostly there is no secret in it
                 facts = replace(facts, source=source, sources=sources)
         if isinstance(result, Ok):
             return self._value(key, facts, now, result.value)
