@@ -13,6 +13,12 @@ from nbstep.cache.records import Facts
 from nbstep.steps.calls import Call
 from nbstep.testing import MemoryStore
 
+
+class _Model:
+    def predict(self, n: int) -> int:
+        return n
+
+
 _TOLD = ("code", "exact", "inputs", "source", "sources", "names", "workflow", "uses", "uses_beyond", "accepted")
 _WORK = """
 import json
@@ -122,3 +128,25 @@ def test_d1_d2_an_entry_of_a_map_says_what_that_of_its_item_alone_would(
     assert of_map == alone
     assert len(of_map) == 4
     assert Facts.__dataclass_fields__.keys() - _TOLD == {"took_s", "awaitable", "returned", "ttl_s", "place"}
+
+
+def test_d6_each_item_of_a_map_is_linked_to_the_steps_that_handed_out_what_it_names() -> None:
+    def run(step: Any) -> Any:
+        model, base = step(_Model, key="model"), "http://localhost/"
+
+        def predict(n: int) -> Any:
+            nonlocal model
+            if n == 2:
+                model = step(_Model, key="other")
+            return (base, model.predict(n))[1]
+
+        return step.map(predict, range(5), key="n:{}", n_jobs=1)
+
+    uses = {key: facts["uses"] for key, facts in _facts(run).items() if key.startswith("n:")}
+    assert uses == {
+        "n:0": ("model",),
+        "n:1": ("model",),
+        "n:2": ("model", "other"),
+        "n:3": ("other",),
+        "n:4": ("other",),
+    }

@@ -11,15 +11,15 @@ import os
 import stat
 import time
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.lasting import ANY, Lasting, cannot_change, lasting_arguments
+from nbstep.drift.lasting import ANY, Lasting, cannot_change, held_again, lasting_arguments
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, Source, read_source
+from nbstep.drift.sources import UNBOUND, Source, Sources, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
@@ -55,6 +55,56 @@ class Inputs(NamedTuple):
     loose: frozenset[str] = frozenset()
     lasting: Lasting | None = None
 
+    def shares(self, named: Named) -> bool:
+        """Whether what was read of names was taken from there."""
+        return self.lasting is not None and self.lasting.names is named.names
+
+
+class Named(NamedTuple):
+    """What was read of all that a work's code names: numbers, short texts, and objects by their types.
+
+    Attributes:
+        sources: Where it is found.
+        names: What each held, as in `Lasting`.
+        scalars: The texts of those that people may read, by name.
+        others: The texts of the others.
+        paths: Texts that may name files.
+        loose: The names of objects.
+    """
+
+    sources: Sequence[Source]
+    names: Sequence[tuple[Source, type, object]]
+    scalars: Mapping[str, str]
+    others: Mapping[str, str]
+    paths: Sequence[str]
+    loose: frozenset[str]
+
+    def again(self, sources: Sources, first: Any, taken: set[str]) -> list[Any] | None:
+        """The objects, where all names hold what they did, and none is among those `taken`; `first` as in `Lasting.holds`."""
+        if self.sources is not sources.inputs or not (taken.isdisjoint(self.scalars) and taken.isdisjoint(self.others)):
+            return None
+        found = held_again(self.names, first)
+        return found and [value for value, (_, _, known) in zip(found, self.names, strict=True) if known is ANY]
+
+
+def named_in(read: Inputs, seen: Seen) -> Named | None:
+    """What was read of the names alone, which another call of the same work may share; None where it might not be the same."""
+    sources = seen.sources.inputs
+    names = () if read.lasting is None else read.lasting.names
+    if not sources or len(names) != len(sources):
+        return None
+    texts: tuple[dict[str, str], dict[str, str]] = {}, {}
+    paths, loose = list[str](), list[str]()
+    for source, kind, value in names:
+        if value is ANY:
+            loose.append(source.label)
+        elif kind is str and len(cast("str", value)) <= MAX_PLAIN_CHARS:
+            paths.append(cast("str", value))
+        elif kind not in SCALARS:
+            return None
+        texts[value is ANY or kind is str][source.label] = read.texts[source.label]
+    return Named(sources, names, *texts, paths, frozenset(loose))
+
 
 def read_inputs(
     thunk: Any,
@@ -65,6 +115,7 @@ def read_inputs(
     budget_s: float = BUDGET_S,
     *,
     objects: list[Any] | None = None,
+    like: Named | None = None,
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -76,6 +127,7 @@ def read_inputs(
         wanted: What counts.
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
+        like: What was read of the names for another call of this work: while they hold the same, it need not be read anew.
     """
     found, make, sources, first = {SIGNER: key.id}, texts_of(key.secret), seen.sources, cast("Any", seen.first)
     given: dict[str, str] = {}
@@ -99,6 +151,16 @@ def read_inputs(
             if type(value) is str:
                 paths.append(value)
         taken.add(name)
+    if like is not None and arguments is not None and wanted is ALL and not noted:
+        again = like.again(sources, first, taken)
+        if again is not None:
+            if objects is not None:
+                objects += again
+            found, files = {**found, **like.scalars, **given, **like.others}, dict[str, str]()
+            if paths or like.paths or sources.paths:
+                _add_files([*paths, *like.paths, *sources.paths], 0, make, found, files)
+            lasting = None if files else Lasting(thunk, arguments, like.names)
+            return Inputs(found, files, loose=like.loose, lasting=lasting)
     held: list[tuple[Source, type, object]] = []
     named: list[tuple[Source, Any]] = []
     for source in sources.inputs:

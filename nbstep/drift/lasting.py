@@ -31,13 +31,19 @@ class Lasting(NamedTuple):
 
     def holds(self, thunk: Any, args: tuple[Any, ...], first: Any) -> bool:
         """Whether they are the same; `first` is what stands for the thunk's own code."""
-        if self.thunk is not thunk or self.arguments != lasting_arguments(thunk, args):
-            return False
-        for source, kind, value in self.names:
-            now = read_source(source, first)
-            if now is not value and (value is not ANY or type(now) is not kind):
-                return False
-        return True
+        same = self.thunk is thunk and self.arguments == lasting_arguments(thunk, args)
+        return same and held_again(self.names, first) is not None
+
+
+def held_again(names: Sequence[tuple[Source, type, object]], first: Any) -> list[Any] | None:
+    """What sources hold now, where that is what they were seen to hold, as in `Lasting`."""
+    found: list[Any] = []
+    for source, kind, value in names:
+        now = read_source(source, first)
+        if now is not value and (value is not ANY or type(now) is not kind):
+            return None
+        found.append(now)
+    return found
 
 
 def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type, ...] | None:

@@ -31,7 +31,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
 from nbstep.runs.hooks import ambient_run
 from nbstep.runs.state import Run, enclosing
-from nbstep.steps.calls import Call, Options
+from nbstep.steps.calls import Alike, Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
 from nbstep.steps.take import take_step, timeout_needs_async
@@ -188,7 +188,8 @@ def ask_all(
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
-    each, place, site = replace(checked, hand_back=True, plain=True, pace=pace), _place_of(caller, run), site_of(caller)
+    each = replace(checked, hand_back=True, plain=True, pace=pace, alike=Alike())
+    place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
     work = _looked_through(run, keys, items) if isinstance(items, Sized) else keys.give(items)

@@ -17,10 +17,12 @@ from nbstep.drift.inputs import (
     SIGNER,
     Fixed,
     Inputs,
+    Named,
     are_lasting,
     callables_in,
     changed_in_place,
     moved,
+    named_in,
     read_fixed,
     read_inputs,
     settled,
@@ -41,12 +43,22 @@ from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
 
 
+class Alike:
+    """What was last found of what the steps of one map share; each checks that it is still so."""
+
+    __slots__ = ("named",)
+
+    def __init__(self) -> None:
+        self.named: Named | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
 
     `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says which
     inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the thunk.
+    `alike` is shared by the steps of one map.
     """
 
     policy: Policy
@@ -58,6 +70,7 @@ class Options:
     inputs: Wanted = ALL
     pace: Pace | None = None
     elsewhere: bool = False
+    alike: Alike | None = None
 
 
 class Told(NamedTuple):
@@ -155,10 +168,14 @@ class Call:
 
     def inputs(self, objects: list[Any] | None = None) -> Inputs:
         """The inputs as they are now; none where they cannot be read. `objects` is given what of them may be another step's."""
+        wanted, alike = self.options.inputs, self.options.alike
+        like = None if alike is None else alike.named
         try:
-            return read_inputs(
-                self.work(), self.args, self._behind(), signing_key(), self.options.inputs, objects=objects
-            )
+            seen = self._behind()
+            read = read_inputs(self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like)
+            if alike is not None and wanted is ALL and (like is None or not read.shares(like)):
+                alike.named = named_in(read, seen)
+            return read
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - as for the code
