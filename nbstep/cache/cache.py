@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -171,13 +171,13 @@ class Cache(Upkeep):
         """The hit under `key` where the entry was read lately and stands as it was: most look-ups. None says nothing."""
         return self._entries.held(key)
 
-    async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = False) -> LookUp:
+    def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = False) -> Coroutine[Any, Any, LookUp]:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
         `missed` is what a look-up just before gave: where there is still nothing, its reason stands. Without `insist` a store
         that did not answer a moment ago is not asked.
         """
-        return await self._entries.look_up(key, missed, insist=insist)
+        return self._entries.look_up(key, missed, insist=insist)
 
     def why_resting(self) -> str | None:
         """One line where a user's own store did not answer a moment ago, and steps leave it alone; else None."""
@@ -191,7 +191,7 @@ class Cache(Upkeep):
         """Whether no entry of one's own stands under `key`: less work than a look-up, which finds out why."""
         return await self._entries.is_gone(key)
 
-    async def keep(
+    def keep(
         self,
         key: str,
         result: Ok[Any] | Err[Any],
@@ -200,7 +200,7 @@ class Cache(Upkeep):
         batch: str | None = None,
         created: float | None = None,
         made_by: Any = None,
-    ) -> Kept | NotKept:
+    ) -> Coroutine[Any, Any, Kept | NotKept]:
         """Keeps a value or an error under `key`; what stood there goes to the trash. A store that rests is not asked.
 
         Never raises `Exception`: whatever goes wrong is told by `NotKept`.
@@ -213,7 +213,7 @@ class Cache(Upkeep):
             created: When it was computed, in seconds since the epoch, where that was not now.
             made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
         """
-        return await self._entries.keep(key, result, facts, batch=batch, insist=False, created=created, made_by=made_by)
+        return self._entries.keep(key, result, facts, batch=batch, insist=False, created=created, made_by=made_by)
 
     def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
         """Tells of an entry that another process kept, and of those that made room for it."""

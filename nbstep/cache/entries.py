@@ -77,7 +77,9 @@ class Entries:
 
     def held(self, key: str) -> Hit | None:
         """The hit under `key` where the entry was read lately and stands as it was. None says nothing."""
-        found = self._hot.find(key, trust.signing_key().id) if key in self._hot else None
+        if key not in self._hot.kept:  # most, where much is new
+            return None
+        found = self._hot.find(key, trust.signing_key().id)
         if found is not None and self._limit is not None:
             self._limit.used(key, self.clock())
         return found

@@ -19,7 +19,9 @@ _AROUND_BYTES: Final = 3 << 10  # what the header of a small entry takes in memo
 
 
 @dataclass(frozen=True, slots=True)
-class _Hot:
+class Warm:
+    """One of them."""
+
     address: str
     stamp: Stamp
     signer: str
@@ -28,21 +30,21 @@ class _Hot:
 
 
 class HotTier:
-    """The newest entries of one store, at most 64 MB with their headers, so some 16,000 small ones."""
+    """The newest entries of one store, at most 64 MB with their headers, so some 16,000 small ones.
+
+    Attributes:
+        kept: What was read lately, by key; not whether it still stands.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: dict[str, _Hot] = {}
+        self.kept: dict[str, Warm] = {}
         self._size_bytes = 0
         self._lock = ThreadLock()
 
-    def __contains__(self, key: str) -> bool:
-        """Whether anything under `key` was read lately; not whether it still stands."""
-        return key in self._kept
-
     def find(self, key: str, signer: str) -> Hit | None:
         """The hit on what `signer` kept under `key`, if it is here and the entry still stands as it was read."""
-        hot = self._kept.get(key)
+        hot = self.kept.get(key)
         if hot is None or hot.signer != signer or self._store.stamp(hot.address) != hot.stamp:
             return None
         return hot.hit
@@ -55,12 +57,12 @@ class HotTier:
         with self._lock:
             self._drop(key)
             size_bytes += _AROUND_BYTES
-            self._kept[key] = _Hot(address, stamp, signer, size_bytes, hit)
+            self.kept[key] = Warm(address, stamp, signer, size_bytes, hit)
             self._size_bytes += size_bytes
             while self._size_bytes > _BYTES_AT_MOST:
-                self._drop(next(iter(self._kept)))
+                self._drop(next(iter(self.kept)))
 
     def _drop(self, key: str) -> None:
-        dropped = self._kept.pop(key, None)
+        dropped = self.kept.pop(key, None)
         if dropped is not None:
             self._size_bytes -= dropped.size_bytes

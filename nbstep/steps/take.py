@@ -13,7 +13,7 @@ from typing import Any
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
-from nbstep.cache.records import LookUp, Miss, Unreadable
+from nbstep.cache.records import Hit, Miss, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
@@ -202,7 +202,15 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     __tracebackhide__ = True
     found = cache.held(key)
     if found is None:
-        found = await _looked_up(call, cache, key)
+        try:
+            found = await cache.look_up(key, call.missed, insist=call.run.mode == "offline")
+        except interrupts():
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
+            found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error, redact_text)}"))
+    if isinstance(found, Miss):  # nothing to decide: most steps of a first run
+        call.missed, call.seen, call.blind = found, None, found.reason == "unreadable"
+        return Compute(found.reason, found.detail)
     decision: Decision | DriftError
     try:
         decision = _decided(call, found, source)
@@ -265,20 +273,8 @@ def _may_replay(call: Call, error: Any) -> bool:
     return isinstance(wanted, bool) or isinstance(error, CachedError) or still_kept(call, error)
 
 
-async def _looked_up(call: Call, cache: Cache, key: str) -> LookUp:
-    try:
-        return await cache.look_up(key, call.missed, insist=call.run.mode == "offline")
-    except interrupts():
-        raise
-    except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
-        return Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error, redact_text)}"))
-
-
-def _decided(call: Call, found: LookUp, source: Source) -> Decision:
+def _decided(call: Call, found: Hit, source: Source) -> Decision:
     run = call.run
-    if isinstance(found, Miss):  # nothing to decide: most steps of a first run
-        call.missed, call.seen, call.blind = found, None, found.reason == "unreadable"
-        return Compute(found.reason, found.detail)
     kept_meanwhile = source == "shared" and found.mark != call.seen and not call.blind
     call.missed, call.seen, call.blind = None, found.mark, False
     asked = Asked(

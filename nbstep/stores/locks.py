@@ -134,6 +134,8 @@ class KeyLock:
 
     def release(self) -> None:
         """Lets the next one go on; removes the lock's file, which is safe only while it is held. Twice is once."""
+        if self._path is None and self._fd is None:
+            return  # it holds nothing
         with _changing:
             lent, self._lent = self._lent, None
             if lent is not None:  # from here on nobody else has it
@@ -157,6 +159,8 @@ class KeyLock:
 
     def abandon(self) -> None:
         """Closes it and leaves its file, as a forked child must: the lock is its parent's."""
+        if self._fd is None and self._lent is None and self._parts is None:
+            return  # released, or it never held anything; once that is so it stays so
         with _changing:
             self._close()
             parts, self._parts = self._parts, None
