@@ -118,7 +118,8 @@ class Entries:
 
     def why_resting(self) -> str | None:
         """One line where the store did not answer a moment ago, and is left alone; else None."""
-        line = None if self.store.breaker is None else self.store.breaker.why_resting()
+        breaker = self.store.breaker
+        line = None if breaker is None or breaker.failure is None else breaker.why_resting()
         return None if line is None else self._shown(line)
 
     def _shown(self, line: str) -> str:

@@ -93,10 +93,10 @@ class Keeper:
         return self.redacted(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
     def _value(self, key: str, facts: Facts, now: float, value: Any) -> tuple[Meta, entry.Content]:
-        from nbstep.cache import serializer  # as in unpack()
+        from nbstep.cache.serializer import serialize  # as in unpack()
 
         small = is_small(value)
-        serialized = serializer.serialize(value, plain=small)
+        serialized = serialize(value, plain=small)
         preview = plain_text(value) if small and self.redact is None and self.previews else None
         if preview is None:
             preview = self._preview(value, self.redacted)

@@ -7,7 +7,6 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import metadata
 from typing import Any, Final
 
@@ -59,8 +58,10 @@ def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None,
         NotSerializable: It cannot be pickled; the message names the culprit: "result['lock'] is a _thread.lock, …".
     """
     if plain:
-        with suppress(Exception):  # another thread put something else into it
+        try:
             return Serialized(pickle.dumps(value, 5), [], {}, by_value=False)
+        except Exception:  # noqa: BLE001, S110 - another thread put something else into it
+            pass
     buffers: list[memoryview] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:

@@ -82,12 +82,15 @@ class KeyRing:
 
     Args:
         environ: The environment that says where the key is.
+
+    Attributes:
+        opened: The key, once it was asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = {name: environ[name] for name in _READ if environ.get(name)}
         self._lock = ThreadLock()
-        self._key: SigningKey | None = None
+        self.opened: SigningKey | None = None
         self._problem: str | None = None
         self._told = False
 
@@ -111,13 +114,13 @@ class KeyRing:
 
     def key(self) -> SigningKey:
         """The user's key; a new one in memory, with one finding, where the file cannot be used and nobody asked why."""
-        key = self._key  # read once: every look-up comes here
+        key = self.opened  # read once: every look-up comes here
         if key is not None:
             return key
         with self._lock:
-            if self._key is None:
-                self._key = self._open()
-            return self._key
+            if self.opened is None:
+                self.opened = self._open()
+            return self.opened
 
     def existing(self) -> SigningKey | None:
         """The key where its file is there and can be used: none is made, and nothing is told."""
@@ -149,7 +152,7 @@ class KeyRing:
             KeyFileError: The key is in memory only, or its file is not ours to replace.
         """
         with self._lock:
-            old = self._key = self._key or self._open()
+            old = self.opened = self.opened or self._open()
             if self._problem is not None:
                 raise KeyFileError(f"there is no key to replace: {self._problem}. Fix: {self.fix}")
             path = self.path()
@@ -161,8 +164,8 @@ class KeyRing:
                 kept, secret = replace_secret(path, old.secret)
             except OSError as error:
                 raise KeyFileError(f"{place_text(path)} cannot be replaced: {error.strerror or error}") from error
-            self._key = SigningKey(secret)
-            return Rotation(old, self._key, kept)
+            self.opened = SigningKey(secret)
+            return Rotation(old, self.opened, kept)
 
     def replaced_by(self, signer: str) -> bool:
         """Whether the key of this id took the place of this process's, in its file, since the process began."""
@@ -204,7 +207,7 @@ def key_ring() -> KeyRing:
 
 def signing_key() -> SigningKey:
     """The key of the user who runs this process."""
-    return _ring.key()
+    return _ring.opened or _ring.key()
 
 
 def read_key_file(path: Path) -> SigningKey:

@@ -37,12 +37,10 @@ class Lasting(NamedTuple):
 
 def held_again(names: Sequence[tuple[Source, type, object]], first: Any) -> list[Any] | None:
     """What sources hold now, where that is what they were seen to hold, as in `Lasting`."""
-    found: list[Any] = []
-    for source, kind, value in names:
-        now = read_source(source, first)
+    found = [read_source(source, first) for source, _, _ in names]
+    for now, (_, kind, value) in zip(found, names):  # noqa: B905 - they are of one length
         if now is not value and (value is not ANY or type(now) is not kind):
             return None
-        found.append(now)
     return found
 
 

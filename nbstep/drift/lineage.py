@@ -150,7 +150,7 @@ class HandedOut:
             held = self._held.get(address)
             if held is None:
                 continue
-            if _references(held) <= _ALONE:
+            if sys.getrefcount(held[0]) <= _ALONE:
                 self._held.pop(address, None)
             else:
                 held_bytes += held[2]

@@ -135,7 +135,8 @@ class Call:
 
     def work(self) -> Thunk:
         """What does the work: the thunk, or the function that stands for a cell's body."""
-        return self.thunk.__wrapped__ if isinstance(self.thunk, Inline) else self.thunk
+        thunk = self.thunk
+        return thunk.__wrapped__ if type(thunk) is not FunctionType and isinstance(thunk, Inline) else thunk
 
     def code(self) -> Mapping[str, str]:
         """The code fingerprint, made when first needed."""
@@ -229,7 +230,7 @@ class Call:
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
             )  # fmt: skip
         same = self.before.texts if after is self.before else settled(self.before, after)
-        return same if same.keys() - {SIGNER} else {}
+        return same if len(same) > (SIGNER in same) else {}
 
     def _inputs_after(self, before: Inputs) -> Inputs:
         """The inputs now that the thunk ran: those from before, where they can be no other."""
@@ -288,7 +289,8 @@ class Call:
 
     def uses(self, inside: Iterable[str]) -> tuple[str, ...]:
         """The keys that went into its result, given those asked inside its thunk (D6)."""
-        return tuple(key for key in dict.fromkeys((*self.made_from, *inside)) if key != self.key)
+        used = (*self.made_from, *inside)
+        return tuple(key for key in dict.fromkeys(used) if key != self.key) if used else ()
 
     def tell_outer(self, inside: Iterable[str] = ()) -> None:
         """Tells the step around it what it used: this key, or where it has none what was asked inside it."""
@@ -310,9 +312,12 @@ class Call:
     def _origins(self, objects: list[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            callables = callables_in(self._behind(), self.options.inputs.ignore)
+            seen = self._behind()
+            callables = callables_in(seen, self.options.inputs.ignore) if seen.found.sources.callables else ()
             found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
-            here = origin_of(self.run.scope(), "")[0] if found else None
+            if not found:
+                return ()
+            here = origin_of(self.run.scope(), "")[0]
             return tuple(key for cache, key in found if cache == here)
         except interrupts():
             raise

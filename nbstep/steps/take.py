@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Coroutine
-from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass
 from types import FunctionType
@@ -20,7 +19,7 @@ from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
 from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
 from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
-from nbstep.foreign import interrupts, is_a
+from nbstep.foreign import interrupts
 from nbstep.freezing import freeze
 from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
@@ -331,8 +330,9 @@ async def _compute(
     else:
         if given.later is not None:
             return _Later(given.later)
-        awaitable, returned = given.awaitable, is_a(given.value, Err)
-        result = given.value if is_a(given.value, Ok, Err) else Ok(given.value)
+        kind = type(given.value)  # not by `isinstance`: its `__class__` may be a property of its own
+        awaitable, returned = given.awaitable, issubclass(kind, Err)
+        result = given.value if returned or issubclass(kind, Ok) else Ok(given.value)
         if given.stopped is not None:
             result = Err(given.stopped)
     finally:
@@ -384,8 +384,10 @@ def _tell_start(call: Call, why: Compute) -> None:
 
 
 def _leave(inside: Token[Frame | None]) -> None:
-    with suppress(ValueError):  # where the coroutine is closed from another context there is nothing to reset
+    try:  # noqa: SIM105 - `suppress` takes three more calls
         enclosing.reset(inside)
+    except ValueError:  # where the coroutine is closed from another context there is nothing to reset
+        pass
 
 
 def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] | None:

@@ -16,7 +16,9 @@ _CHAIN_AT_MOST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
+    """A call that was not answered: when, by the breaker's clock, and what it raised."""
+
     at: float
     text: str
     happened: str
@@ -33,21 +35,22 @@ class Breaker:
 
     Attributes:
         clock: Gives seconds; set by tests only.
+        failure: What happened last where it did not answer, however long ago; None since it answered.
     """
 
     def __init__(self, place: str) -> None:
         self.clock: Callable[[], float] = time.monotonic
         self._place = place
-        self._failure: _Failure | None = None
+        self.failure: Failure | None = None
 
     def failed(self, error: BaseException) -> None:
         """Takes note of what a call raised."""
         if did_not_answer(error):
-            self._failure = _Failure(self.clock(), error_line(error), getattr(error, "happened", "did not answer"))
+            self.failure = Failure(self.clock(), error_line(error), getattr(error, "happened", "did not answer"))
 
     def answered(self) -> None:
         """Takes note of a call that came back."""
-        self._failure = None
+        self.failure = None
 
     def why_resting(self) -> str | None:
         """One line that says why the store is left alone just now; None where it is not.
@@ -57,7 +60,7 @@ class Breaker:
         >>> breaker.why_resting()
         'RedisStore did not answer just now (TimeoutError: timed out); asked again in 30 s'
         """
-        failure = self._failure
+        failure = self.failure
         if failure is None:
             return None
         since_s = max(0.0, self.clock() - failure.at)

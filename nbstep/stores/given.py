@@ -179,7 +179,7 @@ class GivenObject:
             self._breaker.failed(error)
             raise
         self._breaker.answered()
-        if self.is_async or not is_awaitable(result):
+        if self.is_async or result is None or type(result) is bytes or not is_awaitable(result):
             return result
         if inspect.iscoroutine(result):
             result.close()
