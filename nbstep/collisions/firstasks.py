@@ -34,6 +34,7 @@ class FirstAsks:
     _asks: dict[Hashable, dict[str, tuple[Look, Place]]] = field(
         default_factory=dict[Hashable, "dict[str, tuple[Look, Place]]"]
     )
+    _last: Look | None = None
     # The names that changed while the thunk of a first call ran.
     _states: dict[_At, frozenset[str]] = field(default_factory=dict[_At, frozenset[str]])
 
@@ -53,7 +54,7 @@ class FirstAsks:
             KeyCollision: They are certainly different steps.
         """
         try:
-            look = look_at(thunk, args)
+            self._last = look = look_at(thunk, args, self._last)
             asks = self._asks.get(scope)
             if asks is None:
                 asks = self._asks.setdefault(scope, {})

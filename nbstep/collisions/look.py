@@ -31,7 +31,7 @@ _BUILTINS: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types
 _TOLD: Final = (types.MethodType, functools.partial, type, *_BUILTINS, types.ModuleType, enum.Enum, *_DATED)
 _CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 _SHORT: Final = 200
-_SMALL_BITS: Final = 512
+_LARGE: Final = 1 << 512
 _SCALAR_TAGS: Final = frozenset({"text", "member"})
 
 
@@ -74,11 +74,17 @@ _functions: dict[int, tuple[str, types.CodeType, str]] = {}
 _MAX_PLANS: Final = 4096
 
 
-def look_at(thunk: Thunk, args: tuple[Any, ...]) -> Look:
-    """What a step is, as far as its thunk's own code and arguments tell."""
+def look_at(thunk: Thunk, args: tuple[Any, ...], like: Look | None = None) -> Look:
+    """What a step is, as far as its thunk's own code and arguments tell; `like` is an earlier look, mostly of the same code."""
     callee, code, labels, values, read, bound = _held(thunk, args)
     seen = sight(callee) if code is None else _function(callee)
-    sights = [value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values]
+    sights: list[Sight] = []
+    if like is not None and code is not None and like.code is code:
+        pairs = zip(values[:read], like.sights)  # noqa: B905 - these are the names, of which both have as many
+        sights = [known if value is known or _is_still(value, known) else sight(value) for value, known in pairs]
+    sights += [
+        value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values[len(sights) :]
+    ]
     fields = (seen, id(callee), code, labels, tuple(sights), tuple(map(id, values)), read, bound)
     return tuple.__new__(Look, fields)  # half the time of Look(…)
 
@@ -89,7 +95,26 @@ def changed_since(first: Look, thunk: Thunk, args: tuple[Any, ...]) -> list[str]
     if code is not first.code or labels != first.labels:
         return []
     rows = zip(labels, values, first.sights)  # noqa: B905 - they are of one length
-    return [label for label, value, seen in rows if value is not seen and sight(value) != seen]
+    return [
+        label
+        for label, value, seen in rows
+        if value is not seen and not _is_still(value, seen) and sight(value) != seen
+    ]
+
+
+def _is_still(value: Any, seen: Sight) -> bool:
+    """Whether the sight of a value is `seen`, told without making it; "no" says nothing."""
+    kind = type(value)
+    if type(seen) is not tuple or value is UNBOUND:
+        return False
+    if kind is types.FunctionType:
+        return seen[0] == "function" and value.__code__ is seen[1] and value.__qualname__ is seen[2]
+    if kind is types.ModuleType:
+        return seen[0] == "named" and seen[1] is kind and seen[2] == value.__name__
+    if seen[0] != "other" or seen[1] is not kind or kind is types.MethodType or value.__class__ is not kind:
+        return False
+    own = None if kind in _CONTAINERS else getattr(value, "__dict__", None)
+    return type(own) is not dict or "__wrapped__" not in own
 
 
 def _held(
@@ -119,7 +144,10 @@ def _held(
     values = [get(name, UNBOUND) for name in plan.names]
     if plan.cells:
         closure = thunk.__closure__ or ()
-        values += [_content(closure[at]) for at in plan.cells]
+        try:
+            values += [closure[at].cell_contents for at in plan.cells]
+        except ValueError:
+            values += [_content(closure[at]) for at in plan.cells]
     labels, read = plan.labels, len(values)
     defaults = thunk.__defaults__ or ()
     count = len(plan.parameters)
@@ -142,9 +170,7 @@ def sight(value: Any) -> Sight:
     kind = type(value)
     if kind in _SMALL:
         return (
-            value
-            if kind is not int or value.bit_length() <= _SMALL_BITS
-            else ("text", kind, 0, hash(value), "a large number")
+            value if kind is not int or -_LARGE < value < _LARGE else ("text", kind, 0, hash(value), "a large number")
         )
     if kind is str or kind is bytes:
         return value if len(value) <= _SHORT else ("text", kind, len(value), hash(value), repr(value[:40]))
