@@ -74,12 +74,12 @@ class as_it_was:  # noqa: N801 - used as a context manager, like those of contex
     __slots__ = ("_bound", "_changed", "_live")
 
     def __init__(self, thunk: Thunk) -> None:
-        while isinstance(thunk, functools.partial | types.MethodType):
+        while type(thunk) is not types.FunctionType and isinstance(thunk, functools.partial | types.MethodType):
             thunk = thunk.func if isinstance(thunk, functools.partial) else thunk.__func__
         self._bound: Mapping[str, Any] = {}
         self._changed: list[tuple[str, Any]] = []
         self._live: dict[str, Any] = {}
-        if isinstance(thunk, types.FunctionType) and thunk in _bound and _holds_up_its_caller():
+        if type(thunk) is types.FunctionType and thunk in _bound and _holds_up_its_caller():
             self._bound, self._live = _bound[thunk], thunk.__globals__
 
     def __enter__(self) -> None:

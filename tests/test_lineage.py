@@ -26,7 +26,7 @@ from shells import Shell, open_shell
 from nbstep import Cache, create_workflow, step
 from nbstep.drift.lineage import HANDED_OUT, HandedOut, origin_of
 
-A, B = origin_of(Path("/cache"), "a"), origin_of(Path("/cache"), "b")
+A, B = origin_of("/cache", "a"), origin_of("/cache", "b")
 LONG = "a long text, as a page that was fetched is; " * 10
 
 
@@ -373,7 +373,7 @@ def test_d6_lists_that_the_user_has_stay_known_however_many_come() -> None:
     table = HandedOut()
     kept = [[n] for n in range(3000)]
     for n, rows in enumerate(kept):
-        table.note(rows, origin_of(Path("/cache"), f"k:{n}"), 10, plain=True)
+        table.note(rows, origin_of("/cache", f"k:{n}"), 10, plain=True)
         table.note([n], B, 10, plain=True)
     gc.collect()
     assert len(table) == 3000
@@ -450,7 +450,7 @@ def test_d6_threads_share_the_table_and_get_no_false_links() -> None:
     here = threading.Barrier(8)
 
     def work(name: int) -> None:
-        own, kept = origin_of(Path("/cache"), f"k:{name}"), list[Any]()
+        own, kept = origin_of("/cache", f"k:{name}"), list[Any]()
         here.wait()
         for n in range(2000):
             value: Any = [n] if n % 2 else Thing()

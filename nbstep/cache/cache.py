@@ -95,8 +95,8 @@ class Cache(Upkeep):
         self.is_the_projects: Final[bool] = where is None or (isinstance(where, Cache) and where.is_the_projects)
         self.options = CacheOptions(most, durability, previews, redact)
         self._entries = Entries(store, durability, previews, redact, limit)
-        # What two caches share that keep in one place: a folder, or an object of the user's.
-        self.scope: Final[Hashable] = store.directory or store
+        # What two caches share that keep in one place: a folder, or an object of the user's. As text: a path's hash is Python's.
+        self.scope: Final[Hashable] = store if store.directory is None else os.path.normcase(store.directory)
 
     @property
     def clock(self) -> Callable[[], float]:

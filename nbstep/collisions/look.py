@@ -141,7 +141,7 @@ def _held(
     code = thunk.__code__
     plan = _plans.get(id(code)) or _plan(code)
     get = thunk.__globals__.get
-    values = [get(name, UNBOUND) for name in plan.names]
+    values = [get(name, UNBOUND) for name in plan.names] if plan.names else []
     if plan.cells:
         closure = thunk.__closure__ or ()
         try:
@@ -150,18 +150,17 @@ def _held(
             values += [_content(closure[at]) for at in plan.cells]
     labels, read = plan.labels, len(values)
     defaults = thunk.__defaults__ or ()
-    count = len(plan.parameters)
-    if len(args) == count and not (keywords or thunk.__kwdefaults__ or plan.has_others):  # most
-        labels = plan.all_labels
-        values += args
-    elif keywords or thunk.__kwdefaults__ or not count - len(defaults) <= len(args) <= count or plan.has_others:
+    count, given = len(plan.parameters), len(args)
+    if given == count and not (keywords or thunk.__kwdefaults__ or plan.has_others):  # most
+        return thunk, code, plan.all_labels, [*values, *args], read, bound
+    if keywords or thunk.__kwdefaults__ or not count - len(defaults) <= given <= count or plan.has_others:
         arguments = _arguments(thunk, plan, args, keywords)
         labels += tuple(arguments)
         values += arguments.values()
     elif count:
         labels = plan.all_labels
         values += args
-        values += defaults[len(args) - count :] if len(args) < count else ()
+        values += defaults[given - count :] if given < count else ()
     return thunk, code, labels, values, read, bound
 
 

@@ -129,7 +129,8 @@ def read_inputs(
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
         like: What was read of the names for another call of this work: while they hold the same, it need not be read anew.
     """
-    found, make, sources, first = {SIGNER: key.id}, texts_of(key.secret), seen.sources, cast("Any", seen.first)
+    first: Any = seen.first
+    found, make, sources = {SIGNER: key.id}, texts_of(key.secret), seen.found.sources
     given: dict[str, str] = {}
     taken: set[str] = set()
     large: list[_Large] = []

@@ -20,7 +20,6 @@ import sys
 import uuid
 import weakref
 from collections.abc import Hashable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nbstep.cache.keptcell import KeptCell
@@ -188,7 +187,7 @@ class HandedOut:
             gc.callbacks.append(self._on_collection)
             atexit.register(gc.callbacks.remove, self._on_collection)
         address, latest = id(value), self._latest
-        if latest is not None and latest in self._held and _references(self._held[latest]) <= _ALONE:
+        if latest is not None and latest in self._held and sys.getrefcount(self._held[latest][0]) <= _ALONE:
             self._held.pop(latest, None)  # a loop that takes one value after the other needs no more than this
         known = self._held.get(address)  # nothing else can have its place
         origins = (origin,) if known is None else _joined(known[1], origin, loaded)
@@ -211,7 +210,7 @@ class HandedOut:
 
 def origin_of(cache: Hashable, key: str) -> Origin:
     """The step that keeps `key` in a cache, which is named as by `Cache.scope`; it keeps no store alive."""
-    return cache if isinstance(cache, Path) else weakref.ref(cache), key
+    return cache if type(cache) is str else weakref.ref(cache), key
 
 
 def _joined(origins: _Origins, origin: Origin, loaded: bool) -> _Origins:
@@ -254,9 +253,6 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def _references(held: _Held) -> int:
-    return sys.getrefcount(held[0])
-
-
-_ALONE: Final = _references(([], (), 0))
+_lonely: _Held = ([], (), 0)
+_ALONE: Final = sys.getrefcount(_lonely[0])  # asked the same way everywhere, as the asking counts
 HANDED_OUT: Final = HandedOut()

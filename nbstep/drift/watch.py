@@ -269,8 +269,14 @@ class Watch:
                 return False
             if named_defaults is not None and not same_names(function.__kwdefaults__ or {}, named_defaults):
                 return False
-            if cells and not same([*map(content_of_cell, function.__closure__ or ())], cells):
-                return False
+            if cells:
+                closure = function.__closure__ or ()
+                try:
+                    contents = [cell.cell_contents for cell in closure]
+                except ValueError:  # some are empty
+                    contents = [content_of_cell(cell) for cell in closure]
+                if not same(contents, cells):
+                    return False
         for reference, objects, kinds, unbound in self._by_scope or self._compiled():
             function = first if reference is None else reference()
             get = function.__globals__.get

@@ -121,15 +121,15 @@ class _Later:
 
 async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
-    run, key = call.run, call.key
+    run, key, scope = call.run, call.key, call.run.scope()
     stop_if_interrupted()
     if not call.announced:
         call.announced = True
         outer = call.outer.step if call.outer is not None and call.outer.run is run else None
         run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id, call.options.plain))
-        if key is not None and not (call.outer is not None and call.outer.computes(run.scope(), key)):
+        if key is not None and not (call.outer is not None and call.outer.computes(scope, key)):
             try:
-                run.first_asks.check(run.scope(), key, call.thunk, call.args, call.place, call.template, call.site)
+                run.first_asks.check(scope, key, call.thunk, call.args, call.place, call.template, call.site)
             except KeyCollision as collision:
                 return fail(call, collision, 0.0, refused=True)
     if key is None or run.cache is None:
@@ -145,10 +145,10 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             return given
         if run.mode == "offline":
             return refuse(call, given, offline_miss(call, given))
-        if call.outer is not None and call.outer.computes(run.scope(), key):
+        if call.outer is not None and call.outer.computes(scope, key):
             return refuse(call, given, _recursive(key))
         loop = running_loop() if awaiting else None
-        flight, mine = FLIGHTS.claim(run.scope(), key, name_here(call), run.clock(), loop)
+        flight, mine = FLIGHTS.claim(scope, key, name_here(call), run.clock(), loop)
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
         if flight.would_block_itself(loop):

@@ -178,7 +178,8 @@ class GivenObject:
         except Exception as error:
             self._breaker.failed(error)
             raise
-        self._breaker.answered()
+        if self._breaker.failure is not None:
+            self._breaker.answered()
         if self.is_async or result is None or type(result) is bytes or not is_awaitable(result):
             return result
         if inspect.iscoroutine(result):
