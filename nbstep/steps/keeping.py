@@ -53,9 +53,11 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         return None, _moved_short(call)
     kept: Kept | NotKept
     try:
-        if isinstance(result, Err) and not _may_be_kept(call, why, result, ran):
+        failed = isinstance(result, Err)
+        if failed and not _may_be_kept(call, why, result, ran):
             return None, ""
-        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id, made_by=_made_by(call))
+        made_by = _made_by(call) if failed else None
+        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id, made_by=made_by)
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise

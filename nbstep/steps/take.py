@@ -304,7 +304,8 @@ async def _compute(
         _tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
-    call.note_moved()
+    if call.fixed is not None:
+        call.note_moved()
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()
@@ -343,7 +344,8 @@ async def _compute(
         took_s = elsewhere.took_s
     if key is not None:
         run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
-    call.tell_outer(frame.used)
+    if call.outer is not None:
+        call.tell_outer(frame.used)
     ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before, elsewhere)
     size_bytes, not_kept = await keep_result(call, why, result, ran)
     if shared is not None and size_bytes is not None:
