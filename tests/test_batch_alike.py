@@ -10,6 +10,9 @@ import pytest
 
 from nbstep import Cache, create_workflow
 from nbstep.cache.records import Facts
+from nbstep.cache.trust import SigningKey
+from nbstep.drift.code import look_behind
+from nbstep.drift.inputs import are_lasting, named_in, read_inputs
 from nbstep.steps.calls import Call
 from nbstep.testing import MemoryStore
 
@@ -150,3 +153,21 @@ def test_d6_each_item_of_a_map_is_linked_to_the_steps_that_handed_out_what_it_na
         "n:3": ("other",),
         "n:4": ("other",),
     }
+
+
+def test_d2_what_was_read_of_names_is_read_anew_for_another_key_and_where_an_argument_has_the_name() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__", "base": "http://localhost/", "model": _Model(), "size": 1}
+    exec("def fetch(n): return base, model, size", scope)
+    thunk, key, other = scope["fetch"], SigningKey(b"k" * 32), SigningKey(b"o" * 32)
+    seen = look_behind(thunk)
+    like = named_in(read_inputs(thunk, (1,), seen, key), seen)
+    assert like is not None
+    for who, args in ((key, (2,)), (key, ("a",)), (other, (2,)), (key, ([1],)), (key, (_Model(),)), (key, (__file__,))):
+        objects, expected = list[Any](), list[Any]()
+        read = read_inputs(thunk, args, seen, who, objects=objects, like=like)
+        anew = read_inputs(thunk, args, seen, who, objects=expected)
+        assert (list(read.texts.items()), *read[1:4]) == (list(anew.texts.items()), *anew[1:4])
+        assert [one for one in objects if one != scope["base"]] == [one for one in expected if one != scope["base"]]
+        assert are_lasting(read, thunk, args, seen, who) is are_lasting(anew, thunk, args, seen, who)
+    renamed = like._replace(others={**like.others, "n": "#"})
+    assert read_inputs(thunk, (2,), seen, key, like=renamed).texts["n"] == "2"

@@ -55,15 +55,12 @@ class Inputs(NamedTuple):
     loose: frozenset[str] = frozenset()
     lasting: Lasting | None = None
 
-    def shares(self, named: Named) -> bool:
-        """Whether what was read of names was taken from there."""
-        return self.lasting is not None and self.lasting.names is named.names
-
 
 class Named(NamedTuple):
     """What was read of all that a work's code names: numbers, short texts, and objects by their types.
 
     Attributes:
+        signer: The id of the key that digests were made with.
         sources: Where it is found.
         names: What each held, as in `Lasting`.
         scalars: The texts of those that people may read, by name.
@@ -72,6 +69,7 @@ class Named(NamedTuple):
         loose: The names of objects.
     """
 
+    signer: str
     sources: Sequence[Source]
     names: Sequence[tuple[Source, type, object]]
     scalars: Mapping[str, str]
@@ -79,9 +77,11 @@ class Named(NamedTuple):
     paths: Sequence[str]
     loose: frozenset[str]
 
-    def again(self, sources: Sources, first: Any, taken: set[str]) -> list[Any] | None:
+    def again(self, key: SigningKey, sources: Sources, first: Any, taken: set[str]) -> list[Any] | None:
         """The objects, where all names hold what they did, and none is among those `taken`; `first` as in `Lasting.holds`."""
-        if self.sources is not sources.inputs or not (taken.isdisjoint(self.scalars) and taken.isdisjoint(self.others)):
+        if self.signer != key.id or self.sources is not sources.inputs:
+            return None
+        if not (taken.isdisjoint(self.scalars) and taken.isdisjoint(self.others)):
             return None
         found = held_again(self.names, first)
         return found and [value for value, (_, _, known) in zip(found, self.names, strict=True) if known is ANY]
@@ -103,7 +103,7 @@ def named_in(read: Inputs, seen: Seen) -> Named | None:
         elif kind not in SCALARS:
             return None
         texts[value is ANY or kind is str][source.label] = read.texts[source.label]
-    return Named(sources, names, *texts, paths, frozenset(loose))
+    return Named(read.texts[SIGNER], sources, names, *texts, paths, frozenset(loose))
 
 
 def read_inputs(
@@ -153,7 +153,7 @@ def read_inputs(
                 paths.append(value)
         taken.add(name)
     if like is not None and arguments is not None and wanted is ALL and not noted:
-        again = like.again(sources, first, taken)
+        again = like.again(key, sources, first, taken)
         if again is not None:
             if objects is not None:
                 objects += again

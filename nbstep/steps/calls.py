@@ -174,7 +174,8 @@ class Call:
         try:
             seen = self._behind()
             read = read_inputs(self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like)
-            if alike is not None and wanted is ALL and (like is None or not read.shares(like)):
+            taken = like is not None and read.lasting is not None and read.lasting.names is like.names
+            if alike is not None and wanted is ALL and not taken:
                 alike.named = named_in(read, seen)
             return read
         except interrupts():
