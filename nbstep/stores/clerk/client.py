@@ -8,8 +8,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from nbstep.stores.base import Part, Traces
@@ -43,7 +45,11 @@ class Clerk:
     """A process that works on a folder for this one.
 
     Whatever it does not do, this process does: its end costs time, no entry. What a thread gives it is in its memory when the
-    thread goes on.
+    thread goes on. A thread of its own looks after it, as no interrupt comes to that.
+
+    A key is expected, then ours (it has locked it), then begun (a step of this process has that lock). Its entry is unpublished
+    from `keep` on, and waiting, under a number, from when it was sent until it has told that it stands. A clerk that has been
+    ended takes nothing more; it is over when all that it was given is published, by whomever.
 
     Args:
         directory: The `.nbstep` folder.
@@ -72,13 +78,17 @@ class Clerk:
         self._count = 0
         self._began: float | None = None  # with the first entry
         self._line = Line(directory, keep_free_bytes)
-        self._alive = True
-        self._closing = threading.Event()
+        self._alive = True  # it takes what it is given
+        self._over = False  # nothing is left to do
+        self._wait_s = _ANSWERS_WITHIN_S
+        self._ended: SimpleQueue[None] = SimpleQueue()  # no event: an interrupt could leave its lock taken
+        self._thread = threading.Thread(target=self._look_after, name="nbstep clerk", daemon=True)
         _clerks.add(self)
         try:
-            threading.Thread(target=self._tick, name="nbstep clerk", daemon=True).start()
+            self._thread.start()
         except RuntimeError:
-            self._end()
+            self.disown()
+            self._line.close()
             raise
 
     @property
@@ -103,7 +113,7 @@ class Clerk:
 
     def is_ready(self) -> bool:
         """Whether it has come."""
-        if not self._ready:
+        if not self._ready and self._alive:
             self._flush()
         return self._ready and self._alive
 
@@ -151,6 +161,9 @@ class Clerk:
         self._begun.discard(key)
         self._outbox.append(("keep", entry))
         self._flush()
+        if not self._alive:  # since it was asked; it may have come too late
+            self._wait_until_over()
+            return self._unpublished.get(key) is not entry
         self._began = self._began or time.monotonic()
         if self._is_behind():
             self._catch_up(time.monotonic() - self._began)
@@ -163,8 +176,7 @@ class Clerk:
         """Waits until it has published more; ends it where a disk is slow, as threads wait for that side by side."""
         if self._count - len(self._waiting) >= _LEAST_A_SECOND * for_s:
             self._wait(lambda: not self._is_behind())
-            return
-        with self._at_line:
+        else:
             self._end()
 
     def content(self, key: str, signer: str) -> bytes | None:
@@ -173,44 +185,37 @@ class Clerk:
         return entry.content if entry is not None and entry.signer == signer else None
 
     def settle(self) -> None:
-        """Waits until it has published all that it was given."""
-        self._wait(lambda: not self._unpublished)
+        """Waits until all that it was given until now is published."""
+        with self._at_line:
+            self._send()
+            last = self._count
+        self._wait(lambda: not self._line.is_full() and min(self._waiting.copy(), default=last + 1) > last)
+        if not self._alive:
+            self._wait_until_over()
 
     def close(self) -> None:
-        """Ends it, when it has published all that it was given."""
-        self.settle()
-        if self._alive:
-            with self._at_line:
-                self._end()
+        """Ends it, when all that it was given is published. Where that is interrupted its thread still does it."""
+        try:
+            self.settle()
+        finally:
+            self._end()
+        self._wait_until_over()
 
     def works(self) -> bool:
-        """Whether it does anything for this process."""
+        """Whether it takes what it is given."""
         return self._alive
 
     def disown(self) -> None:
         """Leaves it to this process's parent, as a forked child must."""
-        if self._alive:
-            self._alive = False
-            self._line.hang_up()
+        self._alive, self._over = False, True
+        self._at_line = threading.Lock()
+        self._line.hang_up()
         for held in (self._outbox, self._expected, self._ours, self._begun, self._waiting, self._unpublished):
             held.clear()
 
     def _renounce(self, key: str) -> None:
         if self._ours.pop(key, None) is not None:
             self._outbox.append(("let go", key))
-
-    def _tick(self) -> None:
-        """Sends what only was put down, and lets go of what was locked ahead and is not begun: items take longer now."""
-        while not self._closing.wait(_TICK_S):
-            with self._at_line:
-                self._send()
-                self._hear()
-                if self._alive and self._line.has_ended():
-                    self._end()
-            now = time.monotonic()
-            for key, (at, _) in self._ours.copy().items():
-                if now - at >= _TRUSTED_FOR_S:
-                    self._renounce(key)
 
     def _flush(self) -> None:
         """Sends what was put down. By `with` alone: after another way to take a lock an interrupt could leave it taken."""
@@ -220,32 +225,42 @@ class Clerk:
                 self._hear()
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
-        """Waits for its answers; ends it where it gives none."""
+        """Waits for its answers while it lives; ends it where it gives none."""
         nap_s, heard_at = _NAP_S, time.monotonic()
-        while not is_over() and self._alive:
+        while self._alive and not is_over():
             with self._at_line:
                 self._send()
                 if self._hear():
                     nap_s, heard_at = _NAP_S, time.monotonic()
-                elif self._alive and (self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S):
+                elif self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S:
                     self._end(wait_s=0.0)
-            if not is_over() and self._alive:
+            if self._alive and not is_over():
                 time.sleep(nap_s)
                 nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
+
+    def _wait_until_over(self) -> None:
+        while not self._over and threading.current_thread() is not self._thread:
+            time.sleep(_NAP_S)
+
+    def _end(self, wait_s: float = _ANSWERS_WITHIN_S) -> None:
+        """Gives it nothing more; its thread waits until it has done what it has, so long without an answer, and does the rest."""
+        if self._alive:
+            self._wait_s = wait_s
+            self._alive = False
+            self._ended.put(None)
 
     # What follows is for who is at the line ----------------------------------------------------------------------------
 
     def _send(self) -> None:
         """Sends what was put down."""
+        if not self._alive or not (self._outbox or self._line.is_full()):
+            return
         try:
-            if self._alive and (self._outbox or self._line.is_full()):
-                messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
-                self._line.send([self._numbered(*message) for message in messages])
+            messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
+            self._line.send([self._numbered(*message) for message in messages])
         except BaseException:  # an interrupt: half a message may be sent, and nothing more makes sense after it
             self._end()
             raise
-        if not self._alive:
-            self._do_without()
 
     def _numbered(self, verb: str, *given: Any) -> Message:
         """A message as it is sent: an entry with the number by which the clerk tells of it."""
@@ -259,9 +274,15 @@ class Clerk:
 
     def _hear(self) -> bool:
         """Takes what it has told; whether it told anything."""
-        messages = self._line.heard() if self._alive else []
-        if not self._note(messages):
+        if not self._alive:
+            return False
+        try:
+            messages = self._line.heard()
+            if not self._note(messages):
+                self._end()
+        except BaseException:  # an interrupt: what was told may be lost
             self._end()
+            raise
         return bool(messages)
 
     def _note(self, messages: Sequence[Message]) -> bool:
@@ -287,42 +308,63 @@ class Clerk:
         if self._unpublished.get(entry.key) is entry:
             del self._unpublished[entry.key]
 
-    def _end(self, wait_s: float = _ANSWERS_WITHIN_S) -> None:
-        """Lets it finish what it has, hears what that was, and does the rest without it."""
-        if not self._alive:
-            return
-        self._alive = False
-        self._closing.set()
-        self._line.hang_up()
-        heard_at, is_over = time.monotonic(), False
+    # What follows is for the thread that looks after it ----------------------------------------------------------------
+
+    def _look_after(self) -> None:
         try:
-            while not is_over:
-                ended = self._line.has_ended()  # before it is heard for the last time
-                if messages := self._line.heard():
-                    self._note(messages)
-                    heard_at = time.monotonic()
-                elif ended or time.monotonic() - heard_at >= wait_s:
-                    is_over = True
-                else:
-                    time.sleep(_NAP_S)
-        finally:  # an interrupt, too
+            while self._alive:
+                with suppress(Empty):
+                    self._ended.get(timeout=_TICK_S)
+                self._tick()
+        finally:
+            self._alive = False
+            try:
+                self._finish()
+            finally:
+                self._over = True
+
+    def _tick(self) -> None:
+        """Sends what only was put down, and lets go of what was locked ahead and is not begun: items take longer now."""
+        with self._at_line:
+            self._send()
+            self._hear()
+            if self._alive and self._line.has_ended():
+                self._end(wait_s=0.0)
+        now = time.monotonic()
+        for key, (at, _) in self._ours.copy().items():
+            if now - at >= _TRUSTED_FOR_S:
+                self._renounce(key)
+
+    def _finish(self) -> None:
+        """Lets it do what it has, hears what that was, and publishes what it did not; also what was put down meanwhile."""
+        with self._at_line:
+            self._line.hang_up()
+            self._hear_out(self._wait_s if self._ready else 0.0)
+            self._line.close()
             self._expected.clear()
             self._ours.clear()
             self._begun.clear()
-            self._line.close()
-            self._do_without()
-
-    def _do_without(self) -> None:
-        """Publishes what it did not, also what was put down as it ended."""
-        left = [self._waiting.pop(number) for number in list(self._waiting)]
-        while self._outbox:
-            message = self._outbox.popleft()
-            left += [message[1]] if message[0] == "keep" else []
+            messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
+            left = [*self._waiting.values(), *(message[1] for message in messages if message[0] == "keep")]
         if left:
             self._publish(left)
+        self._waiting.clear()
         for entry in left:
             if self._unpublished.get(entry.key) is entry:
                 del self._unpublished[entry.key]
+
+    def _hear_out(self, wait_s: float) -> None:
+        """Hears all that it still tells, until its process is gone, or tells nothing for so long."""
+        heard_at, is_over = time.monotonic(), False
+        while not is_over:
+            ended = self._line.has_ended()  # before it is heard for the last time
+            if messages := self._line.heard():
+                self._note(messages)
+                heard_at = time.monotonic()
+            elif ended or time.monotonic() - heard_at >= wait_s:
+                is_over = True
+            else:
+                time.sleep(_NAP_S)
 
 
 class _Borrowed(KeyLock):

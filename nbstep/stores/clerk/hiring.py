@@ -114,7 +114,7 @@ class Clerks:
             client = importlib.import_module("nbstep.stores.clerk.client")  # with the first map that is so quick
             try:
                 self.clerk = client.Clerk(self._directory, self._keep_free_bytes, self._publish_all)
-            except (OSError, RuntimeError):  # no more processes or threads, no program: everything goes on without
+            except (OSError, RuntimeError, MemoryError):  # no more processes or threads, no program: it goes on without
                 return
 
     def _publish_all(self, entries: Sequence[Handed]) -> None:

@@ -35,7 +35,8 @@ class Line:
         shared = new_memory()
         try:
             self._memory = Memory(shared)
-            theirs, self._life = os.pipe()
+            theirs, life = os.pipe()
+            self._life: int | None = life
             free = "" if keep_free_bytes is None else str(keep_free_bytes)
             given = [str(_PACKAGE), str(shared), str(theirs), str(directory), free]
             try:
@@ -45,7 +46,7 @@ class Line:
                     start_new_session=True,
                 )  # fmt: skip
             except BaseException:
-                os.close(self._life)
+                self.hang_up()
                 raise
             finally:
                 os.close(theirs)
@@ -72,8 +73,10 @@ class Line:
         return self._process.poll() is not None
 
     def hang_up(self) -> None:
-        """Lets it end, when it has done all that it was sent."""
-        os.close(self._life)
+        """Lets it end, when it has done all that it was sent. Twice is once."""
+        life, self._life = self._life, None
+        if life is not None:
+            os.close(life)
 
     def close(self) -> None:
         """Ends it after `hang_up`, if it did not, and lets go of the memory."""
