@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from nbstep.forks import ThreadLock
 
 _CLEAR: Final = "\r\x1b[K"
+_COLUMNS: Final = 80  # where a terminal does not say
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a standard stream, which may be missing or closed, is a terminal."""
-    return stream is not None and not stream.closed and stream.isatty()
+    """Whether a standard stream is a terminal; it may be missing, closed, or an object of somebody that can only write."""
+    try:
+        return stream is not None and not stream.closed and stream.isatty()
+    except (AttributeError, ValueError, OSError):
+        return False
 
 
 def live_line(stream: TextIO | None) -> LiveLine | None:
@@ -38,8 +44,16 @@ class LiveLine:
         self._stream = stream
         self._lock = ThreadLock()
         self._around: dict[str, _Around] = {}
+        self._handlers: list[tuple[Any, TextIO]] = []  # of `logging`, which have the streams since before
         self._shown = self._ended = False
         self._at_line_start = True
+
+    def width(self) -> int:
+        """How many columns the terminal has."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
 
     def show(self, text: str) -> None:
         """Says `text`, which must fit the terminal's width."""
@@ -49,8 +63,7 @@ class LiveLine:
             if not self._around:
                 self._put_around()
             self._shown = True
-            self._stream.write(_CLEAR + text)
-            self._stream.flush()
+            self._write(_CLEAR + text)
 
     def end(self, last: str | None = None) -> None:
         """Goes for good; `last` is left behind where there was a line."""
@@ -59,8 +72,11 @@ class LiveLine:
             self._ended = True
             self._step_aside()
             if leaves:
-                self._stream.write(f"{last}\n")
-                self._stream.flush()
+                self._write(f"{last}\n")
+        for handler, stream in self._handlers:
+            if isinstance(handler.stream, _Around):
+                with suppress(ValueError, OSError):  # it is flushed, and may be closed
+                    handler.setStream(stream)
         for name, around in self._around.items():
             if getattr(sys, name) is around:
                 setattr(sys, name, around.stream)
@@ -82,8 +98,14 @@ class LiveLine:
     def _step_aside(self) -> None:
         if self._shown:
             self._shown = False
-            self._stream.write(_CLEAR)
+            self._write(_CLEAR)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except (ValueError, OSError):  # somebody closed it, or the terminal is gone: no reason to fail for who prints
+            self._ended = True
 
     def _put_around(self) -> None:
         for name in ("stdout", "stderr"):
@@ -93,6 +115,10 @@ class LiveLine:
             if is_terminal(stream):
                 self._around[name] = _Around(stream, self)
                 setattr(sys, name, self._around[name])
+                self._handlers += [(handler, stream) for handler in _logging_to(stream)]
+        for handler, stream in self._handlers:
+            with suppress(ValueError, OSError):
+                handler.setStream(next(around for around in self._around.values() if around.stream is stream))
 
 
 class _Around:
@@ -113,5 +139,23 @@ class _Around:
         self._line.stay_away()
         return self.stream.fileno()
 
+    def __enter__(self) -> Any:
+        return self.stream.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.stream.__exit__(*error)
+
     def __getattr__(self, name: str) -> Any:
+        if name in {"stream", "_line"}:  # one that is just being made, as a copy is
+            raise AttributeError(name)
+        if name in {"buffer", "close", "detach"}:
+            self._line.stay_away()
         return getattr(self.stream, name)
+
+
+def _logging_to(stream: TextIO) -> list[logging.StreamHandler[Any]]:
+    """The handlers of `logging` that write to a stream."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
+    found = [one for one in handlers if isinstance(one, logging.StreamHandler) and one.stream is stream]
+    return list(dict.fromkeys(found))

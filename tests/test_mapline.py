@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-te
 
 CLEAR = "\r\x1b[K"
 PROGRAM = """
-    import asyncio, sys, time
+    import asyncio, logging, sys, time
     from nbstep import create_workflow, step
 
     def fetch(n):
@@ -43,6 +43,18 @@ PROGRAM = """
         step.map(fetch, (n for n in range(6, 40)), key="n:{}", n_jobs=2)
     elif sys.argv[1] == "workflow":
         create_workflow(name="etl")(lambda step: step.map(fetch, range(6, 30), key="n:{}", n_jobs=2)).unwrap()
+    elif sys.argv[1] == "logging":
+        logging.basicConfig(level=logging.WARNING)
+        step.map(lambda n: logging.warning("item %d", n) or time.sleep(0.1), range(12), key="n:{}", n_jobs=1)
+    elif sys.argv[1] == "no threads":
+        import threading
+        start = threading.Thread.start
+        def refuse(thread):
+            if thread.name == "nbstep map":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+        threading.Thread.start = refuse
+        step.map(fetch, range(6, 16), key="n:{}", n_jobs=1)
     elif sys.argv[1] == "inside":
         step.map(inner, range(6), key="n:{}", n_jobs=1)
     else:
@@ -110,6 +122,17 @@ def test_n3_so_has_one_of_tasks_of_a_stream_in_a_workflow_and_in_another(program
 def test_n3_the_line_fits_a_narrow_terminal(program: Path) -> None:
     lines, _ = shown(program, "30", "keep", columns=30)
     assert max(map(len, lines[:-1])) < 30
+
+
+def test_n3_what_the_items_log_stands_on_lines_of_its_own(program: Path) -> None:
+    lines, left = shown(program, "logging")
+    assert any(" of 12" in line for line in lines)
+    said = [f"WARNING:root:item {n}" for n in range(12)]
+    assert [line for line in left.splitlines() if not line.startswith("etl.py")] == [*said, "after"]
+
+
+def test_n3_without_another_thread_there_is_no_line(program: Path) -> None:
+    assert shown(program, "no threads") == ([], "after\n")
 
 
 def test_n3_a_quick_map_and_one_that_writes_to_a_file_say_nothing(program: Path) -> None:

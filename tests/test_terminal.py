@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import logging
 import os
 import re
 import subprocess
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from nbstep.commands.tables import in_colour
-from nbstep.terminals import live_line
+from nbstep.terminals import is_terminal, live_line
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 CLEAR = "\r\x1b[K"
@@ -124,6 +126,69 @@ def test_there_is_no_line_and_no_colour_where_nothing_can_show_it(
     for stream in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stdout", stream)
         assert (live_line(sys.stdout), in_colour(stream)) == (None, False)
+
+
+def test_what_logging_writes_to_a_stream_it_has_since_before_goes_by_the_line(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = opened_line(terminal, monkeypatch)
+    logger = logging.getLogger("test_terminal")
+    handler = logging.StreamHandler(terminal.stream)
+    logger.addHandler(handler)
+    try:
+        line.show("1 running")
+        logger.warning("careful")
+        line.show("2 running")
+        line.end()
+    finally:
+        logger.removeHandler(handler)
+    assert terminal.read() == f"{CLEAR}1 running{CLEAR}careful\n{CLEAR}2 running{CLEAR}"
+    assert handler.stream is terminal.stream
+
+
+def test_whoever_takes_the_bytes_behind_a_stream_has_it_alone(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = opened_line(terminal, monkeypatch)
+    line.show("1 running")
+    sys.stdout.buffer.write(b"bytes\n")
+    sys.stdout.flush()
+    line.show("2 running")
+    line.end(last="1 ran")
+    assert terminal.read() == f"{CLEAR}1 running{CLEAR}bytes\n"
+
+
+def test_what_stays_stands_where_the_line_was(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = opened_line(terminal, monkeypatch)
+    line.end(last="a line that was never shown leaves nothing")
+    line = opened_line(terminal, monkeypatch)
+    line.show("1 running")
+    line.end(last="1 ran")
+    assert terminal.read() == f"{CLEAR}1 running{CLEAR}1 ran\n"
+
+
+def test_a_stream_stays_one_for_who_copies_enters_or_closes_it(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = opened_line(terminal, monkeypatch)
+    line.show("1 running")
+    assert copy.copy(sys.stdout) is not None
+    with sys.stdout:
+        sys.stdout.write("inside\n")
+    assert terminal.stream.closed
+    line.show("2 running")
+    line.end(last="1 ran")
+    assert sys.stdout is terminal.stream
+
+
+def test_an_object_that_can_only_write_is_no_terminal() -> None:
+    class Tee:
+        def write(self, text: str) -> int:
+            return len(text)
+
+    stream: Any = Tee()
+    assert not is_terminal(stream)
+    assert live_line(stream) is None
 
 
 CELL = """\

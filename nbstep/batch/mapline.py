@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from nbstep.batch.progress import Progress, pace_of
@@ -93,34 +93,41 @@ def map_line(
 def _shown_on(
     line: LiveLine, name: str, tally: Tally, listening: Callable[[Listener], AbstractContextManager[None]]
 ) -> Generator[None]:
+    ended: SimpleQueue[None] = SimpleQueue()  # no event: an interrupt could leave its lock taken
+    began = time.monotonic()
+    thread = threading.Thread(target=_keep_showing, args=(line, name, tally, ended), name="nbstep map", daemon=True)
     if not _shown.acquire(blocking=False):
         yield
         return
-    ended, began = threading.Event(), time.monotonic()
-    thread = threading.Thread(target=_keep_showing, args=(line, name, tally, ended), name="nbstep map", daemon=True)
     try:
-        thread.start()
+        with suppress(RuntimeError):  # the system has no more threads
+            thread.start()
         with listening(tally):
             yield
     finally:
+        ended.put(None)
         _shown.release()
-        ended.set()
-        try:
-            line.end(last=_last(name, tally.progress(), time.monotonic() - began))
-        except Exception:  # noqa: BLE001 - a display must never end a map: somebody closed the terminal
-            _log.debug("the line of a map could not be taken away", exc_info=True)
+        line.end(last=_last(name, tally.progress(), time.monotonic() - began))
 
 
-def _keep_showing(line: LiveLine, name: str, tally: Tally, ended: threading.Event) -> None:
+def _keep_showing(line: LiveLine, name: str, tally: Tally, ended: SimpleQueue[None]) -> None:
     before, pause_s = "", _FIRST_S
     try:
-        while not ended.wait(pause_s):
-            text = fit(live_text(name, tally.progress()), shutil.get_terminal_size().columns - 1).rstrip()
+        while not _is_told(ended, pause_s):
+            text = fit(live_text(name, tally.progress()), line.width() - 1).rstrip()
             if text != before:
                 line.show(text)
             before, pause_s = text, _EVERY_S
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - a display must never end a map
         _log.debug("the line of a map could not be shown", exc_info=True)
+
+
+def _is_told(queue: SimpleQueue[None], within_s: float) -> bool:
+    try:
+        queue.get(timeout=within_s)
+    except Empty:
+        return False
+    return True
 
 
 def live_text(name: str, progress: Progress) -> str:
