@@ -259,6 +259,65 @@ def test_what_is_put_down_as_it_ends_is_published_here(clerk: Clerk, here: list[
     assert not locks[0].excludes()
 
 
+def test_n1_where_its_end_is_interrupted_its_thread_goes_on_with_that(
+    clerk: Clerk, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = begun(clerk, "a")
+    os.kill(clerk.pid, signal.SIGSTOP)
+    assert hand(clerk, "a")
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clerk, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            clerk.close()
+    assert not clerk.works()
+    os.kill(clerk.pid, signal.SIGCONT)
+    until(lambda: not any(thread is clerk._thread for thread in threading.enumerate()))
+    assert kept(store, "a") == b"entry"
+    assert clerk._line.has_ended()
+    del locks
+
+
+def test_c3_it_is_over_when_all_that_a_dead_one_left_is_published(folder: Path) -> None:
+    here: list[str] = []
+
+    def slowly(entries: Sequence[Handed]) -> None:
+        for entry in entries:
+            time.sleep(0.01)
+            here.append(entry.key)
+
+    clerk = Clerk(folder, 0, slowly)
+    until(clerk.is_ready)
+    keys = [f"k:{n}" for n in range(30)]
+    locks = begun(clerk, *keys)
+    os.kill(clerk.pid, signal.SIGSTOP)
+    assert hand(clerk, *keys)
+    os.kill(clerk.pid, signal.SIGKILL)
+    until(lambda: not clerk.works())
+    clerk.settle()
+    assert here == keys
+    clerk.close()
+    del locks
+
+
+def test_one_that_never_comes_is_not_waited_for(
+    folder: Path, here: list[Handed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sleeps"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    clerk = Clerk(folder, 0, here.extend)
+    began = time.monotonic()
+    assert not clerk.is_ready()
+    clerk.close()
+    assert time.monotonic() - began < 5
+    assert clerk._line.has_ended()
+
+
 def test_what_it_cannot_publish_is_tried_here(folder: Path, here: list[Handed]) -> None:
     clerk = Clerk(folder, 1 << 60, here.extend)  # so much is to stay free that nothing fits
     until(clerk.is_ready)
