@@ -163,7 +163,10 @@ class Clerk:
         self._flush()
         if not self._alive:  # since it was asked; it may have come too late
             self._wait_until_over()
-            return self._unpublished.get(key) is not entry
+            if self._unpublished.get(key) is entry:
+                del self._unpublished[key]
+                return False
+            return True
         self._began = self._began or time.monotonic()
         if self._is_behind():
             self._catch_up(time.monotonic() - self._began)
