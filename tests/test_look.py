@@ -82,3 +82,15 @@ def test_k8_a_look_sees_what_a_function_or_a_module_became_in_place() -> None:
         assert look_at(thunk, (), first) == look_at(thunk, ()) != first
         first = look_at(thunk, ())
     assert scope["work"] is work
+
+
+def test_k8_an_object_that_does_not_tell_its_class_is_looked_at_like_any_other() -> None:
+    class Silent:
+        @property
+        def __class__(self) -> Any:
+            raise AttributeError
+
+    thunk = eval("lambda n: (silent, n)", {"silent": Silent()})
+    first = look_at(thunk, (1,))
+    assert look_at(thunk, (2,), first) == look_at(thunk, (2,))
+    assert changed_since(first, thunk, (1,)) == []

@@ -111,7 +111,9 @@ def _is_still(value: Any, seen: Sight) -> bool:
         return seen[0] == "function" and value.__code__ is seen[1] and value.__qualname__ is seen[2]
     if kind is types.ModuleType:
         return seen[0] == "named" and seen[1] is kind and seen[2] == value.__name__
-    if seen[0] != "other" or seen[1] is not kind or kind is types.MethodType or value.__class__ is not kind:
+    if seen[0] != "other" or seen[1] is not kind or kind is types.MethodType:
+        return False
+    if getattr(value, "__class__", kind) is not kind:  # it says that it is another one, or nothing
         return False
     own = None if kind in _CONTAINERS else getattr(value, "__dict__", None)
     return type(own) is not dict or "__wrapped__" not in own
