@@ -65,6 +65,8 @@ class Workflow:
     def __call__(self, body: Callable[..., Any], **misplaced: Any) -> Any:
         """Runs `body(step)`, or `body(step, deps)` if it takes two positional parameters.
 
+        That `step` uses this run in the threads of the body's own pools too, where `nbstep.step` finds none.
+
         Returns:
             `Ok(value)` or `Err(error)`; for an `async def` body an awaitable of that. `Err` exactly when a step's failure left
             the body.
@@ -80,10 +82,11 @@ class Workflow:
             raise TypeError(
                 f"workflow(body) takes a function of step; got {type(body).__name__}: write workflow(lambda step: …)"
             )
-        args = (step, self._deps) if _takes_deps(body, given=self._deps is not None) else (step,)
+        takes_deps = _takes_deps(body, given=self._deps is not None)
         run = open_run(
             self._name, cache=self._cache, mode=self._mode, policy=self._policy, listeners=self._listeners,
         )  # fmt: skip
+        args = (Step(run), self._deps) if takes_deps else (Step(run),)
         token = active_run.set(run)
         try:
             value = body(*args)

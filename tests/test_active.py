@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from nbstep import Cache, OfflineMiss, Ok, create_workflow, step
@@ -44,6 +47,80 @@ def test_w5_in_a_thread_the_executing_cells_run_serves() -> None:
         set_ambient_run(None)
         run.close()
     assert list(cache) == ["k"]
+
+
+def test_w5_the_step_a_body_is_given_knows_its_run_in_a_pools_threads() -> None:
+    """There no `ContextVar` tells; with several bodies at once each one's steps are kept where they belong."""
+    caches: list[dict[str, Any]] = [{}, {}]
+    both = threading.Barrier(2)
+
+    def body(step: Any) -> Any:
+        @step.cached
+        def double(n: int) -> int:
+            return 2 * n
+
+        with ThreadPoolExecutor(4) as pool:
+            both.wait(10)
+            asked = list(pool.map(lambda n: step(lambda: n, key=f"asked:{n}"), range(3)))
+            cached = list(pool.map(double, range(3)))
+            mapped = pool.submit(lambda: step.map(str, range(2), key="mapped:{}")).result()
+            both.wait(10)
+        return asked, cached, mapped
+
+    with ThreadPoolExecutor(2) as programs:
+        results = list(programs.map(lambda cache: create_workflow(cache=cache)(body), caches))
+    assert results == [Ok(([0, 1, 2], [0, 2, 4], ["0", "1"]))] * 2
+    keys = [*(f"asked:{n}" for n in range(3)), *(f"double(n={n})" for n in range(3)), "mapped:0", "mapped:1"]
+    assert [sorted(cache) for cache in caches] == [keys, keys]
+
+
+def test_w5_in_a_cells_thread_a_bodys_step_uses_the_bodys_run() -> None:
+    of_cell: dict[str, Any] = {}
+    of_body: dict[str, Any] = {}
+    run = open_run("cell", cache=of_cell)
+    set_ambient_run(lambda: run)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            create_workflow(cache=of_body)(lambda own: pool.submit(own, lambda: 1, key="k").result())
+            pool.submit(step, lambda: 2, key="k").result()
+    finally:
+        set_ambient_run(None)
+        run.close()
+    assert (list(of_cell), list(of_body)) == (["k"], ["k"])
+
+
+def test_w5_a_workflow_inside_another_comes_before_the_outer_ones_step() -> None:
+    outer: dict[str, Any] = {}
+    inner: dict[str, Any] = {}
+    create_workflow(cache=outer)(lambda own: create_workflow(cache=inner)(lambda _: own(lambda: 1, key="k")))
+    assert (list(outer), list(inner)) == ([], ["k"])
+
+
+def test_n8_a_thread_that_outlives_its_body_stays_with_its_run() -> None:
+    own: dict[str, Any] = {}
+    go = threading.Event()
+
+    def body(step: Any) -> threading.Thread:
+        thread = threading.Thread(target=lambda: go.wait(10) and step(lambda: 1, key="late"))
+        thread.start()
+        return thread
+
+    thread = create_workflow(cache=own)(body).value
+    go.set()
+    thread.join()
+    assert list(own) == ["late"]
+
+
+@pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
+def test_w5_in_another_process_it_is_the_one_that_everybody_imports(dumps: Any) -> None:
+    assert pickle.loads(dumps(step)) is step
+    assert create_workflow(cache={})(lambda own: pickle.loads(dumps(own)) is step and own is not step) == Ok(True)
+
+
+def test_d1_a_step_around_others_is_not_changed_by_another_runs_step() -> None:
+    workflow = create_workflow(cache={}, on_drift="error")
+    results = [workflow(lambda step: step(lambda: step(lambda: 1, key="in"), key="out")) for _ in range(3)]
+    assert results == [Ok(1)] * 3
 
 
 def test_w5_n8_what_outlives_its_run_stays_with_it_whatever_runs_now() -> None:

@@ -1,4 +1,4 @@
-"""Which run a step belongs to: the active one, the executing cell's, or the default workflow's (W5)."""
+"""Which run a step belongs to: the active one, its body's, the executing cell's, or the default workflow's (W5)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ _default: Run | None = None
 _default_lock: Final = ThreadLock()
 
 
-def current_run() -> Run:
+def current_run(body_run: Run | None = None) -> Run:
     """The active run; else that of the cell now executing; else the default workflow's (W5).
 
-    A task that outlives its run stays with it: its steps go to that run's cache and are listed as ended later (N8).
+    Before the cell's comes that of the body which was given the `step` that asks: in a pool's threads nothing else tells. What
+    outlives its run stays with it: its steps go to that run's cache and are listed as ended later (N8).
     """
-    return active_run.get() or ambient_run() or _default_run()
+    return active_run.get() or body_run or ambient_run() or _default_run()
 
 
 def _default_run() -> Run:

@@ -48,6 +48,7 @@ __all__ = ["ask", "ask_all", "ask_cached", "call_out", "without_first"]
 
 def ask(
     caller: FrameType,
+    body_run: Run | None,
     thunk: Any,
     args: tuple[Any, ...],
     options: dict[str, Any],
@@ -60,12 +61,12 @@ def ask(
     ignore: Any = (),
     files: Any = None,
 ) -> Any:
-    """Checks what `step` was given, then takes the step."""
+    """Checks what `step` was given, then takes the step; `body_run` is that of the body which `step` was given to."""
     __tracebackhide__ = True
     if key is not None:
         key = check_key(key)
     thunk = check_thunk(thunk, key, args)
-    run = current_run()
+    run = current_run(body_run)
     checked = _checked(
         run, options, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error, ignore=ignore, files=files
     )
@@ -101,6 +102,7 @@ def _call_out_none(run: Run, site: Site, item: object, place: Place) -> None:
 
 def ask_cached(
     caller: FrameType,
+    body_run: Run | None,
     thunk: Any,
     args: tuple[Any, ...],
     key: str,
@@ -110,7 +112,7 @@ def ask_cached(
 ) -> Any:
     """Takes the step that a call of a cached function is; `note` is what is to be said of its template."""
     __tracebackhide__ = True
-    run = current_run()
+    run = current_run(body_run)
     if note is not None:
         run.find("key", key, note)
     own = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
@@ -168,6 +170,7 @@ def _without_options(policy: Policy) -> Options:
 
 def ask_all(
     caller: FrameType,
+    body_run: Run | None,
     fn: Any,
     items: Iterable[Any],
     options: dict[str, Any],
@@ -179,7 +182,7 @@ def ask_all(
 ) -> Any:
     """Takes one step for each item: on threads, in joblib's workers, or as tasks, which gives something to await."""
     __tracebackhide__ = True
-    run = current_run()
+    run = current_run(body_run)
     _check_map(fn, items, n_jobs)
     own = {name: options[name] for name in ("refresh", "retries", "timeout", "ignore", "files") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}

@@ -10,18 +10,21 @@ import string
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbstep.keys import NoStableText, call_key, check_key, fill_named, scalar_text
 from nbstep.options import misplaced
 from nbstep.policy import POLICY_OPTIONS, policy_changes
 from nbstep.thunks import GIVES_AWAITABLE
 
+if TYPE_CHECKING:
+    from nbstep.steps.front import Step
+
 _OPTIONS: Final = ("refresh", "retries", "timeout", "on_error", *POLICY_OPTIONS)
 _STARS: Final = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
-def cached(template: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
+def cached(step: Step, template: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
     """What `step.cached` gives: the function, or a decorator.
 
     Raises:
@@ -29,7 +32,7 @@ def cached(template: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
         ValueError: The template names an argument that the function does not take, or is none.
     """
     if template is not None and not isinstance(template, str):
-        return _decorated(template, None, {})
+        return _decorated(template, step, None, {})
     if template == "":
         raise ValueError('@step.cached(""): the template names nothing; write for example @step.cached("user:{uid}")')
     if "key" in options:
@@ -38,10 +41,10 @@ def cached(template: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
         if option not in _OPTIONS:
             raise misplaced(option, "step.cached")
     policy_changes({name: value for name, value in options.items() if name in POLICY_OPTIONS})
-    return functools.partial(_decorated, template=template, options=options)
+    return functools.partial(_decorated, step=step, template=template, options=options)
 
 
-def _decorated(function: Any, template: str | None, options: Mapping[str, Any]) -> Callable[..., Any]:
+def _decorated(function: Any, step: Step, template: str | None, options: Mapping[str, Any]) -> Callable[..., Any]:
     _check_function(function)
     signature = inspect.signature(function)
     name = function.__qualname__.rpartition("<locals>.")[2]
@@ -64,7 +67,7 @@ def _decorated(function: Any, template: str | None, options: Mapping[str, Any]) 
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         thunk = functools.partial(function, **bound.kwargs) if bound.kwargs else function
         try:
-            return _asking().ask_cached(caller, thunk, bound.args, key, template, note, options)
+            return _asking().ask_cached(caller, step.run, thunk, bound.args, key, template, note, options)
         except BaseException as error:
             _asking().without_first(error)
             raise

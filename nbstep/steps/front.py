@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
 
     from nbstep.durations import Duration
+    from nbstep.runs.state import Run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,8 +22,17 @@ _MISSING: Final = object()
 class Step:
     """`step(thunk, *args, key=…)`: runs the thunk once and keeps its value, or its error, under the key.
 
-    The same object everywhere: it uses the active run, so code moves from a cell into a module unchanged.
+    It uses the active run, so code moves from a cell into a module unchanged. The one that the body of a workflow is given uses
+    that workflow's where no run is active, as in the threads of a pool.
+
+    Args:
+        run: The run of the body it is given to.
     """
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Run | None = None) -> None:
+        self.run = run
 
     @staticmethod
     def key(*names: object, **arguments: object) -> str:
@@ -84,8 +94,8 @@ class Step:
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         try:
             return _asking().ask(
-                caller, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout, on_error=on_error,
-                ignore=ignore, files=files,
+                caller, self.run, thunk, args, options, key=key, refresh=refresh, retries=retries, timeout=timeout,
+                on_error=on_error, ignore=ignore, files=files,
             )  # fmt: skip
         except BaseException as error:
             _asking().without_first(error)
@@ -143,7 +153,9 @@ class Step:
         __tracebackhide__ = True
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         try:
-            return _asking().ask_all(caller, fn, items, options, key=key, n_jobs=n_jobs, rate=rate, on_error=on_error)
+            return _asking().ask_all(
+                caller, self.run, fn, items, options, key=key, n_jobs=n_jobs, rate=rate, on_error=on_error
+            )
         except BaseException as error:
             _asking().without_first(error)
             raise
@@ -173,16 +185,20 @@ class Step:
         >>> square(4)
         16
         """
-        return importlib.import_module("nbstep.steps.cached").cached(template, options)
+        return importlib.import_module("nbstep.steps.cached").cached(self, template, options)
 
-    def __reduce__(self) -> str:
-        return "step"  # there is one: pickles name it
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "step" if self is step else (_the_one, ())  # pickles name it; a run stays in its process
 
     def __repr__(self) -> str:
         return "<nbstep.step: step(thunk, *args, key=…)>"
 
 
 step: Final = Step()
+
+
+def _the_one() -> Step:
+    return step
 
 
 @functools.cache
