@@ -317,11 +317,11 @@ def test_c3_a_backend_that_gives_all_results_at_once_is_given_some_items_at_a_ti
 
     with pytest.raises(OSError, match="the source broke"):
         on_processes(numbers())
-    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(16))
+    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(20))
     results = on_processes(range(20)).value
     assert [n for n, _ in results] == list(range(20))
     assert os.getpid() not in {pid for _, pid in results}
-    assert len(told.of(StepHit)) == 16
+    assert len(told.of(StepHit)) == 20
 
 
 @pytest.fixture(scope="module")

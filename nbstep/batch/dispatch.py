@@ -32,9 +32,9 @@ def backend_for(n_jobs: int | None) -> Backend:
     from joblib.parallel import get_active_backend
 
     active: Any = get_active_backend(prefer="threads")
-    backend, configured = active
-    threads = bool(getattr(backend, "supports_sharedmem", False))
-    usual: int = configured if configured not in (None, 1) else _THREADS if threads else -1
+    plain: Any = get_active_backend()  # with what it prefers, joblib takes one worker, whoever else said how many
+    threads = bool(getattr(active[0], "supports_sharedmem", False))
+    usual: int = plain[1] if plain[1] is not None else _THREADS if threads else -1
     return Backend(threads, usual if n_jobs is None else n_jobs)
 
 

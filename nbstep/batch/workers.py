@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from nbstep.batch.dispatch import Given
+from nbstep.batch.feed import Feed
 from nbstep.batch.givenup import Answer, tell_of_given_up
 from nbstep.batch.keying import Keyed
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _TURNS_AT_ONCE: Final = 4  # of each worker, of a backend that gives back all results at once
+_NAP: Final = -1  # the place of what is no item
+_NAP_S: Final = 0.01
+_NAP_AT_MOST_S: Final = 0.1
 
 
 class Begun(Protocol):
-    """A step that was looked up here: it has its `result`, or waits to be told how its work ended in a worker."""
+    """A step that was looked up here: it has its `result`, or waits to be told how its work ended in a worker.
+
+    Attributes:
+        result: What it gave.
+        wait_s: So many seconds from now it can go on, as another computes its key, or its turn has not come; None where it can
+            be sent to a worker.
+    """
 
     result: Given | None
+    wait_s: float | None
+
+    def go_on(self) -> None:
+        """Looks again, where it had to wait."""
+        ...
 
     def task(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """What a worker calls, a function of a module, and its arguments."""
@@ -34,35 +51,50 @@ class Begun(Protocol):
         ...
 
 
-def in_workers(begin: Callable[[Any, str | None], Begun], work: Iterable[Keyed], n_jobs: int) -> list[Given]:
+def in_workers(
+    begin: Callable[[Any, str | None], Begun], work: Iterable[Keyed], n_jobs: int, *, lazily: bool, paced: bool
+) -> list[Given]:
     """Looks each step up here, and has the work of those that must run done by joblib's workers, in other processes.
 
     Args:
         begin: Looks up the step of an item.
         work: The items.
         n_jobs: How many at once.
+        lazily: To make an item may take long.
+        paced: Each has its turn, when it is to begin.
+
+    Raises:
+        BaseException: What ended the items early, when those are over that were given.
     """
     __tracebackhide__ = True
-    sent, not_begun = _Sent(begin), enumerate(work)
+    feed = Feed(work, lazily=lazily)
+    sent = _Sent(begin, feed, max(1, _workers_at_most(n_jobs)), paced)
     try:
         while True:
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
                 stop_if_interrupted()
-                _have_done(sent, not_begun, n_jobs)
+                _have_done(sent, n_jobs)
             if not sent.is_left():
-                return sent.results
+                break
     finally:
+        feed.stop()
         sent.give_up()
+    if feed.error is not None:
+        raise feed.error
+    return sent.results
 
 
-def _have_done(sent: _Sent, not_begun: Iterator[tuple[int, Keyed]], n_jobs: int) -> None:
+def _have_done(sent: _Sent, n_jobs: int) -> None:
     """Has all of it done that one pool of workers can; what is left then is for another one."""
     __tracebackhide__ = True
-    turns, why_none = sent.next_pool(not_begun)
+    turns, why_none = sent.next_pool()
     outcomes = _outcomes(turns, n_jobs, sent.given_up) if why_none is None else _undone(turns, why_none)
     suspects: list[int] = []
     try:
         for at, outcome in outcomes:
+            if at == _NAP:
+                sent.has_workers = True
+                continue
             if isinstance(outcome, BrokenProcessPool):
                 suspects.append(at)
             else:
@@ -84,12 +116,20 @@ class _Sent:
 
     Attributes:
         begin: Looks up the step of an item.
+        feed: The items that were not begun.
+        at_most: How many may wait for others, or for their turn.
+        paced: What has its turn is to begin then: it is not sent before there is a worker for it.
+        has_workers: One of them has done something.
         results: By place; None of what is not over.
         waiting: The steps that wait for what a worker gives, by place.
         lost_pool: Why, where the workers are gone that the last tasks were given to.
     """
 
     begin: Callable[[Any, str | None], Begun]
+    feed: Feed
+    at_most: int
+    paced: bool
+    has_workers: bool = False
     results: list[Any] = field(default_factory=list[Any])
     waiting: dict[int, Begun] = field(default_factory=dict[int, Begun])
     lost_pool: list[BaseException] = field(default_factory=list[BaseException])
@@ -97,16 +137,18 @@ class _Sent:
     _key_of: dict[int, str | None] = field(default_factory=dict[int, "str | None"])  # of the items that are at work
     _postponed: list[tuple[int, Keyed]] = field(default_factory=list[tuple[int, Keyed]])  # their key is at work
     _again: list[int] = field(default_factory=list[int])
+    # With the time when to look again.
+    _pausing: dict[int, tuple[float, Begun]] = field(default_factory=dict[int, "tuple[float, Begun]"])
     _put_off: Iterator[tuple[int, Keyed]] = field(default_factory=lambda: iter(()))  # of those, what this pool does
     _lost: Iterator[int] = field(default_factory=lambda: iter(()))
 
-    def next_pool(self, not_begun: Iterator[tuple[int, Keyed]]) -> tuple[Iterator[Any], BaseException | None]:
+    def next_pool(self) -> tuple[Iterator[Any], BaseException | None]:
         """Tasks for another pool of workers; why there is none, where there is none."""
-        why_none = self.lost_pool[-1] if self.lost_pool and not _has_workers() else None
+        why_none = self.lost_pool[-1] if self.lost_pool and not _workers_at_most(-1) else None
         self.lost_pool.clear()
         self._put_off, self._lost = iter(self._postponed), iter(self._again)
         self._postponed, self._again = [], []
-        return self._tasks(itertools.chain(self._put_off, not_begun)), why_none
+        return self._tasks(), why_none
 
     def keep_for_next_pool(self) -> None:
         """What the pool did not ask for is for the next one."""
@@ -115,30 +157,76 @@ class _Sent:
 
     def is_left(self) -> bool:
         """Whether there is anything for another pool."""
-        return bool(self._postponed or self._again or self.lost_pool)
+        return bool(self._postponed or self._again or self._pausing or self.lost_pool)
 
-    def _tasks(self, left: Iterable[tuple[int, Keyed]]) -> Iterator[Any]:
-        """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread."""
+    def _tasks(self) -> Iterator[Any]:
+        """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread.
+
+        That may be the one which brings results: it never waits here, neither for who computes a key, as that may wait for what
+        is at work for us, nor for a turn or an item. A worker that would have to wait naps, and so asks again.
+        """
         for at in self._lost:
             yield self.task(at)
             if self.lost_pool:
                 return
-        for at, item in left:
+        nap_s = _NAP_S
+        while not self.lost_pool:  # else the next one is for other workers
+            at = self._next()
+            if at is not None:
+                nap_s = _NAP_S
+                yield self.task(at)
+            elif self._pausing or not self.feed.is_over:
+                yield _nap(self._until_next_s(nap_s))
+                nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
+            else:
+                return
+
+    def _next(self) -> int | None:
+        """The place of the next item that can be sent; None where there is none just now."""
+        now = time.monotonic()
+        for at, (until, begun) in list(self._pausing.items()):
+            if until <= now:
+                del self._pausing[at]
+                begun.go_on()
+                if self._is_to_send(at, begun):
+                    return at
+        while self._may_begin():
+            left = next(self._put_off, None) or self.feed.next_now()
+            if left is None:
+                break
+            at, item = left
             if at == len(self.results):
                 self.results.append(None)
             if item.key is not None and item.key in self._in_flight:
                 self._postponed.append((at, item))
                 continue
             begun = self.begin(item.item, item.key)
-            if begun.result is not None:
-                self.results[at] = begun.result
-                continue
-            self.waiting[at] = begun
             self._in_flight.add(item.key)
             self._key_of[at] = item.key
-            yield self.task(at)
-            if self.lost_pool:  # the next one is for other workers
-                return
+            if self._is_to_send(at, begun):
+                return at
+        return None
+
+    def _may_begin(self) -> bool:
+        if self.paced and not (self.has_workers and len(self._pausing) + len(self.waiting) < self.at_most):
+            return False
+        return len(self._pausing) < self.at_most
+
+    def _is_to_send(self, at: int, begun: Begun) -> bool:
+        """Whether a step goes to a worker now; else it is over, or waits."""
+        if begun.result is not None:
+            self.results[at] = begun.result
+            self._in_flight.discard(self._key_of.pop(at))
+        elif begun.wait_s is not None:
+            self._pausing[at] = time.monotonic() + begun.wait_s, begun
+        else:
+            self.waiting[at] = begun
+            return True
+        return False
+
+    def _until_next_s(self, at_most_s: float) -> float:
+        soonest = min((until for until, _ in self._pausing.values()), default=math.inf)
+        return max(_NAP_S, min(at_most_s, soonest - time.monotonic()))
 
     def task(self, at: int) -> Any:
         """What joblib is given for an item."""
@@ -173,7 +261,7 @@ class _Sent:
 
     def give_up(self) -> None:
         """Ends what is not over without a result."""
-        for begun in self.waiting.values():
+        for begun in (*self.waiting.values(), *(begun for _, begun in self._pausing.values())):
             begun.give_up()
 
 
@@ -195,19 +283,28 @@ def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[t
             yield from cast("Any", parallel(some))
 
 
-def _has_workers() -> bool:
-    """Whether the active backend still has any, as a cluster that was closed has not."""
+def _workers_at_most(n_jobs: int) -> int:
+    """How many workers of the active backend there are for so many at once, as far as it tells; 0 of a cluster that was closed."""
     from joblib import effective_n_jobs
 
     try:
-        return bool(effective_n_jobs(-1))
-    except Exception:  # noqa: BLE001 - of whatever kind: it is asked since workers were lost
-        return False
+        return int(cast("Any", effective_n_jobs(n_jobs)))
+    except Exception:  # noqa: BLE001 - of whatever kind: nothing is lost yet
+        return 0
+
+
+def _nap(seconds: float) -> Any:
+    """What joblib is given where there is nothing to do yet."""
+    from joblib import delayed
+
+    return delayed(_numbered)(_NAP, time.sleep, (seconds,))
 
 
 def _undone(tasks: Iterator[Any], why: BaseException) -> Iterator[tuple[int, Any]]:
     """What comes of tasks that nobody is there to do."""
-    for _, (at, *_), _ in tasks:
+    for _, (at, function, arguments), _ in tasks:
+        if at == _NAP:
+            function(*arguments)
         yield at, why
 
 

@@ -228,7 +228,9 @@ def ask_all(
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
-                    results = in_workers(begin, work, backend.n_jobs)
+                    results = in_workers(
+                        begin, work, backend.n_jobs, lazily=not isinstance(items, Sized), paced=pace is not None
+                    )
         return results if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         recount(error)

@@ -18,7 +18,7 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
-from nbstep.steps.inline import Ended
+from nbstep.steps.inline import Ended, Wait
 from nbstep.steps.keeping import Ran, facts_of
 from nbstep.steps.parcels import packed_item, unpacked_end
 from nbstep.steps.take import taking
@@ -93,18 +93,24 @@ class HandedStep:
 
     Attributes:
         result: What it gave, once it is done.
+        wait_s: How many seconds it has to wait before it can go on; None where it has not.
     """
 
     def __init__(self, call: Call, handover: Handover) -> None:
         self.result: Ok[Any] | Err[Any] | None = None
+        self.wait_s: float | None = None
         self._call = call
         self._handover = handover
         self._is_lost = False
         self._context = handover.context.copy()
         self._coroutine = taking(call, awaiting=False)
         self._item: Any = None
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Looks again, where it had to wait."""
         self._advance(None)
-        if self.result is None:
+        if self.result is None and self.wait_s is None:
             self._pack()
 
     def task(self) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
@@ -140,9 +146,12 @@ class HandedStep:
     def _advance(self, told: Ended | None) -> None:
         __tracebackhide__ = True
         try:
-            self._context.run(self._coroutine.send, told)
+            paused = self._context.run(self._coroutine.send, told)
+            while type(paused) is Wait and paused.seconds <= 0:
+                paused = self._context.run(self._coroutine.send, None)
+            self.wait_s = paused.seconds if type(paused) is Wait else None
         except StopIteration as ended:
-            self.result = ended.value
+            self.result, self.wait_s = ended.value, None
 
 
 def _given_up(error: BaseException) -> WorkerError:

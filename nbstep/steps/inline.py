@@ -33,6 +33,17 @@ class Ended:
     kept: Kept | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a step yields that would wait, where whoever takes it has more to do: it is to be gone on with later.
+
+    Attributes:
+        seconds: When, from now.
+    """
+
+    seconds: float
+
+
 class Inline:
     """Stands for a cell's body as a step's thunk; `source` is its text, for people.
 
@@ -47,6 +58,18 @@ class Inline:
     def __call__(self) -> Any:
         """Never: the cell runs it."""
         raise TypeError("a cell's body is run by the cell")
+
+
+@types.coroutine
+def wait(seconds: float) -> Generator[Wait, Ended | None]:
+    """Lets others go on for some time.
+
+    Raises:
+        BaseException: The error that it is told instead, as the step is given up.
+    """
+    told = yield Wait(seconds)
+    if told is not None and told.error is not None:
+        raise told.error
 
 
 @types.coroutine

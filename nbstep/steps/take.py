@@ -32,7 +32,7 @@ from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared, drift_of
 from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
-from nbstep.steps.inline import Inline, pause
+from nbstep.steps.inline import Inline, pause, wait
 from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
@@ -151,7 +151,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         flight, mine = FLIGHTS.claim(scope, key, name_here(call), run.clock(), loop)
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
-        if flight.would_block_itself(loop):
+        if not call.options.elsewhere and flight.would_block_itself(loop):
             # A task of this very thread computes it and cannot go on while we block or another loop runs: compute as well.
             return await _compute(call, given, awaiting, prepared)
         landing = await wait_for_flight(call, flight, awaiting)
@@ -300,7 +300,7 @@ async def _compute(
     run, key, pace = call.run, call.key, call.options.pace
     if prepared is None:
         if pace is not None:
-            await sleep(pace.wait_s(), awaiting=awaiting)
+            await (wait(pace.wait_s()) if call.options.elsewhere else sleep(pace.wait_s(), awaiting=awaiting))
         _tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None

@@ -22,6 +22,7 @@ from nbstep.notes import error_line, one_line
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
+from nbstep.steps.inline import wait
 from nbstep.stores.locks import Holder, KeyLock
 
 # A step inside a step waits this long for another computation, then computes itself: two kernels may wait for each other.
@@ -55,7 +56,8 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
     _tell(call, flight.holder, flight.since)
     until = _until(call, flight, awaiting)
     look_s = _LOOK_AGAIN_S
-    with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():  # an interrupt ends the wait too
+    blocks = not awaiting and not call.options.elsewhere
+    with _telling_a_stop(call), thunk_guard() if blocks else nullcontext():  # an interrupt ends the wait too
         stop_if_interrupted()
         while True:
             left_s = _left_s(call, until)
@@ -63,13 +65,25 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
                 until is None and left_s is not None
             ):  # of unknown origin: whoever gave it its work may come to wait for it
                 left_s, look_s = min(left_s, look_s), min(2 * look_s, _LOOK_AT_MOST_S)
-            landing = await wait_awaiting(flight, left_s) if awaiting else wait_blocking(flight, left_s)
+            if call.options.elsewhere:
+                landing = await _landed_meanwhile(flight, left_s)
+            else:
+                landing = await wait_awaiting(flight, left_s) if awaiting else wait_blocking(flight, left_s)
             if landing is not None:
                 return landing
             if until is None and _of_unknown_origin(call) and FLIGHTS.waits_for(flight) == "this work":
                 return "itself"
             if _left_s(call, until) == 0 and _is_over(call, until, flight):
                 return None
+
+
+async def _landed_meanwhile(flight: Flight, left_s: float | None) -> Landing | None:
+    """Looks at a flight, and once more after a while in which others go on."""
+    landing = wait_blocking(flight, 0.0)
+    if landing is None:
+        await wait(_LONGEST_PAUSE_S if left_s is None else min(left_s, _LONGEST_PAUSE_S))
+        landing = wait_blocking(flight, 0.0)
+    return landing
 
 
 async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awaiting: bool) -> KeyLock:
@@ -80,7 +94,7 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
         cache: Where it is kept.
         key: Its key.
         flight: The step's own: those of this kernel who wait for it are shown who is waited for.
-        awaiting: The caller awaits; else nothing here suspends.
+        awaiting: The caller awaits; else nothing here suspends, but a step whose work is done elsewhere.
     """
     __tracebackhide__ = True
     now = call.run.clock
@@ -94,7 +108,8 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
     told: Holder | None = None
     silent_until: float | None = time.monotonic() + _SILENT_S
     try:
-        with _telling_a_stop(call), nullcontext() if awaiting else thunk_guard():
+        blocks = not awaiting and not call.options.elsewhere
+        with _telling_a_stop(call), thunk_guard() if blocks else nullcontext():
             stop_if_interrupted()
             for pause_s in _pauses():
                 holder = cache.locks.holder(key)
@@ -111,7 +126,9 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                 if left_s is not None and left_s <= 0 and _is_over(call, until, flight, elsewhere=True):
                     break
                 left_s = pause_s if left_s is None else min(pause_s, left_s)
-                if awaiting:
+                if call.options.elsewhere:
+                    await wait(left_s)
+                elif awaiting:
                     await asyncio.sleep(left_s)
                 else:
                     time.sleep(left_s)
@@ -151,7 +168,7 @@ def _until(call: Call, flight: Flight, awaiting: bool) -> float | None:
     It is limited for a step inside a step, and for a plain one that keeps other flights of its thread from going on:
     whoever is waited for may be waiting for them.
     """
-    if call.outer is None and (awaiting or not FLIGHTS.held_up(flight)):
+    if call.outer is None and (awaiting or call.options.elsewhere or not FLIGHTS.held_up(flight)):
         return None
     return _nested_until(call)
 
@@ -184,7 +201,9 @@ def _is_over(call: Call, until: float | None, flight: Flight, *, elsewhere: bool
 
 def _of_unknown_origin(call: Call) -> bool:
     """Whether nothing tells inside which step it is: a pool's threads do not know who gave them their work."""
-    return call.outer is None and threading.current_thread() is not threading.main_thread()
+    if call.outer is not None or call.options.elsewhere:
+        return False
+    return threading.current_thread() is not threading.main_thread()
 
 
 def _nested_until(call: Call) -> float:
