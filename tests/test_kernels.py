@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from browser import write_notebook
 from kernels import Kernel, open_kernel
+from redis_server import running
 
 pytestmark = [
     pytest.mark.kernel,
@@ -352,6 +353,25 @@ def test_n3_a_map_says_how_many_steps_it_has_and_after_an_interrupt_how_many_did
     kernel.good("go.set()")
     page = kernel.good("%%workflow\nstep.map(fetch, range(9), key='m:{}', n_jobs=1)").lists[-1]["text/html"]
     assert "not start" not in page
+
+
+@pytest.mark.redis
+def test_n1_an_interrupt_stops_a_cell_that_awaits_a_server(kernel: Kernel, tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        kernel.good("import asyncio\nasync def fetch():\n    return 7")
+        with server.frozen():
+            cell = (
+                f"%%workflow w --cache {server.url}?timeout=50\nprint('begins', flush=True)\nawait step(fetch, key='k')"
+            )
+            sent = kernel.start(cell)
+            kernel.wait_for("begins")
+            time.sleep(0.5)
+            began = time.monotonic()
+            kernel.manager.interrupt_kernel()
+            done = kernel.finish(sent)
+            assert done.error["ename"] in {"KeyboardInterrupt", "CancelledError"}
+            assert time.monotonic() - began < 25
+        assert kernel.good(cell).status == "ok"
 
 
 def test_c4_an_interrupt_ends_the_wait_but_not_the_one_who_computes(kernel: Kernel) -> None:

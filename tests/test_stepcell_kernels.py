@@ -136,6 +136,20 @@ def test_c4_another_kernel_waits_for_the_cell_and_takes_it(kernel: Kernel, tmp_p
     assert kernel.good("print(x)").text == "7\n"
 
 
+@pytest.mark.redis
+def test_n5_a_cell_that_awaits_over_a_server_is_kept_and_comes_back(kernel: Kernel, redis_url: str) -> None:
+    body = "import asyncio\nawait asyncio.sleep(0)\nprint('computed')\nx = await asyncio.sleep(0, 7)"
+    cell = f"%%step k --cache {redis_url}?prefix=cell\n{body}"
+    for _ in range(2):
+        done = kernel.good(cell)
+        assert done.text == "computed\n"
+    assert "1 cached" in done.lists[-1]["text/html"]
+    broken = cell.replace("step k", "step broken") + "\n{}['gone']"
+    for _ in range(2):
+        assert kernel.run(broken).error["ename"] == "KeyError"
+    assert kernel.good("print(x)").text == "7\n"
+
+
 def test_n5_a_widget_is_left_out_and_the_list_says_so(kernel: Kernel) -> None:
     done = kernel.good("%%step k\nimport ipywidgets\nprint('a')\ndisplay(ipywidgets.IntSlider())")
     assert "1 widget of its output cannot be kept" in done.lists[-1]["text/html"]

@@ -171,12 +171,17 @@ class Cache(Upkeep):
         """The hit under `key` where the entry was read lately and stands as it was: most look-ups. None says nothing."""
         return self._entries.held(key)
 
-    def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = False) -> Coroutine[Any, Any, LookUp]:
+    def look_up(
+        self, key: str, missed: Miss | None = None, *, insist: bool = False, awaiting: bool = False
+    ) -> Coroutine[Any, Any, LookUp]:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
         `missed` is what a look-up just before gave: where there is still nothing, its reason stands. Without `insist` a store
-        that did not answer a moment ago is not asked.
+        that did not answer a moment ago is not asked. Where the caller is `awaiting`, what may wait for a network is done in a
+        thread.
         """
+        if awaiting and self._entries.store.is_far:
+            return self._entries.look_up_aside(key, missed, insist=insist)
         return self._entries.look_up(key, missed, insist=insist)
 
     def why_resting(self) -> str | None:
@@ -200,6 +205,7 @@ class Cache(Upkeep):
         batch: str | None = None,
         created: float | None = None,
         made_by: Any = None,
+        awaiting: bool = False,
     ) -> Coroutine[Any, Any, Kept | NotKept]:
         """Keeps a value or an error under `key`; what stood there goes to the trash. A store that rests is not asked.
 
@@ -212,8 +218,11 @@ class Cache(Upkeep):
             batch: Groups what this run replaces, so that one `undo()` brings all of it back.
             created: When it was computed, in seconds since the epoch, where that was not now.
             made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
+            awaiting: The caller awaits: what may wait for a network is done in a thread, to its end though the caller is cancelled.
         """
-        return self._entries.keep(key, result, facts, batch=batch, insist=False, created=created, made_by=made_by)
+        return self._entries.keep(
+            key, result, facts, batch=batch, insist=False, created=created, made_by=made_by, awaiting=awaiting
+        )
 
     def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
         """Tells of an entry that another process kept, and of those that made room for it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
@@ -42,11 +43,24 @@ from nbstep.foreign import interrupts
 from nbstep.keys import check_key
 from nbstep.notes import spelled_in_python
 from nbstep.result import Err, Ok
-from nbstep.stores.base import Document, NoRoom, NotEverywhere, ReadOnly, Server, Spot, Store, TrashTotals
+from nbstep.stores.base import (
+    Document,
+    NoRoom,
+    NotEverywhere,
+    Part,
+    ReadOnly,
+    Server,
+    Spot,
+    Store,
+    TrashTotals,
+    run_now,
+)
 from nbstep.stores.breaker import did_not_answer
 from nbstep.words import for_good, keys_text
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
+_Put: TypeAlias = tuple[tuple[str, ...], str]  # whose entries made room, which of two stores did not take it
+_Payload: TypeAlias = tuple[bytes, list[memoryview]]
 
 _EXPIRED_FOR_S: Final = 24 * 3600.0  # as long as the trash keeps anything
 _NOTHING_THERE: Final[frozenset[Reason]] = frozenset({"new", "deleted", "evicted"})
@@ -84,11 +98,25 @@ class Entries:
             self._limit.used(key, self.clock())
         return found
 
-    async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = True) -> LookUp:
+    async def look_up_aside(self, key: str, missed: Miss | None, *, insist: bool) -> LookUp:
+        """As `look_up`, for who awaits: where that may wait for a network, a thread does it, and a hit has its `fetch`."""
+        rests = not insist and self.why_resting() is not None
+        if rests or self._stands_near(key):
+            return await self.look_up(key, missed, insist=insist)
+        from nbstep.stores.aside import aside  # with asyncio, which few commands need
+
+        return await aside(lambda: run_now(self.look_up(key, missed, insist=insist, far=True)))
+
+    def _stands_near(self, key: str) -> bool:
+        """Whether an entry of one's own stands in the folder before a shared store."""
+        address = self.local.address(key, trust.signing_key().id)
+        return address is not None and self.local.stamp(address) is not None
+
+    async def look_up(self, key: str, missed: Miss | None = None, *, insist: bool = True, far: bool = False) -> LookUp:
         """What is kept under `key`: a `Hit`, or a `Miss` with its reason. Nothing is unpickled; never raises `Exception`.
 
         `missed` is what a look-up just before gave: where there is still nothing, its reason stands. Without `insist` a store
-        that did not answer a moment ago is not asked.
+        that did not answer a moment ago is not asked. With `far` a hit has its `fetch`.
         """
         if not insist and (resting := self.why_resting()) is not None:
             return Miss("unreadable", resting)
@@ -114,7 +142,9 @@ class Entries:
             return Miss("unreadable", _reason(self.store.place, "read", error))
         if self._limit is not None:
             self._limit.used(key, self.clock())
-        return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head), head.mark)
+        ahead: list[_Payload] = []
+        fetch = (lambda: ahead.append(entry.read_payload(document, head))) if far else None
+        return Hit(head.meta, lambda: self._load(key, signing_key.id, document, head, ahead), head.mark, fetch)
 
     def why_resting(self) -> str | None:
         """One line where the store did not answer a moment ago, and is left alone; else None."""
@@ -143,8 +173,8 @@ class Entries:
         except BaseException:  # noqa: BLE001 - something stands there, a look-up tells what
             return False
 
-    def _load(self, key: str, signer: str, document: Document, head: entry.Head) -> Any:
-        stream, buffers = entry.read_payload(document, head)
+    def _load(self, key: str, signer: str, document: Document, head: entry.Head, ahead: list[_Payload]) -> Any:
+        stream, buffers = ahead.pop() if ahead else entry.read_payload(document, head)
         if not buffers and document.stamp is not None and len(stream) <= hot.ENTRY_BYTES_AT_MOST:
             hit = Hit(head.meta, lambda: self._keeper.unpack(head, stream), head.mark)
             self._hot.put(key, signer, document.stamp, hit, document.size_bytes)
@@ -160,6 +190,7 @@ class Entries:
         insist: bool = True,
         created: float | None = None,
         made_by: Any = None,
+        awaiting: bool = False,
     ) -> Kept | NotKept:
         """Keeps a value or an error under `key`; what stood there goes to the trash.
 
@@ -173,10 +204,10 @@ class Entries:
             insist: Asks the store even if it did not answer a moment ago.
             created: When it was computed, where that was not now.
             made_by: The thunk; where an error is kept, it is looked at for secrets that the error may tell.
+            awaiting: The caller awaits: what may wait for a network is done in a thread, to its end.
         """
         if not insist and (resting := self.why_resting()) is not None:
             return NotKept(resting, "unreachable")
-        beside = ""
         try:
             signing_key = trust.signing_key()
             now = self.clock()
@@ -185,14 +216,11 @@ class Entries:
             )
             parts = entry.encode(meta, content, signing_key)
             size = sum(map(len, parts))
-            evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
-            durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
-            try:
-                await self.store.publish(key, signing_key.id, parts, durable=durable, batch=batch or new_batch())
-            except NotEverywhere as missing:
-                beside = self._shown(str(missing))
-            if facts.ttl_s is not None and self._server is not None:  # later: until then it serves stale_if_error
-                await self._server.end_after(key, signing_key.id, facts.ttl_s + _EXPIRED_FOR_S)
+            put = functools.partial(self._put, key, parts, size, facts, signing_key.id, batch or new_batch())
+            if awaiting and self.store.is_far:
+                evicted, beside = await self._put_aside(put, insist=insist)
+            else:
+                evicted, beside = await put()
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails must not cost the user the value
@@ -202,12 +230,36 @@ class Entries:
                 "no-room" if isinstance(error, NoRoom) else "read-only" if isinstance(error, ReadOnly) else "not-stored"
             )
             return NotKept(self._keeper.why_not(error, self.store.place), kind)
-        if self._limit is not None:
-            self._limit.add(size)
-        emit(CacheChanged(self.store.place, "kept", (key,)))
         return Kept(
             entry.published(meta, signing_key.id, size), evicted, content.left_out, beside, entry.mark_of(parts)
         )
+
+    async def _put(self, key: str, parts: Sequence[Part], size: int, facts: Facts, signer: str, batch: str) -> _Put:
+        """Publishes an entry, and tells of it."""
+        beside = ""
+        evicted = () if self._limit is None else await self._make_room(self._limit, size, key)
+        durable = self._durability == "always" or (self._durability == "auto" and facts.took_s > SYNC_FROM_S)
+        try:
+            await self.store.publish(key, signer, parts, durable=durable, batch=batch)
+        except NotEverywhere as missing:
+            beside = self._shown(str(missing))
+        if facts.ttl_s is not None and self._server is not None:  # later: until then it serves stale_if_error
+            await self._server.end_after(key, signer, facts.ttl_s + _EXPIRED_FOR_S)
+        if self._limit is not None:
+            self._limit.add(size)
+        emit(CacheChanged(self.store.place, "kept", (key,)))
+        return evicted, beside
+
+    async def _put_aside(self, put: Callable[[], Coroutine[Any, Any, _Put]], *, insist: bool) -> _Put:
+        """As `put`, in a thread: if the store rests once there is one, as others waited for it in vain, it is not asked."""
+        from nbstep.stores.aside import aside  # with asyncio, which few commands need
+
+        def work() -> _Put:
+            if not insist and (resting := self.why_resting()) is not None:
+                raise ConnectionError(resting)
+            return run_now(put())
+
+        return await aside(work, to_end=True)
 
     def many_steps(self) -> AbstractContextManager[None]:
         """As `Cache.many_steps`."""

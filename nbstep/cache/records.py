@@ -180,12 +180,14 @@ class Hit:
 
     `load` raises `Unreadable` where the bytes or the pickle turn out not to be usable; nothing is unpickled before digests match.
     An `Err` of a raised error holds an exception ready to raise; of a returned one, what the thunk returned. `mark` tells this
-    entry from an earlier or later one of its key.
+    entry from an earlier or later one of its key. Where the entry is far away, `fetch` gets its bytes, in any thread, and raises
+    as `load` does; the next `load` then takes those, and waits for nothing.
     """
 
     meta: Meta
     load: Callable[[], Any]
     mark: bytes = b""
+    fetch: Callable[[], None] | None = None
 
 
 @record

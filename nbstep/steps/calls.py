@@ -33,7 +33,7 @@ from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same
 from nbstep.drift.today import drifted
 from nbstep.drift.wanted import ALL, Wanted
-from nbstep.events import Place
+from nbstep.events import Place, StepFinished
 from nbstep.foreign import interrupts
 from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import command_text, error_line
@@ -351,6 +351,12 @@ class Call:
                 self._note_unchecked(error)
                 self._seen_code = Seen(UNKNOWN, type(self.thunk))
         return self._seen_code
+
+    def tell_stop(self, error: BaseException) -> None:
+        """Tells of an interrupt, or of a cancelled task, that it ended the step while it waited."""
+        run, text = self.run, error_line(error)
+        run.tell(StepFinished(run.id, self.step, self.key, "error", run.clock(), 0.0, error=text, interrupted=True))
+        run.note_raised(error, keyed=True)
 
     def tell_unchecked(self) -> None:
         """Tells, once a run, that what was kept was given back without its drift check."""

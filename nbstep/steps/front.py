@@ -121,9 +121,10 @@ class Step:
         """Runs `fn(item)` as one keyed step for each item, several at once: only what is not kept runs.
 
         A plain function runs on threads; with `joblib.parallel_config(backend="loky")` around it in processes, with "dask" or
-        "ray" on their cluster. An `async def` runs as tasks, and the map is to be awaited; a cache behind a URL stops their event
-        loop for a round trip each, a `redis.asyncio` client as the cache does not. Workers keep values by themselves where they
-        reach the cache (a server, a bucket, the same folder) and have the same signing key; else those come back here first.
+        "ray" on their cluster. An `async def` runs as tasks, and the map is to be awaited; a cache behind a URL is asked in
+        threads meanwhile, a store of your own with plain methods on the tasks' event loop, which waits for it. Workers keep values
+        by themselves where they reach the cache (a server, a bucket, the same folder) and have the same signing key; else those
+        come back here first.
 
         An item that its worker process dies of fails alone, with `WorkerError`; what died with it is done again.
 

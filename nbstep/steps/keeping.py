@@ -37,10 +37,12 @@ class Ran:
     elsewhere: Ended | None = None
 
 
-async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran) -> tuple[int | None, str]:
+async def keep_result(
+    call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran, *, awaiting: bool
+) -> tuple[int | None, str]:
     """Keeps a result under its key, where it may be; the kept size, or None and why that failed.
 
-    Never raises an `Exception` (C3).
+    Never raises an `Exception` (C3). Where the caller is `awaiting`, no network stops the event loop.
     """
     run, key = call.run, call.key
     if key is None or run.cache is None:
@@ -57,9 +59,11 @@ async def keep_result(call: Call, why: Compute, result: Ok[Any] | Err[Any], ran:
         if failed and not _may_be_kept(call, why, result, ran):
             return None, ""
         made_by = _made_by(call) if failed else None
-        kept = await run.cache.keep(key, result, _facts(call, result, ran), batch=run.id, made_by=made_by)
+        facts = _facts(call, result, ran)
+        kept = await run.cache.keep(key, result, facts, batch=run.id, made_by=made_by, awaiting=awaiting)
     except asyncio.CancelledError as error:
         if _is_cancelled():
+            call.tell_stop(error)
             raise
         kept = NotKept(error_line(error, redact_text))  # the store's own, not meant for us
     except interrupts():

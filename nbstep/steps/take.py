@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Coroutine
 from contextvars import Token
@@ -35,6 +36,7 @@ from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss
 from nbstep.steps.inline import Inline, pause, wait
 from nbstep.steps.keeping import Ran, keep_result, still_kept
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
+from nbstep.stores.aside import aside
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
@@ -160,7 +162,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if landing is None:
             return await _compute(call, given, awaiting, prepared)
         if isinstance(landing, BaseException):  # another caller got it just now, and it is not kept
-            stale = _stale_value(call, given, landing)
+            stale = await _stale_value(call, given, landing, awaiting)
             return fail(call, landing, 0.0) if stale is None else stale[0]
         source = "shared" if landing == "kept" else source
 
@@ -202,7 +204,10 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     found = cache.held(key)
     if found is None:
         try:
-            found = await cache.look_up(key, call.missed, insist=call.run.mode == "offline")
+            found = await cache.look_up(key, call.missed, insist=call.run.mode == "offline", awaiting=awaiting)
+        except asyncio.CancelledError as stop:
+            call.tell_stop(stop)
+            raise
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - a cache that fails never costs the user work (C3)
@@ -229,12 +234,27 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
         return _Later(None)
     try:
-        loaded = decision.hit.load()
+        loaded = await _loaded(call, decision.hit, awaiting)
     except Unreadable as unreadable:
         return Compute(unreadable.reason, unreadable.detail)
     if isinstance(loaded, Err) and not _may_replay(call, loaded.error):
         return Compute("error-retried", "cache_errors= does not keep it")
     return hand_out(call, decision, loaded, source)
+
+
+async def _loaded(call: Call, hit: Hit, awaiting: bool) -> Any:
+    """The value of a hit. Who awaits has its bytes fetched in a thread; it is unpickled here in any case.
+
+    Raises:
+        Unreadable: The bytes or the pickle turn out not to be usable.
+    """
+    if awaiting and hit.fetch is not None:
+        try:
+            await aside(hit.fetch)
+        except asyncio.CancelledError as stop:
+            call.tell_stop(stop)
+            raise
+    return hit.load()
 
 
 def _kept_by_other_work(call: Call, decision: Decision) -> KeyCollision | None:
@@ -339,6 +359,7 @@ async def _compute(
     finally:
         frame.ended = True
         _leave(inside)
+        awaiting = awaiting and not isinstance(call.thunk, Inline)  # whatever a cell awaits, its end is not awaited
     took_s = time.perf_counter() - began
     if elsewhere is not None and elsewhere.took_s is not None:
         took_s = elsewhere.took_s
@@ -347,7 +368,7 @@ async def _compute(
     if call.outer is not None:
         call.tell_outer(frame.used)
     ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before, elsewhere)
-    size_bytes, not_kept = await keep_result(call, why, result, ran)
+    size_bytes, not_kept = await keep_result(call, why, result, ran, awaiting=awaiting)
     if shared is not None and size_bytes is not None:
         shared.append("kept")
     if isinstance(result, Ok):
@@ -361,7 +382,7 @@ async def _compute(
     raised = failure if isinstance(failure, BaseException) else StepFailed(key, failure)
     if shared is not None and isinstance(raised, Exception):
         shared.append(raised)
-    stale = _stale_value(call, why, raised)
+    stale = await _stale_value(call, why, raised, awaiting)
     if stale is not None:
         return stale[0]
     return fail(call, raised, took_s, size_bytes, not_kept=not_kept, tried=tuple(tried[:-1]))
@@ -392,13 +413,13 @@ def _leave(inside: Token[Frame | None]) -> None:
         pass
 
 
-def _stale_value(call: Call, why: Compute, error: BaseException) -> tuple[Any] | None:
+async def _stale_value(call: Call, why: Compute, error: BaseException, awaiting: bool) -> tuple[Any] | None:
     """The last good value where the policy wants it instead of a failed refetch (E6)."""
     old = why.old
     if old is None or not call.options.policy.stale_if_error or not isinstance(error, Exception):
         return None
     try:
-        value = old.load()
+        value = await _loaded(call, old, awaiting)
     except Unreadable:
         return None
     text = error_line(error, redact_text)

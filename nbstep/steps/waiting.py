@@ -16,9 +16,9 @@ from typing import Final, Literal
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, wait_awaiting, wait_blocking
 from nbstep.durations import duration_text
-from nbstep.events import Place, StepFinished, StepWaiting
+from nbstep.events import Place, StepWaiting
 from nbstep.freezing import freeze
-from nbstep.notes import error_line, one_line
+from nbstep.notes import one_line
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
@@ -147,9 +147,7 @@ def _telling_a_stop(call: Call) -> Generator[None]:
     try:
         yield
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
-        run, text = call.run, error_line(error)
-        run.tell(StepFinished(run.id, call.step, call.key, "error", run.clock(), 0.0, error=text, interrupted=True))
-        run.note_raised(error, keyed=True)
+        call.tell_stop(error)
         raise
 
 

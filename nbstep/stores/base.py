@@ -152,6 +152,11 @@ class Store(Protocol):
         ...
 
     @property
+    def is_far(self) -> bool:
+        """Whether its calls may wait for a network though none suspends, and may come from several threads at once."""
+        ...
+
+    @property
     def directory(self) -> Path | None:
         """The folder of a disk store."""
         ...

@@ -69,6 +69,7 @@ class DiskStore:
     """
 
     is_async: bool = False
+    is_far: bool = False
     breaker: Breaker | None = None
 
     def __init__(

@@ -57,6 +57,7 @@ class FsspecStore:
     """
 
     is_async: bool = False
+    is_far: bool = True
     directory: Path | None = None
     locks: KeyLocks | None = None
 

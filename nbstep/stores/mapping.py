@@ -43,6 +43,7 @@ class MappingStore:
     """
 
     directory: Path | None = None
+    is_far: bool = False  # who knows whether it may be used in several threads
     locks: KeyLocks | None = None
 
     def __init__(self, target: Any, place: str | None = None) -> None:

@@ -62,6 +62,7 @@ class TierStore:
         self.near = near
         self.far = far
         self.is_async: bool = far.is_async
+        self.is_far: bool = far.is_far
         self.directory: Path | None = near.directory
         self.locks: KeyLocks | None = near.locks
         self._key_of = key_of

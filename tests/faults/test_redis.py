@@ -390,6 +390,77 @@ def test_c3_a_server_that_is_restarted_while_a_workflow_runs(server: RedisServer
     assert run_of(cache, 6)[0].hits()[: 6 if saved else 3] == [f"n{n}" for n in range(0 if saved else 3, 6)]
 
 
+# Awaited --------------------------------------------------------------------------------------------------------------------
+
+
+async def seven() -> int:
+    return 7
+
+
+def taken(cache: Any, body: Callable[[Any], Any]) -> tuple[Any, RecordingListener]:
+    """What an async body gives, in a loop of its own, and what was told."""
+    listener = RecordingListener()
+    return asyncio.run(create_workflow(cache=cache, on_event=listener)(body)).unwrap(), listener
+
+
+@pytest.mark.parametrize("behind_a_folder", [False, True], ids=["alone", "behind a folder"])
+def test_c3_a_frozen_server_stops_no_other_task_of_the_loop(
+    server: RedisServer, tmp_path: Path, behind_a_folder: bool
+) -> None:
+    url = f"{server.url}?timeout={TIMEOUT_S}"
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            ticks.append(time.monotonic())
+
+    async def body(step: Any) -> int:
+        ticker = asyncio.create_task(tick())
+        given = await step(seven, key="k")
+        ticker.cancel()
+        return given
+
+    with server.frozen():
+        given, listener = taken([tmp_path / "c", url] if behind_a_folder else url, body)
+    assert given == 7
+    assert len(ticks) >= 20, "of a hundred, on a machine with time"
+    assert "did not answer just now (TimeoutError: no answer from" in the_line(listener)
+
+
+@pytest.mark.parametrize("freezes", ["before look-ups", "before results are kept"])
+def test_c3_all_tasks_wait_once_for_a_server_that_freezes(server: RedisServer, freezes: str) -> None:
+    cache = cache_at(server)
+    breaker: Any = cache._entries.store.breaker
+    failures: list[BaseException] = []
+    failed = breaker.failed
+    breaker.failed = lambda error: (failures.append(error), failed(error))
+
+    async def body(step: Any) -> list[int]:
+        all_are_here, here = asyncio.Event(), list[int]()
+
+        async def fetch(n: int) -> int:
+            here.append(n)
+            if len(here) == 200:
+                os.kill(server.pid, signal.SIGSTOP)
+                all_are_here.set()
+            if freezes == "before results are kept":
+                await all_are_here.wait()
+            return n
+
+        if freezes == "before look-ups":
+            os.kill(server.pid, signal.SIGSTOP)
+        return await step.map(fetch, range(200), key="n{}", n_jobs=200)
+
+    try:
+        given, listener = taken(cache, body)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert given == list(range(200))
+    assert 0 < len(failures) <= 32, "those that were in a thread when it was found out, no others"
+    assert "did not answer just now" in the_line(listener)
+
+
 # Closed ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,7 @@ class RedisStore:
         self.opens_by_place = place.opens
         self.url = place.given
         self.is_async = link.is_async
+        self.is_far = not link.is_async
         self.breaker = link.breaker
         self._link = link
         self._names = Names(place.prefix)

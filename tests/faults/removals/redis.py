@@ -144,4 +144,21 @@ REDIS: Final = (
         "",
         ("redis::killed_while_it_writes",),
     ),
+    Removal(
+        "asked-on-the-loop",
+        "an awaited step asks a server on its event loop",
+        "stores/redis/store.py",
+        "        self.is_far = not link.is_async\n",
+        "        self.is_far = False\n",
+        ("redis::stops_no_other_task_of_the_loop[alone]", "redis::stops_no_other_task_of_the_loop[behind a folder]"),
+    ),
+    Removal(
+        "queued-ask-all-the-same",
+        "what waited for a thread asks a server that was found out meanwhile",
+        "cache/entries.py",
+        "            if not insist and (resting := self.why_resting()) is not None:\n"
+        "                raise ConnectionError(resting)\n",
+        "",
+        ("redis::all_tasks_wait_once_for_a_server[before results are kept]",),
+    ),
 )

@@ -25,8 +25,8 @@ SERVERS: Final = (
         "steps keep in a store that did not answer a moment ago",
         "cache/entries.py",
         "        if not insist and (resting := self.why_resting()) is not None:\n"
-        '            return NotKept(resting, "unreachable")\n        beside',
-        "        beside",
+        '            return NotKept(resting, "unreachable")\n        try:',
+        "        try:",
         ("rare_errors::is_left_alone_by_steps[timeout]",),
     ),
     Removal(
