@@ -19,7 +19,7 @@ from nbstep.commands.verbs import run_command
 from nbstep.errors import CacheDirectoryError
 from nbstep.result import Err, Ok
 from nbstep.stores.base import NotEverywhere, run_now
-from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, check_store, create_workflow
+from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock, check_store, create_workflow
 
 _numbers = itertools.count(1)
 
@@ -185,11 +185,12 @@ def test_c3_a_far_store_that_is_away_costs_one_call_and_one_line_and_no_value(tm
     run_steps(cache, ["a"])
     shared.away = True
     shared.calls.clear()
+    cache.store.far.breaker.clock = SettableClock(100.0)  # type: ignore[attr-defined]
     listener = RecordingListener()
     assert run_steps(cache, ["a", "b", "c"], listener) == ["b", "c"]
     assert len(shared.calls) == 1
     assert listener.findings() == [
-        "Flaky did not answer just now (ConnectionError: connection refused); asked again in 30 s; "
+        "Flaky did not answer just now (ConnectionError: connection refused); asked again in 1.0 s; "
         f"until then only {Cache(tmp_path).place} is used"
     ]
     assert run_steps(cache, ["a", "b", "c"]) == []

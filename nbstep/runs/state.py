@@ -289,9 +289,9 @@ class Run:
         """A text with its commands as they are written where the run is."""
         return spelled(text, in_notebook=self.place.cell is not None, folder=self.command_folder())
 
-    def find_unreachable(self, why: str) -> None:
+    def find_unreachable(self, line: str) -> None:
         """Tells once that the cache does not answer, whichever step asks."""
-        self.find("unreachable", None, f"{why}; until then steps compute, and nothing is kept", once=True)
+        self.find("unreachable", None, line, once=True)
 
     def note_drift(self, key: str, change: Change) -> None:
         """Remembers that an old value was used; told when the run ends, all of one cause in one line (D3)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from nbstep.cache.records import Facts, Hit, LookUp, Meta, Miss
 from nbstep.drift.explain import Change, changes_between
@@ -13,6 +13,10 @@ from nbstep.durations import duration_text
 from nbstep.errors import DriftError
 from nbstep.events import Reason
 from nbstep.policy import Policy
+
+NOTHING_KEPT: Final = (
+    "; until then steps compute, and nothing is kept"  # after a line that says when a cache is asked again
+)
 
 
 class Asked(NamedTuple):  # made for each look-up, in a third of a dataclass's time
@@ -59,11 +63,15 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The thunk runs; `old` is the good value that it is about to replace, where there is one."""
+    """The thunk runs; `old` is the good value that it is about to replace, where there is one.
+
+    `away` says, for people, that the cache or the one behind it did not answer when it was looked up.
+    """
 
     reason: Reason
     detail: str | None = None
     old: Hit | None = None
+    away: str | None = None
 
 
 Decision: TypeAlias = Use | Compute

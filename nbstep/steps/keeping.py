@@ -17,7 +17,7 @@ from nbstep.foreign import interrupts
 from nbstep.notes import error_line
 from nbstep.result import Err, Ok, raised_by
 from nbstep.steps.calls import Call
-from nbstep.steps.decision import Compute
+from nbstep.steps.decision import NOTHING_KEPT, Compute
 from nbstep.steps.inline import Ended
 
 
@@ -72,7 +72,7 @@ async def keep_result(
         kept = NotKept(error_line(error, redact_text))
     if isinstance(kept, NotKept):
         if kept.kind == "unreachable":
-            run.find_unreachable(kept.why)
+            run.find_unreachable(f"{kept.why}{NOTHING_KEPT}")
         elif why.detail != kept.why:  # else it was told before the work began
             run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
         return None, run.spelled(kept.why)

@@ -30,7 +30,7 @@ from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
-from nbstep.steps.decision import Asked, Compute, Decision, Use, decide, decide_shared, drift_of
+from nbstep.steps.decision import NOTHING_KEPT, Asked, Compute, Decision, Use, decide, decide_shared, drift_of
 from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause, wait
@@ -214,7 +214,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
             found = Miss("unreadable", one_line(f"{cache.place} cannot be read: {error_line(error, redact_text)}"))
     if isinstance(found, Miss):  # nothing to decide: most steps of a first run
         call.missed, call.seen, call.blind = found, None, found.reason == "unreadable"
-        return Compute(found.reason, found.detail)
+        return _unusable(cache, found)
     decision: Decision | DriftError
     try:
         decision = _decided(call, found, source)
@@ -236,10 +236,20 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     try:
         loaded = await _loaded(call, decision.hit, awaiting)
     except Unreadable as unreadable:
-        return Compute(unreadable.reason, unreadable.detail)
+        return _unusable(cache, unreadable)
     if isinstance(loaded, Err) and not _may_replay(call, loaded.error):
         return Compute("error-retried", "cache_errors= does not keep it")
     return hand_out(call, decision, loaded, source)
+
+
+def _unusable(cache: Cache, why: Miss | Unreadable) -> Compute:
+    """Why the step is to be computed; where a store does not answer, that is known now: soon it may be asked again."""
+    if why.reason != "unreadable":
+        return Compute(why.reason, why.detail)
+    resting = cache.why_resting()
+    return Compute(
+        why.reason, why.detail, away=cache.why_far_rests() if resting is None else f"{resting}{NOTHING_KEPT}"
+    )
 
 
 async def _loaded(call: Call, hit: Hit, awaiting: bool) -> Any:
@@ -391,11 +401,8 @@ async def _compute(
 def _tell_start(call: Call, why: Compute) -> None:
     run, key = call.run, call.key
     run.tell(StepMissed(run.id, call.step, key, why.reason, why.detail))
-    resting = None if why.reason != "unreadable" or run.cache is None else run.cache.why_resting()
-    if resting is not None:
-        run.find_unreachable(resting)
-    elif why.reason == "unreadable" and run.cache is not None and (behind := run.cache.why_far_rests()) is not None:
-        run.find("unreachable", None, behind, once=True)
+    if why.away is not None:
+        run.find_unreachable(why.away)
     elif why.reason in {"unreadable", "incompatible"} and why.detail:
         of_the_entry = why.detail.startswith(("it ", "its "))
         what = "what was kept cannot be used, so the step runs again: " if of_the_entry else ""

@@ -1,4 +1,4 @@
-"""Leaves a user's own store alone for a while after it did not answer: one step waits for a frozen server, the next ones do not."""
+"""Leaves a store alone for a while after it did not answer: one step waits for a frozen server, the next ones do not."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from nbstep.durations import age_text, duration_text
 from nbstep.notes import error_line
 from nbstep.transience import transient
 
-REST_S: Final = 30.0
+_SHORTEST_REST_S: Final = 1.0
+_LONGEST_REST_S: Final = 30.0
+_RESTS: Final = 30  # times as long as it took to fail
 _CHAIN_AT_MOST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that was not answered: when, by the breaker's clock, and what it raised."""
+    """A call that was not answered: when, by the breaker's clock, how long the store rests for it, and what it raised."""
 
     at: float
+    rest_s: float
     text: str
     happened: str
 
 
 class Breaker:
     """Remembers the last time that a store did not answer.
+
+    How long it rests then depends on what asking it in vain costs: a second where it refused at once, as a server does that
+    is restarted, twice as long each time that it fails again, and half a minute where it let somebody wait for a second.
 
     What a store that does answer says of one entry (too large, not to be decoded, no memory left) is no reason to leave its
     other entries alone.
@@ -43,10 +49,15 @@ class Breaker:
         self._place = place
         self.failure: Failure | None = None
 
-    def failed(self, error: BaseException) -> None:
-        """Takes note of what a call raised."""
+    def failed(self, error: BaseException, took_s: float) -> None:
+        """Takes note of what a call raised, and after how long."""
         if did_not_answer(error):
-            self.failure = Failure(self.clock(), error_line(error), getattr(error, "happened", "did not answer"))
+            now, last = self.clock(), self.failure
+            rest_s = _SHORTEST_REST_S
+            if last is not None:  # of several calls that were under way at once only the first counts
+                rest_s = last.rest_s * (2 if now - last.at >= last.rest_s else 1)
+            rest_s = min(max(rest_s, took_s * _RESTS), _LONGEST_REST_S)
+            self.failure = Failure(now, rest_s, error_line(error), getattr(error, "happened", "did not answer"))
 
     def answered(self) -> None:
         """Takes note of a call that came back."""
@@ -56,17 +67,21 @@ class Breaker:
         """One line that says why the store is left alone just now; None where it is not.
 
         >>> breaker = Breaker("RedisStore")
-        >>> breaker.failed(TimeoutError("timed out"))
+        >>> breaker.failed(TimeoutError("timed out"), took_s=1.0)
         >>> breaker.why_resting()
         'RedisStore did not answer just now (TimeoutError: timed out); asked again in 30 s'
+        >>> breaker.answered()
+        >>> breaker.failed(ConnectionRefusedError(), took_s=0.001)
+        >>> breaker.why_resting()
+        'RedisStore did not answer just now (ConnectionRefusedError); asked again in 1.0 s'
         """
         failure = self.failure
         if failure is None:
             return None
         since_s = max(0.0, self.clock() - failure.at)
-        if since_s >= REST_S:
+        if since_s >= failure.rest_s:
             return None
-        again = duration_text(max(1.0, REST_S - int(since_s)))
+        again = duration_text(max(1.0, failure.rest_s - int(since_s)))
         return f"{self._place} {failure.happened} {age_text(since_s)} ({failure.text}); asked again in {again}"
 
 

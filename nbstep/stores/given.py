@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import functools
 import inspect
+import time
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, MutableMapping
 from typing import Any, Final, cast
 
@@ -171,12 +172,13 @@ class GivenObject:
         return list(cast("Iterable[Any]", found))
 
     async def _call(self, method: str, *args: Any) -> Any:
+        began = time.monotonic()
         try:
             result = getattr(self._target, method)(*args)
             if self.is_async and inspect.isawaitable(result):
                 result = await result
         except Exception as error:
-            self._breaker.failed(error)
+            self._breaker.failed(error, time.monotonic() - began)
             raise
         if self._breaker.failure is not None:
             self._breaker.answered()

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -208,6 +209,7 @@ class Objects:
         self, method: str, name: str, *args: Any, _bytes: int = 0, _limit_s: float | None = None, **options: Any
     ) -> Any:
         limit_s = (_limit_s or ANSWER_S) + _bytes / SLOWEST_BYTES_PER_S
+        began = time.monotonic()
         try:
             system, path = self._file_system(), self._path(name)
             if system.async_impl:
@@ -220,7 +222,7 @@ class Objects:
             raise  # the file system lacks this call, or an option of it
         except Exception as error:
             told_error = told(error, self.place, limit_s, reading=method in _READING)
-            self._breaker.failed(told_error)
+            self._breaker.failed(told_error, time.monotonic() - began)
             if told_error is error:
                 raise
             raise told_error from None  # it says all; what led to it are forty frames of others

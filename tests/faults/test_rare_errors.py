@@ -233,7 +233,7 @@ def client_of(url: str) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return redis.Redis.from_url(url, socket_timeout=0.3, socket_connect_timeout=0.3, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.mark.redis
@@ -341,6 +341,9 @@ def of_a_timeout() -> Exception:
 def test_c3_a_store_that_does_not_answer_is_left_alone_by_steps_until_it_does(error: Exception) -> None:
     store = Failing()
     cache = Cache(store)
+    breaker = cache._entries.store.breaker
+    assert breaker is not None
+    breaker.clock = SettableClock(100.0)
     cache.set(KEY, "before")
     store.error = error
     store.calls.clear()
@@ -367,7 +370,7 @@ def test_c3_a_store_that_dies_while_a_step_computes_is_told_once_and_the_next_st
         return "computed"
 
     def slow() -> str:
-        clock.advance(4)  # what is said of the store would be another text
+        clock.advance(0.4)  # what is said of the store would be another text
         return "b"
 
     workflow = create_workflow(cache=cache, on_event=listener)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -88,12 +89,13 @@ class Link:
                 return [name.decode("utf-8", "replace") for name in found]
 
     async def _replies(self, commands: Sequence[Command], *, together: bool) -> list[Any]:
+        began = time.monotonic()
         try:
             sent = await self._sent(commands, together=together)
             replies = [_checked(command[0], reply) for command, reply in zip(commands, sent, strict=True)]
         except Exception as error:
             told = _in_our_words(error, self._place, self._place.timeout_s if self.is_async else self._deadline.limit_s)
-            self.breaker.failed(told)
+            self.breaker.failed(told, time.monotonic() - began)
             if told is error:
                 raise
             raise told from error

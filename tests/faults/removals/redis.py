@@ -11,7 +11,7 @@ REDIS: Final = (
         "redis-never-rests",
         "a Redis server that did not answer is not left alone",
         "stores/redis/link.py",
-        "            self.breaker.failed(told)\n",
+        "            self.breaker.failed(told, time.monotonic() - began)\n",
         "",
         (
             "redis::down_from_the_start",
@@ -160,5 +160,21 @@ REDIS: Final = (
         "                raise ConnectionError(resting)\n",
         "",
         ("redis::all_tasks_wait_once_for_a_server[before results are kept]",),
+    ),
+    Removal(
+        "rests-half-a-minute",
+        "a server that refuses at once is left alone as long as one that lets wait",
+        "stores/breaker.py",
+        "            rest_s = min(max(rest_s, took_s * _RESTS), _LONGEST_REST_S)\n",
+        "            rest_s = _LONGEST_REST_S\n",
+        ("redis::is_restarted_is_shared_again[alone]", "redis::is_restarted_is_shared_again[behind a folder]"),
+    ),
+    Removal(
+        "away-when-told",
+        "whether a server answers is looked at when a step's turn has come",
+        "steps/take.py",
+        "    if why.away is not None:\n",
+        "    if why.away is not None and run.cache and (run.cache.why_resting() or run.cache.why_far_rests()):\n",
+        ("redis::that_wait_for_their_turn[alone]", "redis::that_wait_for_their_turn[behind a folder]"),
     ),
 )
