@@ -324,6 +324,11 @@ def _fingerprint_of_name(name: str) -> Digests:
     return Digests(text, lambda: {"": text})
 
 
+def is_known_by_name(thunk: object, code: Mapping[str, str]) -> bool:
+    """Whether a code fingerprint is of the thunk's name alone, as that of an installed function is."""
+    return code.get("") == _fingerprint_of_name(full_name(thunk, part_of(thunk))).exact
+
+
 def full_name(thunk: object, part: Part) -> str:
     """What a function or class of an installed package is called: `pandas.read_csv`."""
     named = thunk if isinstance(thunk, types.BuiltinFunctionType) else part

@@ -218,6 +218,11 @@ def _arguments_of(thunk: Any, args: tuple[Any, ...], plain: bool) -> Iterable[tu
     return _arguments(thunk, args)
 
 
+def names_given(thunk: Any, args: tuple[Any, ...], value: Any) -> list[str]:
+    """The names under which a thunk is given this very object."""
+    return [name for name, given in _arguments(thunk, args) if given is value]
+
+
 def are_lasting(before: Inputs, thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey) -> bool:
     """Whether reading a thunk's inputs again is sure to give what it gave before; "no" says nothing."""
     lasting = before.lasting

@@ -6,12 +6,11 @@ import contextvars
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.reach import NotReached, Reach
-from nbstep.cache.records import Facts
-from nbstep.drift.inputs import Inputs
+from nbstep.drift.parts import part_of
 from nbstep.errors import WorkerError
 from nbstep.foreign import interrupts
 from nbstep.notes import error_line
@@ -21,6 +20,7 @@ from nbstep.steps.calls import Call
 from nbstep.steps.inline import Ended, Wait
 from nbstep.steps.keeping import Ran, facts_of
 from nbstep.steps.parcels import packed_item, unpacked_end
+from nbstep.steps.ranwith import OtherCode, RanWith
 from nbstep.steps.take import taking
 from nbstep.steps.workerside import Alike, Order, work_of
 
@@ -51,29 +51,45 @@ class Handover:
         if self._reach is not None:
             self._reach.close()
 
-    def order(self, call: Call) -> bytes | None:
-        """What a worker keeps the value of a step with; None where it is to send that."""
-        if call.key is None or call.before is None or not self._may_reach:
+    def order(self, call: Call, *, keep: bool) -> bytes | None:
+        """What a worker keeps the value of a step with, or says what it was made with; None where neither is wanted.
+
+        With `keep` the worker keeps it, where it can.
+        """
+        if call.key is None or call.before is None:
             return None
         try:
-            return self._order(call, call.key, call.before)
+            envelope = self._envelope() if keep and self._may_reach else None
+            alike = self._packed_alike(call)
+            return pickle.dumps(tuple(Order(envelope, alike, call.key, dict(call.before.texts), call.uses(()))))
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - odd facts must not cost the value (C3)
+            return None
+
+    def _envelope(self) -> bytes | None:
+        try:
+            if self._reach is None:
+                self._reach = Reach(cast("Cache", self._run.cache))
+            self._reach.renew()
+            return self._reach.envelope
         except NotReached as why:
             self._may_reach = False
             if str(why):
                 self._run.find("workers", None, f"results come back through this kernel: {why}", once=True)
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001, S110 - odd facts must not cost the value (C3)
-            pass
-        return None
+            return None
 
-    def _order(self, call: Call, key: str, before: Inputs) -> bytes:
-        if self._reach is None:
-            self._reach = Reach(cast("Cache", self._run.cache))
-        self._reach.renew()
-        facts = facts_of(call, Ran(0.0, awaitable=False, returned=False, used=()), call.options.policy.ttl_s, {})
-        alike = self._packed_alike(replace(facts, code=dict(facts.code), sources=dict(facts.sources)), call)
-        return pickle.dumps(tuple(Order(self._reach.envelope, alike, key, dict(before.texts), call.uses(()))))
+    def tell_other(self, call: Call, other: RanWith) -> None:
+        """Tells, once a run each, of code and of variables that workers have another way than this process."""
+        if other.code is not None:
+            self._run.find("workers-code", None, _other_code_text(call, other.code), once=True)
+        if other.others:
+            names, verb = " and ".join(f"`{name}`" for name in other.others), "is" if len(other.others) == 1 else "are"
+            self._run.find(
+                "workers-inputs", None,
+                f"{names} {verb} not the same in worker processes as here, and what they give is kept as made with theirs: "
+                f"hand it to the function, or set it inside", once=True,
+            )  # fmt: skip
 
     def note(self, *, fetched: bool) -> None:
         """Notes whether what a worker kept was found here. Where mostly not, it keeps in another place than it seems to."""
@@ -81,7 +97,9 @@ class Handover:
         if self._fetched < 0:
             self.close()
 
-    def _packed_alike(self, facts: Facts, call: Call) -> bytes:
+    def _packed_alike(self, call: Call) -> bytes:
+        facts = facts_of(call, Ran(0.0, awaitable=False, returned=False, used=()), call.options.policy.ttl_s, {})
+        facts = replace(facts, code=dict(facts.code), sources=dict(facts.sources) if self._may_reach else {})
         alike = Alike(facts, call.options.inputs, self._run.id)
         if self._alike is None or self._alike[0] != alike:
             self._alike = alike, pickle.dumps(alike)
@@ -115,7 +133,7 @@ class HandedStep:
 
     def task(self) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
         """What a worker calls, and its arguments."""
-        call, order = self._call, None if self._is_lost else self._handover.order(self._call)
+        call, order = self._call, self._handover.order(self._call, keep=not self._is_lost)
         return work_of, (self._handover.function, self._item, call.options.retries, order)
 
     def end(self, outcome: bytes | BaseException) -> Ok[Any] | Err[Any] | None:
@@ -124,6 +142,8 @@ class HandedStep:
         An error says why no worker could do it.
         """
         ended = unpacked_end(outcome) if isinstance(outcome, bytes) else Ended(error=_given_up(outcome))
+        if ended.ran_with is not None:
+            self._handover.tell_other(self._call, ended.ran_with)
         self._advance(ended)
         if ended.receipt is not None:
             self._is_lost = self.result is None
@@ -158,6 +178,30 @@ def _given_up(error: BaseException) -> WorkerError:
     told = WorkerError(f"no worker process could do it ({error_line(error)})")
     told.__cause__ = error
     return told
+
+
+_RESTARTS: Final = {
+    "joblib._parallel_backends": "from joblib.externals.loky import get_reusable_executor; get_reusable_executor().shutdown()",
+    "joblib._dask": "client.restart()",
+}
+
+
+def _other_code_text(call: Call, other: OtherCode) -> str:
+    from joblib.parallel import get_active_backend
+
+    backend: Any = get_active_backend()[0]
+    how = _RESTARTS.get(type(backend).__module__)
+    named = [name for name in other.parts if name]
+    if not named or other.is_own:
+        part = part_of(call.work())
+        named.insert(
+            0, part.__qualname__ if part.__module__ == "__main__" else f"{part.__module__}.{part.__qualname__}"
+        )
+    names = " and ".join(f"`{name}`" for name in named[:3])
+    return (
+        f"worker processes ran other code of {names} than this notebook has, and what they give is kept as made by theirs: "
+        f"restart them{f' ({how})' if how else ''}"
+    )
 
 
 def _packed(function: Any) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from nbstep.cache.records import Kept, Receipt
+from nbstep.steps.ranwith import RanWith
 
 Pause: TypeAlias = Literal["nbstep: before loading", "nbstep: before the body"]
 
@@ -23,6 +24,7 @@ class Ended:
         receipt: That process kept the value, which is to be taken from the cache.
         sent_because: Why the value was sent here though that process was to keep it, for people.
         kept: The entry that the value was taken from.
+        ran_with: What that process had another way than this one.
     """
 
     value: Any = None
@@ -31,6 +33,7 @@ class Ended:
     receipt: Receipt | None = None
     sent_because: str = ""
     kept: Kept | None = None
+    ran_with: RanWith | None = None
 
 
 @dataclass(frozen=True, slots=True)

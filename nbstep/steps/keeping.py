@@ -127,7 +127,9 @@ def _may_be_kept(call: Call, why: Compute, result: Err[Any], ran: Ran) -> bool:
 
 def _facts(call: Call, result: Ok[Any] | Err[Any], ran: Ran) -> Facts:
     ttl_s = call.options.policy.error_ttl_of(result.error) if isinstance(result, Err) else call.options.policy.ttl_s
-    return facts_of(call, ran, ttl_s, call.settled_inputs())
+    facts = facts_of(call, ran, ttl_s, call.settled_inputs())
+    other = None if ran.elsewhere is None else ran.elsewhere.ran_with
+    return facts if other is None else other.told(facts)
 
 
 def facts_of(call: Call, ran: Ran, ttl_s: float | None, inputs: Mapping[str, str]) -> Facts:

@@ -98,7 +98,11 @@ def packed_end(told: dict[str, Any]) -> bytes:
     failure, token = take_apart(error), token_of(type(error))
     known = None if token is None else (token, type(error))
     return cloudpickle.dumps(
-        {"took_s": told["took_s"], "error": _Failure(failure.stream, failure.text, returned, known)}
+        {
+            "took_s": told["took_s"],
+            "error": _Failure(failure.stream, failure.text, returned, known),
+            "ran_with": told.get("ran_with"),
+        }
     )
 
 
@@ -119,6 +123,5 @@ def unpacked_end(sent: bytes) -> Ended:
     if failure.known is not None:
         known_class(*failure.known)
     error = rebuild(failure.stream, failure.text)
-    if failure.returned:
-        return Ended(value=Err(error), took_s=told["took_s"])
-    return Ended(error=error, took_s=told["took_s"])
+    told["error"] = None if failure.returned else error
+    return Ended(Err(error) if failure.returned else None, **told)
