@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ import joblib
 import numpy
 import pytest
 
-from nbstep import Err, Ok, create_workflow
+from nbstep import Cache, Err, Ok, create_workflow
 from nbstep.errors import WorkerError
 from nbstep.events import Finding, StepFinished, StepHit, StepStarted
 from nbstep.testing import RecordingListener
@@ -342,12 +343,12 @@ def cluster(team_key_file: Path) -> Iterator[Any]:
         yield made
 
 
-def on_dask(workflow: Any, fn: Any, items: Any) -> Any:
+def on_dask(workflow: Any, fn: Any, items: Any, **options: Any) -> Any:
     from distributed import get_client
 
     get_client().wait_for_workers(2, timeout=120)  # with one alone joblib calls the function in this process
     with joblib.parallel_config(backend="dask"):
-        return workflow(lambda step: step.map(fn, items, key="n:{}"))
+        return workflow(lambda step: step.map(fn, items, key="n:{}", **options))
 
 
 @pytest.fixture(params=["folder", "redis"])
@@ -387,6 +388,49 @@ def test_a_large_result_does_not_pass_through_the_scheduler(cluster: Any, shared
     assert [(one[0], len(one)) for one in results] == [(1, 50_000_000), (2, 50_000_000)]
     assert (len(sent), told.of(Finding)) == (2, [])
     assert max(sent) < 10_000
+
+
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")  # joblib's, of an end half-way
+@pytest.mark.parametrize("backend", ["threading", "loky", "dask"])
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_e1_what_ends_a_program_ends_the_map_whoever_raises_it(
+    cluster: Any, team_key: Any, backend: str, error: type[BaseException], tmp_path: Path
+) -> None:
+    def work(n: int) -> int:
+        if n == 2:
+            raise error("bad input")
+        return n
+
+    def asked(items: range) -> Any:
+        with joblib.parallel_config(backend=backend, n_jobs=2):
+            return create_workflow(cache=tmp_path)(lambda step: step.map(work, items, key="n:{}", on_error="keep"))
+
+    workers = {worker.pid for worker in cluster.workers.values()}
+    for _ in range(2):
+        with pytest.raises(error) as raised:
+            asked(range(5))
+        assert raised.value.args == ("bad input",)
+    assert {entry.outcome for entry in Cache(tmp_path).entries()} <= {"ok"}
+    assert asked(range(10, 14)).value == [Ok(n) for n in range(10, 14)]
+    assert {worker.pid for worker in cluster.workers.values()} == workers
+
+
+def test_c4_what_a_task_raises_outside_the_work_is_a_failure_of_that_item(
+    cluster: Any, team_key: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd:
+        """Its worker fails while it takes it apart."""
+
+        def __reduce__(self) -> Any:
+            raise asyncio.CancelledError("odd")
+
+    def work(n: int) -> Any:
+        return Odd() if n == 1 else n
+
+    results = on_dask(create_workflow(cache={}), work, range(4), on_error="keep").value
+    assert [type(one) for one in results] == [Ok, Err, Ok, Ok]
+    assert type(results[1].error) is WorkerError
+    assert "odd" in str(results[1].error)
 
 
 @pytest.mark.redis

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, TypeAlias
 
@@ -45,7 +46,10 @@ def _told_by_dask(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:
     """It calls back with the results of what was done, or why it was called off, and not at all for what went wrong."""
 
     def hear(result: Any) -> None:
-        if isinstance(result, BaseException):
+        if isinstance(result, BaseException) and not _is_called_off(result):
+            answered = answer(batch, result, False)
+            result = result if answered is None else answered
+        elif isinstance(result, BaseException):
             why = ConnectionAbortedError("the cluster called it off: it, or its client, was closed or restarted")
             why.__cause__ = result
             # Raised by joblib, which so waits for none of the others: what a closed client was just given is never called off.
@@ -60,6 +64,12 @@ def _told_by_dask(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:
     future: Future[Any] = send(batch, hear)
     future.add_done_callback(tell)
     return future
+
+
+def _is_called_off(result: BaseException) -> bool:
+    """Whether dask gives it for a task that it called off; what a task raised joblib gives with the traceback of its worker."""
+    was_raised = type(result.__cause__).__name__ == "_RemoteTraceback"
+    return isinstance(result, asyncio.CancelledError | CancelledError) and not was_raised
 
 
 def _told_by_loky(send: Any, batch: Any, callback: Any, answer: Answer) -> Any:

@@ -79,7 +79,7 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
         }
     except WorkerError as error:
         took_s, told = 0.0, {"error": error}
-    except Exception as error:  # noqa: BLE001 - it is raised where the step was asked
+    except BaseException as error:  # noqa: BLE001 - raised where the step was asked: here it would end a worker with all it has
         took_s = time.perf_counter() - began
         at = traceback.extract_tb(error.__traceback__)[-1]
         error.add_note(f"In a worker process, at {at.filename}:{at.lineno} in {at.name}.")
