@@ -1,4 +1,4 @@
-"""An entry of a map says what its worker computed with, and that is what the kernel has but where it certainly is not (D1, D2)."""
+"""What a map's worker does with: its own code and inputs, which the entry tells (D1, D2), and the run of steps inside (W5)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def asked(backend, cache, fn, key, items=(1, 2, 3), **options):
     with joblib.parallel_config(backend=backend, n_jobs=2):
         result = workflow(lambda step: step.map(fn, items, key=key + ":{}", **options))
     return result, [one.text for one in told.of(Finding)], [hit.drift for hit in told.of(StepHit)]
+
+def _raised(call):
+    try:
+        return call()
+    except Exception as error:
+        return error
 
 backend = sys.argv[1]
 if backend == "dask" and __name__ == "__main__":
@@ -224,9 +230,94 @@ if __name__ == "__main__":
 )
 
 
+INSIDE = (
+    BEGIN
+    + """
+from nbstep import Cache, step
+from nbstep.errors import RecursiveStep
+from nbstep.steps import inside
+
+@step.cached("told:{i}")
+def told_of(i):
+    return "told", i, os.getpid()
+
+def work(i):
+    return step(lambda: ("inner", i, os.getpid()), key=f"inner:{i}"), told_of(i)
+
+def plain(i):
+    return len(inside._opened)
+
+def common(i):
+    return step(lambda: os.urandom(4), key="common")
+
+def nested(i):
+    return create_workflow(cache="of-its-own")(lambda step: step(lambda: os.urandom(4), key=f"nested:{i}")).unwrap()
+
+def recursive(i):
+    return step(lambda: i, key=f"rec:{i}")
+
+def failing(i):
+    return step(lambda: 1 / 0, key=f"fails:{i}")
+
+def map_in(cache, fn, key, on=backend, **options):
+    told = RecordingListener()
+    workflow = create_workflow(cache=cache, name="outer", on_event=told, **options)
+    with joblib.parallel_config(backend=on, n_jobs=2):
+        result = workflow(lambda step: step.map(fn, (1, 2, 3, 4), key=key + ":{}"))
+    return result.value if hasattr(result, "value") else result.error, [one.text for one in told.of(Finding)]
+
+def entry(place, key):
+    return next(one for one in Cache(place).entries() if one.key == key)
+
+def keys(place):
+    return sorted(Cache(place).keys())
+
+if __name__ == "__main__":
+    assert map_in("first", plain, "plain") == ([0] * 4, [])
+    # in the cache of the workflow, with what it was made from
+    first, findings = map_in("other", work, "n")
+    assert findings == [], findings
+    assert keys("other") == sorted(f"{name}:{i}" for name in ("n", "inner", "told") for i in (1, 2, 3, 4)), keys("other")
+    assert all(set(entry("other", f"n:{i}").facts.uses) == {f"inner:{i}", f"told:{i}"} for i in (1, 2, 3, 4))
+    assert {one.facts.workflow for one in Cache("other").entries()} == {"outer"}
+    assert not os.path.exists(".nbstep")
+    # what was kept inside is found, here and there, and nothing is old
+    told = RecordingListener()
+    again = create_workflow(cache="other", on_event=told)(lambda step: [work(i) for i in (1, 2, 3, 4)]).value
+    assert (again, [hit.drift for hit in told.of(StepHit)]) == (first, [None] * 8)
+    assert map_in("other", work, "again") == (first, [])
+    # modes and flags
+    fresh, findings = map_in("other", work, "again", mode="refresh")
+    assert findings == [] and all(one[0][1] == i for one, i in zip(fresh, (1, 2, 3, 4)))
+    before = entry("other", "inner:1").created
+    assert map_in("other", work, "n", mode="refresh")[0]
+    assert entry("other", "inner:1").created > before
+    refreshed, _ = map_in("other", common, "common-of", mode="refresh")
+    assert len(set(refreshed)) <= 2, refreshed  # once a worker
+    assert map_in("other", failing, "f1", cache_errors=False)[1] == []
+    assert not [key for key in keys("other") if key.startswith("fails")]
+    map_in("other", failing, "f2", cache_errors=lambda error: isinstance(error, ZeroDivisionError))
+    assert len([key for key in keys("other") if key.startswith("fails")]) == 4
+    assert "OfflineMiss" in repr(_raised(lambda: map_in("other", work, "offline", mode="offline")))
+    # where it is not reached
+    for cache, said in (({}, True), (None, False)):
+        values, findings = map_in(cache, work, "n")
+        assert [one[0][1] for one in values] == [1, 2, 3, 4]
+        assert len(findings) == said and all("in worker processes keep nothing" in text for text in findings), findings
+    assert not os.path.exists(".nbstep")
+    # a workflow inside has its own
+    assert map_in({}, nested, "n")[1] == []
+    assert keys("of-its-own") == [f"nested:{i}" for i in (1, 2, 3, 4)]
+    error = _raised(lambda: map_in("other", recursive, "rec"))
+    assert type(error) is RecursiveStep, error
+    print("ok")
+"""
+)
+
+
 @pytest.mark.parametrize("backend", ["loky", "dask"])
-@pytest.mark.parametrize("text", [STALE, FORMS], ids=["stale", "forms"])
-def test_d1_an_entry_says_what_the_worker_computed_with(backend: str, text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [STALE, FORMS, INSIDE], ids=["stale", "forms", "inside"])
+def test_d1_w5_what_a_worker_has_is_told_and_steps_inside_have_a_run(backend: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(text)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(

@@ -91,7 +91,7 @@ CASES = {
 # What is told of stores and their surroundings; their own tests hold the words.
 OF_STORES = {
     "cache-place", "computed-twice", "damaged", "export", "lost", "not-fetched", "shortened", "signing-key", "unreachable",
-    "untrusted", "waiting", "workers", "workers-code", "workers-inputs",
+    "untrusted", "waiting", "workers", "workers-code", "workers-inputs", "workers-inside",
 }  # fmt: skip
 
 

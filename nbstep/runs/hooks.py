@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 active_run: ContextVar[Run | None] = ContextVar("nbstep_run", default=None)
 
+# Opens the run that a process was handed with the work it does for another one.
+handed_run: ContextVar[Callable[[], Run] | None] = ContextVar("nbstep_handed_run", default=None)
+
 _ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
 _guard: Callable[[], AbstractContextManager[Any]] = nullcontext
 _stop: Callable[[], None] = lambda: None  # noqa: E731 - replaced by the notebook
@@ -28,8 +31,9 @@ def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
 
 
 def ambient_run() -> Run | None:
-    """The run of the cell that executes now, if one does."""
-    return _ambient()
+    """The run of the work that this process was handed; else of the cell that executes now, if one does."""
+    handed = handed_run.get()
+    return _ambient() if handed is None else handed()
 
 
 def guard_thunks(

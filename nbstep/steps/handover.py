@@ -18,6 +18,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 from nbstep.steps.inline import Ended, Wait
+from nbstep.steps.inside import packed_around
 from nbstep.steps.keeping import Ran, facts_of
 from nbstep.steps.parcels import packed_item, unpacked_end
 from nbstep.steps.ranwith import OtherCode, RanWith
@@ -43,6 +44,7 @@ class Handover:
         self._reach: Reach | None = None
         self._may_reach = run.cache is not None
         self._alike: tuple[Alike, bytes] | None = None
+        self._around: tuple[bytes | None, bytes] | None = None
         self._fetched = 0
 
     def close(self) -> None:
@@ -59,13 +61,26 @@ class Handover:
         if call.key is None or call.before is None:
             return None
         try:
-            envelope = self._envelope() if keep and self._may_reach else None
             alike = self._packed_alike(call)
-            return pickle.dumps(tuple(Order(envelope, alike, call.key, dict(call.before.texts), call.uses(()))))
+            return pickle.dumps(
+                tuple(Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(())))
+            )
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd facts must not cost the value (C3)
             return None
+
+    def around(self) -> bytes:
+        """What is around the work of its items, for the steps inside them."""
+        try:
+            envelope = self._envelope() if self._may_reach else None
+            if self._around is None or self._around[0] is not envelope:
+                self._around = envelope, packed_around(self._run, envelope)
+            return self._around[1]
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - as for the facts
+            return b""
 
     def _envelope(self) -> bytes | None:
         try:
@@ -89,6 +104,13 @@ class Handover:
                 "workers-inputs", None,
                 f"{names} {verb} not the same in worker processes as here, and what they give is kept as made with theirs: "
                 f"hand it to the function, or set it inside", once=True,
+            )  # fmt: skip
+
+        if other.is_unkept:
+            self._run.find(
+                "workers-inside", None,
+                "steps inside items of a map in worker processes keep nothing, as they do not reach the cache: keep these results "
+                "in a folder or a server, or map on threads", once=True,
             )  # fmt: skip
 
     def note(self, *, fetched: bool) -> None:
@@ -133,8 +155,9 @@ class HandedStep:
 
     def task(self) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
         """What a worker calls, and its arguments."""
-        call, order = self._call, self._handover.order(self._call, keep=not self._is_lost)
-        return work_of, (self._handover.function, self._item, call.options.retries, order)
+        call, around = self._call, self._handover.around()
+        order = self._handover.order(call, keep=not self._is_lost)
+        return work_of, (self._handover.function, self._item, call.options.retries, order, around)
 
     def end(self, outcome: bytes | BaseException) -> Ok[Any] | Err[Any] | None:
         """Takes or keeps what the worker gave, as `work_of` packed it; None where that is lost, and `task` is to be done again.

@@ -51,16 +51,21 @@ class RanWith:
         code: Its code; None where that is the kernel's, or nothing can be said.
         inputs: All that the entry is to say of inputs; None where that is what the kernel has.
         others: The names of variables that held something else there, which people are told.
+        uses: The keys that were asked inside the work.
+        is_unkept: A step inside was not kept, as that process does not reach the cache.
     """
 
     code: OtherCode | None = None
     inputs: Mapping[str, str] | None = None
     others: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    is_unkept: bool = False
 
     def told(self, facts: Facts) -> Facts:
         """What an entry says of its step, with this in it."""
         inputs = facts.inputs if self.inputs is None else self.inputs
-        facts = replace(facts, inputs=inputs if inputs.keys() - {SIGNER} else {})
+        uses = tuple(dict.fromkeys((*facts.uses, *self.uses))) if self.uses else facts.uses
+        facts = replace(facts, inputs=inputs if inputs.keys() - {SIGNER} else {}, uses=uses)
         other = self.code
         if other is None:
             return facts

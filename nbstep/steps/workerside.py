@@ -22,6 +22,7 @@ from nbstep.notes import error_line
 from nbstep.result import Err, Ok
 from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import discard
+from nbstep.steps.inside import Inside, around_of
 from nbstep.steps.parcels import loaded, packed_end, unpacked_item
 from nbstep.steps.ranwith import RanWith, Witness
 from nbstep.steps.take import needs_plain_function
@@ -32,14 +33,14 @@ class Order(NamedTuple):
     """What a worker is to keep a value with, or to say what it was made with.
 
     Attributes:
-        envelope: Where the cache is, for `reached`; None where the value is to be sent.
+        keep: The value is to be kept here, if that can be; else sent.
         alike: What is the same for most items, a pickled `Alike`.
         key: The user's key.
         inputs: The inputs before the work, as the kernel has them.
         uses: The keys that went into them.
     """
 
-    envelope: bytes | None
+    keep: bool
     alike: bytes
     key: str
     inputs: Mapping[str, str]
@@ -55,19 +56,22 @@ class Alike:
     batch: str
 
 
-def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> bytes:
-    """Calls the function with one item; gives how that ended as arguments of `Ended`, packed.
+def work_of(function: bytes, item: Any, retries: int, order: bytes | None, around: bytes) -> bytes:
+    """Calls the function with one item; gives how that ended as arguments of `Ended`, packed. `around` as `packed_around` gave it.
 
     A value that this process could keep stays out of it. Errors always are in it: the kernel decides whether they are kept.
     """
     asked: _Asked | None = None
+    inside: Inside | None = None
     told: dict[str, Any]
     began = time.perf_counter()
     try:
         thunk, item = _unpacked(function), unpacked_item(item)
-        asked = _asked(order, thunk, item)
+        asked = _asked(order, around, thunk, item)
+        inside = Inside(around, None if asked is None else asked.key)
+        work = inside.context()
         began = time.perf_counter()
-        given = run_now(attempt_thunk(thunk, (item,), retries, None, awaiting=False, prepared=None))
+        given = work.run(run_now, attempt_thunk(thunk, (item,), retries, None, awaiting=False, prepared=None))
         took_s = time.perf_counter() - began
         if given.later is not None:
             discard(given.later)
@@ -84,12 +88,14 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
         at = traceback.extract_tb(error.__traceback__)[-1]
         error.add_note(f"In a worker process, at {at.filename}:{at.lineno} in {at.name}.")
         told = {"error": error}
-    if asked is not None:
-        ran_with = asked.witness.tells(asked.facts)
-        if asked.keeping is not None and told["error"] is None and not is_a(told["value"], Err):
-            told |= asked.keeping.keep(told["value"], took_s, ran_with)
-        if ran_with != RanWith():
-            told["ran_with"] = ran_with
+    ran_with = RanWith() if asked is None else asked.witness.tells(asked.facts)
+    if inside is not None:
+        uses, is_unkept = inside.end()
+        ran_with = replace(ran_with, uses=uses, is_unkept=is_unkept)
+    if asked is not None and asked.keeping is not None and told["error"] is None and not is_a(told["value"], Err):
+        told |= asked.keeping.keep(told["value"], took_s, ran_with)
+    if ran_with != RanWith():
+        told["ran_with"] = ran_with
     told["took_s"] = took_s
     return packed_end(told)
 
@@ -98,29 +104,33 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None) -> by
 class _Asked:
     """What the kernel would say of an item's step, who sees what it is here, and how its value is kept, if it can be."""
 
+    key: str
     facts: Facts
     witness: Witness
     keeping: _Keeping | None = None
     sent_because: str = ""
 
 
-def _asked(order: bytes | None, thunk: Any, item: Any) -> _Asked | None:
+def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked | None:
     if order is None:
         return None
     asked = Order(*pickle.loads(order))
     alike = _alike(asked.alike)
     facts = replace(alike.facts, inputs=asked.inputs, uses=asked.uses)
     witness = Witness(thunk, item, alike.wanted)
-    if asked.envelope is None:
-        return _Asked(facts, witness)
+    envelope = around_of(around).envelope if asked.keep and around else None
+    if envelope is None:
+        return _Asked(asked.key, facts, witness)
     try:
-        return _Asked(facts, witness, _Keeping(reached(asked.envelope), asked.key, facts, alike.batch))
+        return _Asked(asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch))
     except NotReached as why:
-        return _Asked(facts, witness, None, str(why))
+        return _Asked(asked.key, facts, witness, None, str(why))
     except interrupts():
         raise
     except BaseException as error:  # noqa: BLE001 - then the value is sent: a cache that fails never costs the user work (C3)
-        return _Asked(facts, witness, None, f"a worker could not open the cache ({error_line(error, redact_text)})")
+        return _Asked(
+            asked.key, facts, witness, None, f"a worker could not open the cache ({error_line(error, redact_text)})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
