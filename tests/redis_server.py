@@ -57,7 +57,7 @@ class RedisServer:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
                     probe.sendall(b"PING\r\n")
-                    if probe.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED")):
+                    if probe.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"-MASTERDOWN")):
                         return
             except OSError:
                 assert self._process.poll() is None, "redis-server ended at once"

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from redis_server import SlowProxy
+from ports import free_port
+from redis_server import SlowProxy, running
 from shells import open_shell
 
 from nbstep import Cache, create_workflow
@@ -610,3 +611,15 @@ def test_c4_tasks_and_threads_of_one_kernel_compute_a_key_once(redis_url: str, c
     assert asyncio.run(_awaited(create_workflow(cache=redis_url, on_event=listener)(body))) == Ok([1] * 5)
     assert len(calls) == 1
     assert open_store(redis_url).locks is None, "between kernels it promises nothing"
+
+
+def test_c3_a_replica_without_its_primary_is_no_cluster(tmp_path: Path) -> None:
+    """Told by the finding of the step, which computes."""
+    told = RecordingListener()
+    no_one = str(free_port())
+    with running(tmp_path, "--replicaof", "127.0.0.1", no_one, "--replica-serve-stale-data", "no") as replica:
+        workflow = create_workflow(cache=replica.url, on_event=told)
+        assert workflow(lambda step: step(lambda: 1, key="k")) == Ok(1)
+    (text,) = told.findings()
+    assert "is a replica whose primary server is away" in text
+    assert "luster" not in text

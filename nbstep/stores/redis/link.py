@@ -204,6 +204,8 @@ def _in_our_words(error: Exception, place: RedisPlace, limit_s: float) -> Except
     if isinstance(error, redis.ReadOnlyError):
         why = "is a replica: what it holds is used, nothing new is kept there. Name the primary server"
         return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+    if isinstance(error, redis.MasterDownError):  # redis-py makes it a kind of ClusterDownError
+        return ConnectionError(f"{place.shown} is a replica whose primary server is away")
     if isinstance(error, redis.MovedError | redis.ClusterDownError):
         return NotUsable("it is part of a Redis Cluster: name a server that stands alone")
     if "DB index" in text:
