@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -623,3 +625,34 @@ def test_c3_a_replica_without_its_primary_is_no_cluster(tmp_path: Path) -> None:
     (text,) = told.findings()
     assert "is a replica whose primary server is away" in text
     assert "luster" not in text
+
+
+def test_c3_a_server_that_cannot_save_is_read_and_told_once(tmp_path: Path) -> None:
+    told = RecordingListener()
+    (tmp_path / "data").mkdir()
+    with running(tmp_path / "data", "--save", "3600 1") as server:
+        workflow = create_workflow(cache=server.url, on_event=told)
+        workflow(lambda step: step(lambda: 1, key="kept"))
+        (tmp_path / "data").rmdir()
+        with redis.Redis(port=server.port, decode_responses=True) as admin:
+            admin.bgsave()
+            while cast("Any", admin.info("persistence"))["rdb_last_bgsave_status"] == "ok":
+                time.sleep(0.05)
+        assert workflow(lambda step: step.map(abs, range(20), key="n:{}")) == Ok([*range(20)])
+        assert workflow(lambda step: step(lambda: 2, key="kept", on_drift="ignore")) == Ok(1)
+    lines = [text for text in told.findings() if "In all" not in text]
+    assert len(lines) == 1
+    assert "cannot save to its own disk" in lines[0]
+    assert "RENAME" not in lines[0]
+
+
+def test_c3_a_server_that_runs_a_script_without_end_is_left_alone_and_told(tmp_path: Path) -> None:
+    told = RecordingListener()
+    with running(tmp_path, "--busy-reply-threshold", "50") as server:
+        workflow = create_workflow(cache=server.url, on_event=told)
+        with socket.create_connection(("127.0.0.1", server.port)) as other:
+            other.sendall(b'EVAL "while true do end" 0\r\n')
+            time.sleep(0.3)
+            assert workflow(lambda step: step.map(abs, range(20), key="n:{}")) == Ok([*range(20)])
+    (line,) = {text for text in told.findings() if "In all" not in text}
+    assert "is busy running a script" in line

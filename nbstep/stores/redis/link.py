@@ -193,7 +193,9 @@ def _in_our_words(error: Exception, place: RedisPlace, limit_s: float) -> Except
     """What went wrong, as an `OSError` that says what to do where that is known; `limit_s` is what the call had."""
     from redis import exceptions as redis
 
-    text = one_line(str(error))
+    text = one_line(
+        str(error).rpartition(" of pipeline caused error: ")[2]
+    )  # which names a command of ours, each time another
     if isinstance(error, TimeoutError | redis.TimeoutError):
         return TimeoutError(f"no answer from {place.server} within {duration_text(limit_s)}")
     if isinstance(error, redis.AuthenticationError | redis.AuthorizationError):
@@ -204,6 +206,11 @@ def _in_our_words(error: Exception, place: RedisPlace, limit_s: float) -> Except
     if isinstance(error, redis.ReadOnlyError):
         why = "is a replica: what it holds is used, nothing new is kept there. Name the primary server"
         return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+    if text.startswith("MISCONF"):
+        why = "cannot save to its own disk: what it holds is used, nothing new is kept there. See its log"
+        return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+    if text.startswith("BUSY "):
+        return ConnectionError(f"{place.shown} is busy running a script; its command SCRIPT KILL ends that")
     if isinstance(error, redis.MasterDownError):  # redis-py makes it a kind of ClusterDownError
         return ConnectionError(f"{place.shown} is a replica whose primary server is away")
     if isinstance(error, redis.MovedError | redis.ClusterDownError):
