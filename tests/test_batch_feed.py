@@ -153,3 +153,19 @@ def test_k3_one_at_a_time_is_one_at_a_time(configured: dict[str, Any], expected:
     with joblib.parallel_config(**configured):
         assert backend_for(None) == expected
         assert backend_for(5).n_jobs == 5
+
+
+@pytest.mark.parametrize("rate", [None, "2/s"])
+@pytest.mark.parametrize("kind", [list, iter])
+def test_where_all_is_kept_no_worker_is_begun_and_nothing_waits(kind: Any, rate: str | None) -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    workflow = create_workflow(cache={})
+    workflow(lambda step: step.map(abs, range(500), key="n:{}"))
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    began = time.monotonic()
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        result = workflow(lambda step: step.map(abs, kind(range(500)), key="n:{}", rate=rate))
+    assert result == Ok([*range(500)])
+    assert time.monotonic() - began < 60  # at a turn each it were 250 s
+    assert not get_reusable_executor()._processes  # pyright: ignore[reportPrivateUsage]

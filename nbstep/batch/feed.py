@@ -11,6 +11,7 @@ from typing import Final
 from nbstep.batch.keying import Keyed
 
 _TICK_S: Final = 0.25
+_MADE_WITHIN_S: Final = 0.005  # so long it is waited for an item: what is made quickly needs no second look
 
 
 class Feed:
@@ -43,7 +44,7 @@ class Feed:
             item = next(self._items, None)
         else:
             try:
-                item = self._made.get_nowait()
+                item = self._made.get(timeout=_MADE_WITHIN_S)
             except Empty:
                 return None
         self.is_over = item is None
@@ -51,7 +52,7 @@ class Feed:
 
     def stop(self) -> None:
         """Makes no more of them."""
-        self._stopped = True
+        self._stopped = self.is_over = True
 
     def _make(self) -> None:
         try:

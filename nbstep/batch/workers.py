@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -118,8 +119,9 @@ class _Sent:
         begin: Looks up the step of an item.
         feed: The items that were not begun.
         at_most: How many may wait for others, or for their turn.
-        paced: What has its turn is to begin then: it is not sent before there is a worker for it.
+        paced: What has its turn is to begin then: but for the first, it is not sent before there is a worker for it.
         has_workers: One of them has done something.
+        thread: The map's own.
         results: By place; None of what is not over.
         waiting: The steps that wait for what a worker gives, by place.
         lost_pool: Why, where the workers are gone that the last tasks were given to.
@@ -130,6 +132,7 @@ class _Sent:
     at_most: int
     paced: bool
     has_workers: bool = False
+    thread: int = field(default_factory=threading.get_ident)
     results: list[Any] = field(default_factory=list[Any])
     waiting: dict[int, Begun] = field(default_factory=dict[int, Begun])
     lost_pool: list[BaseException] = field(default_factory=list[BaseException])
@@ -163,7 +166,8 @@ class _Sent:
         """Those that must run. joblib asks for the next one when it has a place for it, on whatever thread.
 
         That may be the one which brings results: it never waits here, neither for who computes a key, as that may wait for what
-        is at work for us, nor for a turn or an item. A worker that would have to wait naps, and so asks again.
+        is at work for us, nor for a turn or an item. A worker that would have to wait naps, and so asks again. The map's own
+        thread, which asks first, does wait while nothing is at work: where all is kept no worker is needed.
         """
         for at in self._lost:
             yield self.task(at)
@@ -176,7 +180,10 @@ class _Sent:
                 nap_s = _NAP_S
                 yield self.task(at)
             elif self._pausing or not self.feed.is_over:
-                yield _nap(self._until_next_s(nap_s))
+                if self.waiting or threading.get_ident() != self.thread:
+                    yield _nap(self._until_next_s(nap_s))
+                else:
+                    time.sleep(self._until_next_s(nap_s))
                 nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
             else:
                 return
@@ -208,9 +215,9 @@ class _Sent:
         return None
 
     def _may_begin(self) -> bool:
-        if self.paced and not (self.has_workers and len(self._pausing) + len(self.waiting) < self.at_most):
-            return False
-        return len(self._pausing) < self.at_most
+        if not self.paced or not (self._pausing or self.waiting):
+            return len(self._pausing) < self.at_most
+        return self.has_workers and len(self._pausing) + len(self.waiting) < self.at_most
 
     def _is_to_send(self, at: int, begun: Begun) -> bool:
         """Whether a step goes to a worker now; else it is over, or waits."""
@@ -261,7 +268,7 @@ class _Sent:
 
     def give_up(self) -> None:
         """Ends what is not over without a result."""
-        for begun in (*self.waiting.values(), *(begun for _, begun in self._pausing.values())):
+        for begun in (*self.waiting.values(), *(begun for _, begun in list(self._pausing.values()))):
             begun.give_up()
 
 
