@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,9 @@ import pytest
 
 from nbstep import Ok, create_workflow
 from nbstep.batch.dispatch import backend_for
+from nbstep.batch.feed import Feed
+from nbstep.batch.keying import Keyed
+from nbstep.events import StepFinished
 
 MAP = """
 import sys, time
@@ -168,4 +176,47 @@ def test_where_all_is_kept_no_worker_is_begun_and_nothing_waits(kind: Any, rate:
         result = workflow(lambda step: step.map(abs, kind(range(500)), key="n:{}", rate=rate))
     assert result == Ok([*range(500)])
     assert time.monotonic() - began < 60  # at a turn each it were 250 s
-    assert not get_reusable_executor()._processes  # pyright: ignore[reportPrivateUsage]
+    executor = get_reusable_executor()
+    begun = len(executor._processes)  # pyright: ignore[reportPrivateUsage]
+    executor.shutdown()  # it may be loky's own, which joblib cannot use
+    assert begun == 0
+
+
+def test_c3_an_interrupted_map_holds_on_to_nothing_and_ends_its_generator() -> None:
+    held: list[weakref.ref[Feed]] = []
+    ended = threading.Event()
+    kept = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            for n in itertools.count():
+                held[:] = [weakref.ref(one) for one in gc.get_objects() if type(one) is Feed]
+                if n == 6:
+                    kept.wait(30)
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield n
+        finally:
+            ended.set()
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StepFinished):
+            kept.set()
+
+    workflow = create_workflow(cache={}, on_event=listen)
+    try:
+        with joblib.parallel_config(backend="loky", n_jobs=2):
+            workflow(lambda step: step.map(lambda n: n, items(), key="n:{}"))
+    except KeyboardInterrupt:
+        kept.clear()
+    assert not kept.is_set()
+    assert ended.wait(10)
+    gc.collect()
+    assert held
+    assert {one() for one in held} == {None}
+
+
+def test_a_feed_that_was_stopped_gives_nothing_more() -> None:
+    feed = Feed((Keyed(n, f"n:{n}") for n in range(100)), lazily=True)
+    assert feed.next_now() == (0, Keyed(0, "n:0"))
+    feed.stop()
+    assert (feed.next_now(), feed.is_over) == (None, True)

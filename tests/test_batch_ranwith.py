@@ -39,7 +39,7 @@ def _raised(call):
 backend = sys.argv[1]
 if backend == "dask" and __name__ == "__main__":
     from distributed import Client, LocalCluster
-    client = Client(LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None))
+    client = Client(LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"))
     client.wait_for_workers(2)
 """
 

@@ -334,7 +334,7 @@ def cluster(team_key_file: Path) -> Iterator[Any]:
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             processes=True,
             env={"NBSTEP_SIGNING_KEY_FILE": str(team_key_file)},
         ) as made,

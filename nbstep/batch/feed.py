@@ -40,6 +40,7 @@ class Feed:
         """The next item; None where there is none, or none yet."""
         if self.is_over:
             return None
+        item: tuple[int, Keyed] | None
         if self._made is None:
             item = next(self._items, None)
         else:
@@ -47,8 +48,9 @@ class Feed:
                 item = self._made.get(timeout=_MADE_WITHIN_S)
             except Empty:
                 return None
-        self.is_over = item is None
-        return item
+        if item is None:
+            self.is_over = True
+        return None if self._stopped else item
 
     def stop(self) -> None:
         """Makes no more of them."""
@@ -59,9 +61,10 @@ class Feed:
             for item in self._items:
                 self._hand_over(item)
                 if self._stopped:
-                    return
+                    break
         except BaseException as error:  # noqa: BLE001 - the map raises it; it is not this thread's
             self.error = error
+        self._items = iter(())  # a generator ends here, on its own thread
         self._hand_over(None)
 
     def _hand_over(self, item: tuple[int, Keyed] | None) -> None:

@@ -6,8 +6,10 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
@@ -92,14 +94,14 @@ def _have_done(sent: _Sent, n_jobs: int) -> None:
     outcomes = _outcomes(turns, n_jobs, sent.given_up) if why_none is None else _undone(turns, why_none)
     suspects: list[int] = []
     try:
-        for at, outcome in outcomes:
-            if at == _NAP:
-                sent.has_workers = True
-                continue
-            if isinstance(outcome, BrokenProcessPool):
-                suspects.append(at)
-            else:
-                sent.end(at, outcome)
+        with _closing(outcomes):
+            for at, outcome in outcomes:
+                if at == _NAP:
+                    sent.has_workers = True
+                elif isinstance(outcome, BrokenProcessPool):
+                    suspects.append(at)
+                else:
+                    sent.end(at, outcome)
     except ConnectionAbortedError as why:
         if why not in sent.lost_pool:
             raise
@@ -267,12 +269,12 @@ class _Sent:
         return [(arguments[0], error)]
 
     def give_up(self) -> None:
-        """Ends what is not over without a result."""
+        """Ends what is not over without a result; the feed was stopped, so no more is begun."""
         for begun in (*self.waiting.values(), *(begun for _, begun in list(self._pausing.values()))):
             begun.give_up()
 
 
-def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[tuple[int, Any]]:
+def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Generator[tuple[int, Any]]:
     """What comes of tasks, each as soon as it is there, so that it is kept then."""
     from joblib import Parallel, effective_n_jobs
     from joblib.parallel import get_active_backend
@@ -288,6 +290,17 @@ def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Iterator[t
         workers: Any = effective_n_jobs(n_jobs)
         while some := list(itertools.islice(tasks, _TURNS_AT_ONCE * max(1, workers))):
             yield from cast("Any", parallel(some))
+
+
+@contextmanager
+def _closing(outcomes: Generator[Any]) -> Generator[None]:
+    """Ends them now, and on this thread, as joblib wants it; that some are not used is what an interrupt is for."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            outcomes.close()
 
 
 def _workers_at_most(n_jobs: int) -> int:
@@ -307,7 +320,7 @@ def _nap(seconds: float) -> Any:
     return delayed(_numbered)(_NAP, time.sleep, (seconds,))
 
 
-def _undone(tasks: Iterator[Any], why: BaseException) -> Iterator[tuple[int, Any]]:
+def _undone(tasks: Iterator[Any], why: BaseException) -> Generator[tuple[int, Any]]:
     """What comes of tasks that nobody is there to do."""
     for _, (at, function, arguments), _ in tasks:
         if at == _NAP:

@@ -175,10 +175,13 @@ class HandedStep:
 
     def give_up(self) -> None:
         """Ends it as interrupted; nothing is kept."""
+        error = KeyboardInterrupt()
         try:
-            self._advance(Ended(error=KeyboardInterrupt()))
+            self._advance(Ended(error=error))
         except KeyboardInterrupt:
             return
+        finally:
+            error.__traceback__ = None  # the run remembers it, and so would hold the whole map by its frames
 
     def _pack(self) -> None:
         try:
