@@ -98,9 +98,10 @@ def test_c4_two_maps_of_one_kernel_that_ask_in_another_order_compute_each_item_o
 
 def test_rate_holds_for_what_workers_begin() -> None:
     """joblib takes several items before it sends the first; each of them is sent at its turn."""
-    began = in_loky({}, lambda n: time.time(), range(8), rate="4/s")
-    assert began == sorted(began)
-    assert min(later - first for first, later in zip(began, began[3:], strict=False)) > 0.4  # three turns: 0.75 s
+    began = sorted(
+        in_loky({}, lambda n: time.time(), range(10), rate="4/s")
+    )  # the first two may begin together, as a pool starts
+    assert min(later - first for first, later in zip(began, began[4:], strict=False)) > 0.4  # four turns: 1 s
 
 
 def test_results_come_in_while_the_next_item_is_waited_for(tmp_path: Path) -> None:

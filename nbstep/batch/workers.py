@@ -294,13 +294,14 @@ def _outcomes(tasks: Iterator[Any], n_jobs: int, given_up: Answer) -> Generator[
 
 @contextmanager
 def _closing(outcomes: Generator[Any]) -> Generator[None]:
-    """Ends them now, and on this thread, as joblib wants it; that some are not used is what an interrupt is for."""
+    """Where they are left early ends them now, on this thread, as joblib wants it, and without its warning of those not used."""
     try:
         yield
-    finally:
+    except BaseException:  # only then: what is done to warnings is done for all threads
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             outcomes.close()
+        raise
 
 
 def _workers_at_most(n_jobs: int) -> int:
