@@ -64,6 +64,11 @@ def freeze(thunk: Thunk) -> Thunk:
     return frozen
 
 
+def is_bound(thunk: Thunk) -> bool:
+    """Whether some names of a function mean what they meant when it was frozen only while `as_it_was` says so."""
+    return type(thunk) is types.FunctionType and thunk in _bound
+
+
 class as_it_was:  # noqa: N801 - used as a context manager, like those of contextlib
     """While the block runs, the globals that a frozen thunk reads are what they were; for one stretch between two awaits.
 

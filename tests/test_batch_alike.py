@@ -40,7 +40,7 @@ def other(n): return n + 2
 
 def make(base, client):
     def fetch(n):
-        if n == 1:
+        if n == 3:
             change()
         if n < 0:
             json, conf, rows, unset, base, LONG
@@ -49,7 +49,7 @@ def make(base, client):
 
 def make_quick(base, client):
     def fetch(n):
-        if n == 1:
+        if n == 3:
             change()
         if n < 0:
             json, unset, base, SIZE
@@ -58,7 +58,7 @@ def make_quick(base, client):
 
 def make_bare():
     def fetch(n):
-        if n == 1:
+        if n == 3:
             change()
         return n
     return fetch
@@ -107,29 +107,32 @@ def _scope(change: str) -> dict[str, Any]:
     return scope
 
 
-def _facts(run: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
-    cache = Cache(MemoryStore())
+def _facts(run: Callable[[Any], Any], store: Any = None) -> dict[str, dict[str, Any]]:
+    cache = Cache(MemoryStore() if store is None else store)
     create_workflow(cache=cache, on_drift="ignore")(run).unwrap()
     return {meta.key: {name: getattr(meta.facts, name) for name in _TOLD} for meta in cache.entries()}
 
 
 def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a map does, with nothing remembered from one item to the next."""
-    for n in range(4):
+    for n in range(6):
         with monkeypatch.context() as patch:
             patch.setattr(Call, "told", Call.told_anew)
             step(function, n, key=f"n:{n}")
 
 
+@pytest.mark.parametrize("store", [MemoryStore, dict])  # over a dict most go the quick way
 @pytest.mark.parametrize("function", ["rich", "quick", "bare"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_d1_d2_an_entry_of_a_map_says_what_that_of_its_item_alone_would(
-    change: str, function: str, monkeypatch: pytest.MonkeyPatch
+    change: str, function: str, store: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_map = _facts(lambda step: step.map(_scope(change)["functions"][function], range(4), key="n:{}", n_jobs=1))
+    of_map = _facts(
+        lambda step: step.map(_scope(change)["functions"][function], range(6), key="n:{}", n_jobs=1), store()
+    )
     alone = _facts(lambda step: _alone(step, _scope(change)["functions"][function], monkeypatch))
     assert of_map == alone
-    assert len(of_map) == 4
+    assert len(of_map) == 6
     assert Facts.__dataclass_fields__.keys() - _TOLD == {"took_s", "awaitable", "returned", "ttl_s", "place"}
 
 

@@ -15,6 +15,7 @@ from nbstep.cache.drifted import Drifted
 from nbstep.cache.entries import Durability, Entries, checked_key
 from nbstep.cache.exporting import export_values
 from nbstep.cache.limit import Limit
+from nbstep.cache.pattern import Pattern
 from nbstep.cache.records import CacheOptions, Facts, Hit, Kept, LookUp, Miss, NotKept
 from nbstep.cache.upkeep import Upkeep
 from nbstep.cache.where import open_store, open_tier, project_place
@@ -29,7 +30,7 @@ from nbstep.result import Err, Ok
 from nbstep.runlog import Usage
 from nbstep.stores.base import Server, Store, run_now
 from nbstep.stores.folder import is_read_only
-from nbstep.stores.locks import KeyLocks
+from nbstep.stores.locks import KeyLock, KeyLocks
 
 
 class Cache(Upkeep):
@@ -223,6 +224,34 @@ class Cache(Upkeep):
         return self._entries.keep(
             key, result, facts, batch=batch, insist=False, created=created, made_by=made_by, awaiting=awaiting
         )
+
+    def take_new(self, key: str) -> KeyLock | None:
+        """The lock on a key of which surely nothing was kept, ever; None says nothing, and the step is to be looked up."""
+        return self._entries.take_new(key)
+
+    def pattern(self, facts: Facts) -> Pattern | None:
+        """What entries of small plain values have in common whose steps differ from that of `facts` in time and inputs alone.
+
+        None where each may need more than to be written, as under a limit, or with the user's own redaction.
+        """
+        return self._entries.pattern(facts)
+
+    def keep_like(
+        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
+    ) -> int | None:
+        """Keeps a small plain value under a key that `take_new` gave the lock of; gives the size of the entry in bytes.
+
+        None where that is for `keep` to do: the value is no such one, or what went wrong is to be told.
+
+        Args:
+            pattern: What `pattern` gave.
+            key: The user's key.
+            value: What the thunk gave.
+            took_s: How long it ran.
+            inputs: As in `Facts`.
+            batch: As for `keep`.
+        """
+        return self._entries.keep_like(pattern, key, value, took_s, inputs, batch)
 
     def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
         """Tells of an entry that another process kept, and of those that made room for it."""

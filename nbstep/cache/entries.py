@@ -20,6 +20,7 @@ from nbstep.cache.headers import Headers
 from nbstep.cache.keeping import Keeper
 from nbstep.cache.limit import Limit, Use, choose, use_of
 from nbstep.cache.looks import Look
+from nbstep.cache.pattern import Pattern
 from nbstep.cache.records import (
     SYNC_FROM_S,
     Deleted,
@@ -56,6 +57,7 @@ from nbstep.stores.base import (
     run_now,
 )
 from nbstep.stores.breaker import did_not_answer
+from nbstep.stores.locks import KeyLock
 from nbstep.words import for_good, keys_text
 
 Durability: TypeAlias = Literal["auto", "always", "never"]
@@ -79,6 +81,7 @@ class Entries:
     ) -> None:
         self.store = store
         self._server = store if isinstance(store, Server) else None  # a protocol: not to be asked at every entry
+        self._take_new: Callable[[str, str], KeyLock | None] | None = getattr(store, "take_new", None)
         self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
@@ -233,6 +236,39 @@ class Entries:
         return Kept(
             entry.published(meta, signing_key.id, size), evicted, content.left_out, beside, entry.mark_of(parts)
         )
+
+    def take_new(self, key: str) -> KeyLock | None:
+        """As `Cache.take_new`."""
+        breaker = self.store.breaker
+        if self._take_new is None or key in self._hot.kept or (breaker is not None and breaker.failure is not None):
+            return None
+        return self._take_new(key, trust.signing_key().id)
+
+    def pattern(self, facts: Facts) -> Pattern | None:
+        """As `Cache.pattern`."""
+        keeper = self._keeper
+        if self._take_new is None or self._limit is not None or keeper.redact is not None or not keeper.previews:
+            return None
+        if self._durability == "always" or facts.uses or (facts.ttl_s is not None and self._server is not None):
+            return None
+        return Pattern(keeper.shown(facts), sync=self._durability == "auto")
+
+    def keep_like(
+        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
+    ) -> int | None:
+        """As `Cache.keep_like`."""
+        try:
+            signing_key = trust.signing_key()
+            parts = pattern.entry(key, value, self.clock(), took_s, inputs, signing_key)
+            if parts is None or self.why_resting() is not None:
+                return None
+            run_now(self.store.publish(key, signing_key.id, parts, durable=False, batch=batch))
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - `keep` meets it again, and tells
+            return None
+        emit(CacheChanged(self.store.place, "kept", (key,)))
+        return len(parts[0]) + len(parts[1])
 
     async def _put(self, key: str, parts: Sequence[Part], size: int, facts: Facts, signer: str, batch: str) -> _Put:
         """Publishes an entry, and tells of it."""

@@ -110,15 +110,41 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
     error = "null" if meta.error is None else _JSON.encode(_shallow(meta.error))
     buffers = _JSON.encode([[len(buffer), _digest(buffer)] for buffer in content.buffers]) if content.buffers else "[]"
     thumbnail = f',"thumbnail":{quoted(meta.thumbnail)}' if meta.thumbnail else ""
-    header = (
-        f'{{"key":{quoted(meta.key)},"outcome":"{meta.outcome}","payload":"{content.payload}",'
-        f'"by_value":{truth(content.by_value)},"created":{number(meta.created)},"type":{quoted(meta.type)},'
-        f'"shape":{quoted(meta.shape)},"preview":{quoted(meta.preview)},"error":{error},'
-        f'"python":{quoted(meta.python)},{_HERE},"packages":{mapping(meta.packages)},"facts":{_facts_text(meta.facts)},'
-        f'"stream":[{len(content.stream)},"{_digest(content.stream)}"],"buffers":{buffers},'
+    facts = FactsText(meta.facts).filled(meta.facts.took_s, meta.facts.inputs)
+    header = _header(
+        key, meta.key, meta.outcome, content.payload, truth(content.by_value), meta.created, meta.type, meta.shape,
+        meta.preview, error, meta.python, mapping(meta.packages), facts, content.stream, buffers, thumbnail,
+    )  # fmt: skip
+    return lay_out(_signed(header, key), content.stream, content.buffers)
+
+
+def encode_plain(
+    key: SigningKey, name: str, created: float, said: str, shape: str, preview: str, facts: str, stream: bytes
+) -> list[Part]:
+    """As `encode`, of a value made of plain parts alone, given the facts as text; `name` is the user's key.
+
+    Raises:
+        TooMuchText: The header would be larger than a reader accepts.
+    """
+    header = _header(
+        key, name, "ok", "value", "false", created, said, shape, preview, "null", PYTHON, "{}", facts, stream, "[]", ""
+    )
+    return [_signed(header, key), stream]
+
+
+def _header(
+    key: SigningKey, name: str, outcome: Outcome, payload: Payload, by_value: str, created: float, said: str, shape: str,
+    preview: str, error: str, python: str, packages: str, facts: str, stream: Part, buffers: str, thumbnail: str,
+) -> str:  # fmt: skip
+    """The header's text; of what differs between kinds of entries the texts are given."""
+    return (
+        f'{{"key":{quoted(name)},"outcome":"{outcome}","payload":"{payload}",'
+        f'"by_value":{by_value},"created":{number(created)},"type":{quoted(said)},'
+        f'"shape":{quoted(shape)},"preview":{quoted(preview)},"error":{error},'
+        f'"python":{quoted(python)},{_HERE},"packages":{packages},"facts":{facts},'
+        f'"stream":[{len(stream)},"{_digest(stream)}"],"buffers":{buffers},'
         f'{_WRITTEN_WITH}{thumbnail},"signer":"{key.id}"}}'
     )
-    return lay_out(_signed(header, key), content.stream, content.buffers)
 
 
 def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list[Part]:
@@ -134,7 +160,7 @@ def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list
 
 def with_facts(fields: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The fields of a header that says something else of its step."""
-    return {**fields, "facts": _parse(_facts_text(facts))[0]}
+    return {**fields, "facts": _parse(FactsText(facts).filled(facts.took_s, facts.inputs))[0]}
 
 
 def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -303,20 +329,29 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
     return sections
 
 
-def _facts_text(facts: Facts) -> str:
-    """What `_JSON` would make of them."""
-    uses, beyond = facts.uses, facts.uses_beyond
-    if uses:
-        ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
-        named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
-        uses, beyond = uses[:named], len(uses) - named + beyond
-    work, names, sources = _work_texts(facts)
-    return (
-        f'{{"took_s":{number(facts.took_s)},"awaitable":{truth(facts.awaitable)},'
-        f'"returned":{truth(facts.returned)},"ttl_s":{number(facts.ttl_s)},{work},'
-        f'"uses":{array(uses) if uses else "[]"},{names},"inputs":{mapping(facts.inputs)},{sources},'
-        f'"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
-    )
+class FactsText:
+    """Facts as `_JSON` would write them, but for what differs from one item of a map to the next."""
+
+    __slots__ = ("_after", "_between")
+
+    def __init__(self, facts: Facts) -> None:
+        uses, beyond = facts.uses, facts.uses_beyond
+        if uses:
+            ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
+            named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
+            uses, beyond = uses[:named], len(uses) - named + beyond
+        work, names, sources = _work_texts(facts)
+        self._between = (
+            f',"awaitable":{truth(facts.awaitable)},"returned":{truth(facts.returned)},"ttl_s":{number(facts.ttl_s)},{work},'
+            f'"uses":{array(uses) if uses else "[]"},{names},"inputs":'
+        )
+        self._after = (
+            f',{sources},"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
+        )
+
+    def filled(self, took_s: float, inputs: Mapping[str, str]) -> str:
+        """The whole text."""
+        return f'{{"took_s":{number(took_s)}{self._between}{mapping(inputs)}{self._after}'
 
 
 class _Work(NamedTuple):

@@ -52,11 +52,7 @@ class Keeper:
         Raises:
             Exception: The result cannot be kept; `why_not` says why.
         """
-        if facts.source is not None or facts.sources:
-            source = None if facts.source is None else self.source(facts.source)
-            sources = facts.sources and {name: self.source(text) for name, text in facts.sources.items()}
-            if source != facts.source or sources != facts.sources:  # mostly there is no secret in it
-                facts = replace(facts, source=source, sources=sources)
+        facts = self.shown(facts)
         if isinstance(result, Ok):
             return self._value(key, facts, now, result.value)
         error = result.error
@@ -65,6 +61,16 @@ class Keeper:
         if not isinstance(error, Exception):
             raise TypeError(f"a {type(error).__name__} is never kept")
         return self._failure(key, facts, now, error, made_by)
+
+    def shown(self, facts: Facts) -> Facts:
+        """The same facts, their source texts without secrets."""
+        if facts.source is None and not facts.sources:
+            return facts
+        source = None if facts.source is None else self.source(facts.source)
+        sources = facts.sources and {name: self.source(text) for name, text in facts.sources.items()}
+        if source == facts.source and sources == facts.sources:  # mostly there is no secret in it
+            return facts
+        return replace(facts, source=source, sources=sources)
 
     def unpack(self, head: entry.Head, stream: bytes, buffers: Sequence[Part] = ()) -> Any:
         """A fresh value out of verified bytes, or for an error entry the `Err` holding it.

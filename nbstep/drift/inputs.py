@@ -18,7 +18,7 @@ from nbstep.cache.trust import SigningKey
 from nbstep.drift.lasting import ANY, Lasting, cannot_change, held_again, lasting_arguments
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
-from nbstep.drift.seen import Seen
+from nbstep.drift.seen import Digests, Seen
 from nbstep.drift.sources import UNBOUND, Source, Sources, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
@@ -209,6 +209,72 @@ def read_inputs(
         explicit = wanted.files or ()
         _add_files([*explicit, *paths, *sources.paths], len(explicit), make, found, files)
     return Inputs(found, files, tables, loose, None if files else lasting)
+
+
+class Like(NamedTuple):
+    """Reads the inputs of calls that differ in one scalar argument, as `read_inputs` does, where all else is what it was.
+
+    Attributes:
+        signing_key: The user's key.
+        seen: What was behind the function.
+        name: Its first parameter.
+        named: What was read of all that its code names; None where it names nothing.
+    """
+
+    signing_key: SigningKey
+    seen: Seen
+    name: str
+    named: Named | None
+
+    def read(self, seen: Seen, argument: Any, key: SigningKey) -> tuple[Mapping[str, str], Sequence[Any]] | None:
+        """The texts, and the objects among what is named; None says nothing."""
+        then, named = self.seen, self.named
+        if seen.fingerprint is not then.fingerprint or seen.found is not then.found or key is not self.signing_key:
+            return None
+        make = texts_of(key.secret)
+        text = make.of_plain(argument)
+        if text is None:
+            return None
+        paths: list[str] = [argument] if type(argument) is str else []
+        paths += seen.found.sources.paths
+        objects: Sequence[Any] = ()
+        found = {SIGNER: key.id, self.name: text}
+        if named is not None:
+            again = named.again(key, seen.found.sources, seen.first, {self.name})
+            if again is None:
+                return None
+            objects = again
+            paths += named.paths
+            found = {SIGNER: key.id, **named.scalars, self.name: text, **named.others}
+        if paths and any(_stamp(path, explicit=False) for path in paths):
+            return None
+        return found, objects
+
+    def inputs(self, thunk: Any, argument: Any, texts: Mapping[str, str]) -> Inputs:
+        """What `read_inputs` would have given, given those texts."""
+        names, loose = ((), frozenset[str]()) if self.named is None else (self.named.names, self.named.loose)
+        return Inputs(texts, loose=loose, lasting=Lasting(thunk, (type(argument),), names))
+
+    def holds(self, thunk: Any) -> bool:
+        """Whether what is named still is what it was."""
+        return self.named is None or held_again(self.named.names, thunk) is not None
+
+
+def like(
+    before: Inputs, named: Named | None, thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey
+) -> Like | None:
+    """How inputs are read of other calls of a function, given those of one; None where each is to be read by itself."""
+    lasting, sources = before.lasting, seen.sources
+    if lasting is None or before.paths or before.tables or type(thunk) is not types.FunctionType or len(args) != 1:
+        return None
+    if type(seen.fingerprint) is not Digests or (
+        sources.inputs and (named is None or named.names is not lasting.names)
+    ):
+        return None
+    name = thunk.__code__.co_varnames[0] if thunk.__code__.co_argcount else "_"
+    if counts_for_nothing(name) or thunk.__kwdefaults__ or any(map(callable, thunk.__defaults__ or ())):
+        return None
+    return Like(key, seen, name, named if sources.inputs else None)
 
 
 def _arguments_of(thunk: Any, args: tuple[Any, ...], plain: bool) -> Iterable[tuple[str, Any]]:

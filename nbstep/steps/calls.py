@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nbstep.batch.pace import Pace
 from nbstep.cache.drifted import Drifted
@@ -17,10 +17,12 @@ from nbstep.drift.inputs import (
     SIGNER,
     Fixed,
     Inputs,
+    Like,
     Named,
     are_lasting,
     callables_in,
     changed_in_place,
+    like,
     moved,
     named_in,
     read_fixed,
@@ -43,13 +45,26 @@ from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
 
 
+class QuickSteps(Protocol):
+    """What takes steps of a map that are as others were, as `quick.py` does."""
+
+    def take(self, call: Call, compute: Any) -> Any:
+        """Gives what a step gives, or that it is to go the whole way."""
+        ...
+
+    def are_like(self, call: Call) -> bool:
+        """Whether a step that went the whole way is as those are."""
+        ...
+
+
 class Alike:
     """What was last found of what the steps of one map share; each checks that it is still so."""
 
-    __slots__ = ("named",)
+    __slots__ = ("named", "quick")
 
     def __init__(self) -> None:
         self.named: Named | None = None
+        self.quick: QuickSteps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +220,19 @@ class Call:
         if self.before is None and self.key is not None and self.run.cache is not None:
             objects: list[Any] = []
             self.before = self.inputs(objects)
-            self.made_from = self._origins(objects)
+            self.made_from = self.origins(objects)
+
+    def note_read(self, seen: Seen, before: Inputs) -> None:
+        """Remembers what was read before the thunk ran."""
+        self._seen_code, self._seen_thunk, self._is_settled = seen, self.thunk, True
+        self.before = before
+
+    def like(self) -> Like | None:
+        """How inputs are read of calls that differ in their argument alone, given those it had."""
+        alike = self.options.alike
+        if self.before is None or self.made_from or alike is None or self.options.inputs is not ALL:
+            return None
+        return like(self.before, alike.named, self.thunk, self.args, self._behind(), signing_key())
 
     def note_moved(self) -> None:
         """Remembers what names mean something else, now that the thunk runs; tells of arguments that were changed in place."""
@@ -310,7 +337,7 @@ class Call:
         except BaseException:  # noqa: BLE001, S110 - as above: odd values only lose their links
             pass
 
-    def _origins(self, objects: list[Any]) -> tuple[str, ...]:
+    def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
             seen = self._behind()
@@ -324,6 +351,11 @@ class Call:
             raise
         except BaseException:  # noqa: BLE001 - as above
             return ()
+
+    def comes_from(self, objects: Sequence[Any], seen: Seen) -> bool:
+        """Whether a step handed out some of what it takes."""
+        self._seen_code, self._seen_thunk, self._is_settled = seen, self.thunk, True
+        return bool(self.origins(objects))
 
     def _behind(self) -> Seen:
         if self._is_settled and self._seen_code is not None and self._seen_thunk is self.thunk:

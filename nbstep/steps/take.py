@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Coroutine
-from contextvars import Token
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -18,30 +16,32 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.collisions.kept import is_other_work, is_other_workflow
 from nbstep.collisions.look import look_at
 from nbstep.collisions.message import collision_with_kept
-from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep, StepFailed
-from nbstep.events import Place, Source, StepAsked, StepFinished, StepMissed, StepStarted
+from nbstep.errors import CachedError, DriftError, KeyCollision, RecursiveStep
+from nbstep.events import Place, Source
 from nbstep.foreign import interrupts
 from nbstep.freezing import freeze
 from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
-from nbstep.result import Err, Ok
+from nbstep.result import Err
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import NOTHING_KEPT, Asked, Compute, Decision, Use, decide, decide_shared, drift_of
+from nbstep.steps.ending import Later, ThunkOutcome, ended, leave, loaded, outcome_of, stale_value
 from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause, wait
-from nbstep.steps.keeping import Ran, keep_result, still_kept
+from nbstep.steps.keeping import still_kept
+from nbstep.steps.quick import WHOLE_WAY, note_quick
+from nbstep.steps.telling import announce, tell_start
 from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
-from nbstep.stores.aside import aside
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
 from nbstep.tracebacks import trim
-from nbstep.words import first_sentence, with_article
+from nbstep.words import with_article
 
 
 def take_step(
@@ -56,6 +56,28 @@ def take_step(
 ) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
     call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site, template)
+    alike = options.alike
+    given = WHOLE_WAY if alike is None or alike.quick is None else alike.quick.take(call, _compute)
+    if given is WHOLE_WAY:
+        given = _taken(call)
+    if alike is not None and call.before is not None:
+        note_quick(call, alike)
+    if type(given) is Stopped:
+        raise given.error
+    if type(given) is Later and options.plain:
+        discard(given.prepared)
+        raise needs_plain_function()
+    if type(given) is Later:
+        call.thunk = freeze(thunk)
+        call.note_fixed()
+        return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
+    return given
+
+
+def _taken(call: Call) -> Any:
+    """Takes a step the whole way, or gives what to await."""
+    __tracebackhide__ = True
+    run, key, thunk, options = call.run, call.key, call.thunk, call.options
     if not options.plain and called_object(thunk):  # what a map calls with its items did not do their work yet
         run.find(
             "called-object", key,
@@ -69,17 +91,7 @@ def take_step(
         call.thunk = freeze(thunk)
         call.note_fixed()
         return AwaitableStep(call, _take_awaiting)
-    given = run_now(_take(call, awaiting=False, prepared=None))
-    if type(given) is Stopped:
-        raise given.error
-    if type(given) is _Later and options.plain:
-        discard(given.prepared)
-        raise needs_plain_function()
-    if type(given) is _Later:
-        call.thunk = freeze(thunk)
-        call.note_fixed()
-        return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
-    return given
+    return run_now(_take(call, awaiting=False, prepared=None))
 
 
 def taking(call: Call, *, awaiting: bool) -> Coroutine[Any, Any, Any]:
@@ -114,26 +126,14 @@ async def _take_awaiting(call: Call, prepared: Awaitable[Any] | None) -> Any:
         discard(prepared)  # nothing, where it was awaited
 
 
-@dataclass(frozen=True, slots=True)
-class _Later:
-    """A plain call that turned out to be awaitable; `prepared` is what its thunk gave, if it was called."""
-
-    prepared: Awaitable[Any] | None
-
-
 async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) -> Any:
     __tracebackhide__ = True
     run, key, scope = call.run, call.key, call.run.scope()
     stop_if_interrupted()
     if not call.announced:
-        call.announced = True
-        outer = call.outer.step if call.outer is not None and call.outer.run is run else None
-        run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id, call.options.plain))
-        if key is not None and not (call.outer is not None and call.outer.computes(scope, key)):
-            try:
-                run.first_asks.check(scope, key, call.thunk, call.args, call.place, call.template, call.site)
-            except KeyCollision as collision:
-                return fail(call, collision, 0.0, refused=True)
+        refused = announce(call)
+        if refused is not None:
+            return refused
     if key is None or run.cache is None:
         why = Compute("no-key" if key is None else "not-stored")
         if run.mode == "offline":
@@ -162,7 +162,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if landing is None:
             return await _compute(call, given, awaiting, prepared)
         if isinstance(landing, BaseException):  # another caller got it just now, and it is not kept
-            stale = await _stale_value(call, given, landing, awaiting)
+            stale = await stale_value(call, given, landing, awaiting)
             return fail(call, landing, 0.0) if stale is None else stale[0]
         source = "shared" if landing == "kept" else source
 
@@ -232,14 +232,14 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
     if isinstance(call.thunk, Inline):
         await pause("nbstep: before loading")
     if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
-        return _Later(None)
+        return Later(None)
     try:
-        loaded = await _loaded(call, decision.hit, awaiting)
+        value = await loaded(call, decision.hit, awaiting)
     except Unreadable as unreadable:
         return _unusable(cache, unreadable)
-    if isinstance(loaded, Err) and not _may_replay(call, loaded.error):
+    if isinstance(value, Err) and not _may_replay(call, value.error):
         return Compute("error-retried", "cache_errors= does not keep it")
-    return hand_out(call, decision, loaded, source)
+    return hand_out(call, decision, value, source)
 
 
 def _unusable(cache: Cache, why: Miss | Unreadable) -> Compute:
@@ -250,21 +250,6 @@ def _unusable(cache: Cache, why: Miss | Unreadable) -> Compute:
     return Compute(
         why.reason, why.detail, away=cache.why_far_rests() if resting is None else f"{resting}{NOTHING_KEPT}"
     )
-
-
-async def _loaded(call: Call, hit: Hit, awaiting: bool) -> Any:
-    """The value of a hit. Who awaits has its bytes fetched in a thread; it is unpickled here in any case.
-
-    Raises:
-        Unreadable: The bytes or the pickle turn out not to be usable.
-    """
-    if awaiting and hit.fetch is not None:
-        try:
-            await aside(hit.fetch)
-        except asyncio.CancelledError as stop:
-            call.tell_stop(stop)
-            raise
-    return hit.load()
 
 
 def _kept_by_other_work(call: Call, decision: Decision) -> KeyCollision | None:
@@ -331,7 +316,7 @@ async def _compute(
     if prepared is None:
         if pace is not None:
             await (wait(pace.wait_s()) if call.options.elsewhere else sleep(pace.wait_s(), awaiting=awaiting))
-        _tell_start(call, why)
+        tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
     if call.fixed is not None:
@@ -339,7 +324,6 @@ async def _compute(
     frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count)
     inside = enclosing.set(frame)
     began = time.perf_counter()
-    awaitable, returned = awaiting, False
     tried: list[str] = []
     try:
         given = (
@@ -357,80 +341,16 @@ async def _compute(
             )
         )
     except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
-        result: Ok[Any] | Err[Any] = Err(error)
+        outcome = ThunkOutcome(Err(error))
     else:
         if given.later is not None:
-            return _Later(given.later)
-        kind = type(given.value)  # not by `isinstance`: its `__class__` may be a property of its own
-        awaitable, returned = given.awaitable, issubclass(kind, Err)
-        result = given.value if returned or issubclass(kind, Ok) else Ok(given.value)
-        if given.stopped is not None:
-            result = Err(given.stopped)
+            return Later(given.later)
+        outcome = outcome_of(given)
     finally:
         frame.ended = True
-        _leave(inside)
+        leave(inside)
         awaiting = awaiting and not isinstance(call.thunk, Inline)  # whatever a cell awaits, its end is not awaited
     took_s = time.perf_counter() - began
     if elsewhere is not None and elsewhere.took_s is not None:
         took_s = elsewhere.took_s
-    if key is not None:
-        run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
-    if call.outer is not None:
-        call.tell_outer(frame.used)
-    ran = Ran(took_s, awaitable, returned, call.uses(frame.used), frame.raised_before, elsewhere)
-    size_bytes, not_kept = await keep_result(call, why, result, ran, awaiting=awaiting)
-    if shared is not None and size_bytes is not None:
-        shared.append("kept")
-    if isinstance(result, Ok):
-        run.tell(
-            StepFinished(
-                run.id, call.step, key, "ok", run.clock(), took_s, size_bytes, not_kept=not_kept, tried=tuple(tried)
-            )
-        )
-        return result if call.options.hand_back else result.value
-    failure: Any = result.error
-    raised = failure if isinstance(failure, BaseException) else StepFailed(key, failure)
-    if shared is not None and isinstance(raised, Exception):
-        shared.append(raised)
-    stale = await _stale_value(call, why, raised, awaiting)
-    if stale is not None:
-        return stale[0]
-    return fail(call, raised, took_s, size_bytes, not_kept=not_kept, tried=tuple(tried[:-1]))
-
-
-def _tell_start(call: Call, why: Compute) -> None:
-    run, key = call.run, call.key
-    run.tell(StepMissed(run.id, call.step, key, why.reason, why.detail))
-    if why.away is not None:
-        run.find_unreachable(why.away)
-    elif why.reason in {"unreadable", "incompatible"} and why.detail:
-        of_the_entry = why.detail.startswith(("it ", "its "))
-        what = "what was kept cannot be used, so the step runs again: " if of_the_entry else ""
-        run.find(why.reason, key, f"{key}: {what}{why.detail}")
-    elif why.reason == "untrusted" and why.detail and run.cache is not None and run.cache.is_news(why.detail):
-        run.find(why.reason, key, why.detail)
-    expected_s = None if why.old is None else why.old.meta.facts.took_s
-    run.tell(StepStarted(run.id, call.step, key, run.clock(), expected_s, call.options.elsewhere))
-
-
-def _leave(inside: Token[Frame | None]) -> None:
-    try:  # noqa: SIM105 - `suppress` takes three more calls
-        enclosing.reset(inside)
-    except ValueError:  # where the coroutine is closed from another context there is nothing to reset
-        pass
-
-
-async def _stale_value(call: Call, why: Compute, error: BaseException, awaiting: bool) -> tuple[Any] | None:
-    """The last good value where the policy wants it instead of a failed refetch (E6)."""
-    old = why.old
-    if old is None or not call.options.policy.stale_if_error or not isinstance(error, Exception):
-        return None
-    try:
-        value = await _loaded(call, old, awaiting)
-    except Unreadable:
-        return None
-    text = error_line(error, redact_text)
-    call.run.find(
-        "stale", call.key, f"{call.key}: refetch failed ({text}); the last good value is used, the next run tries again"
-    )
-    return (hand_out(call, Use(old, f"refetch failed: {first_sentence(text)}"), value, "cache", stale=True),)
+    return await ended(call, why, outcome, took_s, frame, awaiting, shared, tuple(tried), elsewhere)

@@ -39,7 +39,7 @@ from nbstep.stores.files import key_digest
 from nbstep.stores.folder import create_folder, is_read_only
 from nbstep.stores.lately import Lately
 from nbstep.stores.litter import collect_temps
-from nbstep.stores.locks import KeyLocks, system_flock
+from nbstep.stores.locks import KeyLock, KeyLocks, system_flock
 from nbstep.stores.replacing import Replacing
 
 if TYPE_CHECKING:
@@ -144,6 +144,16 @@ class DiskStore:
             if clerk.has_begun(key) or clerk.missing(key, signer) is not None:
                 return None
         return documents.open_document(self._path(f"{key_digest(key)}.{signer}"), self._may_map)
+
+    def take_new(self, key: str, signer: str) -> KeyLock | None:
+        """The lock that the clerk holds on a key of which there is nothing, entry or trace; None says nothing."""
+        clerk = self._clerks.clerk
+        if clerk is None:
+            return None
+        traces = clerk.missing(key, signer)
+        if traces is None or traces.strangers or traces.trashed or traces.evicted:
+            return None
+        return clerk.take(key)
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""

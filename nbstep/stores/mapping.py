@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from nbstep.stores.base import (
     BytesDocument,
@@ -22,10 +22,10 @@ from nbstep.stores.base import (
 )
 from nbstep.stores.breaker import Breaker
 from nbstep.stores.given import ForeignValue, GivenObject
+from nbstep.stores.locks import KeyLock, KeyLocks
 from nbstep.stores.memorytrash import MemoryTrash, Removed
 
-if TYPE_CHECKING:
-    from nbstep.stores.locks import KeyLocks
+_UNLOCKED: Final = KeyLock()
 
 
 class MappingStore:
@@ -75,6 +75,12 @@ class MappingStore:
         """
         content = await self._object.get(key)
         return None if content is None else BytesDocument(content)
+
+    def take_new(self, key: str, signer: str) -> KeyLock | None:  # noqa: ARG002 - as open()
+        """A lock that locks nothing, on a key of which a `dict` holds nothing; None says nothing, as of the user's own store."""
+        if type(self.given) is not dict or key in self.given or key in self._evicted or self._trash.holds(key):
+            return None
+        return _UNLOCKED
 
     async def open_spot(self, spot: Spot) -> Document | None:
         """The entry that stands at `spot`."""

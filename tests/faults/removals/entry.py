@@ -99,7 +99,7 @@ ENTRY: Final = (
     Removal(
         "spoilt-untold",
         "no finding tells of a spoilt entry",
-        "steps/take.py",
+        "steps/telling.py",
         'elif why.reason in {"unreadable", "incompatible"} and why.detail:',
         "elif False:",
         ("every_byte::a_step_over_a_spoilt_entry[first-value]", "swapped::in_the_place_of_another[cold-swapped]"),

@@ -172,7 +172,7 @@ REDIS: Final = (
     Removal(
         "away-when-told",
         "whether a server answers is looked at when a step's turn has come",
-        "steps/take.py",
+        "steps/telling.py",
         "    if why.away is not None:\n",
         "    if why.away is not None and run.cache and (run.cache.why_resting() or run.cache.why_far_rests()):\n",
         ("redis::that_wait_for_their_turn[alone]", "redis::that_wait_for_their_turn[behind a folder]"),

@@ -1,0 +1,44 @@
+"""What the entries of one map's items have in common, so that each is written with what is its own alone."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nbstep.cache import entry
+from nbstep.cache.previews import is_small, plain_text, shape_text, type_text
+from nbstep.cache.records import SYNC_FROM_S, Facts
+from nbstep.cache.trust import SigningKey
+from nbstep.stores.base import Part
+
+
+class Pattern:
+    """Makes entries of small plain values that one function gave, which differ in key, value, times and inputs.
+
+    Args:
+        facts: What all of them say of their step, shown already as it may be.
+        sync: Whether a value that took long is to survive a power failure.
+    """
+
+    __slots__ = ("_at_most_s", "_facts")
+
+    def __init__(self, facts: Facts, *, sync: bool) -> None:
+        self._facts: Final = entry.FactsText(facts)
+        self._at_most_s: Final = SYNC_FROM_S if sync else float("inf")
+
+    def entry(
+        self, key: str, value: Any, now: float, took_s: float, inputs: Mapping[str, str], signing_key: SigningKey
+    ) -> list[Part] | None:
+        """The parts to write one after the other; None for a value that is not small and plain, or may be a secret.
+
+        Raises:
+            Exception: Another thread changed the value meanwhile.
+        """
+        if took_s > self._at_most_s or not is_small(value):
+            return None
+        preview = plain_text(value)
+        if preview is None:
+            return None
+        facts, stream = self._facts.filled(took_s, inputs), pickle.dumps(value, 5)
+        return entry.encode_plain(signing_key, key, now, type_text(value), shape_text(value), preview, facts, stream)

@@ -1,0 +1,217 @@
+"""A step of a map that goes the quick way gives, tells and keeps what it would have the whole way (W1, K8, D2, E1, C3)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbstep import Cache, Err, Ok, create_workflow, step
+from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit
+from nbstep.steps import quick
+from nbstep.steps.calls import Call
+from nbstep.testing import MemoryStore, RecordingListener
+
+_TIMES = {"at", "run", "root", "took_s", "created", "saved_s", "cache", "size_bytes"}
+
+
+class _Unkept:
+    def __reduce__(self) -> Any:
+        raise TypeError("it cannot be pickled")
+
+
+def _generator(n: int) -> Any:
+    yield n
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+async def _later(n: int) -> int:
+    return n
+
+
+GIVEN: dict[str, Callable[[int], Any]] = {
+    "a record": lambda n: {"n": n, "tags": ["a", None, 1.5]},
+    "a number": lambda n: n,
+    "nothing": lambda n: None,
+    "a secret": lambda n: {"password": f"hunter{n}"},
+    "a long text": lambda n: "x" * 5000 + str(n),
+    "what cannot be kept": lambda n: _Unkept(),
+    "a generator": _generator,
+    "an error": lambda n: _raise(ValueError(f"no {n}")),
+    "an interrupt of its own": lambda n: _raise(StopIteration(n)),
+    "a returned error": lambda n: Err("NOT_FOUND") if n % 2 else Ok(n),
+    "an awaitable": lambda n: _later(n) if n == 4 else n,
+    "another step's value": lambda n: step(lambda: n + 1, key=f"inner:{n}"),
+    "a step without a key": lambda n: step(lambda: n + 1),
+    "an error of another step": lambda n: step(lambda: _raise(KeyError(n)), key=f"inner:{n}"),
+}
+
+
+def _shown(event: Event) -> tuple[str, dict[str, Any]]:
+    fields = {one.name: getattr(event, one.name) for one in dataclasses.fields(event) if one.name not in _TIMES}
+    return type(event).__name__, fields
+
+
+def _run(
+    store: Any, items: Any, function: Callable[[Any], Any], listener: Any, **options: Any
+) -> tuple[str, dict[str, Any]]:
+    cache = Cache(store)
+    workflow = create_workflow(cache=cache, on_event=listener)
+    try:
+        result: object = workflow(lambda step: step.map(function, items, key="n:{}", n_jobs=1, **options))
+    except TypeError as error:  # of an awaitable
+        result = error
+    kept = {
+        meta.key: (
+            *(getattr(meta, name) for name in ("outcome", "type", "shape", "preview", "packages")),
+            meta.error and meta.error.message,
+            *(
+                getattr(meta.facts, name)
+                for name in ("awaitable", "returned", "ttl_s", "uses", "names", "inputs", "code")
+            ),
+        )
+        for meta in cache.entries()
+    }
+    return repr(result).replace("0x", "")[:3000], kept
+
+
+@pytest.mark.parametrize("options", [{}, {"on_error": "keep"}, {"ttl": "1h", "on_error": "keep"}], ids=str)
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+def test_it_is_as_the_whole_way(given: Callable[[int], Any], options: dict[str, Any]) -> None:
+    function = given
+    told, expected = RecordingListener(), RecordingListener()
+    for _ in range(2):
+        quickly = _run({}, range(8), function, told, **options)
+        wholly = _run(MemoryStore(), range(8), function, expected, **options)
+        assert _without_addresses(quickly[0]) == _without_addresses(wholly[0])
+        assert quickly[1] == wholly[1]
+    events = [_shown(event) for event in told.events]
+    assert events == [_shown(event) for event in expected.events]
+    assert {StepAsked, RunStarted, RunFinished} <= set(map(type, told.events))
+
+
+def _without_addresses(text: str) -> str:
+    return text.partition(" at ")[0]
+
+
+def _taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, bool]]:
+    """The items that a quick way was asked to take, and whether it did."""
+    taken: list[tuple[Any, bool]] = []
+    take = quick.Quick.take
+
+    def noted(self: quick.Quick, call: Call, compute: Any) -> Any:
+        given = take(self, call, compute)
+        taken.append((call.args[0], given is not quick.WHOLE_WAY))
+        return given
+
+    monkeypatch.setattr(quick.Quick, "take", noted)
+    return taken
+
+
+def test_most_of_a_first_run_go_the_quick_way_and_a_hit_goes_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, store = _taken(monkeypatch), dict[str, Any]()
+    listener = RecordingListener()
+    _run(store, range(0, 40, 2), lambda n: {"n": n}, RecordingListener())
+    assert len(taken) >= 17
+    assert all(quickly for _, quickly in taken)
+    taken.clear()
+    _run(store, range(40), lambda n: {"n": n}, listener)
+    ended = [event for event in listener.events if isinstance(event, StepFinished | StepHit)]
+    hits = {event.key for event in ended if isinstance(event, StepHit)}
+    assert hits == {f"n:{n}" for n in range(0, 40, 2)}
+    assert not any(quickly for n, quickly in taken if n % 2 == 0)
+    assert sum(quickly for n, quickly in taken if n % 2) >= 17
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[[n] for n in range(6)], [b"%d" % n for n in range(6)], [(n,) for n in range(6)]],
+    ids=["lists", "bytes", "tuples"],
+)
+def test_what_is_no_small_scalar_goes_the_whole_way(items: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = _taken(monkeypatch)
+    cache = Cache({})
+    key: Any = lambda item: f"n:{items.index(item)}"
+    create_workflow(cache=cache)(lambda step: step.map(len, items, key=key, n_jobs=1)).unwrap()
+    create_workflow(cache=Cache({}))(lambda step: step.map(lambda n: len(n), items, key=key, n_jobs=1)).unwrap()
+    assert not any(quickly for _, quickly in taken)
+
+
+@pytest.mark.parametrize("mode", ["refresh", "offline"])
+def test_no_other_mode_goes_the_quick_way(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = dict[str, Any]()
+    _run(store, range(8), lambda n: n, RecordingListener())
+    taken = _taken(monkeypatch)
+    workflow = create_workflow(cache=Cache(store), mode=mode)
+    assert workflow(lambda step: step.map(lambda n: n, range(8), key="n:{}", n_jobs=1)).unwrap() == list(range(8))
+    assert not taken
+
+
+def test_k8_the_key_of_another_step_is_told_on_the_quick_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = _taken(monkeypatch)
+
+    def body(step: Any) -> Any:
+        step(lambda: "other", key="n:6")
+        return step.map(lambda n: n, range(8), key="n:{}", n_jobs=1, on_error="keep")
+
+    results = create_workflow(cache=Cache({}))(body).unwrap()
+    assert [type(result) for result in results] == [Ok] * 6 + [Err, Ok]
+    assert "n:6" in str(results[6].error)
+    assert (6, True) in taken
+
+
+def test_d1_what_its_function_calls_may_change_between_items() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("def tidy(n): return n\ndef other(n): return -n\ndef fetch(n): return tidy(n)", scope)
+    cache = Cache({})
+
+    def items() -> Any:
+        for n in range(12):
+            if n == 6:
+                scope["tidy"] = scope["other"]
+            yield n
+
+    results = create_workflow(cache=cache)(
+        lambda step: step.map(scope["fetch"], items(), key="n:{}", n_jobs=1)
+    ).unwrap()
+    codes = {meta.key: meta.facts.code for meta in cache.entries()}
+    assert results == [0, 1, 2, 3, 4, 5, -6, -7, -8, -9, -10, -11]
+    assert all(codes[f"n:{n}"] == codes["n:0"] for n in range(6))
+    assert all(codes[f"n:{n}"] == codes["n:11"] != codes["n:0"] for n in range(6, 12))
+
+
+def test_c3_a_store_that_fails_on_the_way_costs_no_value_and_is_told_of() -> None:
+    store, listener = dict[str, Any](), RecordingListener()
+    cache = Cache(store)
+    publish = cache.store.publish
+
+    async def failing(key: str, *args: Any, **options: Any) -> None:
+        if key == "n:5":
+            raise OSError("the disk is full")
+        await publish(key, *args, **options)
+
+    cache.store.publish = failing  # type: ignore[method-assign]
+    workflow = create_workflow(cache=cache, on_event=listener)
+    assert workflow(lambda step: step.map(lambda n: n, range(8), key="n:{}", n_jobs=1)).unwrap() == list(range(8))
+    assert sorted(store) == [f"n:{n}" for n in (0, 1, 2, 3, 4, 6, 7)]
+    assert [event.key for event in listener.events if isinstance(event, Finding)] == ["n:5"]
+
+
+def test_c1_entries_of_a_folder_that_go_the_quick_way_are_read_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = _taken(monkeypatch)
+    expected = [{"n": n, "name": f"é{n}"} for n in range(1500)]
+    body = lambda step: step.map(lambda n: {"n": n, "name": f"é{n}"}, range(1500), key="n:{}", n_jobs=8)
+    assert create_workflow(cache=tmp_path)(body).unwrap() == expected
+    assert sum(quickly for _, quickly in taken) > 500  # from when the clerk has come
+    listener = RecordingListener()
+    assert create_workflow(cache=tmp_path, on_event=listener)(body).unwrap() == expected
+    assert sum(isinstance(event, StepHit) for event in listener.events) == 1500
+    assert [Cache(tmp_path).get(f"n:{n}") for n in (0, 700, 1499)] == [expected[n] for n in (0, 700, 1499)]
