@@ -373,18 +373,22 @@ class Clerk:
 class _Borrowed(KeyLock):
     """A lock that the clerk holds."""
 
+    _clerk: Clerk | None = None  # also of one that was not made to its end
+    _key = ""
+
     def __init__(self, clerk: Clerk, key: str) -> None:
         super().__init__()
-        self._clerk = clerk
         self._key = key
+        self._clerk = clerk
 
     def excludes(self) -> bool:
         """It does, as long as the clerk lives."""
-        return self._clerk.works()
+        return self._clerk is not None and self._clerk.works()
 
     def release(self) -> None:
         """Lets the next one go on."""
-        self._clerk.let_go(self._key)
+        if self._clerk is not None:
+            self._clerk.let_go(self._key)
 
     abandon = release
 
