@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbstep import Ok, create_workflow
+from nbstep import Cache, Ok, create_workflow
 from nbstep.events import StepAsked, StepFinished
 from nbstep.testing import AsyncMemoryStore, RecordingListener
 
@@ -283,3 +283,26 @@ def test_k4_a_step_that_is_async_no_longer_says_that_it_was_and_how_to_run_it_an
 
 async def _keep(step: Any) -> Any:
     return await step(double, 1, key="k")
+
+
+def test_k4_e1_a_kept_error_of_an_awaitable_step_is_raised_where_it_is_awaited() -> None:
+    cache, calls = Cache({}), list[int]()
+
+    async def failing() -> None:
+        calls.append(1)
+        raise ValueError("gone")
+
+    def hidden_failing() -> Any:
+        return failing()
+
+    async def body(step: Any) -> str:
+        waiting = step(hidden_failing, key="k")  # not here
+        with pytest.raises(ValueError, match="gone"):
+            await waiting
+        return "caught"
+
+    for _ in range(2):
+        assert asyncio.run(create_workflow(cache=cache)(body)) == Ok("caught")
+    (meta,) = cache.entries()
+    assert meta.facts.awaitable
+    assert calls == [1]

@@ -341,7 +341,7 @@ async def _compute(
             )
         )
     except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
-        outcome = ThunkOutcome(Err(error))
+        outcome = ThunkOutcome(Err(error), awaitable=awaiting)
     else:
         if given.later is not None:
             return Later(given.later)
