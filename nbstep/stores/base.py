@@ -98,6 +98,9 @@ class Traces:
     evicted: bool = False
 
 
+NO_TRACES: Final = Traces()
+
+
 @dataclass(frozen=True, slots=True)
 class TrashTotals:
     """What waits in a cache's trash; `lost` says that a full disk had no room for all that went there within 24 hours."""

@@ -17,6 +17,7 @@ from nbstep.forks import ThreadLock
 from nbstep.project import place_text
 from nbstep.stores import documents, files, system
 from nbstep.stores.base import (
+    NO_TRACES,
     BytesDocument,
     Document,
     Group,
@@ -31,6 +32,7 @@ from nbstep.stores.base import (
     Waiting,
 )
 from nbstep.stores.breaker import Breaker
+from nbstep.stores.bulk import Bulk
 from nbstep.stores.catalog import SETTLED_NS, DiskCatalog
 from nbstep.stores.clerk.hiring import Clerks, Lost
 from nbstep.stores.disktrash import DiskTrash, is_trashed
@@ -170,11 +172,17 @@ class DiskStore:
         clerk = self._clerks.clerk
         if clerk is not None and (found := clerk.missing(key, signer)) is not None:
             return found
+        return self.traces_here(key, signer)
+
+    def traces_here(self, key: str, signer: str) -> Traces:
+        """The same, as this process sees it."""
         digest = key_digest(key)
         if self.locks.spares.are_wanted:
             beside, evicted = self._beside_lately.get((digest[:2], signer)), digest in self._evicted_lately.get(None)
         else:
             beside, evicted = self._beside((digest[:2], signer)), self._evictions.holds(digest)
+        if not beside and not evicted:
+            return NO_TRACES
         names = [name for name in beside if name.startswith(digest)]
         return Traces(
             strangers=tuple(sorted(name[65:] for name in names if _ENTRY.fullmatch(name))),
@@ -214,8 +222,19 @@ class DiskStore:
                     raise
             else:
                 break
+        self._forget_eviction(digest)
+
+    def _forget_eviction(self, digest: str) -> None:
         if not self.locks.spares.are_wanted or digest in self._evicted_lately.get(None):
             self._evictions.forget(digest)
+
+    def bulk(self) -> Bulk:
+        """How a clerk works here."""
+
+        def publish(key: str, signer: str, content: bytes, batch: str | None) -> None:
+            self._publish_here(key, signer, [content], durable=False, batch=batch)
+
+        return Bulk(self.directory, self._entries, self._temps, self._fits, self._forget_eviction, publish)
 
     def _publish_after_all(self, entry: Handed) -> None:
         self._publish_here(entry.key, entry.signer, [entry.content], durable=False, batch=entry.batch)

@@ -162,7 +162,7 @@ def write_file(path: str | Path, parts: Sequence[Part], *, durable: bool) -> Non
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
     try:
         try:
-            total = sum(len(part) for part in parts)
+            total = sum(map(len, parts))
             if total > 1 << 20 and hasattr(os, "posix_fallocate"):
                 _reserve(fd, total)
             for part in parts if total > _JOINED_BYTES_AT_MOST else [b"".join(parts)]:

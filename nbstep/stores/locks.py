@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,16 @@ class KeyLock:
     _parts: Parts | None = None
     _spares: Spares[KeyLock] | None = None
     _lent: KeyLock | None = None
+    _status: os.stat_result | None = None
+    _noted = b""  # what its file says
+    created = False
 
     def __init__(self, fd: int | None = None, path: str | None = None, *, created: bool = False) -> None:
         self._fd = fd
         self._path = path
-        self.created: bool = created
-        self._note_bytes = 0
-        self._status = None if fd is None else os.fstat(fd)
+        self.created = created
+        if fd is not None:
+            self._status = os.fstat(fd)
 
     @classmethod
     def on_spare(cls, spare: KeyLock, path: str, spares: Spares[KeyLock]) -> KeyLock:
@@ -103,7 +106,7 @@ class KeyLock:
             return
         holder = or_null(name and name[:_NAME_AT_MOST])
         note = f'{{"holder":{holder},"pid":{pid or os.getpid()},"since":{number(since)}}}'.encode()
-        with suppress(OSError):
+        try:
             if self._fd is not None:
                 self._note(self._fd, note)
                 return
@@ -113,11 +116,15 @@ class KeyLock:
                     self._note(fd, note)
             finally:
                 os.close(fd)
+        except OSError:
+            return
 
     def _note(self, fd: int, note: bytes) -> None:
         file = self._lent or self
-        os.pwrite(fd, note.ljust(file._note_bytes), 0)  # who reads half of it learns nothing, and looks again
-        file._note_bytes = max(file._note_bytes, len(note))  # blanks end what a longer one left
+        note = note.ljust(len(file._noted))  # blanks end what a longer one left
+        if note != file._noted:
+            os.pwrite(fd, note, 0)  # who reads half of it learns nothing, and looks again
+            file._noted = note
 
     def become_part(self, parts: Parts) -> None:
         """Holds its key as a part of a file, and closes its own, which stays.
@@ -225,6 +232,19 @@ class KeyLocks:
 
             clear_frames(stop.__traceback__)
             raise
+
+    def take_new(self, keys: Iterable[str]) -> dict[str, KeyLock]:
+        """The rights to compute those of `keys` that nobody has, where they keep others out: one look at the folder for all."""
+        taken: dict[str, KeyLock] = {}
+        try:
+            files.make_own_folder(self._folder, self._directory)
+        except OSError:
+            return taken
+        for key in keys:
+            lock = self._on_spare(self._path(key)) or self.take(key)
+            if lock is not None and lock.excludes():
+                taken[key] = lock
+        return taken
 
     def _taken(self, key: str, flock: Flock) -> KeyLock | None:
         files.make_own_folder(self._folder, self._directory)

@@ -9,14 +9,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from nbstep.stores.base import Part, Traces
 from nbstep.stores.clerk.line import Line
-from nbstep.stores.clerk.messages import Message
+from nbstep.stores.clerk.messages import Message, packed
 from nbstep.stores.locks import KeyLock
 
 _TRUSTED_FOR_S: Final = 1.0  # what was locked ahead is used within this time, or let go
@@ -31,8 +30,7 @@ _ENTRY_BYTES_AT_MOST: Final = 1 << 15
 _HEAR_FROM: Final = 16  # so many entries wait before it is looked whether some are kept
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Handed:
+class Handed(NamedTuple):
     """An entry that the clerk has to publish, or has published without having said so."""
 
     key: str
@@ -259,21 +257,22 @@ class Clerk:
         if not self._alive or not (self._outbox or self._line.is_full()):
             return
         try:
-            messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
-            self._line.send([self._numbered(*message) for message in messages])
+            content = b""
+            while self._outbox:
+                message = self._outbox[0]
+                content += packed(self._numbered(message[1]) if message[0] == "keep" else message)
+                self._outbox.popleft()  # last: where an interrupt comes between, its entry is in both, and published again
+            self._line.send(content)
         except BaseException:  # an interrupt: half a message may be sent, and nothing more makes sense after it
             self._end()
             raise
 
-    def _numbered(self, verb: str, *given: Any) -> Message:
-        """A message as it is sent: an entry with the number by which the clerk tells of it."""
-        if verb != "keep":
-            return verb, *given
-        (entry,) = given
+    def _numbered(self, entry: Handed) -> Message:
+        """An entry as it is sent: with the number by which the clerk tells of it."""
         self._count += 1
         self._waiting[self._count] = entry
         self._bytes += len(entry.content)
-        return "keep", self._count, entry.key, entry.signer, entry.content, entry.batch
+        return "keep", self._count, *entry
 
     def _hear(self) -> bool:
         """Takes what it has told; whether it told anything."""
@@ -295,12 +294,16 @@ class Clerk:
             if verb == "ready":
                 self._ready = True
             elif verb == "kept":
-                self._done(what)
+                for number in what:
+                    self._done(number)
             elif verb == "yours":
-                self._ours[what] = self._expected.get(what, 0.0), Traces(*more)
-                self._expected.pop(what, None)
+                traces = Traces(*more)
+                for key in what:
+                    self._ours[key] = self._expected.get(key, 0.0), traces
+                    self._expected.pop(key, None)
             elif verb == "no":
-                self._expected.pop(what, None)
+                for key in what:
+                    self._expected.pop(key, None)
             else:
                 published = False
         return published
@@ -348,7 +351,8 @@ class Clerk:
             self._ours.clear()
             self._begun.clear()
             messages = [self._outbox.popleft() for _ in range(len(self._outbox))]
-            left = [*self._waiting.values(), *(message[1] for message in messages if message[0] == "keep")]
+            put_down = (message[1] for message in messages if message[0] == "keep")
+            left = list(dict.fromkeys((*self._waiting.values(), *put_down)))
         if left:
             self._publish(left)
         self._waiting.clear()
@@ -377,7 +381,6 @@ class _Borrowed(KeyLock):
     _key = ""
 
     def __init__(self, clerk: Clerk, key: str) -> None:
-        super().__init__()
         self._key = key
         self._clerk = clerk
 

@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from nbstep.stores.base import run_now
+from nbstep.stores.base import NO_TRACES
 from nbstep.stores.clerk.memory import Memory
 from nbstep.stores.clerk.messages import Message, Unpacker, is_readable, packed
 from nbstep.stores.disk import DiskStore
@@ -33,46 +34,62 @@ class Desk:
 
     def __init__(self, store: DiskStore, pid: int) -> None:
         self._store = store
+        self._bulk = store.bulk()
         self._pid = pid
         self._locks: dict[str, KeyLock] = {}
 
-    def answers(self, message: Message) -> list[Message]:
-        """Does what a message asks; gives the answers."""
-        verb, *given = message
-        if verb == "keep":
-            return [self._keep(*given)]
-        if verb == "expect":
-            signer, holder, keys = given
-            return [self._lock(key, signer, holder) for key in keys]
-        self._let_go(*given)
-        return []
+    def answers(self, messages: Iterable[Message]) -> list[Message]:
+        """Does what some messages ask, one after the other, with one look at the folders for all; gives the answers."""
+        answers, kept = list[Message](), list[int]()
+        self._bulk.look()
+        for verb, *given in messages:
+            if verb == "keep":
+                number, *entry = given
+                if self._keep(*entry):
+                    kept.append(number)
+                else:
+                    answers.append(("not kept", number))
+            elif verb == "expect":
+                answers += self._lock(*given)
+            else:
+                self._let_go(*given)
+        return [*answers, ("kept", kept)] if kept else answers
 
     def close(self) -> None:
         """Lets go of all."""
         for key in list(self._locks):
             self._let_go(key)
 
-    def _lock(self, key: str, signer: str, holder: str | None) -> Message:
-        """Locks a key under which nothing is kept; says why nothing is."""
-        lock = None if key in self._locks else self._store.locks.take(key)
-        if lock is None:
-            return "no", key
-        if not lock.excludes() or run_now(self._store.open(key, signer)) is not None:
+    def _lock(self, signer: str, holder: str | None, keys: Sequence[str]) -> list[Message]:
+        """Locks the keys under which nothing is kept; says which, and where there is something else of them, what."""
+        locks = self._store.locks.take_new(key for key in keys if key not in self._locks)
+        new, others, answers = list[str](), list[str](), list[Message]()
+        now = time.time() // 1  # in whole seconds, a file that goes from key to key mostly says it already
+        for key in keys:
+            lock = locks.get(key)
+            if lock is None or not self._bulk.is_missing(key, signer):
+                others.append(key)
+                continue
+            self._locks[key] = locks.pop(key)
+            lock.sign(holder, now, self._pid)
+            traces = self._store.traces_here(key, signer)
+            if traces is NO_TRACES:
+                new.append(key)
+            else:
+                answers.append(("yours", [key], traces.strangers, traces.trashed, traces.evicted))
+        for lock in locks.values():
             lock.release()
-            return "no", key
-        self._locks[key] = lock
-        lock.sign(holder, time.time(), self._pid)
-        traces = run_now(self._store.traces(key, signer))
-        return "yours", key, traces.strangers, traces.trashed, traces.evicted
+        return [*answers, ("yours", new, (), False, False), ("no", others)]
 
-    def _keep(self, number: int, key: str, signer: str, content: bytes, batch: str | None) -> Message:
+    def _keep(self, key: str, signer: str, content: bytes, batch: str | None) -> bool:
+        """Publishes an entry; whether that was done."""
         try:
-            run_now(self._store.publish(key, signer, [content], durable=False, batch=batch))
+            self._bulk.publish(key, signer, content, batch)
         except Exception:  # noqa: BLE001 - the kernel tries it itself, and tells what it meets
-            return "not kept", number
+            return False
         finally:
             self._let_go(key)
-        return "kept", number
+        return True
 
     def _let_go(self, key: str) -> None:
         lock = self._locks.pop(key, None)
@@ -86,8 +103,8 @@ def serve(memory: Memory, life: int, desk: Desk) -> None:
     is_over = False
     while True:
         content = memory.asked.take()
-        for message in unpacker.messages(content):
-            answers += b"".join(map(packed, desk.answers(message)))
+        if content:
+            answers += b"".join(map(packed, desk.answers(unpacker.messages(content))))
         answers = answers[memory.told.put(memoryview(answers)) :]
         if content:
             nap_s = _NAP_S

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from nbstep.stores.clerk.memory import Memory, new_memory
-from nbstep.stores.clerk.messages import Message, Unpacker, packed
+from nbstep.stores.clerk.messages import Message, Unpacker
 
 _PACKAGE: Final = Path(__file__).parents[3]
 _START: Final = (
@@ -53,9 +52,8 @@ class Line:
         finally:
             os.close(shared)
 
-    def send(self, messages: Iterable[Message]) -> None:
-        """Puts messages into the memory, where its end survives this process; what has no room stays for `send` again."""
-        content = b"".join(map(packed, messages))
+    def send(self, content: bytes) -> None:
+        """Puts packed messages into the memory, where they survive this process; what has no room stays for `send` again."""
         left = memoryview(bytes(self._left) + content) if self._left else memoryview(content)
         self._left = left[self._memory.asked.put(left) :] if left else left
 
