@@ -215,3 +215,39 @@ def test_c1_entries_of_a_folder_that_go_the_quick_way_are_read_as_any_other(
     assert create_workflow(cache=tmp_path, on_event=listener)(body).unwrap() == expected
     assert sum(isinstance(event, StepHit) for event in listener.events) == 1500
     assert [Cache(tmp_path).get(f"n:{n}") for n in (0, 700, 1499)] == [expected[n] for n in (0, 700, 1499)]
+
+
+@pytest.mark.parametrize("own_name", ["__main__", "json"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "fetch.__wrapped__ = other",
+        "fetch.__module__ = 'elsewhere'",
+        "fetch.__qualname__ = 'get'",
+        "fetch.__globals__['__name__'] = 'email'",
+        "fetch.__globals__['__name__'] = '__main__'",
+        "fetch.__defaults__ = (other,)",
+        "fetch.__kwdefaults__ = {'how': other}",
+        "fetch.__code__ = other.__code__",
+    ],
+)
+def test_d1_what_its_function_is_may_change_between_items_and_inside_one(change: str, own_name: str) -> None:
+    def codes(store: Any, at: int, *, inside: bool) -> dict[str, Any]:
+        scope: dict[str, Any] = {"__name__": own_name, "at": at if inside else None}
+        exec(f"def other(n, *, how=None): return -n\ndef change():\n    {change}\n", scope)
+        exec("def fetch(n, *, how=None):\n    if n == at: change()\n    return n", scope)
+
+        def items() -> Any:
+            for n in range(8):
+                if n == at and not inside:
+                    scope["change"]()
+                yield n
+
+        cache = Cache(store)
+        create_workflow(cache=cache)(
+            lambda step: step.map(scope["fetch"], items(), key="n:{}", n_jobs=1, on_error="keep")
+        ).unwrap()
+        return {meta.key: (meta.facts.code, meta.facts.exact, meta.facts.inputs) for meta in cache.entries()}
+
+    for inside in (True, False):
+        assert codes({}, 4, inside=inside) == codes(MemoryStore(), 4, inside=inside)

@@ -226,10 +226,10 @@ class Like(NamedTuple):
     name: str
     named: Named | None
 
-    def read(self, seen: Seen, argument: Any, key: SigningKey) -> tuple[Mapping[str, str], Sequence[Any]] | None:
-        """The texts, and the objects among what is named; None says nothing."""
-        then, named = self.seen, self.named
-        if seen.fingerprint is not then.fingerprint or seen.found is not then.found or key is not self.signing_key:
+    def read(self, argument: Any, key: SigningKey) -> tuple[Mapping[str, str], Sequence[Any]] | None:
+        """The texts, and the objects among what is named, while the same is behind the function; None says nothing."""
+        seen, named = self.seen, self.named
+        if key is not self.signing_key:
             return None
         make = texts_of(key.secret)
         text = make.of_plain(argument)

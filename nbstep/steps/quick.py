@@ -17,9 +17,8 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
-from nbstep.drift.code import look_behind
+from nbstep.drift.code import looks_the_same
 from nbstep.drift.inputs import Like
-from nbstep.drift.seen import Seen
 from nbstep.events import StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_awaitable
 from nbstep.freezing import is_bound
@@ -56,14 +55,14 @@ class Quick:
         thunk: Their function.
     """
 
-    __slots__ = ("_cache", "_code", "_like", "_name", "_pattern", "_told")
+    __slots__ = ("_cache", "_code", "_defaults", "_like", "_name", "_pattern", "_told")
 
     def __init__(self, cache: Cache, like: Like, told: Told, pattern: Pattern, thunk: types.FunctionType) -> None:
         self._cache = cache
         self._like = like
         self._told = told
         self._pattern = pattern
-        self._code, self._name = thunk.__code__, thunk.__qualname__
+        self._code, self._name, self._defaults = thunk.__code__, thunk.__qualname__, thunk.__defaults__
 
     def take(self, call: Call, compute: Computing) -> Any:
         """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that, from where it is now.
@@ -91,10 +90,10 @@ class Quick:
             if lock is None:
                 return WHOLE_WAY
             flight.let_go = lock.release
-            read = self._read(call)
-            if read is None:
+            inputs = self._read(call)
+            if inputs is None:
                 return run_now(compute(call, _NEW, False, None, shared))
-            return self._compute(call, key, *read, shared)
+            return self._compute(call, key, inputs, shared)
         finally:
             try:
                 if lock is not None:
@@ -102,14 +101,16 @@ class Quick:
             finally:
                 FLIGHTS.land(scope, key, flight, shared[0] if shared else "nothing")
 
-    def _read(self, call: Call) -> tuple[Seen, Mapping[str, str]] | None:
-        """What is behind its function, and its inputs; None where they are not as they were."""
+    def _read(self, call: Call) -> Mapping[str, str] | None:
+        """Its inputs; None where they, or what is behind its function, are not as they were."""
+        like, thunk = self._like, call.thunk
         try:
-            seen = look_behind(call.thunk)
-            read = self._like.read(seen, call.args[0], signing_key())
-            if read is None or ((read[1] or seen.sources.callables) and call.comes_from(read[1], seen)):
+            if not (self._is_itself(thunk) and looks_the_same(like.seen, thunk)):
                 return None
-            return seen, read[0]
+            read = like.read(call.args[0], signing_key())
+            if read is None or ((read[1] or like.seen.found.sources.callables) and call.comes_from(read[1], like.seen)):
+                return None
+            return read[0]
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3)
@@ -120,7 +121,7 @@ class Quick:
         like = call.like()
         return like == self._like and call.told() is self._told
 
-    def _compute(self, call: Call, key: str, seen: Seen, inputs: Mapping[str, str], shared: list[Landing]) -> Any:
+    def _compute(self, call: Call, key: str, inputs: Mapping[str, str], shared: list[Landing]) -> Any:
         """Runs the function, keeps what it gave, tells."""
         __tracebackhide__ = True
         run = call.run
@@ -149,14 +150,23 @@ class Quick:
                 return Ok(value) if call.options.hand_back else value
         if raised is None and is_awaitable(value):
             return Later(value)
-        call.note_read(seen, self._like.inputs(call.thunk, call.args[0], inputs))
+        call.note_read(self._like.seen, self._like.inputs(call.thunk, call.args[0], inputs))
         outcome = outcome_of(Given(value)) if raised is None else ThunkOutcome(raised)
         return run_now(ended(call, _NEW, outcome, took_s, frame, False, shared))
+
+    def _is_itself(self, thunk: Any) -> bool:
+        """Whether its function has the code, the name and the defaults that it had."""
+        return (
+            thunk.__code__ is self._code
+            and thunk.__qualname__ is self._name
+            and thunk.__defaults__ is self._defaults
+            and not thunk.__kwdefaults__
+        )
 
     def _is_still(self, thunk: Any) -> bool:
         """Whether its function left itself, and what it names, as they were."""
         try:
-            return thunk.__code__ is self._code and thunk.__qualname__ is self._name and self._like.holds(thunk)
+            return self._is_itself(thunk) and self._like.holds(thunk)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
