@@ -47,8 +47,10 @@ class FirstAsks:
         place: Place,
         template: str | None = None,
         site: Site = NOWHERE,
-    ) -> None:
+    ) -> Look | None:
         """Remembers a call, or compares it with the first one; `template` is that of `@step.cached`, `site` the call's.
+
+        Gives what it remembered, where this call is the first.
 
         Raises:
             KeyCollision: They are certainly different steps.
@@ -64,21 +66,23 @@ class FirstAsks:
                     asks = self._asks[scope] = dict(islice(list(asks.items()), _MAX_KEYS // 10, None))
                 known = asks.setdefault(key, (look, place))
             first = known[0]
-            if look is first or (
+            if look is first:
+                return look
+            if (
                 look.code is first.code and look.callee_id == first.callee_id and look.sights == first.sights
                 and look.labels == first.labels
             ):  # fmt: skip
-                return
+                return None
             found = difference(first, look, self._states.get((scope, key), frozenset()))
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
-            return
+            return None
         if found is None:
-            return
+            return None
         if self.endless and _is_new_version(first, look):
             asks[key] = look, place
-            return
+            return None
         raise collision_in_run(key, found, known, (look, place), template, site)
 
     def note_ran(self, scope: Hashable, key: str, thunk: Thunk, args: tuple[Any, ...]) -> None:

@@ -77,14 +77,20 @@ _MAX_PLANS: Final = 4096
 def look_at(thunk: Thunk, args: tuple[Any, ...], like: Look | None = None) -> Look:
     """What a step is, as far as its thunk's own code and arguments tell; `like` is an earlier look, mostly of the same code."""
     callee, code, labels, values, read, bound = _held(thunk, args)
-    seen = sight(callee) if code is None else _function(callee)
     sights: list[Sight] = []
     if like is not None and code is not None and like.code is code:
-        pairs = zip(values[:read], like.sights)  # noqa: B905 - these are the names, of which both have as many
-        sights = [known if value is known or _is_still(value, known) else sight(value) for value, known in pairs]
-    sights += [
-        value if type(value) is str and len(value) <= _SHORT else sight(value) for value in values[len(sights) :]
-    ]
+        seen = like.callee if like.callee[2] is callee.__qualname__ else _function(callee)
+        if read:
+            pairs = zip(values[:read], like.sights)  # noqa: B905 - these are the names, of which both have as many
+            sights = [known if value is known or _is_still(value, known) else sight(value) for value, known in pairs]
+    else:
+        seen = sight(callee) if code is None else _function(callee)
+    for value in values[len(sights) :] if sights else values:  # mostly a short text or a number, which are told here
+        kind = type(value)
+        if (kind is str and len(value) <= _SHORT) or (kind is int and -_LARGE < value < _LARGE):
+            sights.append(value)
+        else:
+            sights.append(sight(value))
     fields = (seen, id(callee), code, labels, tuple(sights), tuple(map(id, values)), read, bound)
     return tuple.__new__(Look, fields)  # half the time of Look(…)
 

@@ -10,7 +10,7 @@ import functools
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nbstep.drift.glance import Glance, glance
 from nbstep.drift.parts import is_users, label_of, named_parts, only_called, part_of
@@ -195,7 +195,7 @@ def look_behind(thunk: object) -> Seen:
     return _Glimpse(first).seen() if owner is None else _look_at(first, owner).seen(first)
 
 
-def looks_the_same(then: Seen, function: types.FunctionType) -> bool:
+def looks_the_same(then: Seen, function: Any) -> bool:
     """Whether `look_behind` would find again what it found of this very function, whose code and defaults are the same ones.
 
     "No" says nothing.
