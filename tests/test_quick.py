@@ -13,6 +13,7 @@ from nbstep import Cache, Err, Ok, create_workflow, step
 from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit
 from nbstep.steps import quick
 from nbstep.steps.calls import Call
+from nbstep.stores.base import run_now
 from nbstep.testing import MemoryStore, RecordingListener
 
 _TIMES = {"at", "run", "root", "took_s", "created", "saved_s", "cache", "size_bytes"}
@@ -201,6 +202,27 @@ def test_c3_a_store_that_fails_on_the_way_costs_no_value_and_is_told_of() -> Non
     assert workflow(lambda step: step.map(lambda n: n, range(8), key="n:{}", n_jobs=1)).unwrap() == list(range(8))
     assert sorted(store) == [f"n:{n}" for n in (0, 1, 2, 3, 4, 6, 7)]
     assert [event.key for event in listener.events if isinstance(event, Finding)] == ["n:5"]
+
+
+def test_c3_what_a_step_itself_put_under_its_key_stays_and_is_told_of() -> None:
+    store, listener = dict[str, Any](), RecordingListener()
+
+    def fetch(n: int) -> int:
+        if n == 5:
+            store["n:5"] = "mine"
+        if n == 6:
+            store["n:6"] = store["n:1"]
+        if n == 7:
+            store["n:7"] = None
+        return n
+
+    cache = Cache(store)
+    workflow = create_workflow(cache=cache, on_event=listener)
+    assert workflow(lambda step: step.map(fetch, range(10), key="n:{}", n_jobs=1)).unwrap() == list(range(10))
+    assert store["n:5"] == "mine"
+    assert [cache.get(f"n:{n}") for n in (6, 7, 8)] == [6, 7, 8]
+    assert [event.key for event in listener.events if isinstance(event, Finding)] == ["n:5"]
+    assert run_now(cache.store.traces("n:6", "")).trashed  # what stood there went to the trash
 
 
 def test_c1_entries_of_a_folder_that_go_the_quick_way_are_read_as_any_other(

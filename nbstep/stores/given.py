@@ -38,6 +38,14 @@ class MappingMethods:
         with self._lock:
             self._mapping[key] = value
 
+    def add(self, key: str, value: bytes) -> bool:
+        """Puts an entry under `key` where nothing stands; whether it did."""
+        with self._lock:
+            if key in self._mapping:
+                return False
+            self._mapping[key] = value
+            return True
+
     def has(self, key: str) -> bool:
         """Whether there is anything under `key`."""
         with self._lock:
@@ -94,6 +102,7 @@ class GivenObject:
         self._breaker = breaker
         self._mode: str | None = None
         self._names_all = isinstance(target, dict)
+        self._is_dict = type(target) is dict
         self._seen: dict[str, None] = {}
 
     async def has(self, key: str) -> bool:
@@ -133,6 +142,12 @@ class GivenObject:
         else:
             await self._call("set", key, _as_text(content) if self._mode == "text" else content)
         self._note(key)
+
+    def add(self, key: str, content: bytes) -> bool:
+        """Puts an entry under a key of a `dict` where nothing stands; whether it did. "No" says nothing."""
+        if self._mode != "bytes" or not self._is_dict or self._breaker.failure is not None:
+            return False
+        return self._target.add(key, content)
 
     async def delete(self, key: str) -> None:
         """Removes what stands under `key`, if anything."""

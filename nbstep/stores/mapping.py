@@ -96,7 +96,9 @@ class MappingStore:
 
     async def publish(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:  # noqa: ARG002
         """Hands the whole entry to the user's `set`; what stood there goes to the trash, for good without a batch."""
-        await self._replace(key, b"".join(parts), batch)
+        content = b"".join(parts)
+        if not self._object.add(key, content):
+            await self._replace(key, content, batch)
         self._evicted.discard(key)
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:

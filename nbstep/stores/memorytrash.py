@@ -96,7 +96,7 @@ class MemoryTrash:
     def holds(self, key: str) -> bool:
         """Whether an entry of `key` is here."""
         with self._lock:
-            return any(item.key == key for item in self._items)
+            return bool(self._items) and any(item.key == key for item in self._items)
 
     def totals(self) -> TrashTotals:
         """What waits here."""
