@@ -9,6 +9,7 @@ from typing import Final
 
 quoted: Final = json.encoder.encode_basestring_ascii
 _FINITE_BELOW: Final = 1e300
+_PAIR: Final = "{}:{}".format
 
 
 def or_null(text: str | None) -> str:
@@ -56,4 +57,4 @@ def mapping(texts: Mapping[str, str]) -> str:
     """
     if not texts:
         return "{}"
-    return "{" + ",".join([f"{quoted(name)}:{quoted(text)}" for name, text in texts.items()]) + "}"
+    return "{" + ",".join(map(_PAIR, map(quoted, texts), map(quoted, texts.values()))) + "}"

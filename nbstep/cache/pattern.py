@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nbstep.cache import entry
-from nbstep.cache.previews import is_small, plain_text, shape_text, type_text
+from nbstep.cache.previews import is_small, plain_text, shape_text
 from nbstep.cache.records import SYNC_FROM_S, Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Part
@@ -41,4 +41,5 @@ class Pattern:
         if preview is None:
             return None
         facts, stream = self._facts.filled(took_s, inputs), pickle.dumps(value, 5)
-        return entry.encode_plain(signing_key, key, now, type_text(value), shape_text(value), preview, facts, stream)
+        said = "None" if value is None else type(value).__qualname__  # as `type_text` says it of what is built in
+        return entry.encode_plain(signing_key, key, now, said, shape_text(value), preview, facts, stream)

@@ -91,26 +91,28 @@ def is_small(value: Any, levels: int = _LEVELS) -> bool:
     >>> is_small({"n": 5, "tags": ["a", None]}), is_small([0] * 13), is_small({"day": time})
     (True, False, False)
     """
-    kind = type(value)
-    if kind is str:
-        return len(value) <= _TEXT_CHARS
-    if kind is int:
-        return -_SHORT_INT < value < _SHORT_INT
-    if kind is dict:
-        if len(value) > _PAIRS or (value and levels <= 0):
-            return False
-        for key, content in value.items():  # noqa: SIM110 - the generator of `all` takes most of the time here
-            if not (is_small(key, levels - 1) and is_small(content, levels - 1)):
+    parts: list[Any] = [value]
+    while parts:
+        inside: list[Any] = []
+        for part in parts:
+            kind = type(part)
+            if kind is str:
+                if len(part) > _TEXT_CHARS:
+                    return False
+            elif kind is int:
+                if not -_SHORT_INT < part < _SHORT_INT:
+                    return False
+            elif kind is dict or kind is list or kind is tuple:
+                if len(part) > (_PAIRS if kind is dict else _ITEMS) or (part and levels <= 0):
+                    return False
+                inside += part
+                if kind is dict:
+                    inside += part.values()
+            elif kind not in _ATOMS:
                 return False
-        return True
-    if kind is list or kind is tuple:
-        if len(value) > _ITEMS or (value and levels <= 0):
-            return False
-        for content in value:  # noqa: SIM110 - as above
-            if not is_small(content, levels - 1):
-                return False
-        return True
-    return value is None or kind is float or kind is bool or kind is complex
+        parts = inside
+        levels -= 1
+    return True
 
 
 def plain_text(value: Any) -> str | None:
