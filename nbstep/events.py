@@ -7,7 +7,7 @@ A listener that fails is logged and never breaks a step. Events come from any th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -220,12 +220,16 @@ def listen(listener: Listener) -> Callable[[], None]:
     return stop
 
 
-def emit(event: Event, listeners: Iterable[Listener] = ()) -> None:
-    """Tells `listeners`, then those of the process. A finding without a run goes to logging as well."""
-    if type(event) is Finding and event.run is None:
-        _log.warning("%s", event.text)
-    for listener in (*listeners, *_process_listeners) if _process_listeners else listeners:
-        try:
-            listener(event)
-        except Exception:  # noqa: BLE001 - a listener must never break a step
-            _log.exception("a listener failed on %s", type(event).__name__)
+def emit(*events: Event, listeners: Sequence[Listener] = ()) -> None:
+    """Tells `listeners`, then those of the process, of one event after the other.
+
+    A finding without a run goes to logging as well.
+    """
+    for event in events:
+        if type(event) is Finding and event.run is None:
+            _log.warning("%s", event.text)
+        for listener in (*listeners, *_process_listeners) if _process_listeners else listeners:
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a listener must never break a step
+                _log.exception("a listener failed on %s", type(event).__name__)

@@ -19,10 +19,24 @@ def test_listeners_are_told_in_order_then_those_of_the_process() -> None:
     told: list[tuple[str, Event]] = []
     stop = listen(lambda event: told.append(("process", event)))
     try:
-        emit(CHANGED, [lambda event: told.append(("first", event)), lambda event: told.append(("second", event))])
+        emit(
+            CHANGED,
+            listeners=[lambda event: told.append(("first", event)), lambda event: told.append(("second", event))],
+        )
     finally:
         stop()
     assert told == [("first", CHANGED), ("second", CHANGED), ("process", CHANGED)]
+
+
+def test_each_event_is_told_to_all_before_the_next_one() -> None:
+    told: list[tuple[str, Event]] = []
+    later = CacheChanged("memory:", "deleted", ("a",))
+    stop = listen(lambda event: told.append(("process", event)))
+    try:
+        emit(CHANGED, later, listeners=[_broken, lambda event: told.append(("run", event))])
+    finally:
+        stop()
+    assert told == [("run", CHANGED), ("process", CHANGED), ("run", later), ("process", later)]
 
 
 def test_a_stopped_listener_hears_no_more() -> None:
@@ -36,7 +50,7 @@ def test_a_stopped_listener_hears_no_more() -> None:
 
 def test_a_failing_listener_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
     told: list[Event] = []
-    emit(CHANGED, [_broken, told.append])
+    emit(CHANGED, listeners=[_broken, told.append])
     assert told == [CHANGED]
     assert [(r.name, r.levelno, r.getMessage()) for r in caplog.records] == [
         ("nbstep", logging.ERROR, "a listener failed on CacheChanged")

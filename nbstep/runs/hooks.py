@@ -21,7 +21,7 @@ handed_run: ContextVar[Callable[[], Run] | None] = ContextVar("nbstep_handed_run
 
 _ambient: Callable[[], Run | None] = lambda: None  # noqa: E731 - replaced by the notebook
 _guard: Callable[[], AbstractContextManager[Any]] = nullcontext
-_stop: Callable[[], None] = lambda: None  # noqa: E731 - replaced by the notebook
+_stop: Callable[[], None] | None = None  # set by the notebook
 
 
 def set_ambient_run(provider: Callable[[], Run | None] | None) -> None:
@@ -45,12 +45,14 @@ def guard_thunks(
     """
     global _guard, _stop
     _guard = nullcontext if guard is None else guard
-    _stop = stop if stop is not None else lambda: None
+    _stop = stop
 
 
 def stop_if_interrupted() -> None:
     """Raises where the user interrupted what runs now, and it only has not heard of it yet."""
-    _stop()
+    stop = _stop
+    if stop is not None:
+        stop()
 
 
 def thunk_guard() -> AbstractContextManager[Any]:

@@ -174,9 +174,9 @@ class Run:
             run = run.parent
         return run
 
-    def tell(self, event: Event) -> None:
-        """Tells the run's listeners."""
-        emit(event, self._told or self.listeners)
+    def tell(self, *events: Event) -> None:
+        """Tells the run's listeners of one event after the other."""
+        emit(*events, listeners=self._told or self.listeners)
 
     @contextmanager
     def listening(self, listener: Listener) -> Generator[None]:
