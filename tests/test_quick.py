@@ -12,7 +12,6 @@ import pytest
 from nbstep import Cache, Err, Ok, create_workflow, step
 from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit
 from nbstep.steps import quick
-from nbstep.steps.calls import Call
 from nbstep.stores.base import run_now
 from nbstep.testing import MemoryStore, RecordingListener
 
@@ -106,9 +105,9 @@ def _taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, bool]]:
     taken: list[tuple[Any, bool]] = []
     take = quick.Quick.take
 
-    def noted(self: quick.Quick, call: Call, compute: Any) -> Any:
-        given = take(self, call, compute)
-        taken.append((call.args[0], given is not quick.WHOLE_WAY))
+    def noted(self: quick.Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], *rest: Any) -> Any:
+        given = take(self, step, key, thunk, args, *rest)
+        taken.append((args[0], given is not quick.WHOLE_WAY))
         return given
 
     monkeypatch.setattr(quick.Quick, "take", noted)
@@ -154,17 +153,24 @@ def test_no_other_mode_goes_the_quick_way(mode: Any, monkeypatch: pytest.MonkeyP
     assert not taken
 
 
-def test_k8_the_key_of_another_step_is_told_on_the_quick_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_k8_the_key_of_another_step_is_told_on_the_quick_way_too(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = _taken(monkeypatch)
 
     def body(step: Any) -> Any:
-        step(lambda: "other", key="n:6")
+        step(lambda: "other" if kept else _raise(ValueError("other")), key="n:6", on_error="keep", cache_errors=False)
         return step.map(lambda n: n, range(8), key="n:{}", n_jobs=1, on_error="keep")
 
-    results = create_workflow(cache=Cache({}))(body).unwrap()
-    assert [type(result) for result in results] == [Ok] * 6 + [Err, Ok]
-    assert "n:6" in str(results[6].error)
-    assert (6, True) in taken
+    def events_of(store: Any) -> list[Any]:
+        listener = RecordingListener()
+        results = create_workflow(cache=Cache(store), on_event=listener)(body).unwrap()
+        assert [type(result) for result in results] == [Ok] * 6 + [Err, Ok]
+        assert "n:6" in str(results[6].error)
+        return [_shown(event) for event in listener.events]
+
+    quickly = events_of({})
+    assert (6, not kept) in taken  # what is kept is looked up the whole way
+    assert quickly == events_of(MemoryStore())
 
 
 def test_d1_what_its_function_calls_may_change_between_items() -> None:

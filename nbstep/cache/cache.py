@@ -225,9 +225,12 @@ class Cache(Upkeep):
             key, result, facts, batch=batch, insist=False, created=created, made_by=made_by, awaiting=awaiting
         )
 
-    def take_new(self, key: str) -> KeyLock | None:
-        """The lock on a key of which surely nothing was kept, ever; None says nothing, and the step is to be looked up."""
-        return self._entries.take_new(key)
+    def take_new(self, key: str, signer: str) -> KeyLock | None:
+        """The lock on a key of which surely nothing was kept, ever; None says nothing, and the step is to be looked up.
+
+        `signer` is the id of the user's signing key.
+        """
+        return self._entries.take_new(key, signer)
 
     def pattern(self, facts: Facts) -> Pattern | None:
         """What entries of small plain values have in common whose steps differ from that of `facts` in time and inputs alone.
@@ -237,7 +240,14 @@ class Cache(Upkeep):
         return self._entries.pattern(facts)
 
     def keep_like(
-        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
+        self,
+        pattern: Pattern,
+        signing_key: trust.SigningKey,
+        key: str,
+        value: Any,
+        took_s: float,
+        inputs: Mapping[str, str],
+        batch: str,
     ) -> int | None:
         """Keeps a small plain value under a key that `take_new` gave the lock of; gives the size of the entry in bytes.
 
@@ -245,13 +255,14 @@ class Cache(Upkeep):
 
         Args:
             pattern: What `pattern` gave.
+            signing_key: The user's, as `take_new` was given its id.
             key: The user's key.
             value: What the thunk gave.
             took_s: How long it ran.
             inputs: As in `Facts`.
             batch: As for `keep`.
         """
-        return self._entries.keep_like(pattern, key, value, took_s, inputs, batch)
+        return self._entries.keep_like(pattern, signing_key, key, value, took_s, inputs, batch)
 
     def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
         """Tells of an entry that another process kept, and of those that made room for it."""

@@ -237,12 +237,12 @@ class Entries:
             entry.published(meta, signing_key.id, size), evicted, content.left_out, beside, entry.mark_of(parts)
         )
 
-    def take_new(self, key: str) -> KeyLock | None:
+    def take_new(self, key: str, signer: str) -> KeyLock | None:
         """As `Cache.take_new`."""
         breaker = self.store.breaker
         if self._take_new is None or key in self._hot.kept or (breaker is not None and breaker.failure is not None):
             return None
-        return self._take_new(key, trust.signing_key().id)
+        return self._take_new(key, signer)
 
     def pattern(self, facts: Facts) -> Pattern | None:
         """As `Cache.pattern`."""
@@ -254,13 +254,20 @@ class Entries:
         return Pattern(keeper.shown(facts), sync=self._durability == "auto")
 
     def keep_like(
-        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
+        self,
+        pattern: Pattern,
+        signing_key: trust.SigningKey,
+        key: str,
+        value: Any,
+        took_s: float,
+        inputs: Mapping[str, str],
+        batch: str,
     ) -> int | None:
         """As `Cache.keep_like`."""
         try:
-            signing_key = trust.signing_key()
             parts = pattern.entry(key, value, self.clock(), took_s, inputs, signing_key)
-            if parts is None or self.why_resting() is not None:
+            breaker = self.store.breaker
+            if parts is None or (breaker is not None and breaker.failure is not None):
                 return None
             run_now(self.store.publish(key, signing_key.id, parts, durable=False, batch=batch))
         except interrupts():

@@ -226,11 +226,12 @@ class Like(NamedTuple):
     name: str
     named: Named | None
 
-    def read(self, argument: Any, key: SigningKey) -> tuple[Mapping[str, str], Sequence[Any]] | None:
-        """The texts, and the objects among what is named, while the same is behind the function; None says nothing."""
-        seen, named = self.seen, self.named
-        if key is not self.signing_key:
-            return None
+    def read(self, argument: Any) -> tuple[Mapping[str, str], Sequence[Any]] | None:
+        """The texts, and the objects among what is named, where the key and what is behind the function still are those.
+
+        None says nothing.
+        """
+        key, seen, named = self.signing_key, self.seen, self.named
         make = texts_of(key.secret)
         text = make.of_plain(argument)
         if text is None:

@@ -24,6 +24,7 @@ from typing import Any, Final, TypeAlias
 
 from nbstep.cache.keptcell import KeptCell
 from nbstep.drift.scalars import CODE, SCALARS
+from nbstep.foreign import interrupts
 from nbstep.result import Err, Ok
 
 _HELD_BYTES_AT_MOST: Final = 64 << 20
@@ -211,6 +212,18 @@ class HandedOut:
 def origin_of(cache: Hashable, key: str) -> Origin:
     """The step that keeps `key` in a cache, which is named as by `Cache.scope`; it keeps no store alive."""
     return cache if type(cache) is str else weakref.ref(cache), key
+
+
+def note_handed_out(
+    value: Any, cache: Hashable, key: str, size_bytes: int, *, plain: bool, loaded: bool = False
+) -> None:
+    """Remembers that the step which keeps `key` handed out `value`, as `HandedOut.note`; odd values only lose their links."""
+    try:
+        HANDED_OUT.note(value, origin_of(cache, key), size_bytes, plain=plain, loaded=loaded)
+    except interrupts():
+        raise
+    except BaseException:  # noqa: BLE001, S110 - a link must not cost the value (C3)
+        pass
 
 
 def _joined(origins: _Origins, origin: Origin, loaded: bool) -> _Origins:

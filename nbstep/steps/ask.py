@@ -191,32 +191,30 @@ def ask_all(
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
-    each = replace(checked, hand_back=True, plain=True, pace=pace, alike=Alike())
+    bare = on_error != "keep" and not is_async
+    each = replace(checked, hand_back=True, bare=bare, plain=True, pace=pace, alike=Alike())
     place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
     work = _looked_through(run, keys, items) if isinstance(items, Sized) else keys.give(items)
 
-    def called_out(item: Any, item_key: str | None) -> str | None:
+    def called_out(item: Any, item_key: str | None) -> None:
         if item_key is None:
             _call_out_none(run, site, item, place)
         elif site.finding is not None or may_have_finding(item_key):
             call_out(run, site, item_key, place)
-        return item_key
-
-    def one(item: Any, item_key: str | None) -> Any:
-        return take_step(run, called_out(item, item_key), fn, (item,), each, place, site)
 
     def value_of(item: Any, item_key: str | None) -> Any:
-        """The value bare, as there may be a million of them; boxed where it is itself a box."""
-        given = one(item, item_key)
-        return given if type(given) is Err or isinstance(given.value, Ok | Err) else given.value
+        """Where it may be bare, the value alone, as there may be a million of them; boxed where it is itself a box."""
+        called_out(item, item_key)
+        given = take_step(run, item_key, fn, (item,), each, place, site)
+        return given.value if bare and type(given) is Ok and not isinstance(given.value, Ok | Err) else given
 
     def shown_while() -> AbstractContextManager[None]:
         return _line_of(run, place, keys.count if isinstance(items, Sized) else None)
 
     if is_async:
-        return _results(lambda: in_tasks(one, work, n_jobs), on_error, run, shown_while)
+        return _results(lambda: in_tasks(value_of, work, n_jobs), on_error, run, shown_while)
     try:
         backend = backend_for(n_jobs)
         with _many_steps(run), shown_while():
@@ -224,7 +222,7 @@ def ask_all(
                 if run.cache is not None and isinstance(items, Sized):
                     cache, holder = run.cache, name_elsewhere(run, place)
                     work = told_ahead(work, lambda keys: cache.expect(keys, holder))
-                results = on_threads(one if on_error == "keep" else value_of, work, backend.n_jobs)
+                results = on_threads(value_of, work, backend.n_jobs)
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
@@ -310,7 +308,7 @@ def _begin_handed(
     options: Options,
     place: Place,
     site: Site,
-    called_out: Callable[[Any, str | None], str | None],
+    called_out: Callable[[Any, str | None], None],
 ) -> Callable[[Any, str | None], HandedStep]:
     """How a step is looked up here whose work a worker does."""
     outer = enclosing.get()

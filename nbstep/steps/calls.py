@@ -29,7 +29,7 @@ from nbstep.drift.inputs import (
     read_inputs,
     settled,
 )
-from nbstep.drift.lineage import HANDED_OUT, origin_of
+from nbstep.drift.lineage import HANDED_OUT, note_handed_out, origin_of
 from nbstep.drift.seen import UNKNOWN, Digests, Seen
 from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same
@@ -48,7 +48,7 @@ from nbstep.thunks import Thunk
 class QuickSteps(Protocol):
     """What takes steps of a map that are as others were, as `quick.py` does."""
 
-    def take(self, call: Call, compute: Any) -> Any:
+    def take(self, step: int, key: str, thunk: Thunk, args: tuple[Any, ...], asked: float, compute: Any) -> Any:
         """Gives what a step gives, or that it is to go the whole way."""
         ...
 
@@ -71,9 +71,10 @@ class Alike:
 class Options:
     """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
 
-    `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says which
-    inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the thunk.
-    `alike` is shared by the steps of one map.
+    `hand_back` says that an error is handed back, and a value in its box; `bare` that one which surely is no box itself may
+    come without. `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says
+    which inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the thunk. `alike` is
+    shared by the steps of one map.
     """
 
     policy: Policy
@@ -81,6 +82,7 @@ class Options:
     retries: int = 0
     timeout_s: float | None = None
     hand_back: bool = False
+    bare: bool = False
     plain: bool = False
     inputs: Wanted = ALL
     pace: Pace | None = None
@@ -328,14 +330,8 @@ class Call:
 
     def note_handed_out(self, value: Any, size_bytes: int, *, plain: bool, loaded: bool = False) -> None:
         """Remembers that this step handed out `value`, so that a step which takes it is linked to this one (D6)."""
-        if self.key is None:
-            return
-        try:
-            HANDED_OUT.note(value, origin_of(self.run.scope(), self.key), size_bytes, plain=plain, loaded=loaded)
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001, S110 - as above: odd values only lose their links
-            pass
+        if self.key is not None:
+            note_handed_out(value, self.run.scope(), self.key, size_bytes, plain=plain, loaded=loaded)
 
     def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""

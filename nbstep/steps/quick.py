@@ -19,7 +19,8 @@ from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
 from nbstep.drift.code import looks_the_same
 from nbstep.drift.inputs import Like
-from nbstep.events import StepFinished, StepMissed, StepStarted
+from nbstep.drift.lineage import note_handed_out
+from nbstep.events import StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_awaitable
 from nbstep.freezing import is_bound
 from nbstep.result import Err, Ok
@@ -48,6 +49,7 @@ class Quick:
     """What a step of a map found out that holds for the others too, and how they are taken.
 
     Args:
+        call: The step.
         cache: Where they are kept.
         like: How their inputs are read.
         told: What their entries say of the work.
@@ -55,104 +57,141 @@ class Quick:
         thunk: Their function.
     """
 
-    __slots__ = ("_cache", "_code", "_defaults", "_like", "_name", "_pattern", "_told")
+    __slots__ = (
+        "_cache", "_code", "_defaults", "_like", "_name", "_options", "_pattern", "_place", "_run", "_scope",
+        "_site", "_told",
+    )  # fmt: skip
 
-    def __init__(self, cache: Cache, like: Like, told: Told, pattern: Pattern, thunk: types.FunctionType) -> None:
-        self._cache = cache
-        self._like = like
-        self._told = told
-        self._pattern = pattern
+    def __init__(
+        self, call: Call, cache: Cache, like: Like, told: Told, pattern: Pattern, thunk: types.FunctionType
+    ) -> None:
+        self._run, self._options, self._place, self._site = call.run, call.options, call.place, call.site
+        self._cache, self._scope = cache, call.run.scope()
+        self._like, self._told, self._pattern = like, told, pattern
         self._code, self._name, self._defaults = thunk.__code__, thunk.__qualname__, thunk.__defaults__
 
-    def take(self, call: Call, compute: Computing) -> Any:
-        """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that, from where it is now.
+    def take(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, compute: Computing) -> Any:
+        """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that from its beginning.
 
         Args:
-            call: The step.
+            step: Its number.
+            key: Its key.
+            thunk: Its function.
+            args: What that is called with: its item.
+            asked: When it was asked.
             compute: Computes under a lock, whatever is to be computed.
         """
         __tracebackhide__ = True
-        key = call.key
-        if key is None or type(call.args[0]) not in _ITEMS:
+        if type(args[0]) not in _ITEMS or signing_key() is not self._like.signing_key:
             return WHOLE_WAY
         stop_if_interrupted()
-        refused = announce(call)
-        if refused is not None:
-            return refused
-        scope = call.run.scope()
-        flight, mine = FLIGHTS.claim(scope, key, name_here(call), call.asked)
+        flight, mine = FLIGHTS.claim(self._scope, key, name_here(self._run), asked)
         if not mine:
             return WHOLE_WAY
         shared: list[Landing] = []
         lock: KeyLock | None = None
         try:
-            lock = self._cache.take_new(key)
+            lock = self._cache.take_new(key, self._like.signing_key.id)
             if lock is None:
                 return WHOLE_WAY
             flight.let_go = lock.release
-            inputs = self._read(call)
-            if inputs is None:
-                return run_now(compute(call, _NEW, False, None, shared))
-            return self._compute(call, key, inputs, shared)
+            read = self._read(step, key, thunk, args, asked)
+            if read is not None:
+                return self._compute(step, key, thunk, args, asked, *read, shared)
+            call = self._call(step, key, thunk, args, asked)
+            refused = announce(call)
+            return self._noted(call, compute(call, _NEW, False, None, shared)) if refused is None else refused
         finally:
             try:
                 if lock is not None:
                     lock.release()
             finally:
-                FLIGHTS.land(scope, key, flight, shared[0] if shared else "nothing")
-
-    def _read(self, call: Call) -> Mapping[str, str] | None:
-        """Its inputs; None where they, or what is behind its function, are not as they were."""
-        like, thunk = self._like, call.thunk
-        try:
-            if not (self._is_itself(thunk) and looks_the_same(like.seen, thunk)):
-                return None
-            read = like.read(call.args[0], signing_key())
-            if read is None or ((read[1] or like.seen.found.sources.callables) and call.comes_from(read[1], like.seen)):
-                return None
-            return read[0]
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3)
-            return None
+                FLIGHTS.land(self._scope, key, flight, shared[0] if shared else "nothing")
 
     def are_like(self, call: Call) -> bool:
         """Whether a step that went the whole way is as those are."""
         like = call.like()
         return like == self._like and call.told() is self._told
 
-    def _compute(self, call: Call, key: str, inputs: Mapping[str, str], shared: list[Landing]) -> Any:
-        """Runs the function, keeps what it gave, tells."""
+    def _call(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> Call:
+        """The step as one that goes the whole way from where it is."""
+        return Call(self._run, step, key, thunk, args, self._options, self._place, None, asked, self._site)
+
+    def _noted(self, call: Call, work: Coroutine[Any, Any, Any]) -> Any:
+        """Lets it go the rest of the whole way; gives what it gives."""
         __tracebackhide__ = True
-        run = call.run
-        run.tell(StepMissed(run.id, call.step, key, "new"))
-        run.tell(StepStarted(run.id, call.step, key, run.clock()))
-        frame = Frame(run, call.step, key, None, raised_before=run.raised_count)
+        given = run_now(work)
+        if call.options.alike is not None:
+            note_quick(call, call.options.alike)
+        return given
+
+    def _read(
+        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float
+    ) -> tuple[Mapping[str, str], bool] | None:
+        """Its inputs, and whether all that is remembered of its call is its item, which cannot change.
+
+        None where they, or what is behind its function, are not as they were, or the key is another step's.
+        """
+        like = self._like
+        try:
+            if not (self._is_itself(thunk) and looks_the_same(like.seen, thunk)):
+                return None
+            read = like.read(args[0])
+            if read is None or (
+                (read[1] or like.seen.found.sources.callables)
+                and self._call(step, key, thunk, args, asked).comes_from(read[1], like.seen)
+            ):
+                return None
+            look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
+            return read[0], look is not None and not look.read and look.sights == args
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
+            return None
+
+    def _compute(
+        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, inputs: Mapping[str, str], fixed: bool,
+        shared: list[Landing],
+    ) -> Any:  # fmt: skip
+        """Tells that it was asked and begins, runs the function, keeps what it gave, and tells that."""
+        __tracebackhide__ = True
+        run, options = self._run, self._options
+        run.tell(
+            StepAsked(run.id, step, key, self._place, asked, None, self._site.id, options.plain),
+            StepMissed(run.id, step, key, "new"),
+            StepStarted(run.id, step, key, run.clock()),
+        )
+        frame = Frame(run, step, key, None, raised_before=run.raised_count)
         inside = enclosing.set(frame)
         began = time.perf_counter()
         value: Any = None
         raised: Err[Any] | None = None
         try:
-            value = call.thunk(*call.args)
+            value = thunk(*args)
         except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
             raised = Err(error)
         finally:
             frame.ended = True
             leave(inside)
         took_s = time.perf_counter() - began
-        if raised is None and not frame.used and self._is_still(call.thunk):
-            run.first_asks.note_ran(run.scope(), key, call.thunk, call.args)
-            size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, inputs, run.id)
+        if raised is None and not frame.used and self._is_still(thunk):
+            if not fixed:
+                run.first_asks.note_ran(self._scope, key, thunk, args)
+            size_bytes = self._cache.keep_like(
+                self._pattern, self._like.signing_key, key, value, took_s, inputs, run.id
+            )
             if size_bytes is not None:
-                call.note_handed_out(value, size_bytes, plain=True)
+                note_handed_out(value, self._scope, key, size_bytes, plain=True)
                 shared.append("kept")
-                run.tell(StepFinished(run.id, call.step, key, "ok", run.clock(), took_s, size_bytes))
-                return Ok(value) if call.options.hand_back else value
+                run.tell(StepFinished(run.id, step, key, "ok", run.clock(), took_s, size_bytes))
+                return Ok(value) if options.hand_back and not options.bare else value
         if raised is None and is_awaitable(value):
             return Later(value)
-        call.note_read(self._like.seen, self._like.inputs(call.thunk, call.args[0], inputs))
+        call = self._call(step, key, thunk, args, asked)
+        call.announced = True
+        call.note_read(self._like.seen, self._like.inputs(thunk, args[0], inputs))
         outcome = outcome_of(Given(value)) if raised is None else ThunkOutcome(raised)
-        return run_now(ended(call, _NEW, outcome, took_s, frame, False, shared))
+        return self._noted(call, ended(call, _NEW, outcome, took_s, frame, False, shared))
 
     def _is_itself(self, thunk: Any) -> bool:
         """Whether its function has the code, the name and the defaults that it had."""
@@ -164,9 +203,9 @@ class Quick:
         )
 
     def _is_still(self, thunk: Any) -> bool:
-        """Whether its function left itself, and what it names, as they were."""
+        """Whether its function left itself, what it names, and the user's key as they were."""
         try:
-            return self._is_itself(thunk) and self._like.holds(thunk)
+            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds(thunk)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -196,4 +235,4 @@ def _quick_like(call: Call) -> Quick | None:
         return None
     ran = Ran(0.0, awaitable=False, returned=False, used=())
     pattern = cache.pattern(facts_of(call, ran, options.policy.ttl_s, {}))
-    return None if pattern is None else Quick(cache, like, call.told(), pattern, thunk)
+    return None if pattern is None else Quick(call, cache, like, call.told(), pattern, thunk)

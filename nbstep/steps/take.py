@@ -55,22 +55,24 @@ def take_step(
     template: str | None = None,
 ) -> Any:
     """Runs one step: gives its value, or for an awaitable step something to await (K4)."""
-    call = Call(run, run.next_step(), key, thunk, args, options, place, enclosing.get(), run.clock(), site, template)
-    alike = options.alike
-    given = WHOLE_WAY if alike is None or alike.quick is None else alike.quick.take(call, _compute)
+    step, outer, asked, alike = run.next_step(), enclosing.get(), run.clock(), options.alike
+    given: Any = WHOLE_WAY
+    if alike is not None and alike.quick is not None and key is not None and outer is None:
+        given = alike.quick.take(step, key, thunk, args, asked, _compute)
     if given is WHOLE_WAY:
+        call = Call(run, step, key, thunk, args, options, place, outer, asked, site, template)
         given = _taken(call)
-    if alike is not None and call.before is not None:
-        note_quick(call, alike)
+        if alike is not None:
+            note_quick(call, alike)
+        if type(given) is Later and not options.plain:
+            call.thunk = freeze(thunk)
+            call.note_fixed()
+            return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
     if type(given) is Stopped:
         raise given.error
-    if type(given) is Later and options.plain:
+    if type(given) is Later:
         discard(given.prepared)
         raise needs_plain_function()
-    if type(given) is Later:
-        call.thunk = freeze(thunk)
-        call.note_fixed()
-        return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
     return given
 
 
@@ -150,7 +152,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if call.outer is not None and call.outer.computes(scope, key):
             return refuse(call, given, _recursive(key))
         loop = running_loop() if awaiting else None
-        flight, mine = FLIGHTS.claim(scope, key, name_here(call), run.clock(), loop)
+        flight, mine = FLIGHTS.claim(scope, key, name_here(run), run.clock(), loop)
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
         if not call.options.elsewhere and flight.would_block_itself(loop):

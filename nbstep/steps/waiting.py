@@ -36,9 +36,8 @@ _LOOK_AGAIN_S: Final = 0.25
 _LOOK_AT_MOST_S: Final = 4.0
 
 
-def name_here(call: Call) -> str:
+def name_here(run: Run) -> str:
     """Who computes, for those of this kernel who wait."""
-    run = call.run
     return run.name or run.place.notebook or threading.current_thread().name
 
 
