@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, Err, Ok, create_workflow, step
-from nbstep.events import Event, Finding, RunFinished, RunStarted, StepAsked, StepFinished, StepHit
+from nbstep.cache.flight import FLIGHTS
+from nbstep.cache.trust import KeyRing, SigningKey
+from nbstep.events import (
+    Event,
+    Finding,
+    RunFinished,
+    RunStarted,
+    StepAsked,
+    StepFinished,
+    StepHit,
+    StepMissed,
+    StepStarted,
+)
 from nbstep.steps import quick
 from nbstep.stores.base import run_now
 from nbstep.testing import MemoryStore, RecordingListener
@@ -279,3 +291,48 @@ def test_d1_what_its_function_is_may_change_between_items_and_inside_one(change:
 
     for inside in (True, False):
         assert codes({}, 4, inside=inside) == codes(MemoryStore(), 4, inside=inside)
+
+
+@pytest.mark.parametrize("where", ["its function", StepAsked, StepMissed, StepStarted, StepFinished], ids=str)
+def test_an_interrupt_of_a_quick_step_gives_back_all_that_it_held(where: Any) -> None:
+    def ended_with(store: Any) -> list[Any]:
+        told: list[Event] = []
+
+        def listener(event: Event) -> None:
+            told.append(event)
+            if type(event) is where and getattr(event, "key", None) == "n:5":
+                raise KeyboardInterrupt
+
+        def fetch(n: int) -> int:
+            return _raise(KeyboardInterrupt()) if n == 5 and where == "its function" else n
+
+        workflow = create_workflow(cache=Cache(store), on_event=listener)
+        with pytest.raises(KeyboardInterrupt):
+            workflow(lambda step: step.map(fetch, range(8), key="n:{}", n_jobs=1))
+        assert FLIGHTS.claim(Cache(store).scope, "n:5", "me", 0.0)[1]
+        FLIGHTS.forget()
+        return [_shown(event) for event in told]
+
+    assert ended_with({}) == ended_with(MemoryStore())
+
+
+def test_d2_an_entry_of_the_quick_way_is_signed_with_the_key_that_its_inputs_were_read_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _ring, own, _other = KeyRing({}), SigningKey(bytes(32)), SigningKey(b"x" * 32)
+    monkeypatch.setattr("nbstep.cache.trust._ring", _ring)
+    taken = _taken(monkeypatch)
+
+    def signers(store: Any) -> dict[str, Any]:
+        _ring.opened = own
+        scope: dict[str, Any] = {"__name__": "__main__", "_rotate": lambda: setattr(_ring, "opened", _other)}
+        exec("def fetch(n):\n    if n == 4: _rotate()\n    return n", scope)
+        cache = Cache(store)
+        create_workflow(cache=cache)(lambda step: step.map(scope["fetch"], range(8), key="n:{}", n_jobs=1)).unwrap()
+        return {meta.key: (meta.signer, meta.facts.inputs.get("")) for meta in cache.entries()}
+
+    quickly = signers({})
+    assert sum(quickly for _, quickly in taken) >= 4
+    assert quickly == signers(MemoryStore())
+    assert all(inputs in (signer, None) for signer, inputs in quickly.values())
+    assert (quickly["n:3"][0], quickly["n:4"][0]) == (own.id, _other.id)
