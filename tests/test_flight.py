@@ -16,6 +16,24 @@ from nbstep.cache.flight import Flights, Landing, blocked_threads, wait_awaiting
 NOW = 1_700_000_000.0
 
 
+def test_who_computes_is_the_thread_where_nothing_else_is_known() -> None:
+    flights, claimed, over = Flights(), threading.Event(), threading.Event()
+
+    def compute() -> None:
+        flights.claim("cache", "k", None, NOW)
+        claimed.set()
+        over.wait(10)
+
+    thread = threading.Thread(target=compute, name="the worker")
+    thread.start()
+    claimed.wait(10)
+    flight, mine = flights.claim("cache", "k", None, NOW)
+    assert (mine, flight.who()) == (False, "the worker")
+    over.set()
+    thread.join()
+    assert flight.who() == "another thread"
+
+
 def test_c4_the_first_to_claim_computes_and_the_others_get_its_flight() -> None:
     flights = Flights()
     flight, mine = flights.claim("cache", "k", "me", NOW)

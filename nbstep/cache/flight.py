@@ -31,7 +31,7 @@ class Flight:
 
     Attributes:
         flights: Those that it is one of.
-        holder: Who computes.
+        holder: Who computes; None is the thread, by its name.
         thread: On which thread.
         since: Since when, in seconds since the epoch.
         loop: The event loop that it awaits in; None where it blocks its thread.
@@ -41,13 +41,20 @@ class Flight:
     """
 
     flights: Flights
-    holder: str
+    holder: str | None
     thread: int
     since: float
     loop: asyncio.AbstractEventLoop | None = None
     let_go: Callable[[], None] | None = None
     landed: Landing | None = None
     waited: Future[Landing] | None = None
+
+    def who(self) -> str:
+        """Who computes, for who waits; looked for then only, as mostly nobody does."""
+        if self.holder is not None:
+            return self.holder
+        names = (thread.name for thread in threading.enumerate() if thread.ident == self.thread)
+        return next(names, "another thread")  # one that Python did not begin, or that is gone
 
     @property
     def landing(self) -> Future[Landing]:
@@ -77,7 +84,7 @@ class Flights:
         self._flights: dict[tuple[Hashable, str], Flight] = {}
 
     def claim(
-        self, scope: Hashable, key: str, holder: str, now: float, loop: asyncio.AbstractEventLoop | None = None
+        self, scope: Hashable, key: str, holder: str | None, now: float, loop: asyncio.AbstractEventLoop | None = None
     ) -> tuple[Flight, bool]:
         """The flight for a key, and whether the caller is the one who computes, awaiting in `loop`, and must `land` it."""
         with self._lock:

@@ -32,7 +32,6 @@ from nbstep.steps.decision import Compute
 from nbstep.steps.ending import Later, ThunkOutcome, ended, leave, outcome_of
 from nbstep.steps.keeping import Ran, facts_of
 from nbstep.steps.telling import announce
-from nbstep.steps.waiting import name_here
 from nbstep.stores.base import run_now
 
 if TYPE_CHECKING:
@@ -85,7 +84,8 @@ class Quick:
         if type(args[0]) not in _ITEMS or signing_key() is not self._like.signing_key:
             return WHOLE_WAY
         stop_if_interrupted()
-        flight, mine = FLIGHTS.claim(self._scope, key, name_here(self._run), asked)
+        run = self._run
+        flight, mine = FLIGHTS.claim(self._scope, key, run.name or run.place.notebook, asked)
         if not mine:
             return WHOLE_WAY
         shared: list[Landing] = []

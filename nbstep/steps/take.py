@@ -36,7 +36,7 @@ from nbstep.steps.inline import Inline, pause, wait
 from nbstep.steps.keeping import still_kept
 from nbstep.steps.quick import WHOLE_WAY, note_quick
 from nbstep.steps.telling import announce, tell_start
-from nbstep.steps.waiting import name_elsewhere, name_here, wait_for_flight, wait_for_lock
+from nbstep.steps.waiting import name_elsewhere, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
 from nbstep.stores.locks import KeyLock
 from nbstep.thunks import Thunk, called_object, surely_awaitable
@@ -152,7 +152,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if call.outer is not None and call.outer.computes(scope, key):
             return refuse(call, given, _recursive(key))
         loop = running_loop() if awaiting else None
-        flight, mine = FLIGHTS.claim(scope, key, name_here(run), run.clock(), loop)
+        flight, mine = FLIGHTS.claim(scope, key, run.name or run.place.notebook, run.clock(), loop)
         if mine:
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
         if not call.options.elsewhere and flight.would_block_itself(loop):

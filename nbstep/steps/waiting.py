@@ -36,11 +36,6 @@ _LOOK_AGAIN_S: Final = 0.25
 _LOOK_AT_MOST_S: Final = 4.0
 
 
-def name_here(run: Run) -> str:
-    """Who computes, for those of this kernel who wait."""
-    return run.name or run.place.notebook or threading.current_thread().name
-
-
 def name_elsewhere(run: Run, place: Place) -> str | None:
     """Who computes a step at a place, for other kernels: the notebook or script."""
     return run.place.notebook or place.notebook or run.name
@@ -52,7 +47,7 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
     "itself" says that the flight waits for the very work that this step is a part of.
     """
     __tracebackhide__ = True
-    _tell(call, flight.holder, flight.since)
+    _tell(call, flight.who(), flight.since)
     until = _until(call, flight, awaiting)
     look_s = _LOOK_AGAIN_S
     blocks = not awaiting and not call.options.elsewhere
@@ -115,7 +110,7 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                 if told is None or holder not in (told, Holder()):
                     told = holder
                     flight.holder, flight.since = _named(holder), min(holder.since or now(), now())
-                    _tell(call, flight.holder, flight.since)
+                    _tell(call, flight.who(), flight.since)
                     if until is None and holder.pid in _ancestors():
                         until = _nested_until(call)
                 if silent_until is not None and time.monotonic() >= silent_until:
@@ -155,7 +150,7 @@ def _say(call: Call, flight: Flight) -> None:
     if not call.run.is_shown():
         waited = duration_text(max(0.0, call.run.clock() - flight.since))
         call.run.find(
-            "waiting", call.key, f"{call.key}: {flight.holder} has been computing it for {waited}; Ctrl-C ends the wait"
+            "waiting", call.key, f"{call.key}: {flight.who()} has been computing it for {waited}; Ctrl-C ends the wait"
         )
 
 
@@ -188,7 +183,7 @@ def _is_over(call: Call, until: float | None, flight: Flight, *, elsewhere: bool
         call.run.find(
             "computed-twice",
             call.key,
-            f"{call.key}: computed here too, as {flight.holder} did not finish it in {duration_text(nested_wait_s.get())} "
+            f"{call.key}: computed here too, as {flight.who()} did not finish it in {duration_text(nested_wait_s.get())} "
             f"and may be waiting for this thread. If this step runs inside the step {call.key!r}, give it another key",
         )
         return True
