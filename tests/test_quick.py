@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,6 +293,28 @@ def test_d1_what_its_function_is_may_change_between_items_and_inside_one(change:
 
     for inside in (True, False):
         assert codes({}, 4, inside=inside) == codes(MemoryStore(), 4, inside=inside)
+
+
+def test_what_its_function_holds_is_let_go_with_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = _taken(monkeypatch)
+
+    class _Large:
+        pass
+
+    def body(step: Any) -> Any:
+        _large = _Large()
+        gone.append(weakref.ref(_large))
+        return step.map(lambda n: (n, _large)[0], range(8), key="n:{}", n_jobs=1)
+
+    gone: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        create_workflow(cache=Cache({}))(body).unwrap()
+        assert any(quickly for _, quickly in taken)
+        assert gone[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("where", ["its function", StepAsked, StepMissed, StepStarted, StepFinished], ids=str)

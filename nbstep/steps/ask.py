@@ -191,8 +191,8 @@ def ask_all(
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
-    bare = on_error != "keep" and not is_async
-    each = replace(checked, hand_back=True, bare=bare, plain=True, pace=pace, alike=Alike())
+    bare, alike = on_error != "keep" and not is_async, Alike()
+    each = replace(checked, hand_back=True, bare=bare, plain=True, pace=pace, alike=alike)
     place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
@@ -234,6 +234,8 @@ def ask_all(
         recount(error)
         trim(error, run.owns)
         raise
+    finally:
+        alike.quick = None  # it holds the options that hold it, and the function with all that is in its closure
 
 
 def _many_steps(run: Run) -> AbstractContextManager[None]:
