@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NamedTuple, Protocol
@@ -336,22 +336,11 @@ class Call:
     def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            seen = self._behind()
-            callables = callables_in(seen, self.options.inputs.ignore) if seen.found.sources.callables else ()
-            found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
-            if not found:
-                return ()
-            here = origin_of(self.run.scope(), "")[0]
-            return tuple(key for cache, key in found if cache == here)
+            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
             return ()
-
-    def comes_from(self, objects: Sequence[Any], seen: Seen) -> bool:
-        """Whether a step handed out some of what it takes."""
-        self._seen_code, self._seen_thunk, self._is_settled = seen, self.thunk, True
-        return bool(self.origins(objects))
 
     def _behind(self) -> Seen:
         if self._is_settled and self._seen_code is not None and self._seen_thunk is self.thunk:
@@ -406,3 +395,15 @@ class Call:
             raise
         except BaseException:  # noqa: BLE001 - as above
             return None
+
+
+def origins_of(
+    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls."""
+    callables = callables_in(seen, ignore) if seen.found.sources.callables else ()
+    found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
+    if not found:
+        return ()
+    here = origin_of(scope, "")[0]
+    return tuple(key for cache, key in found if cache == here)

@@ -27,7 +27,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, enclosing
 from nbstep.steps.attempts import Given
-from nbstep.steps.calls import Alike, Call, Told
+from nbstep.steps.calls import Alike, Call, Told, origins_of
 from nbstep.steps.decision import Compute
 from nbstep.steps.ending import Later, ThunkOutcome, ended, leave, outcome_of
 from nbstep.steps.keeping import Ran, facts_of
@@ -95,7 +95,7 @@ class Quick:
             if lock is None:
                 return WHOLE_WAY
             flight.let_go = lock.release
-            read = self._read(step, key, thunk, args, asked)
+            read = self._read(key, thunk, args)
             if read is not None:
                 return self._compute(step, key, thunk, args, asked, *read, shared)
             call = self._call(step, key, thunk, args, asked)
@@ -125,9 +125,7 @@ class Quick:
             note_quick(call, call.options.alike)
         return given
 
-    def _read(
-        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float
-    ) -> tuple[Mapping[str, str], bool] | None:
+    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> tuple[Mapping[str, str], bool] | None:
         """Its inputs, and whether all that is remembered of its call is its item, which cannot change.
 
         None where they, or what is behind its function, are not as they were, or the key is another step's.
@@ -137,10 +135,7 @@ class Quick:
             if not (self._is_itself(thunk) and looks_the_same(like.seen, thunk)):
                 return None
             read = like.read(args[0])
-            if read is None or (
-                (read[1] or like.seen.found.sources.callables)
-                and self._call(step, key, thunk, args, asked).comes_from(read[1], like.seen)
-            ):
+            if read is None or origins_of(read[1], like.seen, self._scope):
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
             return read[0], look is not None and not look.read and look.sights == args
