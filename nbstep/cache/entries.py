@@ -82,6 +82,7 @@ class Entries:
         self.store = store
         self._server = store if isinstance(store, Server) else None  # a protocol: not to be asked at every entry
         self._take_new: Callable[[str, str], KeyLock | None] | None = getattr(store, "take_new", None)
+        self._publish_new: Callable[..., bool] | None = getattr(store, "publish_new", None)
         self.clock: Callable[[], float] = time.time
         self._durability = durability
         self._keeper = Keeper(previews, redact)
@@ -269,7 +270,9 @@ class Entries:
             breaker = self.store.breaker
             if parts is None or (breaker is not None and breaker.failure is not None):
                 return None
-            run_now(self.store.publish(key, signing_key.id, parts, durable=False, batch=batch))
+            publish_new = self._publish_new
+            if publish_new is None or not publish_new(key, signing_key.id, parts, batch):
+                run_now(self.store.publish(key, signing_key.id, parts, durable=False, batch=batch))
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - `keep` meets it again, and tells

@@ -70,13 +70,17 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """Takes one event: remembers it, as mostly nobody asks before the run ends."""
+        kind = type(event)
+        if kind is StepStarted:  # that it is under way says no more than that it was asked
+            return
         if self._pid != os.getpid():
             with self._lock:
                 if self._pid != os.getpid():
                     self._begin_in_child()
-        heard, kind = self._heard, type(event)
-        if kind is not StepStarted:  # that it is under way says no more than that it was asked
-            heard.append(event)
+        heard = self._heard
+        heard.append(event)
+        if kind is StepMissed:  # it was asked a moment ago
+            return
         due = time.monotonic() - self._flushed > _FLUSH_EVERY_S
         if due or self._finished or kind is RunFinished or len(heard) >= _HEARD_AT_MOST:
             with self._lock:

@@ -212,6 +212,10 @@ class DiskStore:
         if not self._clerks.keep(key, signer, parts, batch, durable=durable):
             self._publish_here(key, signer, parts, durable=durable, batch=batch)
 
+    def publish_new(self, key: str, signer: str, parts: Sequence[Part], batch: str) -> bool:
+        """Lets the clerk publish an entry under a key that `take_new` gave the lock of; whether it will."""
+        return self._clerks.keep(key, signer, parts, batch, durable=False)
+
     def _publish_here(self, key: str, signer: str, parts: Sequence[Part], *, durable: bool, batch: str | None) -> None:
         digest = key_digest(key)
         for attempt in range(_ATTEMPTS, 0, -1):
@@ -290,6 +294,8 @@ class DiskStore:
         """
         with self.locks.spares.wanted(), self._clerks.wanted(lost):
             yield
+        if not self._read_only:
+            self._collect()
 
     def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
         """Says that `holder`, in this process, asks these keys within a moment."""

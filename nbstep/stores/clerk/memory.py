@@ -9,7 +9,7 @@ from typing import Final
 
 from nbstep.stores.clerk.ring import Ring
 
-ASKED_BYTES: Final = 4 << 20
+ASKED_BYTES: Final = 1 << 19  # in the processors' memory both find it sooner
 TOLD_BYTES: Final = 1 << 18
 
 

@@ -42,8 +42,12 @@ class Ring:
         """Puts as much as there is room for; how many bytes that was."""
         put = self._put[0]
         count = min(len(content), self._capacity - (put - self._taken[0]))
-        if count:
-            at = put % self._capacity
+        at = put % self._capacity
+        if count == len(content) <= self._capacity - at:  # most
+            self._bytes[at : at + count] = content
+            self._order()
+            self._put[0] = put + count
+        elif count:
             before_end = min(count, self._capacity - at)
             self._bytes[at : at + before_end] = content[:before_end]
             self._bytes[: count - before_end] = content[before_end:count]
