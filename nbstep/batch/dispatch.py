@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -13,6 +16,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
+_AHEAD: Final = 32  # items whose keys are told before their turn
 
 Given: TypeAlias = Ok[Any] | Err[Any]
 
@@ -38,10 +42,16 @@ def backend_for(n_jobs: int | None) -> Backend:
     return Backend(threads, usual if n_jobs is None else n_jobs)
 
 
-def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n_jobs: int) -> list[Given]:
+def on_threads(
+    one: Callable[[Any, str | None], Given],
+    work: Iterable[Keyed],
+    n_jobs: int,
+    tell: Callable[[list[str]], None] | None = None,
+) -> list[Given]:
     """Takes `one` step for each item, on threads; gives the results in the items' order.
 
     Each thread takes item after item: to hand each one to a thread, and its result back, can cost more than the step.
+    `tell` is told the keys of items before it is their turn.
     """
     __tracebackhide__ = True
     from joblib import Parallel, delayed
@@ -51,7 +61,7 @@ def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n
     blocked = context.get(blocked_threads, frozenset[int]()) | {threading.get_ident()}
     context.run(blocked_threads.set, blocked)
     results: list[Any] = []
-    left = _Turns(work, results)
+    left = _Turns(work, results, tell)
 
     def take_turns() -> None:
         __tracebackhide__ = True
@@ -74,24 +84,31 @@ def on_threads(one: Callable[[Any, str | None], Given], work: Iterable[Keyed], n
 
 
 class _Turns:
-    """Items for whichever thread asks next, and places for their results."""
+    """Items for whichever thread asks next, and places for their results.
 
-    def __init__(self, work: Iterable[Keyed], results: list[Any]) -> None:
-        self._left = iter(work)
+    A thread that waited for a lock has it before it has the interpreter. So as soon as one who holds it lets others go first, all
+    come to stand in line for it, each a whole turn of the interpreter long, and mostly until the last item. That is why nothing
+    is told under the lock, and a list is taken from without one.
+    """
+
+    def __init__(
+        self, work: Iterable[Keyed], results: list[Any], tell: Callable[[list[str]], None] | None = None
+    ) -> None:
+        self._listed: list[Keyed] | None = (
+            cast("list[Keyed]", work) if type(work) is list and _is_one_at_a_time() else None
+        )
+        self._tell = tell
         self._results = results
         self._over = threading.Event()
         self._one_at_a_time = threading.Lock()
+        self._left = iter(work)
+        self._ahead = deque[Keyed]()
+        self._numbered = enumerate(work)
+        if self._listed is not None:
+            results += [None] * len(self._listed)
 
     def __iter__(self) -> Iterator[tuple[int, Keyed]]:
-        while True:
-            with self._one_at_a_time:
-                item = None if self._over.is_set() else next(self._left, None)
-                if item is None or self._over.is_set():  # as somebody stopped it while the next item was made
-                    self._over.set()
-                    return
-                at = len(self._results)
-                self._results.append(None)
-            yield at, item
+        return self._of_any() if self._listed is None else self._of_list(self._listed)
 
     def are_over(self) -> bool:
         """Whether there is no item left, or it was stopped."""
@@ -100,3 +117,42 @@ class _Turns:
     def stop(self) -> None:
         """Lets nobody take another one."""
         self._over.set()
+
+    def _of_list(self, work: list[Keyed]) -> Iterator[tuple[int, Keyed]]:
+        for at, item in self._numbered:  # one call of C: no two threads get the same
+            if self._over.is_set():
+                return
+            if self._tell is not None and at % _AHEAD == 0:
+                self._tell(_keys(work[at + _AHEAD if at else 0 : at + 2 * _AHEAD]))
+            yield at, item
+        self._over.set()
+
+    def _of_any(self) -> Iterator[tuple[int, Keyed]]:
+        while True:
+            with self._one_at_a_time:
+                item, keys = (None, []) if self._over.is_set() else self._next()
+                if item is None or self._over.is_set():  # as somebody stopped it while the next item was made
+                    self._over.set()
+                    return
+                at = len(self._results)
+                self._results.append(None)
+            if keys and self._tell is not None:
+                self._tell(keys)
+            yield at, item
+
+    def _next(self) -> tuple[Keyed | None, list[str]]:
+        """The next item, and keys that are to be told."""
+        if self._tell is None:
+            return next(self._left, None), []
+        more = list(itertools.islice(self._left, _AHEAD)) if len(self._ahead) <= _AHEAD else []
+        self._ahead.extend(more)
+        return self._ahead.popleft() if self._ahead else None, _keys(more)
+
+
+def _keys(items: Iterable[Keyed]) -> list[str]:
+    return [item.key for item in items if item.key is not None]
+
+
+def _is_one_at_a_time() -> bool:
+    """Whether one thread at a time has the interpreter, as in all but a special one."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import string
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
@@ -18,7 +16,6 @@ from nbstep.keys import NoStableText, check_key, fill_template
 from nbstep.keytable import KeyTable
 
 _BY_NAME: Final = 10_000  # so many keys are remembered with what their items were
-_AHEAD: Final = 32
 _DIGEST: Final = (1 << 64) - 1
 
 _VERBATIM: Final = frozenset({str, int})
@@ -95,20 +92,6 @@ class Keys:
         return KeyCollision(
             f"step.map: {items} would share the key {key!r}; {written or 'put into the key what tells them apart'}"
         )
-
-
-def told_ahead(work: Iterable[Keyed], tell: Callable[[list[str]], None]) -> Iterator[Keyed]:
-    """The items, after the keys of some that follow were told."""
-    left, ahead = iter(work), deque[Keyed]()
-    while True:
-        if len(ahead) <= _AHEAD:
-            more = list(itertools.islice(left, _AHEAD))
-            if more:
-                ahead.extend(more)
-                tell([item.key for item in more if item.key is not None])
-        if not ahead:
-            return
-        yield ahead.popleft()
 
 
 def _digest(seen: Sight) -> int:

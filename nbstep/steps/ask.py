@@ -13,10 +13,11 @@ from types import FrameType
 from typing import Any, Final
 
 from nbstep.batch.dispatch import backend_for, on_threads
-from nbstep.batch.keying import Keyed, Keys, told_ahead
+from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
 from nbstep.batch.workers import in_workers
+from nbstep.cache.cache import Cache
 from nbstep.collisions.look import is_scalar, sight
 from nbstep.collisions.message import value_text
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
@@ -219,10 +220,8 @@ def ask_all(
         backend = backend_for(n_jobs)
         with _many_steps(run), shown_while():
             if backend.threads:
-                if run.cache is not None and isinstance(items, Sized):
-                    cache, holder = run.cache, name_elsewhere(run, place)
-                    work = told_ahead(work, lambda keys: cache.expect(keys, holder))
-                results = on_threads(value_of, work, backend.n_jobs)
+                tell = _telling(run.cache, name_elsewhere(run, place)) if isinstance(items, Sized) else None
+                results = on_threads(value_of, work, backend.n_jobs, tell)
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
@@ -236,6 +235,11 @@ def ask_all(
         raise
     finally:
         alike.quick = None  # it holds the options that hold it, and the function with all that is in its closure
+
+
+def _telling(cache: Cache | None, holder: str | None) -> Callable[[list[str]], None] | None:
+    """Tells a cache which keys `holder` asks soon."""
+    return None if cache is None else lambda keys: cache.expect(keys, holder)
 
 
 def _many_steps(run: Run) -> AbstractContextManager[None]:

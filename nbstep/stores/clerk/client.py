@@ -64,7 +64,9 @@ class Clerk:
     ) -> None:
         self._publish = publish
         self._outbox: deque[Message] = deque()
-        self._at_line = threading.Lock()  # who has it sends and hears; nobody waits for anything else meanwhile
+        self._at_line = (
+            threading.Lock()
+        )  # who has it sends and hears, and lets nobody go first meanwhile (see `_Turns`)
         self._ready = False
         self._signer: str | None = None
         self._expected: dict[str, float] = {}  # when it was asked to lock them
@@ -231,10 +233,11 @@ class Clerk:
         while self._alive and not is_over():
             with self._at_line:
                 self._send()
-                if self._hear():
-                    nap_s, heard_at = _NAP_S, time.monotonic()
-                elif self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S:
-                    self._end(wait_s=0.0)
+                heard = self._hear()
+            if heard:
+                nap_s, heard_at = _NAP_S, time.monotonic()
+            elif self._line.has_ended() or time.monotonic() - heard_at > _ANSWERS_WITHIN_S:
+                self._end(wait_s=0.0)
             if self._alive and not is_over():
                 time.sleep(nap_s)
                 nap_s = min(2 * nap_s, _NAP_AT_MOST_S)
@@ -334,8 +337,8 @@ class Clerk:
         with self._at_line:
             self._send()
             self._hear()
-            if self._alive and self._line.has_ended():
-                self._end(wait_s=0.0)
+        if self._alive and self._line.has_ended():
+            self._end(wait_s=0.0)
         now = time.monotonic()
         for key, (at, _) in self._ours.copy().items():
             if now - at >= _TRUSTED_FOR_S:
