@@ -24,6 +24,7 @@ from scripts import open_files_in
 from nbstep.forks import ThreadLock
 from nbstep.stores.files import key_digest
 from nbstep.stores.locks import Holder, KeyLock, KeyLocks, system_flock
+from nbstep.stores.parts import parts_of
 
 pytestmark = pytest.mark.skipif(system_flock() is None, reason="this system has no flock")
 
@@ -328,6 +329,18 @@ def test_c4_a_part_is_held_against_other_processes_and_only_by_its_process(many:
     assert other() == "[True, True] [True]"
     lock.release()
     assert other() == "[False, False] [True]"
+
+
+def test_c4_who_comes_while_a_part_is_let_go_leaves_no_file(tmp_path: Path) -> None:
+    """Its holder removes the key's file first, then lets go of the part."""
+    locks = KeyLocks(tmp_path, system_flock())
+    taken(locks, "other").release()
+    parts = parts_of(str(tmp_path / "v1" / "lock" / "many"))
+    assert parts.lock(key_digest("k"))
+    assert locks.take("k") is None
+    assert lock_files(tmp_path) == ["many"]
+    parts.unlock(key_digest("k"))
+    taken(locks).release()
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/etc/passwd", path)])

@@ -298,6 +298,8 @@ class KeyLocks:
                     files.remove(path)
                 raise
             if self._parts.is_locked(os.path.basename(path)):
+                if lock.created:  # its holder has just removed its own, and lets go in a moment
+                    lock.release()
                 lock.abandon()
                 return None
             if lock.created and lock.is_current():
