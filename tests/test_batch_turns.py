@@ -1,0 +1,79 @@
+"""Threads of a map take their items in turn, each once, and who tells what follows holds up nobody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from nbstep.batch.dispatch import on_threads
+from nbstep.batch.keying import Keyed
+
+_FORMS: dict[str, Callable[[list[Keyed]], Iterable[Keyed]]] = {"a list": list, "a generator": iter}
+
+
+def _work(count: int) -> list[Keyed]:
+    return [Keyed(n, None if n % 50 == 49 else f"n:{n}") for n in range(count)]
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 65, 5000])
+def test_each_item_is_taken_once_after_its_key_was_told(form: str, count: int) -> None:
+    told: dict[str, None] = {}
+    taken: list[int] = []
+    untold: list[str] = []
+
+    def one(item: int, key: str | None) -> Any:
+        taken.append(item)
+        if key is not None and key not in told:
+            untold.append(key)
+        return item * 2
+
+    work = _work(count)
+    for n_jobs in (1, 16):
+        told.clear()
+        taken.clear()
+        results = on_threads(one, _FORMS[form](work), n_jobs, lambda keys: told.update(dict.fromkeys(keys)))
+        assert results == [item * 2 for item in range(count)]
+        assert sorted(taken) == list(range(count))
+        assert list(told) == [item.key for item in work if item.key is not None] or n_jobs == 16
+        assert set(told) == {item.key for item in work if item.key is not None}
+        if n_jobs == 1:
+            assert untold == []
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_who_tells_holds_up_nobody(form: str) -> None:
+    """A cache may take long over what it is told, as one that hires a clerk does."""
+    others = threading.Semaphore(0)
+    waited: list[bool] = []
+
+    def tell(keys: list[str]) -> None:
+        if "n:100" in keys:
+            while others.acquire(blocking=False):  # those that ran before
+                pass
+            waited.append(all(others.acquire(timeout=20) for _ in range(10)))
+
+    def one(item: int, _: str | None) -> Any:
+        others.release()
+        return item
+
+    assert on_threads(one, _FORMS[form](_work(400)), 4, tell) == list(range(400))
+    assert waited == [True]
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_a_failure_ends_the_turns(form: str) -> None:
+    taken: list[int] = []
+
+    def one(item: int, _: str | None) -> Any:
+        taken.append(item)
+        if item == 40:
+            raise KeyError(item)
+        return item
+
+    with pytest.raises(KeyError):
+        on_threads(one, _FORMS[form](_work(5000)), 4)
+    assert len(taken) < 5000
