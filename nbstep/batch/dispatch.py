@@ -106,6 +106,8 @@ class _Turns:
         self._numbered = enumerate(work)
         if self._listed is not None:
             results += [None] * len(self._listed)
+            if tell is not None:  # before there are threads: the first item is to be the first that is asked
+                tell(_keys(self._listed[: 2 * _AHEAD]))
 
     def __iter__(self) -> Iterator[tuple[int, Keyed]]:
         return self._of_any() if self._listed is None else self._of_list(self._listed)
@@ -122,8 +124,8 @@ class _Turns:
         for at, item in self._numbered:  # one call of C: no two threads get the same
             if self._over.is_set():
                 return
-            if self._tell is not None and at % _AHEAD == 0:
-                self._tell(_keys(work[at + _AHEAD if at else 0 : at + 2 * _AHEAD]))
+            if self._tell is not None and at and at % _AHEAD == 0:
+                self._tell(_keys(work[at + _AHEAD : at + 2 * _AHEAD]))
             yield at, item
         self._over.set()
 
