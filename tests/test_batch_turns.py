@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nbstep.batch import dispatch
 from nbstep.batch.dispatch import on_threads
 from nbstep.batch.keying import Keyed
 
@@ -77,3 +78,31 @@ def test_a_failure_ends_the_turns(form: str) -> None:
     with pytest.raises(KeyError):
         on_threads(one, _FORMS[form](_work(5000)), 4)
     assert len(taken) < 5000
+
+
+def test_c3_an_item_that_is_taken_as_others_find_the_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the taking of an item and all else another thread may come."""
+
+    class Numbered:
+        def __init__(self, work: Iterable[Keyed]) -> None:
+            self._left = enumerate(work)
+            self._is_first = True
+
+        def __iter__(self) -> Numbered:
+            return self
+
+        def __next__(self) -> tuple[int, Keyed]:
+            taken = next(self._left)
+            if self._is_first:
+                self._is_first = False
+                other = threading.Thread(target=lambda: others.extend(turns))
+                other.start()
+                other.join()
+            return taken
+
+    others: list[tuple[int, Keyed]] = []
+    monkeypatch.setattr(dispatch, "enumerate", Numbered, raising=False)
+    turns = dispatch._Turns(_work(5), [])
+    assert [at for at, _ in turns] == [0]
+    assert [at for at, _ in others] == [1, 2, 3, 4]
+    assert turns.are_over()

@@ -100,6 +100,7 @@ class _Turns:
         self._tell = tell
         self._results = results
         self._over = threading.Event()
+        self._stopped = False
         self._one_at_a_time = threading.Lock()
         self._left = iter(work)
         self._ahead = deque[Keyed]()
@@ -118,11 +119,13 @@ class _Turns:
 
     def stop(self) -> None:
         """Lets nobody take another one."""
+        self._stopped = True
         self._over.set()
 
     def _of_list(self, work: list[Keyed]) -> Iterator[tuple[int, Keyed]]:
         for at, item in self._numbered:  # one call of C: no two threads get the same
-            if self._over.is_set():
+            # Not where it is over: another thread may have found the end since, and this item is ours.
+            if self._stopped:
                 return
             if self._tell is not None and at and at % _AHEAD == 0:
                 self._tell(_keys(work[at + _AHEAD : at + 2 * _AHEAD]))
