@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.inputs import are_lasting, named_in, read_inputs
+from nbstep.drift.values import Texts
 from nbstep.steps.calls import Call
 from nbstep.testing import MemoryStore
 
@@ -181,3 +183,56 @@ def test_d2_what_was_read_of_names_is_read_anew_for_another_key_and_where_an_arg
         assert are_lasting(read, thunk, args, seen, who) is are_lasting(anew, thunk, args, seen, who)
     renamed = like._replace(others={**like.others, "n": "#"})
     assert read_inputs(thunk, (2,), seen, key, like=renamed).texts["n"] == "2"
+
+
+def test_d2_what_items_change_again_and_again_is_read_of_the_first_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, counts, total, looked = list[int](), dict[int, int](), 0, list[object]()
+    read = Texts.read
+
+    def counted(self: Texts, value: object, paths: list[str] | None = None) -> tuple[str, bool]:
+        looked.extend(name for name, held in (("calls", calls), ("counts", counts)) if value is held)
+        return read(self, value, paths)
+
+    def fetch(n: int) -> int:
+        nonlocal total
+        calls.append(n)
+        counts[n] = counts.get(n, 0) + 1
+        total += 1
+        return n
+
+    monkeypatch.setattr(Texts, "read", counted)
+    facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=1), {})
+    assert (len(calls), total) == (200, 200)
+    assert 0 < looked.count("calls") <= 8
+    assert 0 < looked.count("counts") <= 8
+    assert all(facts[f"n:{n}"]["inputs"].keys() == {"", "n"} for n in range(200))
+
+
+def test_d2_a_setting_that_was_replaced_once_while_many_items_ran_stays_an_input() -> None:
+    rows, together = [1], threading.Barrier(8)
+
+    def fetch(n: int) -> int:
+        if n < 8:
+            together.wait(timeout=30)
+            if n == 0:
+                rows.append(2)
+            together.wait(timeout=30)
+        return len(rows)
+
+    facts = _facts(lambda step: step.map(fetch, range(24), key="n:{}", n_jobs=8), {})
+    assert all("rows" not in facts[f"n:{n}"]["inputs"] for n in range(8))
+    assert all("rows" in facts[f"n:{n}"]["inputs"] for n in range(8, 24))
+
+
+def test_d6_an_item_is_linked_to_the_step_that_made_what_its_items_change() -> None:
+    def run(step: Any) -> Any:
+        rows = step(lambda: [_Model()], key="rows")
+
+        def fetch(n: int) -> int:
+            rows.append(n)
+            return n
+
+        return step.map(fetch, range(12), key="n:{}", n_jobs=1)
+
+    facts = _facts(run, {})
+    assert {facts[f"n:{n}"]["uses"] for n in range(12)} == {("rows",)}

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.lasting import ANY, Lasting, cannot_change, held_again, lasting_arguments
+from nbstep.drift.lasting import ANY, STATE, Lasting, cannot_change, held_again, lasting_arguments
+from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Digests, Seen
@@ -84,7 +85,11 @@ class Named(NamedTuple):
         if not (taken.isdisjoint(self.scalars) and taken.isdisjoint(self.others)):
             return None
         found = held_again(self.names, first)
-        return found and [value for value, (_, _, known) in zip(found, self.names, strict=True) if known is ANY]
+        return found and [
+            value
+            for value, (_, _, known) in zip(found, self.names, strict=True)
+            if known is ANY or (known is STATE and HANDED_OUT.may_link(value))
+        ]
 
 
 def named_in(read: Inputs, seen: Seen) -> Named | None:
@@ -96,6 +101,8 @@ def named_in(read: Inputs, seen: Seen) -> Named | None:
     texts: tuple[dict[str, str], dict[str, str]] = {}, {}
     paths, loose = list[str](), list[str]()
     for source, kind, value in names:
+        if value is STATE:
+            continue
         if value is ANY:
             loose.append(source.label)
         elif kind is str and len(cast("str", value)) <= MAX_PLAIN_CHARS:
@@ -116,6 +123,7 @@ def read_inputs(
     *,
     objects: list[Any] | None = None,
     like: Named | None = None,
+    state: frozenset[str] = frozenset(),
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -128,6 +136,7 @@ def read_inputs(
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
         like: What was read of the names for another call of this work: while they hold the same, it need not be read anew.
+        state: The names of what such a call changed: it is no input, and may have grown.
     """
     first: Any = seen.first
     found, make, sources = {SIGNER: key.id}, texts_of(key.secret), seen.found.sources
@@ -166,6 +175,11 @@ def read_inputs(
     named: list[tuple[Source, Any]] = []
     for source in sources.inputs:
         value = read_source(source, first)
+        if source.label in state:
+            held.append((source, object, STATE))
+            if objects is not None and HANDED_OUT.may_link(value):
+                objects.append(value)
+            continue
         kind = type(value)
         text_of = SCALARS.get(kind)
         text = text_of(value) if text_of is not None else None
@@ -347,6 +361,18 @@ def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
     """What of the inputs was the same before and after the thunk ran; what was not is state (D2)."""
     texts = after.texts
     return {name: text for name, text in before.texts.items() if texts.get(name) == text}
+
+
+def changes_in(before: Inputs, after: Inputs, seen: Seen) -> dict[str, str]:
+    """What the thunk's code names and is something else now that it ran, by name; but for arrays and frames, which are told."""
+    was, now = before.texts, after.texts
+    names = [source.label for source in seen.sources.inputs]
+    tables = before.tables | after.tables
+    return {
+        name: now.get(name, "")
+        for name in names
+        if name in was and was[name] != now.get(name, "") and name not in tables
+    }
 
 
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:

@@ -11,6 +11,7 @@ from nbstep.drift.plain import is_plain
 from nbstep.drift.sources import Source, read_source
 
 ANY: Final = object()
+STATE: Final = object()
 # What is larger is not held on to only to tell that it is still there.
 _MAX_CHARS: Final = 1 << 16
 _MAX_ITEMS: Final = 64
@@ -22,7 +23,8 @@ class Lasting(NamedTuple):
     Attributes:
         thunk: The thunk.
         arguments: The types of its arguments.
-        names: Of each source the type of what it held, and that object itself; `ANY` where the type alone counts.
+        names: Of each source the type of what it held, and that object itself; `ANY` where the type alone counts, `STATE` where
+            nothing does.
     """
 
     thunk: Any
@@ -39,7 +41,7 @@ def held_again(names: Sequence[tuple[Source, type, object]], first: Any) -> list
     """What sources hold now, where that is what they were seen to hold, as in `Lasting`."""
     found = [read_source(source, first) for source, _, _ in names]
     for now, (_, kind, value) in zip(found, names):  # noqa: B905 - they are of one length
-        if now is not value and (value is not ANY or type(now) is not kind):
+        if now is not value and value is not STATE and (value is not ANY or type(now) is not kind):
             return None
     return found
 
