@@ -18,9 +18,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from nbstep.cache.previews import PREVIEW_CHARS, is_small, plain_text, preview_text, shape_text, type_text
+from nbstep.cache.plainparts import plain_parts, plain_stream
+from nbstep.cache.previews import PREVIEW_CHARS, preview_text, shape_text, type_text
 from nbstep.cache.secrets.redaction import redact_text
-from nbstep.cache.serializer import serialize
+from nbstep.cache.serializer import Serialized, serialize
 
 
 class Loud:
@@ -191,26 +192,65 @@ def containers_of(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 @example({"a": [1] * 13})
 @example(dict.fromkeys(range(17)))
 @example({"a": 'say "it\'s"', "b": "token"})
-def test_a_small_plain_value_is_shown_and_pickled_as_any_other(value: Any) -> None:
-    if is_small(value):
-        assert plain_text(value) in (None, redact_text(preview_text(value, redact_text)))
-        assert serialize(value, plain=True) == serialize(value)
+@example(["x" * 300, {"a": "y" * 5000}])
+@example([{"id": n, "name": f"n{n}", "tags": ["a", "b", None]} for n in range(40)])
+@example(b"x" * 300)
+@example([b"'\\xff" * 60, (1,), ((2, 3),)])
+@example({n: {"k": n} for n in range(20)})
+@example(["x" * 300 + "token=letmein-letmein-1"])
+def test_a_value_of_plain_parts_is_shown_and_pickled_as_any_other(value: Any) -> None:
+    stream, plain = plain_stream(value), plain_parts(value)
+    if stream is None:  # pickle asks the class of complex numbers
+        assert "j" in repr(value)
+        assert plain is None
+        return
+    assert serialize(value) == Serialized(stream, [], {}, by_value=False)
+    if plain is not None:
+        assert plain == (redact_text(preview_text(value, redact_text)), stream)
 
 
-def test_what_is_not_small_or_not_plain_is_looked_at_in_full() -> None:
+def test_most_that_json_gives_is_of_plain_parts() -> None:
+    values: list[Any] = [{"n": 5}, [], (1.5,), "x" * 240, None, [[[[[[True]]]]]], {"a": {"b": {"c": {}}}}, b"x" * 5000]
+    values += ["x" * 5000, [0] * 500, dict.fromkeys(range(170)), [{"id": n, "name": f"n{n}"} for n in range(300)]]
+    assert all(plain_parts(value) is not None for value in values)
+
+
+def test_what_is_large_or_not_plain_is_looked_at_in_full() -> None:
     class Text(str):
         pass
 
-    assert all(map(is_small, ({"n": 5}, [], (1.5,), "x" * 240, None, [[[[True]]]], {"a": {"b": {"c": {}}}})))
-    others = ["x" * 241, 10**60, [0] * 13, dict.fromkeys(range(17)), [[[[[0]]]]], {1}, b"x", Text("x"), [Text("x")]]
-    others += [OrderedDict(), Loud(), [Loud()], np.float64(1), {"a": np.int64(1)}]
-    assert not any(map(is_small, others))
+    others: list[Any] = [
+        10**60,
+        [[0] * 12, 10**70],
+        "x" * 100_000,
+        [0] * 100_000,
+        Text("x"),
+        [Text("x")],
+        [[{1: Text("x")}]],
+    ]
+    others += [
+        OrderedDict(),
+        Loud(),
+        [Loud()],
+        np.float64(1),
+        {"a": np.int64(1)},
+        {"a": [0] * 20 + [Loud()]},
+        len,
+        [Loud],
+    ]
+    assert not any(plain_parts(value) is not None for value in others)
+    assert plain_stream([0] * 20 + [Loud()]) is None
+    endless: list[Any] = []
+    endless.append(endless)
+    assert plain_parts(endless) == ("[[[[[...]]]]]", serialize(endless).stream)
 
 
-def test_t10_no_secret_of_a_small_plain_value_is_shown() -> None:
-    for value in ({"password": "letmein"}, ["postgres://ada:letmein@db/x"], "token=letmein-letmein-1"):
-        assert is_small(value)
-        assert plain_text(value) is None
+def test_t10_no_secret_of_a_value_of_plain_parts_is_shown() -> None:
+    for value in (
+        {"password": "letmein"}, ["postgres://ada:letmein@db/x"], "token=letmein-letmein-1",
+        ["x" * 230 + " postgres://ada:letmein@db/x"], {"headers": {"X-Team": "letmein"}}, b"password='letmein'",
+    ):  # fmt: skip
+        assert plain_parts(value) is None
         assert "letmein" not in preview_text(value, redact_text)
 
 

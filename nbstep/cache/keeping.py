@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache import entry
 from nbstep.cache.keptcell import KEPT_CELL_TYPE, KeptCell
-from nbstep.cache.previews import is_small, plain_text, preview_text, shape_text, type_text
+from nbstep.cache.plainparts import plain_parts, plain_stream
+from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
 from nbstep.cache.thumbnails import thumbnail_of
@@ -99,14 +100,13 @@ class Keeper:
         return self.redacted(f"{place} did not take it: {type(error).__name__}: {text[:300]}")
 
     def _value(self, key: str, facts: Facts, now: float, value: Any) -> tuple[Meta, entry.Content]:
-        from nbstep.cache.serializer import serialize  # as in unpack()
+        from nbstep.cache.serializer import Serialized, serialize  # as in unpack()
 
-        small = is_small(value)
-        serialized = serialize(value, plain=small)
-        preview = plain_text(value) if small and self.redact is None and self.previews else None
-        if preview is None:
-            preview = self._preview(value, self.redacted)
-        thumbnail = thumbnail_of(value, _size(serialized)) if self.previews and not small else ""
+        plain = plain_parts(value) if self.redact is None and self.previews else None
+        stream = plain_stream(value) if plain is None else plain[1]
+        serialized = serialize(value) if stream is None else Serialized(stream, [], {}, by_value=False)
+        preview = self._preview(value, self.redacted) if plain is None else plain[0]
+        thumbnail = thumbnail_of(value, _size(serialized)) if self.previews and stream is None else ""
         return _described(key, facts, now, value, serialized, "value", preview, thumbnail=thumbnail)
 
     def _returned(self, key: str, facts: Facts, now: float, error: Any, made_by: Any) -> tuple[Meta, entry.Content]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from typing import Any, Final
 
 from nbstep.cache import entry
-from nbstep.cache.previews import is_small, plain_text, shape_text
+from nbstep.cache.plainparts import plain_parts
+from nbstep.cache.previews import shape_text
 from nbstep.cache.records import SYNC_FROM_S, Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.stores.base import Part
 
 
 class Pattern:
-    """Makes entries of small plain values that one function gave, which differ in key, value, times and inputs.
+    """Makes entries of plain values that one function gave, which differ in key, value, times and inputs.
 
     Args:
         facts: What all of them say of their step, shown already as it may be.
@@ -30,16 +30,14 @@ class Pattern:
     def entry(
         self, key: str, value: Any, now: float, took_s: float, inputs: Mapping[str, str], signing_key: SigningKey
     ) -> list[Part] | None:
-        """The parts to write one after the other; None for a value that is not small and plain, or may be a secret.
+        """The parts to write one after the other; None for a value that is large or not plain, or may be a secret.
 
         Raises:
             Exception: Another thread changed the value meanwhile.
         """
-        if took_s > self._at_most_s or not is_small(value):
+        plain = plain_parts(value) if took_s <= self._at_most_s else None
+        if plain is None:
             return None
-        preview = plain_text(value)
-        if preview is None:
-            return None
-        facts, stream = self._facts.filled(took_s, inputs), pickle.dumps(value, 5)
+        facts, (preview, stream) = self._facts.filled(took_s, inputs), plain
         said = "None" if value is None else type(value).__qualname__  # as `type_text` says it of what is built in
         return entry.encode_plain(signing_key, key, now, said, shape_text(value), preview, facts, stream)

@@ -11,20 +11,18 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from nbstep.cache.heads import PREVIEW_CHARS, READ_CHARS, head_text
-from nbstep.cache.secrets.redaction import is_harmless
 from nbstep.foreign import interrupts
 
 _NAME_CHARS: Final = 200
 # What a preview shows of a value: levels, items of a list, pairs of a dict, characters of a text, digits of a number.
-_LEVELS: Final = 4
-_ITEMS: Final = 12
-_PAIRS: Final = 16
-_TEXT_CHARS: Final = 240
-_DIGITS: Final = 60
-_SHORT_INT: Final = 10 ** (_DIGITS - 1)
+LEVELS: Final = 4
+ITEMS: Final = 12
+PAIRS: Final = 16
+TEXT_CHARS: Final = 240
+DIGITS: Final = 60
 _SLOW_S: Final = 1.0
 _slow: Final[weakref.WeakSet[type]] = weakref.WeakSet()  # types whose text took longer: it is made once
-_ATOMS: Final = frozenset({float, bool, complex, type(None)})
+ATOMS: Final = frozenset({float, bool, complex, type(None)})
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _BYTES: Final = (bytes, bytearray)
 _PLAIN_MODULES: Final = frozenset({"builtins", "__main__"})
@@ -85,48 +83,6 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def is_small(value: Any, levels: int = _LEVELS) -> bool:
-    """Whether a value is made of plain parts alone, so few and short that a preview shows all of them: its text is its `repr`.
-
-    >>> is_small({"n": 5, "tags": ["a", None]}), is_small([0] * 13), is_small({"day": time})
-    (True, False, False)
-    """
-    parts: list[Any] = [value]
-    while parts:
-        inside: list[Any] = []
-        for part in parts:
-            kind = type(part)
-            if kind is str:
-                if len(part) > _TEXT_CHARS:
-                    return False
-            elif kind is int:
-                if not -_SHORT_INT < part < _SHORT_INT:
-                    return False
-            elif kind is dict or kind is list or kind is tuple:
-                if len(part) > (_PAIRS if kind is dict else _ITEMS) or (part and levels <= 0):
-                    return False
-                inside += part
-                if kind is dict:
-                    inside += part.values()
-            elif kind not in _ATOMS:
-                return False
-        parts = inside
-        levels -= 1
-    return True
-
-
-def plain_text(value: Any) -> str | None:
-    """What `preview_text` gives of a value that `is_small`, in a fifth of the time; None where something in it may be a secret.
-
-    Its parts need no look of their own: what hints at a secret in one of them stands in the `repr` of the whole too.
-    """
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - another thread put something else into it
-        return None
-    return _cut(text) if is_harmless(text) else None
-
-
 def preview_text(value: Any, redacted: Callable[[str], str] = str) -> str:
     """The beginning of a value as text, at most 1,000 characters; never runs away, never raises.
 
@@ -151,10 +107,11 @@ def preview_text(value: Any, redacted: Callable[[str], str] = str) -> str:
         return f"<no preview: {type(error).__name__}>"
     if time.perf_counter() - began > _SLOW_S and cls.__module__ != "builtins":
         _slow.add(cls)
-    return _cut(text)
+    return cut(text)
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A preview that is not too long."""
     return text if len(text) <= PREVIEW_CHARS else text[: PREVIEW_CHARS - 1] + "…"
 
 
@@ -164,15 +121,15 @@ class _Short(reprlib.Repr):
     def __init__(self, redacted: Callable[[str], str]) -> None:
         super().__init__()
         self._redacted = redacted
-        self.maxlevel = _LEVELS
-        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = _ITEMS
-        self.maxdict = _PAIRS
-        self.maxstring = self.maxother = _TEXT_CHARS
-        self.maxlong = _DIGITS
+        self.maxlevel = LEVELS
+        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = ITEMS
+        self.maxdict = PAIRS
+        self.maxstring = self.maxother = TEXT_CHARS
+        self.maxlong = DIGITS
 
     def repr1(self, x: Any, level: int) -> str:
         kind = type(x)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             return repr(x)
         return self.repr_str(x, level) if kind is str else super().repr1(x, level)
 

@@ -46,22 +46,16 @@ class NotSerializable(ValueError):  # noqa: N818 - the name says what happened
     """A value cannot be kept; the message names the part of it that cannot."""
 
 
-def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None, *, plain: bool = False) -> Serialized:
+def serialize(value: Any, pickler_of: Callable[..., ValuePickler] | None = None) -> Serialized:
     """Pickles a value.
 
     Args:
         value: The value.
         pickler_of: Makes the pickler, of a stream and of what takes buffers; left out, a `ValuePickler`.
-        plain: It is made of plain parts alone, of which no pickler is asked anything.
 
     Raises:
         NotSerializable: It cannot be pickled; the message names the culprit: "result['lock'] is a _thread.lock, …".
     """
-    if plain:
-        try:
-            return Serialized(pickle.dumps(value, 5), [], {}, by_value=False)
-        except Exception:  # noqa: BLE001, S110 - another thread put something else into it
-            pass
     buffers: list[memoryview] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
