@@ -30,7 +30,7 @@ class Pattern:
     def entry(
         self, key: str, value: Any, now: float, took_s: float, inputs: Mapping[str, str], signing_key: SigningKey
     ) -> list[Part] | None:
-        """The parts to write one after the other; None for a value that is large or not plain, or may be a secret.
+        """The parts to write one after the other; None for a value that is large or not plain.
 
         Raises:
             Exception: Another thread changed the value meanwhile.

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 from nbstep.cache.heads import READ_CHARS
 from nbstep.cache.previews import ATOMS, DIGITS, ITEMS, LEVELS, PAIRS, TEXT_CHARS, cut
-from nbstep.cache.secrets.redaction import is_harmless
+from nbstep.cache.secrets.redaction import is_harmless, redact_text
 
 _BYTES_AT_MOST: Final = 1 << 15  # of the stream
 _TEXT_CHARS_AT_MOST: Final = 4096  # of the preview, before it is cut
@@ -60,40 +60,37 @@ def plain_stream(value: Any) -> bytes | None:
 
 
 def plain_parts(value: Any) -> tuple[str, bytes] | None:
-    """What `preview_text` gives of a value of plain parts, and its stream; None of any other, or where it may hold a secret.
+    """The preview, without secrets, of a value of plain parts alone, and its stream; None of any other, and of one that is large.
 
-    Its parts need no look of their own: what hints at a secret in one of them stands in the text of the whole too.
+    Where nothing in the text of the whole hints at a secret, its parts need no look of their own: what is in one is in that too.
 
-    >>> plain_parts({"n": 5, "tags": ["a", None]})[0], plain_parts({"token": 5}), plain_parts([0] * 14)[0]
-    ("{'n': 5, 'tags': ['a', None]}", None, '[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]')
+    >>> plain_parts({"n": 5, "tags": ["a", None]})[0], plain_parts([0] * 14)[0], plain_parts({"password": "letmein"})[0]
+    ("{'n': 5, 'tags': ['a', None]}", '[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]', "{'password': '<redacted>'}")
     """
-    cuts: list[str] = []
+    cuts: list[str] = []  # the beginnings of texts that are cut: of half a secret nobody sees what it is
     try:
         text = _text(value, LEVELS, cuts)
-        if len(text) > _TEXT_CHARS_AT_MOST or not is_harmless("\n".join((text, *cuts)) if cuts else text):
+        if len(text) > _TEXT_CHARS_AT_MOST:
             return None
+        preview = cut(text)
+        if not is_harmless("\n".join((text, *cuts)) if cuts else text):
+            preview = redact_text(cut(redact_text(_text(value, LEVELS, None))))
     except (_Odd, RuntimeError):  # another thread put something else into it
         return None
     stream = plain_stream(value)
-    return None if stream is None else (cut(text), stream)
+    return None if stream is None else (preview, stream)
 
 
-def _text(value: Any, levels: int, cuts: list[str]) -> str:
-    """The text; `cuts` is given the beginnings of texts that are cut: of half a secret nobody sees what it is."""
+def _text(value: Any, levels: int, cuts: list[str] | None) -> str:
+    """The text as it is, `cuts` given the beginnings of what is cut; without it each text in it is looked at, and redacted."""
     kind = type(value)
     if kind is str:
-        if len(value) <= TEXT_CHARS:
-            return repr(value)
-        cuts.append(value[:READ_CHARS])
-        return repr(value[:TEXT_CHARS])[:-1] + "…'"
+        return _of_text(value, cuts)
     if kind in _ATOMS or (kind is int and _is_short(value)):
         return repr(value)
     if kind is bytes:
-        text = repr(value[:READ_CHARS])[:READ_CHARS]
-        if len(text) <= TEXT_CHARS:
-            return text
-        cuts.append(text)
-        return text[:TEXT_CHARS] + "…"
+        text = _looked_at(repr(value[:READ_CHARS])[:READ_CHARS], cuts)
+        return text if len(text) <= TEXT_CHARS else text[:TEXT_CHARS] + "…"
     brackets = _BRACKETS.get(kind)
     if brackets is None:
         raise _Odd
@@ -104,18 +101,30 @@ def _text(value: Any, levels: int, cuts: list[str]) -> str:
     return _of_dict(value, levels - 1, cuts) if kind is dict else _of_items(value, brackets, levels - 1, cuts)
 
 
-def _of_dict(value: dict[Any, Any], levels: int, cuts: list[str]) -> str:
+def _of_text(value: str, cuts: list[str] | None) -> str:
+    text = value if cuts is not None and len(value) <= TEXT_CHARS else _looked_at(value[:READ_CHARS], cuts)
+    return repr(text) if len(text) <= TEXT_CHARS else repr(text[:TEXT_CHARS])[:-1] + "…'"
+
+
+def _looked_at(text: str, cuts: list[str] | None) -> str:
+    if cuts is None:
+        return redact_text(text)
+    cuts.append(text)
+    return text
+
+
+def _of_dict(value: dict[Any, Any], levels: int, cuts: list[str] | None) -> str:
     shown = value if len(value) <= PAIRS else dict(islice(value.items(), PAIRS))
-    text = _of_scalars(shown, (*shown, *shown.values()))
+    text = None if cuts is None else _of_scalars(shown, (*shown, *shown.values()))
     if text is None:
         pairs = [f"{_text(key, levels, cuts)}: {_text(held, levels, cuts)}" for key, held in shown.items()]
         text = "{" + ", ".join(pairs) + "}"
     return text if shown is value else f"{text[:-1]}, …}}"
 
 
-def _of_items(value: Any, brackets: str, levels: int, cuts: list[str]) -> str:
+def _of_items(value: Any, brackets: str, levels: int, cuts: list[str] | None) -> str:
     shown = value if len(value) <= ITEMS else value[:ITEMS]
-    text = _of_scalars(shown, shown)
+    text = None if cuts is None else _of_scalars(shown, shown)
     if text is None:
         text = ", ".join([_text(item, levels, cuts) for item in shown])
         text = f"({text},)" if brackets == "()" and len(shown) == 1 else f"{brackets[0]}{text}{brackets[1]}"
