@@ -59,6 +59,15 @@ def make_quick(base, client):
         return client.get(tidy(n))
     return fetch
 
+def make_boxed(base, client):
+    def fetch(n):
+        if n == 3:
+            change()
+        if n < 0:
+            rows, HEAD, PAIR, KINDS, base
+        return client.get(tidy(n))
+    return fetch
+
 def make_bare():
     def fetch(n):
         if n == 3:
@@ -72,7 +81,9 @@ def change():
         CHANGE
 
 conf, rows, LONG, SIZE = Conf(), [1], "x" * 5000, 1.5
-functions = {"rich": make("http://localhost/", Client()), "quick": make_quick("http://localhost/", Client()), "bare": make_bare()}
+HEAD, PAIR, KINDS = {"accept": "json", "tries": [1, 2.5, None], 3: b"x"}, ("a", ["b"]), {"a"}
+functions = {"rich": make("http://localhost/", Client()), "quick": make_quick("http://localhost/", Client()), "bare": make_bare(),
+    "boxed": make_boxed("http://localhost/", Client())}
 """
 CHANGES = {
     "nothing": "pass",
@@ -99,6 +110,18 @@ CHANGES = {
     "a module": "globals().update(json=__import__('math'))",
     "a module's name": "globals().update(json=__import__('types').ModuleType('json'))",
     "a scalar for a list": "globals().update(rows=None)",
+    "true for one": "rows[0] = True",
+    "an equal list": "globals().update(rows=[1])",
+    "a long list": "rows.extend(range(1000))",
+    "a list in itself": "rows.append(rows)",
+    "an object in a list": "rows.append(Client())",
+    "a dict": "HEAD.update(accept='csv')",
+    "a dict's order": "HEAD.update(accept=HEAD.pop('accept'))",
+    "a list in a dict": "HEAD['tries'].append(1)",
+    "a list in a tuple": "PAIR[1].clear()",
+    "a set": "KINDS.add('b')",
+    "another kind": "globals().update(KINDS=frozenset(KINDS))",
+    "a file in a dict": "HEAD.update(path=__file__)",
 }  # fmt: skip
 
 
@@ -131,7 +154,7 @@ def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("store", [MemoryStore, dict])  # over a dict most go the quick way
-@pytest.mark.parametrize("function", ["rich", "quick", "bare"])
+@pytest.mark.parametrize("function", ["rich", "quick", "boxed", "bare"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_d1_d2_an_entry_of_a_map_says_what_that_of_its_item_alone_would(
     change: str, function: str, store: type, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.lasting import ANY, STATE, Lasting, cannot_change, held_again, lasting_arguments
+from nbstep.drift.lasting import (
+    ANY,
+    STATE,
+    Content,
+    Lasting,
+    cannot_change,
+    held_again,
+    lasting_arguments,
+    marshalled,
+)
 from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
@@ -88,7 +97,7 @@ class Named(NamedTuple):
         return found and [
             value
             for value, (_, _, known) in zip(found, self.names, strict=True)
-            if known is ANY or (known is STATE and HANDED_OUT.may_link(value))
+            if known is ANY or type(known) is Content or (known is STATE and HANDED_OUT.may_link(value))
         ]
 
 
@@ -105,11 +114,14 @@ def named_in(read: Inputs, seen: Seen) -> Named | None:
             continue
         if value is ANY:
             loose.append(source.label)
+        elif type(value) is Content:
+            loose.append(source.label)
+            paths += value.paths
         elif kind is str and len(cast("str", value)) <= MAX_PLAIN_CHARS:
             paths.append(cast("str", value))
         elif kind not in SCALARS:
             return None
-        texts[value is ANY or kind is str][source.label] = read.texts[source.label]
+        texts[kind not in SCALARS][source.label] = read.texts[source.label]
     return Named(read.texts[SIGNER], sources, names, *texts, paths, frozenset(loose))
 
 
@@ -406,7 +418,7 @@ def _add_large(
     for at, (name, value, source) in enumerate(large):
         if at and time.thread_time_ns() > ends_ns:
             break
-        kind = type(value)
+        kind, before = type(value), len(paths)
         try:
             found[name], by_type = make.read(value, paths)
         except interrupts():
@@ -419,10 +431,15 @@ def _add_large(
             tables.append(name)
         elif not isinstance(value, str | bytes):
             loose.append(name)
-        if known is not None and not by_type and not cannot_change(value, kind):
-            known = None
-        elif known is not None and source is not None:
-            known.append((source, kind, ANY if by_type else value))
+        if known is not None and (by_type or cannot_change(value, kind)):
+            if source is not None:
+                known.append((source, kind, ANY if by_type else value))
+        elif known is not None:
+            content = None if source is None else marshalled(value)
+            if source is None or content is None:
+                known = None
+            else:
+                known.append((source, kind, Content(content, (*paths[before:],))))
     return frozenset(tables), frozenset(loose), known
 
 

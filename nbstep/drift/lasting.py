@@ -1,8 +1,12 @@
-"""Inputs that can change only by being replaced: what tells, without reading them again, that they are what they were."""
+"""What tells, without reading inputs again, that they are what they were.
+
+Most can change only by being replaced. A small list or dict of plain values can change in place, and is compared by its content.
+"""
 
 from __future__ import annotations
 
 import functools
+import marshal
 import types
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -15,6 +19,21 @@ STATE: Final = object()
 # What is larger is not held on to only to tell that it is still there.
 _MAX_CHARS: Final = 1 << 16
 _MAX_ITEMS: Final = 64
+_MAX_TEXT_CHARS: Final = 1024  # of one in a list or a dict
+_CONTAINERS: Final = frozenset({list, dict, tuple, set, frozenset})
+_SCALARS: Final = frozenset({int, float, bool, type(None)})
+
+
+class Content(NamedTuple):
+    """What a small container of plain values holds.
+
+    Attributes:
+        marshalled: All of it, by value and type, and in its order.
+        paths: The texts in it that may name files.
+    """
+
+    marshalled: bytes
+    paths: tuple[str, ...]
 
 
 class Lasting(NamedTuple):
@@ -24,7 +43,7 @@ class Lasting(NamedTuple):
         thunk: The thunk.
         arguments: The types of its arguments.
         names: Of each source the type of what it held, and that object itself; `ANY` where the type alone counts, `STATE` where
-            nothing does.
+            nothing does, a `Content` of what can change in place.
     """
 
     thunk: Any
@@ -41,9 +60,41 @@ def held_again(names: Sequence[tuple[Source, type, object]], first: Any) -> list
     """What sources hold now, where that is what they were seen to hold, as in `Lasting`."""
     found = [read_source(source, first) for source, _, _ in names]
     for now, (_, kind, value) in zip(found, names):  # noqa: B905 - they are of one length
-        if now is not value and value is not STATE and (value is not ANY or type(now) is not kind):
+        if now is value or value is STATE:
+            continue
+        if type(now) is not kind or not (
+            value is ANY or (type(value) is Content and marshalled(now) == value.marshalled)
+        ):
             return None
     return found
+
+
+def marshalled(value: Any) -> bytes | None:
+    """All that a small container of plain values holds; None of anything else."""
+    left = _MAX_ITEMS
+    inside: list[Any] = [value]
+    while inside:
+        part = inside.pop()
+        kind = type(part)
+        if kind is str or kind is bytes:
+            if len(part) > _MAX_TEXT_CHARS:
+                return None
+        elif kind in _CONTAINERS:
+            left -= len(part) + 1
+            if left < 0:
+                return None
+            try:
+                inside += part
+                if kind is dict:
+                    inside += part.values()
+            except RuntimeError:  # another thread changes it
+                return None
+        elif kind not in _SCALARS:
+            return None
+    try:
+        return marshal.dumps(value, 2)  # a later version says which parts are one object, which is no content
+    except ValueError:  # another thread put something else into it
+        return None
 
 
 def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type, ...] | None:
