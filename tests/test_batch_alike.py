@@ -208,7 +208,10 @@ def test_d2_what_was_read_of_names_is_read_anew_for_another_key_and_where_an_arg
     assert read_inputs(thunk, (2,), seen, key, like=renamed).texts["n"] == "2"
 
 
-def test_d2_what_items_change_again_and_again_is_read_of_the_first_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["map", "loop"])
+def test_d2_what_a_function_changes_again_and_again_is_read_at_first_only(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls, counts, total, looked = list[int](), dict[int, int](), 0, list[object]()
     read = Texts.read
 
@@ -224,7 +227,13 @@ def test_d2_what_items_change_again_and_again_is_read_of_the_first_ones_only(mon
         return n
 
     monkeypatch.setattr(Texts, "read", counted)
-    facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=1), {})
+
+    def run(step: Any) -> Any:
+        if kind == "map":
+            return step.map(fetch, range(200), key="n:{}", n_jobs=1)
+        return [step(lambda: fetch(n), key=f"n:{n}") for n in range(200)]
+
+    facts = _facts(run, {})
     assert (len(calls), total) == (200, 200)
     assert 0 < looked.count("calls") <= 8
     assert 0 < looked.count("counts") <= 8

@@ -135,7 +135,6 @@ def read_inputs(
     *,
     objects: list[Any] | None = None,
     like: Named | None = None,
-    state: frozenset[str] = frozenset(),
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -148,7 +147,6 @@ def read_inputs(
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
         like: What was read of the names for another call of this work: while they hold the same, it need not be read anew.
-        state: The names of what such a call changed: it is no input, and may have grown.
     """
     first: Any = seen.first
     found, make, sources = {SIGNER: key.id}, texts_of(key.secret), seen.found.sources
@@ -185,9 +183,10 @@ def read_inputs(
             return Inputs(found, files, loose=like.loose, lasting=lasting)
     held: list[tuple[Source, type, object]] = []
     named: list[tuple[Source, Any]] = []
+    state = sources.changing.state
     for source in sources.inputs:
         value = read_source(source, first)
-        if source.label in state:
+        if source.label in state:  # it may be large by now
             held.append((source, object, STATE))
             if objects is not None and HANDED_OUT.may_link(value):
                 objects.append(value)
@@ -375,16 +374,12 @@ def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
     return {name: text for name, text in before.texts.items() if texts.get(name) == text}
 
 
-def changes_in(before: Inputs, after: Inputs, seen: Seen) -> dict[str, str]:
-    """What the thunk's code names and is something else now that it ran, by name; but for arrays and frames, which are told."""
-    was, now = before.texts, after.texts
+def note_changes(before: Inputs, after: Inputs, seen: Seen) -> None:
+    """Notes what the thunk's code names and is something else now that it ran; but for arrays and frames, which are told."""
+    was, now, tables = before.texts, after.texts, before.tables | after.tables
     names = [source.label for source in seen.sources.inputs]
-    tables = before.tables | after.tables
-    return {
-        name: now.get(name, "")
-        for name in names
-        if name in was and was[name] != now.get(name, "") and name not in tables
-    }
+    changed = {name: now.get(name, "") for name in names if name in was and was[name] != now.get(name)}
+    seen.sources.changing.note({name: text for name, text in changed.items() if name not in tables})
 
 
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:

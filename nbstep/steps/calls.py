@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nbstep.batch.pace import Pace
 from nbstep.cache.drifted import Drifted
@@ -22,10 +22,10 @@ from nbstep.drift.inputs import (
     are_lasting,
     callables_in,
     changed_in_place,
-    changes_in,
     like,
     moved,
     named_in,
+    note_changes,
     read_fixed,
     read_inputs,
     settled,
@@ -45,8 +45,6 @@ from nbstep.runs.state import Frame, Run
 from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
 
-_OFTEN: Final = 3
-
 
 class QuickSteps(Protocol):
     """What takes steps of a map that are as others were, as `quick.py` does."""
@@ -61,30 +59,13 @@ class QuickSteps(Protocol):
 
 
 class Alike:
-    """What was last found of what the steps of one map share; each checks that it is still so.
+    """What was last found of what the steps of one map share; each checks that it is still so."""
 
-    Attributes:
-        named: What was read of the names that its function means.
-        quick: How its ordinary steps are taken.
-        state: The names that changed again and again as it ran (D2), such as a log of all calls, which grows: none is read any
-            more.
-    """
-
-    __slots__ = ("_changes", "named", "quick", "state")
+    __slots__ = ("named", "quick")
 
     def __init__(self) -> None:
         self.named: Named | None = None
         self.quick: QuickSteps | None = None
-        self.state: frozenset[str] = frozenset()
-        self._changes: dict[str, set[str]] = {}
-
-    def note_changes(self, changes: Mapping[str, str]) -> None:
-        """Notes what names came to hold while one of the steps ran. What changed once may be a setting, replaced by another."""
-        for name, text in changes.items():
-            held = self._changes.setdefault(name, set())
-            held.add(text)
-            if len(held) >= _OFTEN:
-                self.state |= {name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +188,10 @@ class Call:
     def inputs(self, objects: list[Any] | None = None) -> Inputs:
         """The inputs as they are now; none where they cannot be read. `objects` is given what of them may be another step's."""
         wanted, alike = self.options.inputs, self.options.alike
-        like, state = (None, frozenset[str]()) if alike is None else (alike.named, alike.state)
+        like = None if alike is None else alike.named
         try:
             seen = self._behind()
-            read = read_inputs(
-                self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like, state=state
-            )
+            read = read_inputs(self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like)
             taken = like is not None and read.lasting is not None and read.lasting.names is like.names
             if alike is not None and wanted is ALL and not taken:
                 alike.named = named_in(read, seen)
@@ -281,10 +260,11 @@ class Call:
                 "changed-in-place", self.key,
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
             )  # fmt: skip
-        alike = self.options.alike
-        if alike is not None and after is not self.before:
-            alike.note_changes(changes_in(self.before, after, self._behind()))
-        same = self.before.texts if after is self.before else settled(self.before, after)
+        if after is self.before:
+            same = self.before.texts
+        else:
+            same = settled(self.before, after)
+            note_changes(self.before, after, self._behind())
         return same if len(same) > (SIGNER in same) else {}
 
     def _inputs_after(self, before: Inputs) -> Inputs:
