@@ -106,3 +106,11 @@ def test_c3_an_item_that_is_taken_as_others_find_the_end_is_not_lost(monkeypatch
     assert [at for at, _ in turns] == [0]
     assert [at for at, _ in others] == [1, 2, 3, 4]
     assert turns.are_over()
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_an_item_that_nobody_took_is_no_none(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = dispatch._Turns.__iter__
+    monkeypatch.setattr(dispatch._Turns, "__iter__", lambda turns: (turn for turn in taken(turns) if turn[0] != 3))
+    with pytest.raises(RuntimeError, match="lost an item"):
+        on_threads(lambda item, _: item, _FORMS[form](_work(8)), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import operator
 import sys
 import threading
 from collections import deque
@@ -17,6 +18,7 @@ from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
 _AHEAD: Final = 32  # items whose keys are told before their turn
+_NOTHING: Final = object()  # in the place of a result that is not there yet
 
 Given: TypeAlias = Ok[Any] | Err[Any]
 
@@ -80,6 +82,10 @@ def on_threads(
             jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
     finally:
         left.stop()
+    if any(map(operator.is_, results, itertools.repeat(_NOTHING))):
+        raise RuntimeError(
+            "step.map lost an item, which is a bug of nbstep; run it again: what is kept is taken from the cache"
+        )
     return results
 
 
@@ -106,7 +112,7 @@ class _Turns:
         self._ahead = deque[Keyed]()
         self._numbered = enumerate(work)
         if self._listed is not None:
-            results += [None] * len(self._listed)
+            results += [_NOTHING] * len(self._listed)
             if tell is not None:  # before there are threads: the first item is to be the first that is asked
                 tell(_keys(self._listed[: 2 * _AHEAD]))
 
@@ -140,7 +146,7 @@ class _Turns:
                     self._over.set()
                     return
                 at = len(self._results)
-                self._results.append(None)
+                self._results.append(_NOTHING)
             if keys and self._tell is not None:
                 self._tell(keys)
             yield at, item

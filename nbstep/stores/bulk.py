@@ -73,9 +73,10 @@ class Bulk:
             OSError: The file cannot be written.
         """
         digest = key_digest(key)
-        if not self._put(digest, signer, content):
+        if self._put(digest, signer, content):
+            self._forget(digest)
+        else:
             self._publish(key, signer, content, batch)
-        self._forget(digest)
 
     def _put(self, digest: str, signer: str, content: bytes) -> bool:
         """Whether it was put where nothing stood."""
