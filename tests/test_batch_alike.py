@@ -68,6 +68,17 @@ def make_boxed(base, client):
         return client.get(tidy(n))
     return fetch
 
+class Source:
+    def __init__(self, base): self.base = base
+    def fetch(self, n):
+        if n == 3:
+            change()
+        if n < 0:
+            rows, json, SIZE
+        return tidy(n)
+
+class Mirror(Source): pass
+
 def make_bare():
     def fetch(n):
         if n == 3:
@@ -77,13 +88,14 @@ def make_bare():
 
 def change():
     for fetch in functions.values():
+        owner, fetch = getattr(fetch, "__self__", None), getattr(fetch, "__func__", fetch)
         cells = fetch.__closure__
         CHANGE
 
 conf, rows, LONG, SIZE = Conf(), [1], "x" * 5000, 1.5
 HEAD, PAIR, KINDS = {"accept": "json", "tries": [1, 2.5, None], 3: b"x"}, ("a", ["b"]), {"a"}
 functions = {"rich": make("http://localhost/", Client()), "quick": make_quick("http://localhost/", Client()), "bare": make_bare(),
-    "boxed": make_boxed("http://localhost/", Client())}
+    "boxed": make_boxed("http://localhost/", Client()), "method": Source("http://localhost/").fetch}
 """
 CHANGES = {
     "nothing": "pass",
@@ -121,6 +133,10 @@ CHANGES = {
     "a list in a tuple": "PAIR[1].clear()",
     "a set": "KINDS.add('b')",
     "another kind": "globals().update(KINDS=frozenset(KINDS))",
+    "its object": "if owner: owner.base = 'ftp://localhost/'",
+    "its object's class": "if owner: owner.__class__ = Mirror",
+    "its class": "Source.size = 3",
+    "a method of its class": "Source.fetch = lambda self, n: n",
     "a file in a dict": "HEAD.update(path=__file__)",
 }  # fmt: skip
 
@@ -154,7 +170,7 @@ def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("store", [MemoryStore, dict])  # over a dict most go the quick way
-@pytest.mark.parametrize("function", ["rich", "quick", "boxed", "bare"])
+@pytest.mark.parametrize("function", ["rich", "quick", "boxed", "method", "bare"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_d1_d2_an_entry_of_a_map_says_what_that_of_its_item_alone_would(
     change: str, function: str, store: type, monkeypatch: pytest.MonkeyPatch

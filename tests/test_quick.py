@@ -143,6 +143,39 @@ def test_most_of_a_first_run_go_the_quick_way_and_a_hit_goes_the_whole(monkeypat
     assert sum(quickly for n, quickly in taken if n % 2) >= 17
 
 
+class _Client:
+    def __init__(self, base: str) -> None:
+        self.base = base
+
+    def fetch(self, n: int) -> Any:
+        return {"n": n, "url": f"{self.base}{n}"}
+
+
+def _with_headers() -> Callable[[int], Any]:
+    headers, tries = {"accept": "json", "fields": ["id", "name"]}, [1, 2.5]
+    return lambda n: {"n": n, "rows": [{"id": i, "name": f"{headers['accept']}{tries}"} for i in range(30)]}
+
+
+def _with_a_log() -> Callable[[int], Any]:
+    calls, counts = list[int](), dict[str, int]()
+
+    def fetch(n: int) -> Any:
+        calls.append(n)
+        counts["all"] = counts.get("all", 0) + 1
+        return "x" * 2000
+
+    return fetch
+
+
+@pytest.mark.parametrize("function", [_Client("http://localhost/").fetch, _with_headers(), _with_a_log()])
+def test_so_do_methods_and_functions_that_name_settings_or_log_their_calls(
+    function: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = _taken(monkeypatch)
+    _run({}, range(40), function, RecordingListener())
+    assert sum(quickly for _, quickly in taken[-30:]) == 30
+
+
 @pytest.mark.parametrize(
     "items",
     [[[n] for n in range(6)], [b"%d" % n for n in range(6)], [(n,) for n in range(6)]],

@@ -195,17 +195,22 @@ def look_behind(thunk: object) -> Seen:
     return _Glimpse(first).seen() if owner is None else _look_at(first, owner).seen(first)
 
 
-def looks_the_same(then: Seen, function: Any) -> bool:
+def looks_the_same(then: Seen, function: Any, owner: type | None = None) -> bool:
     """Whether `look_behind` would find again what it found of this very function, whose code and defaults are the same ones.
 
     "No" says nothing.
+
+    Args:
+        then: What it found.
+        function: The function.
+        owner: The type of the object whose method it is.
     """
     if then.first is not function:
         return False
     found = then.found
     if type(found) is _Known:
-        return found.watch.holds(function)  # it watches too whose the function is
-    if is_users(function) or "__wrapped__" in function.__dict__ or function.__code__ in _known:
+        return found.watch.holds(function, owner)  # it watches too whose the function is
+    if owner is not None or is_users(function) or "__wrapped__" in function.__dict__ or function.__code__ in _known:
         return False
     return then.fingerprint is _fingerprint_of_name(full_name(function, function))
 

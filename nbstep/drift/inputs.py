@@ -20,6 +20,7 @@ from nbstep.drift.lasting import (
     STATE,
     Content,
     Lasting,
+    are_same,
     cannot_change,
     held_again,
     lasting_arguments,
@@ -123,6 +124,17 @@ def named_in(read: Inputs, seen: Seen) -> Named | None:
             return None
         texts[kind not in SCALARS][source.label] = read.texts[source.label]
     return Named(read.texts[SIGNER], sources, names, *texts, paths, frozenset(loose))
+
+
+def with_shared(read: Inputs, like: Named | None, seen: Seen) -> tuple[Inputs, Named | None]:
+    """What was read of a call, and of the names alone for other calls of its work: `like`, where that was found again."""
+    lasting = read.lasting
+    if like is not None and lasting is not None and like.signer == read.texts[SIGNER]:
+        if lasting.names is like.names:
+            return read, like
+        if are_same(lasting.names, like.names):
+            return read._replace(lasting=lasting._replace(names=like.names)), like
+    return read, named_in(read, seen)
 
 
 def read_inputs(
@@ -242,17 +254,21 @@ class Like(NamedTuple):
     Attributes:
         signing_key: The user's key.
         seen: What was behind the function.
-        name: Its first parameter.
+        name: Its parameter for that argument.
         named: What was read of all that its code names; None where it names nothing.
+        owner: The object whose method it is, in a tuple; else an empty one.
+        own: The text of that object, which is that of its type.
     """
 
     signing_key: SigningKey
     seen: Seen
     name: str
     named: Named | None
+    owner: tuple[Any, ...]
+    own: Mapping[str, str]
 
     def read(self, argument: Any) -> tuple[Mapping[str, str], Sequence[Any]] | None:
-        """The texts, and the objects among what is named, where the key and what is behind the function still are those.
+        """The texts, and the objects among what it takes, where the key and what is behind the function still are those.
 
         None says nothing.
         """
@@ -263,44 +279,51 @@ class Like(NamedTuple):
             return None
         paths: list[str] = [argument] if type(argument) is str else []
         paths += seen.found.sources.paths
-        objects: Sequence[Any] = ()
+        objects: Sequence[Any] = self.owner
         found = {SIGNER: key.id, self.name: text}
         if named is not None:
-            again = named.again(key, seen.found.sources, seen.first, {self.name})
+            again = named.again(key, seen.found.sources, seen.first, {self.name, *self.own})
             if again is None:
                 return None
-            objects = again
+            objects = (*objects, *again)
             paths += named.paths
             found = {SIGNER: key.id, **named.scalars, self.name: text, **named.others}
         if paths and any(_stamp(path, explicit=False) for path in paths):
             return None
-        return found, objects
+        return ({**found, **self.own} if self.own else found), objects
 
     def inputs(self, thunk: Any, argument: Any, texts: Mapping[str, str]) -> Inputs:
         """What `read_inputs` would have given, given those texts."""
         names, loose = ((), frozenset[str]()) if self.named is None else (self.named.names, self.named.loose)
-        return Inputs(texts, loose=loose, lasting=Lasting(thunk, (type(argument),), names))
+        types_given = (*map(type, self.owner), type(argument))
+        return Inputs(texts, loose=loose.union(self.own), lasting=Lasting(thunk, types_given, names))
 
-    def holds(self, thunk: Any) -> bool:
+    def holds(self) -> bool:
         """Whether what is named still is what it was."""
-        return self.named is None or held_again(self.named.names, thunk) is not None
+        return self.named is None or held_again(self.named.names, self.seen.first) is not None
 
 
 def like(
     before: Inputs, named: Named | None, thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey
 ) -> Like | None:
-    """How inputs are read of other calls of a function, given those of one; None where each is to be read by itself."""
+    """How inputs are read of other calls of a function or a method, given those of one; None where each is read by itself."""
     lasting, sources = before.lasting, seen.sources
-    if lasting is None or before.paths or before.tables or type(thunk) is not types.FunctionType or len(args) != 1:
+    if lasting is None or before.paths or before.tables or len(args) != 1:
         return None
     if type(seen.fingerprint) is not Digests or (
         sources.inputs and (named is None or named.names is not lasting.names)
     ):
         return None
-    name = thunk.__code__.co_varnames[0] if thunk.__code__.co_argcount else "_"
-    if counts_for_nothing(name) or thunk.__kwdefaults__ or any(map(callable, thunk.__defaults__ or ())):
+    function, owner = (thunk.__func__, (thunk.__self__,)) if type(thunk) is types.MethodType else (thunk, ())
+    if type(function) is not types.FunctionType or function.__code__.co_argcount <= len(owner):
         return None
-    return Like(key, seen, name, named if sources.inputs else None)
+    *own, name = function.__code__.co_varnames[: len(owner) + 1]
+    if any(map(counts_for_nothing, (name, *own))) or function.__kwdefaults__:
+        return None
+    if any(map(callable, function.__defaults__ or ())) or not before.loose.issuperset(own):
+        return None
+    own_texts = {one: before.texts[one] for one in own}
+    return Like(key, seen, name, named if sources.inputs else None, owner, own_texts)
 
 
 def _arguments_of(thunk: Any, args: tuple[Any, ...], plain: bool) -> Iterable[tuple[str, Any]]:

@@ -69,6 +69,16 @@ def held_again(names: Sequence[tuple[Source, type, object]], first: Any) -> list
     return found
 
 
+def are_same(names: Sequence[tuple[Source, type, object]], others: Sequence[tuple[Source, type, object]]) -> bool:
+    """Whether of the same sources the same was seen; no `==` of the user's runs."""
+    return len(names) == len(others) and all(
+        one[0] is other[0]
+        and one[1] is other[1]
+        and (one[2] is other[2] or (type(one[2]) is type(other[2]) is Content and one[2] == other[2]))
+        for one, other in zip(names, others)  # noqa: B905 - as above
+    )
+
+
 def marshalled(value: Any) -> bytes | None:
     """All that a small container of plain values holds; None of anything else."""
     left = _MAX_ITEMS

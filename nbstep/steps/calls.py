@@ -24,11 +24,11 @@ from nbstep.drift.inputs import (
     changed_in_place,
     like,
     moved,
-    named_in,
     note_changes,
     read_fixed,
     read_inputs,
     settled,
+    with_shared,
 )
 from nbstep.drift.lineage import HANDED_OUT, note_handed_out, origin_of
 from nbstep.drift.seen import UNKNOWN, Digests, Seen
@@ -192,9 +192,8 @@ class Call:
         try:
             seen = self._behind()
             read = read_inputs(self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like)
-            taken = like is not None and read.lasting is not None and read.lasting.names is like.names
-            if alike is not None and wanted is ALL and not taken:
-                alike.named = named_in(read, seen)
+            if alike is not None and wanted is ALL:
+                read, alike.named = with_shared(read, like, seen)
             return read
         except interrupts():
             raise

@@ -53,21 +53,22 @@ class Quick:
         like: How their inputs are read.
         told: What their entries say of the work.
         pattern: What their entries have in common.
-        thunk: Their function.
+        function: Their function, or that of their method.
     """
 
     __slots__ = (
-        "_cache", "_code", "_defaults", "_like", "_name", "_options", "_pattern", "_place", "_run", "_scope",
-        "_site", "_told",
+        "_cache", "_code", "_defaults", "_function", "_like", "_name", "_options", "_pattern", "_place", "_run", "_scope",
+        "_site", "_thunk", "_told",
     )  # fmt: skip
 
     def __init__(
-        self, call: Call, cache: Cache, like: Like, told: Told, pattern: Pattern, thunk: types.FunctionType
+        self, call: Call, cache: Cache, like: Like, told: Told, pattern: Pattern, function: types.FunctionType
     ) -> None:
         self._run, self._options, self._place, self._site = call.run, call.options, call.place, call.site
         self._cache, self._scope = cache, call.run.scope()
         self._like, self._told, self._pattern = like, told, pattern
-        self._code, self._name, self._defaults = thunk.__code__, thunk.__qualname__, thunk.__defaults__
+        self._thunk, self._function = call.thunk, function
+        self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
 
     def take(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, compute: Computing) -> Any:
         """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that from its beginning.
@@ -132,7 +133,8 @@ class Quick:
         """
         like = self._like
         try:
-            if not (self._is_itself(thunk) and looks_the_same(like.seen, thunk)):
+            owner = type(like.owner[0]) if like.owner else None
+            if not (self._is_itself(thunk) and looks_the_same(like.seen, self._function, owner)):
                 return None
             read = like.read(args[0])
             if read is None or origins_of(read[1], like.seen, self._scope):
@@ -189,18 +191,20 @@ class Quick:
         return self._noted(call, ended(call, _NEW, outcome, took_s, frame, False, shared))
 
     def _is_itself(self, thunk: Any) -> bool:
-        """Whether its function has the code, the name and the defaults that it had."""
+        """Whether it is theirs, and has the code, the name and the defaults that it had."""
+        function = self._function
         return (
-            thunk.__code__ is self._code
-            and thunk.__qualname__ is self._name
-            and thunk.__defaults__ is self._defaults
-            and not thunk.__kwdefaults__
+            thunk is self._thunk
+            and function.__code__ is self._code
+            and function.__qualname__ is self._name
+            and function.__defaults__ is self._defaults
+            and not function.__kwdefaults__
         )
 
     def _is_still(self, thunk: Any) -> bool:
         """Whether its function left itself, what it names, and the user's key as they were."""
         try:
-            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds(thunk)
+            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds()
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -219,15 +223,17 @@ def note_quick(call: Call, alike: Alike) -> None:
 
 
 def _quick_like(call: Call) -> Quick | None:
-    run, cache, options, thunk, like = call.run, call.run.cache, call.options, call.thunk, call.like()
+    run, cache, options, like = call.run, call.run.cache, call.options, call.like()
+    thunk: Any = call.thunk
     if like is None or cache is None or call.outer is not None:
         return None
     if run.mode != "normal" or run.retry_errors or run.rerun_drifted:
         return None
     if options.retries or options.timeout_s is not None or options.pace is not None or options.refresh:
         return None
-    if options.elsewhere or type(thunk) is not types.FunctionType or is_bound(thunk):
+    function = thunk.__func__ if type(thunk) is types.MethodType else thunk
+    if options.elsewhere or type(function) is not types.FunctionType or is_bound(function):
         return None
     ran = Ran(0.0, awaitable=False, returned=False, used=())
     pattern = cache.pattern(facts_of(call, ran, options.policy.ttl_s, {}))
-    return None if pattern is None else Quick(call, cache, like, call.told(), pattern, thunk)
+    return None if pattern is None else Quick(call, cache, like, call.told(), pattern, function)
