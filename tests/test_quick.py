@@ -178,16 +178,66 @@ def test_so_do_methods_and_functions_that_name_settings_or_log_their_calls(
 
 @pytest.mark.parametrize(
     "items",
-    [[[n] for n in range(6)], [b"%d" % n for n in range(6)], [(n,) for n in range(6)]],
-    ids=["lists", "bytes", "tuples"],
+    [[{n} for n in range(6)], [b"%d" % n for n in range(6)], [_Client(str(n)) for n in range(6)]],
+    ids=["sets", "bytes", "objects"],
 )
-def test_what_is_no_small_scalar_goes_the_whole_way(items: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_json_does_not_give_goes_the_whole_way(items: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     taken = _taken(monkeypatch)
-    cache = Cache({})
     key: Any = lambda item: f"n:{items.index(item)}"
-    create_workflow(cache=cache)(lambda step: step.map(len, items, key=key, n_jobs=1)).unwrap()
-    create_workflow(cache=Cache({}))(lambda step: step.map(lambda n: len(n), items, key=key, n_jobs=1)).unwrap()
+    create_workflow(cache=Cache({}))(lambda step: step.map(lambda n: str(n), items, key=key, n_jobs=1)).unwrap()
     assert not any(quickly for _, quickly in taken)
+
+
+_ROWS: dict[str, Callable[[int], Any]] = {
+    "dicts": lambda n: {"id": n, "tags": ["a", None]},
+    "lists": lambda n: [n, [1.5]],
+    "tuples": lambda n: (n, "a"),
+    "tuples of lists": lambda n: (n, ["a"]),
+    "dicts of files": lambda n: {"id": n, "path": __file__ if n == 5 else "nowhere.csv"},
+    "long lists": lambda n: [n] * (1000 if n == 5 else 10),
+    "dicts of objects": lambda n: {"id": n, "client": _Client("a") if n == 5 else None},
+    "lists and numbers": lambda n: [n] if n % 2 else n,
+}
+_DONE: dict[str, Callable[[Any], Any]] = {
+    "looks": lambda row: str(row),
+    "changes it": lambda row: row.update(x=1) if type(row) is dict else row.append(1) if type(row) is list else None,
+    "changes what is in it": lambda row: row["tags"].clear() if "tags" in row else row[1].append(2),
+    "changes some": lambda row: row.update(x=1) if type(row) is dict and row["id"] == 6 else None,
+}
+
+
+@pytest.mark.parametrize("done", _DONE.values(), ids=_DONE)
+@pytest.mark.parametrize("row", _ROWS.values(), ids=_ROWS)
+def test_d2_d6_rows_are_as_the_whole_way(
+    row: Callable[[int], Any], done: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = _taken(monkeypatch)
+
+    def work(item: Any) -> str:
+        try:
+            done(item)
+        except (TypeError, AttributeError, LookupError):
+            return "not changed"
+        return "done"
+
+    def numbered(item: Any) -> str:
+        return f"n:{item['id'] if type(item) is dict else item if type(item) is int else item[0]}"
+
+    def run(store: Any, made: bool) -> Any:
+        def body(step: Any) -> Any:
+            rows = step(lambda: [row(n) for n in range(4)], key="rows") if made else [row(n) for n in range(4)]
+            return step.map(work, [*rows, *(row(n) for n in range(4, 12))], key=numbered, n_jobs=1)
+
+        listener = RecordingListener()
+        cache = Cache(store)
+        create_workflow(cache=cache, on_event=listener)(body).unwrap()
+        facts = {meta.key: (meta.facts.inputs, meta.facts.uses) for meta in cache.entries()}
+        return facts, [_shown(event) for event in listener.events]
+
+    for made in (False, True):
+        quickly = run({}, made)
+        assert quickly == run(MemoryStore(), made)
+    assert sum(quickly for _, quickly in taken) >= 12
 
 
 @pytest.mark.parametrize("mode", ["refresh", "offline"])

@@ -21,6 +21,7 @@ from nbstep.drift.lasting import (
     Content,
     Lasting,
     are_same,
+    argument_sight,
     cannot_change,
     held_again,
     lasting_arguments,
@@ -248,8 +249,22 @@ def read_inputs(
     return Inputs(found, files, tables, loose, None if files else lasting)
 
 
+class LikeRead(NamedTuple):
+    """What was read before such a call.
+
+    Attributes:
+        texts: As in `Inputs`.
+        objects: What of it another step may have made.
+        sight: What tells its argument.
+    """
+
+    texts: Mapping[str, str]
+    objects: Sequence[Any]
+    sight: type | bytes
+
+
 class Like(NamedTuple):
-    """Reads the inputs of calls that differ in one scalar argument, as `read_inputs` does, where all else is what it was.
+    """Reads the inputs of calls that differ in one plain argument, as `read_inputs` does, where all else is what it was.
 
     Attributes:
         signing_key: The user's key.
@@ -267,19 +282,18 @@ class Like(NamedTuple):
     owner: tuple[Any, ...]
     own: Mapping[str, str]
 
-    def read(self, argument: Any) -> tuple[Mapping[str, str], Sequence[Any]] | None:
-        """The texts, and the objects among what it takes, where the key and what is behind the function still are those.
-
-        None says nothing.
-        """
+    def read(self, argument: Any) -> LikeRead | None:
+        """What is read, where the key and what is behind the function still are those; None says nothing."""
         key, seen, named = self.signing_key, self.seen, self.named
-        make = texts_of(key.secret)
+        make, sight = texts_of(key.secret), argument_sight(argument)
         text = make.of_plain(argument)
-        if text is None:
-            return None
         paths: list[str] = [argument] if type(argument) is str else []
-        paths += seen.found.sources.paths
         objects: Sequence[Any] = self.owner
+        if text is None:
+            if type(sight) is not bytes:
+                return None
+            text, objects = make.read(argument, paths)[0], (*objects, argument)
+        paths += seen.found.sources.paths
         found = {SIGNER: key.id, self.name: text}
         if named is not None:
             again = named.again(key, seen.found.sources, seen.first, {self.name, *self.own})
@@ -290,16 +304,20 @@ class Like(NamedTuple):
             found = {SIGNER: key.id, **named.scalars, self.name: text, **named.others}
         if paths and any(_stamp(path, explicit=False) for path in paths):
             return None
-        return ({**found, **self.own} if self.own else found), objects
+        return LikeRead({**found, **self.own} if self.own else found, objects, sight)
 
-    def inputs(self, thunk: Any, argument: Any, texts: Mapping[str, str]) -> Inputs:
-        """What `read_inputs` would have given, given those texts."""
+    def inputs(self, thunk: Any, read: LikeRead) -> Inputs:
+        """What `read_inputs` would have given."""
         names, loose = ((), frozenset[str]()) if self.named is None else (self.named.names, self.named.loose)
-        types_given = (*map(type, self.owner), type(argument))
-        return Inputs(texts, loose=loose.union(self.own), lasting=Lasting(thunk, types_given, names))
+        if type(read.sight) is bytes:
+            loose |= {self.name}
+        sights = (*map(argument_sight, self.owner), read.sight)
+        return Inputs(read.texts, loose=loose.union(self.own), lasting=Lasting(thunk, sights, names))
 
-    def holds(self) -> bool:
-        """Whether what is named still is what it was."""
+    def holds(self, argument: Any, read: LikeRead) -> bool:
+        """Whether the argument and what is named still are what they were."""
+        if type(read.sight) is bytes and marshalled(argument) != read.sight:
+            return False
         return self.named is None or held_again(self.named.names, self.seen.first) is not None
 
 
@@ -453,10 +471,10 @@ def _add_large(
             if source is not None:
                 known.append((source, kind, ANY if by_type else value))
         elif known is not None:
-            content = None if source is None else marshalled(value)
-            if source is None or content is None:
+            content = marshalled(value)
+            if content is None:
                 known = None
-            else:
+            elif source is not None:
                 known.append((source, kind, Content(content, (*paths[before:],))))
     return frozenset(tables), frozenset(loose), known
 

@@ -41,13 +41,13 @@ class Lasting(NamedTuple):
 
     Attributes:
         thunk: The thunk.
-        arguments: The types of its arguments.
+        arguments: What tells its arguments, as `argument_sight` gives it.
         names: Of each source the type of what it held, and that object itself; `ANY` where the type alone counts, `STATE` where
             nothing does, a `Content` of what can change in place.
     """
 
     thunk: Any
-    arguments: tuple[type, ...]
+    arguments: tuple[type | bytes, ...]
     names: Sequence[tuple[Source, type, object]]
 
     def holds(self, thunk: Any, args: tuple[Any, ...], first: Any) -> bool:
@@ -107,8 +107,14 @@ def marshalled(value: Any) -> bytes | None:
         return None
 
 
-def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type, ...] | None:
-    """The types of what a function or a method is called with; None where something else may take the place of one."""
+def argument_sight(value: Any) -> type | bytes:
+    """What tells that an argument of a call still is what it was: all that a small container holds, else its type."""
+    content = marshalled(value) if type(value) in _CONTAINERS else None
+    return type(value) if content is None else content
+
+
+def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type | bytes, ...] | None:
+    """What tells what a function or a method is called with; None where something else may take the place of one."""
     while type(thunk) is not types.FunctionType:
         if type(thunk) is types.MethodType:
             args, thunk = (thunk.__self__, *args), thunk.__func__
@@ -118,7 +124,7 @@ def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type, ...] | N
             return None
     if thunk.__defaults__ and not is_plain(thunk.__defaults__):
         return None
-    return (*map(type, args),)
+    return (*map(argument_sight, args),)
 
 
 def cannot_change(value: Any, kind: type) -> bool:

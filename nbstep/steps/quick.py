@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from nbstep.cache.cache import Cache
@@ -18,7 +18,7 @@ from nbstep.cache.flight import FLIGHTS, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
 from nbstep.drift.code import looks_the_same
-from nbstep.drift.inputs import Like
+from nbstep.drift.inputs import Like, LikeRead
 from nbstep.drift.lineage import note_handed_out
 from nbstep.events import StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_awaitable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Computing: TypeAlias = Callable[[Call, Compute, bool, None, list[Landing]], Coroutine[Any, Any, Any]]
 
 WHOLE_WAY: Final = object()
-_ITEMS: Final = frozenset({int, str, float, bool, type(None)})
+_ITEMS: Final = frozenset({int, str, float, bool, type(None), list, dict, tuple})
 _NEW: Final = Compute("new")
 
 
@@ -126,8 +126,8 @@ class Quick:
             note_quick(call, call.options.alike)
         return given
 
-    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> tuple[Mapping[str, str], bool] | None:
-        """Its inputs, and whether all that is remembered of its call is its item, which cannot change.
+    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> tuple[LikeRead, bool] | None:
+        """Its inputs, and whether all that is remembered of its call is its item, one that cannot change.
 
         None where they, or what is behind its function, are not as they were, or the key is another step's.
         """
@@ -137,17 +137,17 @@ class Quick:
             if not (self._is_itself(thunk) and looks_the_same(like.seen, self._function, owner)):
                 return None
             read = like.read(args[0])
-            if read is None or origins_of(read[1], like.seen, self._scope):
+            if read is None or origins_of(read.objects, like.seen, self._scope):
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
-            return read[0], look is not None and not look.read and look.sights == args
+            return read, look is not None and not look.read and look.sights == args
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
             return None
 
     def _compute(
-        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, inputs: Mapping[str, str], fixed: bool,
+        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, read: LikeRead, fixed: bool,
         shared: list[Landing],
     ) -> Any:  # fmt: skip
         """Tells that it was asked and begins, runs the function, keeps what it gave, and tells that."""
@@ -171,11 +171,11 @@ class Quick:
             frame.ended = True
             leave(inside)
         took_s = time.perf_counter() - began
-        if raised is None and not frame.used and self._is_still(thunk):
+        if raised is None and not frame.used and self._is_still(thunk, args[0], read):
             if not fixed:
                 run.first_asks.note_ran(self._scope, key, thunk, args)
             size_bytes = self._cache.keep_like(
-                self._pattern, self._like.signing_key, key, value, took_s, inputs, run.id
+                self._pattern, self._like.signing_key, key, value, took_s, read.texts, run.id
             )
             if size_bytes is not None:
                 note_handed_out(value, self._scope, key, size_bytes, plain=True)
@@ -186,7 +186,7 @@ class Quick:
             return Later(value)
         call = self._call(step, key, thunk, args, asked)
         call.announced = True
-        call.note_read(self._like.seen, self._like.inputs(thunk, args[0], inputs))
+        call.note_read(self._like.seen, self._like.inputs(thunk, read))
         outcome = outcome_of(Given(value)) if raised is None else ThunkOutcome(raised)
         return self._noted(call, ended(call, _NEW, outcome, took_s, frame, False, shared))
 
@@ -201,10 +201,10 @@ class Quick:
             and not function.__kwdefaults__
         )
 
-    def _is_still(self, thunk: Any) -> bool:
-        """Whether its function left itself, what it names, and the user's key as they were."""
+    def _is_still(self, thunk: Any, item: Any, read: LikeRead) -> bool:
+        """Whether its function left itself, its item, what it names, and the user's key as they were."""
         try:
-            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds()
+            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds(item, read)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
