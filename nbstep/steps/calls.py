@@ -12,23 +12,21 @@ from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
+from nbstep.drift.alike import Like, like, with_shared
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
     Fixed,
     Inputs,
-    Like,
     Named,
     are_lasting,
     callables_in,
     changed_in_place,
-    like,
     moved,
     note_changes,
     read_fixed,
     read_inputs,
     settled,
-    with_shared,
 )
 from nbstep.drift.lineage import HANDED_OUT, note_handed_out, origin_of
 from nbstep.drift.seen import UNKNOWN, Digests, Seen

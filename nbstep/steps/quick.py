@@ -17,8 +17,8 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
+from nbstep.drift.alike import Like, LikeRead
 from nbstep.drift.code import looks_the_same
-from nbstep.drift.inputs import Like, LikeRead
 from nbstep.drift.lineage import note_handed_out
 from nbstep.events import StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_awaitable
