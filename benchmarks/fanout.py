@@ -151,7 +151,21 @@ def by_requests(base: str) -> Callable[[int], Any]:
     return lambda n: requests.get(f"{base}{n}").json()
 
 
-CLIENTS = {"urllib": by_urllib, "session": by_session, "requests": by_requests}
+def by_counting(base: str) -> Callable[[int], Any]:
+    """A session, and a log of all calls, as who wants to see what was fetched has it."""
+    get = by_session(base)
+    calls: list[int] = []
+    counts: dict[int, int] = {}
+
+    def fetch(n: int) -> Any:
+        calls.append(n)
+        counts[n] = counts.get(n, 0) + 1
+        return get(n)
+
+    return fetch
+
+
+CLIENTS = {"urllib": by_urllib, "session": by_session, "requests": by_requests, "counting": by_counting}
 
 
 def taken_s(work: Callable[[], object]) -> tuple[float, float]:
