@@ -256,6 +256,28 @@ def test_d2_what_a_function_changes_again_and_again_is_read_at_first_only(
     assert all(facts[f"n:{n}"]["inputs"].keys() == {"", "n"} for n in range(200))
 
 
+def test_d2_what_other_items_change_while_it_is_read_is_not_read_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen, looked = set[int](), list[object]()
+    read = Texts.read
+
+    def moved(self: Texts, value: object, paths: list[str] | None = None) -> tuple[str, bool]:
+        if value is seen:
+            looked.append(value)
+            raise RuntimeError("Set changed size during iteration")
+        return read(self, value, paths)
+
+    def fetch(n: int) -> int:
+        seen.add(n)
+        return n
+
+    monkeypatch.setattr(Texts, "read", moved)
+    facts = _facts(lambda step: step.map(fetch, range(100), key="n:{}", n_jobs=1), {})
+    assert len(looked) == 3
+    assert all(facts[f"n:{n}"]["inputs"].keys() == {"", "n"} for n in range(100))
+
+
 def test_d2_a_setting_that_was_replaced_once_while_many_items_ran_stays_an_input() -> None:
     rows, together = [1], threading.Barrier(8)
 

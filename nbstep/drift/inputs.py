@@ -29,7 +29,7 @@ from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, Source, Sources, read_source
+from nbstep.drift.sources import UNBOUND, Changing, Source, Sources, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
@@ -224,7 +224,7 @@ def read_inputs(
         objects += [value for _, value in noted]
     tables, loose = frozenset[str](), frozenset[str]()
     if large:
-        tables, loose, known = _add_large(large, make, found, paths, budget_s)
+        tables, loose, known = _add_large(large, make, found, paths, budget_s, sources.changing)
         if known is None:
             lasting = None
         else:
@@ -281,7 +281,7 @@ def read_fixed(thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, w
             if text is not None:
                 named[source.label] = text
     if found:
-        _add_large([(name, value, None) for name, value in found], make, arguments, [], BUDGET_S)
+        _add_large([(name, value, None) for name, value in found], make, arguments, [], BUDGET_S, sources.changing)
     if wanted.ignore:
         named, arguments = (
             {name: text for name, text in texts.items() if not _is_ignored(name, wanted.ignore)}
@@ -334,7 +334,7 @@ def file_of(stamp: str) -> tuple[int, float] | None:
 
 
 def _add_large(
-    large: list[_Large], make: Texts, found: dict[str, str], paths: list[str], budget_s: float
+    large: list[_Large], make: Texts, found: dict[str, str], paths: list[str], budget_s: float, changing: Changing
 ) -> tuple[frozenset[str], frozenset[str], list[tuple[Source, type, object]] | None]:
     """Reads the rest; gives the names of arrays and frames, those of containers and objects, and by what all of them are known.
 
@@ -351,6 +351,10 @@ def _add_large(
             found[name], by_type = make.read(value, paths)
         except interrupts():
             raise
+        except RuntimeError:  # another thread changes its size while it is read
+            if source is not None:
+                changing.note({name: f"at {time.perf_counter_ns()}"})
+            continue
         except BaseException:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
             continue
         if by_type:
