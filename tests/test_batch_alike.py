@@ -224,10 +224,7 @@ def test_d2_what_was_read_of_names_is_read_anew_for_another_key_and_where_an_arg
     assert read_inputs(thunk, (2,), seen, key, like=renamed).texts["n"] == "2"
 
 
-@pytest.mark.parametrize("kind", ["map", "loop"])
-def test_d2_what_a_function_changes_again_and_again_is_read_at_first_only(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_d2_what_items_change_again_and_again_is_read_of_the_first_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, counts, total, looked = list[int](), dict[int, int](), 0, list[object]()
     read = Texts.read
 
@@ -244,12 +241,7 @@ def test_d2_what_a_function_changes_again_and_again_is_read_at_first_only(
 
     monkeypatch.setattr(Texts, "read", counted)
 
-    def run(step: Any) -> Any:
-        if kind == "map":
-            return step.map(fetch, range(200), key="n:{}", n_jobs=1)
-        return [step(lambda: fetch(n), key=f"n:{n}") for n in range(200)]
-
-    facts = _facts(run, {})
+    facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=1), {})
     assert (len(calls), total) == (200, 200)
     assert 0 < looked.count("calls") <= 8
     assert 0 < looked.count("counts") <= 8
@@ -306,3 +298,104 @@ def test_d6_an_item_is_linked_to_the_step_that_made_what_its_items_change() -> N
 
     facts = _facts(run, {})
     assert {facts[f"n:{n}"]["uses"] for n in range(12)} == {("rows",)}
+
+
+def test_d6_also_where_that_stands_behind_much_else() -> None:
+    def run(step: Any) -> Any:
+        context: dict[str, Any] = {"calls": 0, **{f"option {n}": n for n in range(40)}}
+        context["model"] = step(_Model, key="model")
+
+        def fetch(n: int) -> int:
+            context["calls"] += 1
+            return n
+
+        return step.map(fetch, range(12), key="n:{}", n_jobs=1)
+
+    facts = _facts(run, {})
+    assert {facts[f"n:{n}"]["uses"] for n in range(12)} == {("model",)}
+
+
+def test_d1_what_others_of_the_same_code_changed_is_an_input_of_those_that_do_not() -> None:
+    def sorted_rows(step: Any, key: str, rows: list[int]) -> int:
+        def total() -> int:
+            rows.sort()
+            return sum(rows)
+
+        return step(total, key=key)
+
+    def of_maps(step: Any, name: str, rows: list[int]) -> Any:
+        def total(n: int) -> int:
+            rows.sort()
+            return sum(rows) + n
+
+        return step.map(total, range(3), key=name + ":{}", n_jobs=1)
+
+    def run(step: Any) -> None:
+        for at, rows in enumerate(([3, 1], [5, 2], [9, 4], [1, 2, 3])):
+            sorted_rows(step, f"loop:{at}", rows)
+            of_maps(step, f"map:{at}", list(reversed(rows)) if at < 3 else rows)
+
+    facts = _facts(run, {})
+    assert "rows" not in facts["loop:0"]["inputs"]
+    assert "rows" in facts["loop:3"]["inputs"]
+    assert "rows" in facts["map:3:0"]["inputs"]
+
+
+@pytest.mark.parametrize("store", [MemoryStore, dict])
+def test_d2_an_object_that_becomes_one_of_another_class_is_state(store: type) -> None:
+    class Client:
+        def fetch(self, n: int) -> int:
+            if n == 5:
+                self.__class__ = Ready
+            return n
+
+    class Ready(Client):
+        pass
+
+    facts = _facts(lambda step: step.map(Client().fetch, range(8), key="n:{}", n_jobs=1), store())
+    assert facts["n:4"]["inputs"].keys() == {"", "n", "self"}
+    assert facts["n:5"]["inputs"].keys() == {"", "n"}
+    assert facts["n:6"]["inputs"].keys() == {"", "n", "self"}
+
+
+def test_d1_what_another_thread_changes_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, others, read, looks = [1], [2], Texts.read, list[int]()
+
+    def changed(self: Texts, value: object, paths: list[str] | None = None) -> tuple[str, bool]:
+        text = read(self, value, paths)
+        if value is rows:
+            looks.append(1)
+            if len(looks) == 1:
+                rows.append(2)
+        return text
+
+    def fetch(n: int) -> int:
+        return len(rows) + len(others) + n
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Texts, "read", changed)
+        facts = _facts(lambda step: step.map(fetch, range(6), key="n:{}", n_jobs=1), {})
+    alone = _facts(lambda step: step(fetch, 9, key="alone"), {})
+    assert {facts[f"n:{n}"]["inputs"]["rows"] for n in range(1, 6)} == {alone["alone"]["inputs"]["rows"]}
+
+
+@pytest.mark.parametrize("store", [MemoryStore, dict])
+def test_d1_an_object_whose_class_has_no_hash_hides_no_other_input(store: type) -> None:
+    class Meta(type):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+    class Odd(metaclass=Meta):
+        pass
+
+    size = 5
+
+    def fetch(item: Any) -> int:
+        return size
+
+    for items in ([[Odd()]] * 3, [1, [Odd()], 3]):
+        keys = iter(range(3))
+        facts = _facts(lambda step: step.map(fetch, items, key=lambda _: f"n:{next(keys)}", n_jobs=1), store())
+        assert all("size" in facts[f"n:{n}"]["inputs"] for n in range(3))

@@ -48,6 +48,7 @@ class Like(NamedTuple):
         name: Its parameter for that argument.
         named: What was read of all that its code names; None where it names nothing.
         owner: The object whose method it is, in a tuple; else an empty one.
+        own_type: Its type; None where there is none.
         own: The text of that object, which is that of its type.
     """
 
@@ -56,6 +57,7 @@ class Like(NamedTuple):
     name: str
     named: Named | None
     owner: tuple[Any, ...]
+    own_type: type | None
     own: Mapping[str, str]
 
     def read(self, argument: Any) -> LikeRead | None:
@@ -87,12 +89,14 @@ class Like(NamedTuple):
         names, loose = ((), frozenset[str]()) if self.named is None else (self.named.names, self.named.loose)
         if type(read.sight) is bytes:
             loose |= {self.name}
-        sights = (*map(argument_sight, self.owner), read.sight)
+        sights = (read.sight,) if self.own_type is None else (self.own_type, read.sight)
         return Inputs(read.texts, loose=loose.union(self.own), lasting=Lasting(thunk, sights, names))
 
     def holds(self, argument: Any, read: LikeRead) -> bool:
         """Whether the argument and what is named still are what they were."""
         if type(read.sight) is bytes and marshalled(argument) != read.sight:
+            return False
+        if self.owner and type(self.owner[0]) is not self.own_type:
             return False
         return self.named is None or held_again(self.named.names, self.seen.first) is not None
 
@@ -117,4 +121,4 @@ def like(
     if any(map(callable, function.__defaults__ or ())) or not before.loose.issuperset(own):
         return None
     own_texts = {one: before.texts[one] for one in own}
-    return Like(key, seen, name, named if sources.inputs else None, owner, own_texts)
+    return Like(key, seen, name, named if sources.inputs else None, owner, type(owner[0]) if owner else None, own_texts)

@@ -29,7 +29,7 @@ from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, Changing, Source, Sources, read_source
+from nbstep.drift.sources import UNBOUND, Source, Sources, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted
@@ -41,10 +41,39 @@ BUDGET_S: Final = 0.01
 _MAX_FILES: Final = 32
 _LOOKING_S: Final = 0.02
 _MISSING: Final = "-"
+_OFTEN: Final = 3
 _Large: TypeAlias = tuple[
     str, Any, Source | None
 ]  # an input that is not plain, and where it is named; None of an argument
 _NONE: Final[Mapping[str, str]] = types.MappingProxyType({})
+
+
+class Changing:
+    """Which of the names that one function means change again and again while it runs, such as a log of all calls: state (D2).
+
+    Attributes:
+        state: Those names: what they hold is no input, and not read any more.
+
+    >>> changing = Changing()
+    >>> for text in ("#1", "#2", "#2", "#3"):
+    ...     changing.note("calls", text)
+    ...     print(sorted(changing.state))
+    []
+    []
+    []
+    ['calls']
+    """
+
+    def __init__(self) -> None:
+        self.state: frozenset[str] = frozenset()
+        self._held: dict[str, set[str]] = {}
+
+    def note(self, name: str, text: str) -> None:
+        """Notes the text of what a name held after it ran, and not before. What changed once may be a setting that was replaced."""
+        held = self._held.setdefault(name, set())
+        held.add(text)
+        if len(held) >= _OFTEN:
+            self.state |= {name}
 
 
 class Inputs(NamedTuple):
@@ -97,7 +126,7 @@ class Named(NamedTuple):
         return found and [
             value
             for value, (_, _, known) in zip(found, self.names, strict=True)
-            if known is ANY or type(known) is Content or (known is STATE and HANDED_OUT.may_link(value))
+            if known is ANY or type(known) is Content or (known is STATE and HANDED_OUT.origins(value))
         ]
 
 
@@ -135,6 +164,7 @@ def read_inputs(
     *,
     objects: list[Any] | None = None,
     like: Named | None = None,
+    changing: Changing | None = None,
 ) -> Inputs:
     """The inputs as they are now.
 
@@ -147,6 +177,7 @@ def read_inputs(
         budget_s: After so much processor time of this thread no other input is begun that is not plain.
         objects: Is given the inputs themselves, but for scalars: arguments first, then what is named.
         like: What was read of the names for another call of this work: while they hold the same, it need not be read anew.
+        changing: What other calls of this very function changed.
     """
     first: Any = seen.first
     found, make, sources = {SIGNER: key.id}, texts_of(key.secret), seen.found.sources
@@ -183,12 +214,12 @@ def read_inputs(
             return Inputs(found, files, loose=like.loose, lasting=lasting)
     held: list[tuple[Source, type, object]] = []
     named: list[tuple[Source, Any]] = []
-    state = sources.changing.state
+    state = frozenset[str]() if changing is None else changing.state
     for source in sources.inputs:
         value = read_source(source, first)
         if source.label in state:  # it may be large by now
             held.append((source, object, STATE))
-            if objects is not None and HANDED_OUT.may_link(value):
+            if objects is not None and HANDED_OUT.origins(value):
                 objects.append(value)
             continue
         kind = type(value)
@@ -224,7 +255,7 @@ def read_inputs(
         objects += [value for _, value in noted]
     tables, loose = frozenset[str](), frozenset[str]()
     if large:
-        tables, loose, known = _add_large(large, make, found, paths, budget_s, sources.changing)
+        tables, loose, known = _add_large(large, make, found, paths, budget_s, changing)
         if known is None:
             lasting = None
         else:
@@ -281,7 +312,7 @@ def read_fixed(thunk: Any, args: tuple[Any, ...], seen: Seen, key: SigningKey, w
             if text is not None:
                 named[source.label] = text
     if found:
-        _add_large([(name, value, None) for name, value in found], make, arguments, [], BUDGET_S, sources.changing)
+        _add_large([(name, value, None) for name, value in found], make, arguments, [], BUDGET_S)
     if wanted.ignore:
         named, arguments = (
             {name: text for name, text in texts.items() if not _is_ignored(name, wanted.ignore)}
@@ -307,12 +338,18 @@ def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
     return {name: text for name, text in before.texts.items() if texts.get(name) == text}
 
 
-def note_changes(before: Inputs, after: Inputs, seen: Seen) -> None:
-    """Notes what the thunk's code names and is something else now that it ran; but for arrays and frames, which are told."""
+def note_changes(before: Inputs, after: Inputs, seen: Seen, changing: Changing) -> None:
+    """Notes what the thunk's code names and is something else now that it ran.
+
+    But for arrays and frames, which are told, and for what holds what a step made: that is looked for in it each time.
+    """
     was, now, tables = before.texts, after.texts, before.tables | after.tables
-    names = [source.label for source in seen.sources.inputs]
-    changed = {name: now.get(name, "") for name in names if name in was and was[name] != now.get(name)}
-    seen.sources.changing.note({name: text for name, text in changed.items() if name not in tables})
+    for source in seen.sources.inputs:
+        name = source.label
+        if name not in was or was[name] == now.get(name) or name in tables or name in changing.state:
+            continue
+        if not HANDED_OUT.origins_of_all((read_source(source, cast("Any", seen.first)),)):
+            changing.note(name, now.get(name, ""))
 
 
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:
@@ -334,7 +371,12 @@ def file_of(stamp: str) -> tuple[int, float] | None:
 
 
 def _add_large(
-    large: list[_Large], make: Texts, found: dict[str, str], paths: list[str], budget_s: float, changing: Changing
+    large: list[_Large],
+    make: Texts,
+    found: dict[str, str],
+    paths: list[str],
+    budget_s: float,
+    changing: Changing | None = None,
 ) -> tuple[frozenset[str], frozenset[str], list[tuple[Source, type, object]] | None]:
     """Reads the rest; gives the names of arrays and frames, those of containers and objects, and by what all of them are known.
 
@@ -347,13 +389,14 @@ def _add_large(
         if at and time.thread_time_ns() > ends_ns:
             break
         kind, before = type(value), len(paths)
+        content = marshalled(value)
         try:
             found[name], by_type = make.read(value, paths)
         except interrupts():
             raise
         except RuntimeError:  # another thread changes its size while it is read
-            if source is not None:
-                changing.note({name: f"at {time.perf_counter_ns()}"})
+            if source is not None and changing is not None:
+                changing.note(name, f"at {time.perf_counter_ns()}")
             continue
         except BaseException:  # noqa: BLE001 - what cannot be read is unknown: it must not cost the value (C3)
             continue
@@ -367,8 +410,7 @@ def _add_large(
             if source is not None:
                 known.append((source, kind, ANY if by_type else value))
         elif known is not None:
-            content = marshalled(value)
-            if content is None:
+            if content is None or content != marshalled(value):  # another thread changed it while it was read
                 known = None
             elif source is not None:
                 known.append((source, kind, Content(content, (*paths[before:],))))

@@ -20,8 +20,6 @@ STATE: Final = object()
 _MAX_CHARS: Final = 1 << 16
 _MAX_ITEMS: Final = 64
 _MAX_TEXT_CHARS: Final = 1024  # of one in a list or a dict
-_CONTAINERS: Final = frozenset({list, dict, tuple, set, frozenset})
-_SCALARS: Final = frozenset({int, float, bool, type(None)})
 
 
 class Content(NamedTuple):
@@ -89,7 +87,7 @@ def marshalled(value: Any) -> bytes | None:
         if kind is str or kind is bytes:
             if len(part) > _MAX_TEXT_CHARS:
                 return None
-        elif kind in _CONTAINERS:
+        elif _is_container(kind):
             left -= len(part) + 1
             if left < 0:
                 return None
@@ -99,7 +97,7 @@ def marshalled(value: Any) -> bytes | None:
                     inside += part.values()
             except RuntimeError:  # another thread changes it
                 return None
-        elif kind not in _SCALARS:
+        elif kind is not int and kind is not float and kind is not bool and part is not None:
             return None
     try:
         return marshal.dumps(value, 2)  # a later version says which parts are one object, which is no content
@@ -109,8 +107,13 @@ def marshalled(value: Any) -> bytes | None:
 
 def argument_sight(value: Any) -> type | bytes:
     """What tells that an argument of a call still is what it was: all that a small container holds, else its type."""
-    content = marshalled(value) if type(value) in _CONTAINERS else None
-    return type(value) if content is None else content
+    kind = type(value)
+    return (marshalled(value) or kind) if _is_container(kind) else kind
+
+
+def _is_container(kind: type) -> bool:
+    """Not by a set: the class of a class may have no hash."""
+    return kind is dict or kind is list or kind is tuple or kind is set or kind is frozenset
 
 
 def lasting_arguments(thunk: Any, args: tuple[Any, ...]) -> tuple[type | bytes, ...] | None:

@@ -36,7 +36,6 @@ _STEPS_AN_OBJECT: Final = 8
 _PARTS_GIVEN: Final = 256
 _PARTS_TAKEN: Final = 10_000
 _STRANGERS_IN_A_ROW: Final = 1000
-_FIRST_PARTS: Final = 8
 
 _TEXTS: Final = frozenset({str, bytes, bytearray})
 _BOXES: Final = frozenset({list, dict, collections.defaultdict})
@@ -121,15 +120,6 @@ class HandedOut:
             return link.origins
         held = self._held.get(address)
         return held[1] if held is not None and held[0] is value else ()
-
-    def may_link(self, value: Any) -> bool:
-        """Whether a step handed out this very object, or one of the first things in it: what came later was put there by others."""
-        if not len(self):
-            return False
-        if not isinstance(value, _WITH_PARTS):
-            return bool(self.origins(value))
-        parts = dict.values(value) if isinstance(value, dict) else _parts(value)
-        return any(map(self.origins, (value, *itertools.islice(parts, _FIRST_PARTS))))
 
     def origins_of_all(self, values: Iterable[Any]) -> _Origins:
         """The steps behind some values, and behind what stands in those that are lists, tuples and dicts, in their order."""

@@ -11,7 +11,7 @@ import itertools
 import re
 import sys
 import types
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.deps import Deps
@@ -33,7 +33,6 @@ from nbstep.operations import mentioned, names_in
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
-_OFTEN: Final = 3
 GLOBAL: Final = -1
 _DEFAULT: Final = -2
 _OF_A_CLASS: Final = -3
@@ -61,36 +60,6 @@ class Source(NamedTuple):
     path: tuple[str, ...]
 
 
-class Changing:
-    """Which of the names that a work means change again and again while it runs, such as a log of all calls: state (D2).
-
-    Attributes:
-        state: Those names: what they hold is no input, and not read any more.
-
-    >>> changing = Changing()
-    >>> for text in ("#1", "#2", "#2", "#3"):
-    ...     changing.note({"calls": text})
-    ...     print(sorted(changing.state))
-    []
-    []
-    []
-    ['calls']
-    """
-
-    def __init__(self) -> None:
-        self.state: frozenset[str] = frozenset()
-        self._held: dict[str, set[str]] = {}
-
-    def note(self, changes: Mapping[str, str]) -> None:
-        """Notes the texts of what names held after it ran, and not before. What changed once may be a setting that was replaced."""
-        for name, text in changes.items():
-            held = self._held.setdefault(name, set())
-            held.add(text)
-            if len(held) >= _OFTEN:
-                self.state |= {name}
-                self._held.pop(name, None)
-
-
 class Sources:
     """What a thunk's code leads to.
 
@@ -99,7 +68,6 @@ class Sources:
         callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
         codes: The code of all functions, the thunk's own first.
         agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
-        changing: Which of the names change as it runs.
     """
 
     def __init__(
@@ -109,7 +77,6 @@ class Sources:
         self.callables = callables
         self.codes = codes
         self.agreed: dict[str, Any] = {}
-        self.changing = Changing()
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:

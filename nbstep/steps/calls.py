@@ -16,6 +16,7 @@ from nbstep.drift.alike import Like, like, with_shared
 from nbstep.drift.handed import look_behind_call
 from nbstep.drift.inputs import (
     SIGNER,
+    Changing,
     Fixed,
     Inputs,
     Named,
@@ -59,9 +60,10 @@ class QuickSteps(Protocol):
 class Alike:
     """What was last found of what the steps of one map share; each checks that it is still so."""
 
-    __slots__ = ("named", "quick")
+    __slots__ = ("changing", "named", "quick")
 
     def __init__(self) -> None:
+        self.changing = Changing()
         self.named: Named | None = None
         self.quick: QuickSteps | None = None
 
@@ -189,7 +191,10 @@ class Call:
         like = None if alike is None else alike.named
         try:
             seen = self._behind()
-            read = read_inputs(self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like)
+            read = read_inputs(
+                self.work(), self.args, seen, signing_key(), wanted, objects=objects, like=like,
+                changing=None if alike is None else alike.changing,
+            )  # fmt: skip
             if alike is not None and wanted is ALL:
                 read, alike.named = with_shared(read, like, seen)
             return read
@@ -261,7 +266,8 @@ class Call:
             same = self.before.texts
         else:
             same = settled(self.before, after)
-            note_changes(self.before, after, self._behind())
+            if self.options.alike is not None:
+                note_changes(self.before, after, self._behind(), self.options.alike.changing)
         return same if len(same) > (SIGNER in same) else {}
 
     def _inputs_after(self, before: Inputs) -> Inputs:

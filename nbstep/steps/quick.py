@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 Computing: TypeAlias = Callable[[Call, Compute, bool, None, list[Landing]], Coroutine[Any, Any, Any]]
 
 WHOLE_WAY: Final = object()
-_ITEMS: Final = frozenset({int, str, float, bool, type(None), list, dict, tuple})
 _NEW: Final = Compute("new")
 
 
@@ -82,7 +81,7 @@ class Quick:
             compute: Computes under a lock, whatever is to be computed.
         """
         __tracebackhide__ = True
-        if type(args[0]) not in _ITEMS or signing_key() is not self._like.signing_key:
+        if not _is_plain(args[0]) or signing_key() is not self._like.signing_key:
             return WHOLE_WAY
         stop_if_interrupted()
         run = self._run
@@ -133,8 +132,9 @@ class Quick:
         """
         like = self._like
         try:
-            owner = type(like.owner[0]) if like.owner else None
-            if not (self._is_itself(thunk) and looks_the_same(like.seen, self._function, owner)):
+            if like.owner and type(like.owner[0]) is not like.own_type:
+                return None
+            if not (self._is_itself(thunk) and looks_the_same(like.seen, self._function, like.own_type)):
                 return None
             read = like.read(args[0])
             if read is None or origins_of(read.objects, like.seen, self._scope):
@@ -209,6 +209,14 @@ class Quick:
             raise
         except BaseException:  # noqa: BLE001 - as above
             return False
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether it may be. Not by a set: the class of a class may have no hash."""
+    kind = type(item)
+    return (
+        kind is int or kind is str or kind is dict or kind is tuple or kind is list or kind is float or kind is bool or item is None
+    )  # fmt: skip
 
 
 def note_quick(call: Call, alike: Alike) -> None:
