@@ -187,8 +187,9 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(rounds):
             with ThreadPoolExecutor(threads) as pool:
-                rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))
+                rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))  # noqa: B023
             where: Any = f"{folder}/{round_}" if cache == "disk" else {}
+            fetch = CLIENTS[client](base)  # with an empty log
             for row in ("cold", "again"):
                 given: list[Any] = []
                 workflow = create_workflow(cache=where)
