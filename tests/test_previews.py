@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import tracemalloc
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -244,6 +245,16 @@ def test_what_is_large_or_not_plain_is_looked_at_in_full() -> None:
     endless: list[Any] = []
     endless.append(endless)
     assert plain_parts(endless) == ("[[[[[...]]]]]", serialize(endless).stream)
+
+
+def test_a_large_value_is_not_copied_to_find_out_that_it_is_large() -> None:
+    for value in (b"x" * 50_000_000, [b"x" * 50_000_000]):
+        tracemalloc.start()
+        try:
+            assert plain_parts(value) is None
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_t10_no_secret_of_a_value_of_plain_parts_is_shown() -> None:

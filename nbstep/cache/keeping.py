@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbstep.cache import entry
 from nbstep.cache.keptcell import KEPT_CELL_TYPE, KeptCell
-from nbstep.cache.plainparts import plain_parts, plain_stream
+from nbstep.cache.plainparts import plain_parts
 from nbstep.cache.previews import preview_text, shape_text, type_text
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.secrets.redaction import redact_text
@@ -103,10 +103,12 @@ class Keeper:
         from nbstep.cache.serializer import Serialized, serialize  # as in unpack()
 
         plain = plain_parts(value) if self.redact is None and self.previews else None
-        stream = plain_stream(value) if plain is None else plain[1]
-        serialized = serialize(value) if stream is None else Serialized(stream, [], {}, by_value=False)
-        preview = self._preview(value, self.redacted) if plain is None else plain[0]
-        thumbnail = thumbnail_of(value, _size(serialized)) if self.previews and stream is None else ""
+        if plain is not None:
+            serialized = Serialized(plain[1], [], {}, by_value=False)
+            return _described(key, facts, now, value, serialized, "value", plain[0])
+        serialized = serialize(value)
+        thumbnail = thumbnail_of(value, _size(serialized)) if self.previews else ""
+        preview = self._preview(value, self.redacted)
         return _described(key, facts, now, value, serialized, "value", preview, thumbnail=thumbnail)
 
     def _returned(self, key: str, facts: Facts, now: float, error: Any, made_by: Any) -> tuple[Meta, entry.Content]:

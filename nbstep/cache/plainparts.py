@@ -37,10 +37,10 @@ class _Stream:
         self.content = b""
 
     def write(self, content: Any) -> None:
-        """Takes what the pickler gives: more than a frame of it is too much."""
-        self.content += content
-        if len(self.content) > _BYTES_AT_MOST:
+        """Takes what the pickler gives; looked at before it is copied, as a large text or bytes come in one piece."""
+        if len(self.content) + len(content) > _BYTES_AT_MOST:
             raise _Odd
+        self.content += content
 
 
 def plain_stream(value: Any) -> bytes | None:
