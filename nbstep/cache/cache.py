@@ -232,37 +232,29 @@ class Cache(Upkeep):
         """
         return self._entries.take_new(key, signer)
 
-    def pattern(self, facts: Facts) -> Pattern | None:
+    def pattern(self, facts: Facts, signing_key: trust.SigningKey) -> Pattern | None:
         """What entries of small plain values have in common whose steps differ from that of `facts` in time and inputs alone.
 
         None where each may need more than to be written, as under a limit, or with the user's own redaction.
         """
-        return self._entries.pattern(facts)
+        return self._entries.pattern(facts, signing_key)
 
     def keep_like(
-        self,
-        pattern: Pattern,
-        signing_key: trust.SigningKey,
-        key: str,
-        value: Any,
-        took_s: float,
-        inputs: Mapping[str, str],
-        batch: str,
+        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
     ) -> int | None:
         """Keeps a small plain value under a key that `take_new` gave the lock of; gives the size of the entry in bytes.
 
         None where that is for `keep` to do: the value is no such one, or what went wrong is to be told.
 
         Args:
-            pattern: What `pattern` gave.
-            signing_key: The user's, as `take_new` was given its id.
+            pattern: What `pattern` gave for the key whose id `take_new` was given.
             key: The user's key.
             value: What the thunk gave.
             took_s: How long it ran.
             inputs: As in `Facts`.
             batch: As for `keep`.
         """
-        return self._entries.keep_like(pattern, signing_key, key, value, took_s, inputs, batch)
+        return self._entries.keep_like(pattern, key, value, took_s, inputs, batch)
 
     def note_kept(self, key: str, evicted: tuple[str, ...] = ()) -> None:
         """Tells of an entry that another process kept, and of those that made room for it."""

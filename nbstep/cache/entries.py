@@ -245,34 +245,27 @@ class Entries:
             return None
         return self._take_new(key, signer)
 
-    def pattern(self, facts: Facts) -> Pattern | None:
+    def pattern(self, facts: Facts, signing_key: trust.SigningKey) -> Pattern | None:
         """As `Cache.pattern`."""
         keeper = self._keeper
         if self._take_new is None or self._limit is not None or keeper.redact is not None or not keeper.previews:
             return None
         if self._durability == "always" or facts.uses or (facts.ttl_s is not None and self._server is not None):
             return None
-        return Pattern(keeper.shown(facts), sync=self._durability == "auto")
+        return Pattern(keeper.shown(facts), signing_key, sync=self._durability == "auto")
 
     def keep_like(
-        self,
-        pattern: Pattern,
-        signing_key: trust.SigningKey,
-        key: str,
-        value: Any,
-        took_s: float,
-        inputs: Mapping[str, str],
-        batch: str,
+        self, pattern: Pattern, key: str, value: Any, took_s: float, inputs: Mapping[str, str], batch: str
     ) -> int | None:
         """As `Cache.keep_like`."""
         try:
-            parts = pattern.entry(key, value, self.clock(), took_s, inputs, signing_key)
+            parts = pattern.entry(key, value, self.clock(), took_s, inputs)
             breaker = self.store.breaker
             if parts is None or (breaker is not None and breaker.failure is not None):
                 return None
             publish_new = self._publish_new
-            if publish_new is None or not publish_new(key, signing_key.id, parts, batch):
-                run_now(self.store.publish(key, signing_key.id, parts, durable=False, batch=batch))
+            if publish_new is None or not publish_new(key, pattern.signer, parts, batch):
+                run_now(self.store.publish(key, pattern.signer, parts, durable=False, batch=batch))
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - `keep` meets it again, and tells

@@ -19,14 +19,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
-from nbstep.cache.trust import SigningKey
+from nbstep.cache.trust import Signature, SigningKey
 from nbstep.events import Outcome, Place
 from nbstep.frozen import record
 from nbstep.jsontext import array, mapping, number, or_null, quoted, truth
 from nbstep.stores.base import FAMILY, Document, Part
+
+if TYPE_CHECKING:
+    import blake3
 
 MAGIC: Final = FAMILY + b"1\n"
 HEADER_BYTES_AT_MOST: Final = 1 << 20
@@ -35,6 +38,7 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LENGTH: Final = struct.Struct("<I")
 _PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 _MAC_BYTES: Final = 32
+_PURPOSE: Final = "entry:v1"
 FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
 _USES_AT_MOST: Final = 1000
@@ -110,41 +114,64 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
     error = "null" if meta.error is None else _JSON.encode(_shallow(meta.error))
     buffers = _JSON.encode([[len(buffer), _digest(buffer)] for buffer in content.buffers]) if content.buffers else "[]"
     thumbnail = f',"thumbnail":{quoted(meta.thumbnail)}' if meta.thumbnail else ""
-    facts = FactsText(meta.facts).filled(meta.facts.took_s, meta.facts.inputs)
     header = _header(
-        key, meta.key, meta.outcome, content.payload, truth(content.by_value), meta.created, meta.type, meta.shape,
-        meta.preview, error, meta.python, mapping(meta.packages), facts, content.stream, buffers, thumbnail,
+        quoted(meta.key), meta.outcome, content.payload, truth(content.by_value), number(meta.created), quoted(meta.type),
+        quoted(meta.shape), quoted(meta.preview), error, quoted(meta.python), mapping(meta.packages), _facts_text(meta.facts),
+        str(len(content.stream)), _digest(content.stream), buffers, thumbnail, key.id,
     )  # fmt: skip
-    return lay_out(_signed(header, key), content.stream, content.buffers)
-
-
-def encode_plain(
-    key: SigningKey, name: str, created: float, said: str, shape: str, preview: str, facts: str, stream: bytes
-) -> list[Part]:
-    """As `encode`, of a value made of plain parts alone, given the facts as text; `name` is the user's key.
-
-    Raises:
-        TooMuchText: The header would be larger than a reader accepts.
-    """
-    header = _header(
-        key, name, "ok", "value", "false", created, said, shape, preview, "null", PYTHON, "{}", facts, stream, "[]", ""
-    )
-    return [_signed(header, key), stream]
+    return lay_out(_signed(header, key.begun(_PURPOSE)), content.stream, content.buffers)
 
 
 def _header(
-    key: SigningKey, name: str, outcome: Outcome, payload: Payload, by_value: str, created: float, said: str, shape: str,
-    preview: str, error: str, python: str, packages: str, facts: str, stream: Part, buffers: str, thumbnail: str,
+    name: str, outcome: Outcome, payload: Payload, by_value: str, created: str, said: str, shape: str, preview: str,
+    error: str, python: str, packages: str, facts: str, size: str, digest: str, buffers: str, thumbnail: str, signer: str,
 ) -> str:  # fmt: skip
-    """The header's text; of what differs between kinds of entries the texts are given."""
+    """The header's text, of what it says in JSON."""
     return (
-        f'{{"key":{quoted(name)},"outcome":"{outcome}","payload":"{payload}",'
-        f'"by_value":{by_value},"created":{number(created)},"type":{quoted(said)},'
-        f'"shape":{quoted(shape)},"preview":{quoted(preview)},"error":{error},'
-        f'"python":{quoted(python)},{_HERE},"packages":{packages},"facts":{facts},'
-        f'"stream":[{len(stream)},"{_digest(stream)}"],"buffers":{buffers},'
-        f'{_WRITTEN_WITH}{thumbnail},"signer":"{key.id}"}}'
+        f'{{"key":{name},"outcome":"{outcome}","payload":"{payload}",'
+        f'"by_value":{by_value},"created":{created},"type":{said},'
+        f'"shape":{shape},"preview":{preview},"error":{error},'
+        f'"python":{python},{_HERE},"packages":{packages},"facts":{facts},'
+        f'"stream":[{size},"{digest}"],"buffers":{buffers},'
+        f'{_WRITTEN_WITH}{thumbnail},"signer":"{signer}"}}'
     )
+
+
+class Outline:
+    """The headers of entries of plain values that one function gave, but for what each says of its own.
+
+    Args:
+        facts: What all of them say of their step; its time and inputs do not count.
+        key: The user's key.
+    """
+
+    __slots__ = ("_begun", "_between", "_blake3")
+
+    def __init__(self, facts: Facts, key: SigningKey) -> None:
+        hole = "\0"  # which no JSON has
+        header = _header(
+            hole, "ok", "value", "false", hole, hole, hole, hole, "null", quoted(PYTHON), "{}", _facts_with(facts, hole, hole),
+            hole, hole, "[]", "", key.id,
+        )  # fmt: skip
+        self._between: Final = header.split(hole)
+        self._begun: Final = key.begun(_PURPOSE)
+        self._blake3: Final = _blake3()
+
+    def entry(
+        self, name: str, created: float, said: str, shape: str, preview: str, took_s: float, inputs: Mapping[str, str],
+        stream: bytes,
+    ) -> list[Part]:  # fmt: skip
+        """As `encode`, of such a small value; `name` is the user's key, both times are finite.
+
+        Raises:
+            TooMuchText: The header would be larger than a reader accepts.
+        """
+        a, b, c, d, e, f, g, h, i, j = self._between
+        header = (
+            f"{a}{quoted(name)}{b}{created!r}{c}{quoted(said)}{d}{quoted(shape)}{e}{quoted(preview)}"
+            f"{f}{took_s!r}{g}{mapping(inputs)}{h}{len(stream)}{i}{self._blake3(stream).hexdigest()}{j}"
+        )
+        return [_signed(header, self._begun), stream]
 
 
 def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list[Part]:
@@ -160,7 +187,7 @@ def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list
 
 def with_facts(fields: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The fields of a header that says something else of its step."""
-    return {**fields, "facts": _parse(FactsText(facts).filled(facts.took_s, facts.inputs))[0]}
+    return {**fields, "facts": _parse(_facts_text(facts))[0]}
 
 
 def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -169,15 +196,17 @@ def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
     Raises:
         TooMuchText: The header would be larger than a reader accepts.
     """
-    return _signed(_JSON.encode({**fields, "signer": key.id}), key)
+    return _signed(_JSON.encode({**fields, "signer": key.id}), key.begun(_PURPOSE))
 
 
-def _signed(text: str, key: SigningKey) -> bytes:
+def _signed(text: str, begun: Signature) -> bytes:
     header = text.encode("ascii")
     if len(header) > HEADER_BYTES_AT_MOST:
         raise TooMuchText(f"its metadata takes {len(header):,} bytes, {HEADER_BYTES_AT_MOST:,} are allowed")
     signed = MAGIC + _LENGTH.pack(len(header)) + header
-    return signed + key.sign("entry:v1", signed)
+    signature = begun.copy()
+    signature.update(signed)
+    return signed + signature.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +255,7 @@ def head_of(header: SignedHeader, key: SigningKey, size_bytes: int, now: float) 
     Raises:
         Unreadable: It is damaged, or of another format.
     """
-    trusted = key.verifies("entry:v1", header.signed, header.mac)
+    trusted = key.verifies(_PURPOSE, header.signed, header.mac)
     try:
         head = _read_fields(header, trusted, size_bytes, now)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -329,29 +358,24 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
     return sections
 
 
-class FactsText:
-    """Facts as `_JSON` would write them, but for what differs from one item of a map to the next."""
+def _facts_text(facts: Facts) -> str:
+    """Facts as `_JSON` would write them."""
+    return _facts_with(facts, number(facts.took_s), mapping(facts.inputs))
 
-    __slots__ = ("_after", "_between")
 
-    def __init__(self, facts: Facts) -> None:
-        uses, beyond = facts.uses, facts.uses_beyond
-        if uses:
-            ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
-            named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
-            uses, beyond = uses[:named], len(uses) - named + beyond
-        work, names, sources = _work_texts(facts)
-        self._between = (
-            f',"awaitable":{truth(facts.awaitable)},"returned":{truth(facts.returned)},"ttl_s":{number(facts.ttl_s)},{work},'
-            f'"uses":{array(uses) if uses else "[]"},{names},"inputs":'
-        )
-        self._after = (
-            f',{sources},"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
-        )
-
-    def filled(self, took_s: float, inputs: Mapping[str, str]) -> str:
-        """The whole text."""
-        return f'{{"took_s":{number(took_s)}{self._between}{mapping(inputs)}{self._after}'
+def _facts_with(facts: Facts, took_s: str, inputs: str) -> str:
+    """The same, given the texts of what differs from one item of a map to the next."""
+    uses, beyond = facts.uses, facts.uses_beyond
+    if uses:
+        ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
+        named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
+        uses, beyond = uses[:named], len(uses) - named + beyond
+    work, names, sources = _work_texts(facts)
+    return (
+        f'{{"took_s":{took_s},"awaitable":{truth(facts.awaitable)},"returned":{truth(facts.returned)},'
+        f'"ttl_s":{number(facts.ttl_s)},{work},"uses":{array(uses) if uses else "[]"},{names},"inputs":{inputs},{sources},'
+        f'"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
+    )
 
 
 class _Work(NamedTuple):
@@ -457,12 +481,17 @@ def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def _digest(part: Part) -> str:
+def _blake3() -> type[blake3.blake3]:
     import blake3  # 3 ms, needed only where something is kept or loaded
 
+    return blake3.blake3
+
+
+def _digest(part: Part) -> str:
+    make = _blake3()
     # A forked child has none of the threads that its parent's pool had, and would wait for them for ever.
-    threads = blake3.blake3.AUTO if len(part) > 1 << 20 and os.getpid() == _FIRST_PROCESS else 1
-    return blake3.blake3(part, max_threads=threads).hexdigest()
+    threads = make.AUTO if len(part) > 1 << 20 and os.getpid() == _FIRST_PROCESS else 1
+    return make(part, max_threads=threads).hexdigest()
 
 
 def mark_of(parts: Sequence[Part]) -> bytes:

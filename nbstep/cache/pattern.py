@@ -18,18 +18,18 @@ class Pattern:
 
     Args:
         facts: What all of them say of their step, shown already as it may be.
+        signing_key: The user's key.
         sync: Whether a value that took long is to survive a power failure.
     """
 
-    __slots__ = ("_at_most_s", "_facts")
+    __slots__ = ("_at_most_s", "_outline", "signer")
 
-    def __init__(self, facts: Facts, *, sync: bool) -> None:
-        self._facts: Final = entry.FactsText(facts)
+    def __init__(self, facts: Facts, signing_key: SigningKey, *, sync: bool) -> None:
+        self.signer: Final = signing_key.id
+        self._outline: Final = entry.Outline(facts, signing_key)
         self._at_most_s: Final = SYNC_FROM_S if sync else float("inf")
 
-    def entry(
-        self, key: str, value: Any, now: float, took_s: float, inputs: Mapping[str, str], signing_key: SigningKey
-    ) -> list[Part] | None:
+    def entry(self, key: str, value: Any, now: float, took_s: float, inputs: Mapping[str, str]) -> list[Part] | None:
         """The parts to write one after the other; None for a value that is large or not plain.
 
         Raises:
@@ -38,6 +38,6 @@ class Pattern:
         plain = plain_parts(value) if took_s <= self._at_most_s else None
         if plain is None:
             return None
-        facts, (preview, stream) = self._facts.filled(took_s, inputs), plain
+        preview, stream = plain
         said = "None" if value is None else type(value).__qualname__  # as `type_text` says it of what is built in
-        return entry.encode_plain(signing_key, key, now, said, shape_text(value), preview, facts, stream)
+        return self._outline.entry(key, now, said, shape_text(value), preview, took_s, inputs, stream)

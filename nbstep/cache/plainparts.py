@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import islice
 from typing import Any, Final, NoReturn
 
@@ -69,13 +70,17 @@ def plain_parts(value: Any) -> tuple[str, bytes] | None:
     """
     cuts: list[str] = []  # the beginnings of texts that are cut: of half a secret nobody sees what it is
     try:
+        if (text := _of_flat(value)) is not None and is_harmless(text):  # as most are
+            stream = BytesIO()
+            _Pickler(stream, 5).dump(value)
+            return text, stream.getvalue()
         text = _text(value, LEVELS, cuts)
         if len(text) > _TEXT_CHARS_AT_MOST:
             return None
         preview = cut(text)
         if not is_harmless("\n".join((text, *cuts)) if cuts else text):
             preview = redact_text(cut(redact_text(_text(value, LEVELS, None))))
-    except (_Odd, RuntimeError):  # another thread put something else into it
+    except (_Odd, RuntimeError, pickle.PicklingError):  # another thread put something else into it
         return None
     stream = plain_stream(value)
     return None if stream is None else (preview, stream)
@@ -129,6 +134,14 @@ def _of_items(value: Any, brackets: str, levels: int, cuts: list[str] | None) ->
         text = ", ".join([_text(item, levels, cuts) for item in shown])
         text = f"({text},)" if brackets == "()" and len(shown) == 1 else f"{brackets[0]}{text}{brackets[1]}"
     return text if shown is value else f"{text[:-1]}, ...{brackets[1]}"
+
+
+def _of_flat(value: Any) -> str | None:
+    """The same of a small dict or list of scalars; None of anything else."""
+    kind = type(value)
+    if kind is dict:
+        return _of_scalars(value, (*value, *value.values())) if 0 < len(value) <= PAIRS else None
+    return _of_scalars(value, value) if kind is list and 0 < len(value) <= ITEMS else None
 
 
 def _of_scalars(value: Any, parts: Sequence[Any]) -> str | None:

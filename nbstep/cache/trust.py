@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from nbstep.cache.keyfile import (
     KEY_BYTES,
@@ -40,6 +40,9 @@ _READ: Final = (
 )
 
 
+Signature: TypeAlias = hmac.HMAC
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
     """A secret, and the short public id that entries name it by.
@@ -65,9 +68,15 @@ class SigningKey:
 
         Not by `hmac.digest`, which has other threads go first, however little is signed: of a step of a map that is a third.
         """
-        mac = self._begun.copy()
-        mac.update(b"".join((f"nbstep-{purpose}:".encode(), *parts)))
-        return mac.digest()
+        signature = self.begun(purpose)
+        signature.update(b"".join(parts))
+        return signature.digest()
+
+    def begun(self, purpose: str) -> Signature:
+        """A signature for one purpose of nothing yet; of many texts each updates a copy."""
+        signature = self._begun.copy()
+        signature.update(f"nbstep-{purpose}:".encode())
+        return signature
 
     def verifies(self, purpose: str, *parts_and_mac: bytes) -> bool:
         """Whether the last argument is the signature of those before it."""

@@ -174,9 +174,7 @@ class Quick:
         if raised is None and not frame.used and self._is_still(thunk, args[0], read):
             if not fixed:
                 run.first_asks.note_ran(self._scope, key, thunk, args)
-            size_bytes = self._cache.keep_like(
-                self._pattern, self._like.signing_key, key, value, took_s, read.texts, run.id
-            )
+            size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, read.texts, run.id)
             if size_bytes is not None:
                 note_handed_out(value, self._scope, key, size_bytes, plain=True)
                 shared.append("kept")
@@ -243,5 +241,5 @@ def _quick_like(call: Call) -> Quick | None:
     if options.elsewhere or type(function) is not types.FunctionType or is_bound(function):
         return None
     ran = Ran(0.0, awaitable=False, returned=False, used=())
-    pattern = cache.pattern(facts_of(call, ran, options.policy.ttl_s, {}))
+    pattern = cache.pattern(facts_of(call, ran, options.policy.ttl_s, {}), like.signing_key)
     return None if pattern is None else Quick(call, cache, like, call.told(), pattern, function)
