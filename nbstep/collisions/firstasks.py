@@ -57,6 +57,17 @@ class FirstAsks:
         """
         try:
             self._last = look = look_at(thunk, args, self._last)
+        except interrupts():
+            raise
+        except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
+            return None
+        return self.check_look(scope, key, look, place, template, site)
+
+    def check_look(
+        self, scope: Hashable, key: str, look: Look, place: Place, template: str | None = None, site: Site = NOWHERE
+    ) -> Look | None:
+        """The same of a look that was taken."""
+        try:
             asks = self._asks.get(scope)
             if asks is None:
                 asks = self._asks.setdefault(scope, {})
@@ -76,7 +87,7 @@ class FirstAsks:
             found = difference(first, look, self._states.get((scope, key), frozenset()))
         except interrupts():
             raise
-        except BaseException:  # noqa: BLE001 - odd callables and arguments must not cost the value (C3)
+        except BaseException:  # noqa: BLE001 - as above
             return None
         if found is None:
             return None

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.inputs import SIGNER, Inputs, Named, named_in, stamp_of_path
-from nbstep.drift.lasting import Lasting, are_same, argument_sight, held_again, marshalled
+from nbstep.drift.code import beside_names, looks_the_same
+from nbstep.drift.inputs import SIGNER, Inputs, Named, may_be_file, named_in, stamp_of_path
+from nbstep.drift.lasting import ANY, STATE, Content, Lasting, are_same, argument_sight, held_again, marshalled
+from nbstep.drift.lineage import HANDED_OUT
+from nbstep.drift.roots import Roots, roots_of
 from nbstep.drift.scalars import counts_for_nothing
 from nbstep.drift.seen import Digests, Seen
-from nbstep.drift.values import texts_of
+from nbstep.drift.sights import MAY_HOLD
+from nbstep.drift.sources import Source, read_source
+from nbstep.drift.values import Texts, texts_of
 
 
 def with_shared(read: Inputs, like: Named | None, seen: Seen) -> tuple[Inputs, Named | None]:
@@ -39,6 +44,36 @@ class LikeRead(NamedTuple):
     sight: type | bytes
 
 
+class Anchored(NamedTuple):
+    """That all names hold what they did, told in a fraction of the calls: most mean the very objects that they meant.
+
+    Attributes:
+        seen: What is behind the function.
+        roots: Those objects.
+        rest: What can change in place, or is named elsewhere, as in `Lasting.names`.
+        objects: Those that another step may have made, but for containers.
+        containers: Those.
+        watched: Whether what is behind the function can change while the roots are the same.
+    """
+
+    seen: Seen
+    roots: Roots
+    rest: Sequence[tuple[Source, type, object]]
+    objects: Sequence[Any]
+    containers: Sequence[Any]
+    watched: bool
+
+    def holds_before(self, function: types.FunctionType) -> bool:
+        """Whether, before a call, all that was found and read is as it was, and no other step made any of it."""
+        if not self.holds() or (self.watched and not looks_the_same(self.seen, function)):
+            return False
+        return not (any(map(HANDED_OUT.origins, self.objects)) or HANDED_OUT.origins_of_all(self.containers))
+
+    def holds(self) -> bool:
+        """Whether all names hold what they did."""
+        return self.roots.are_same() and (not self.rest or held_again(self.rest, self.seen.first) is not None)
+
+
 class Like(NamedTuple):
     """Reads the inputs of calls that differ in one plain argument, as `read_inputs` does, where all else is what it was.
 
@@ -50,6 +85,8 @@ class Like(NamedTuple):
         owner: The object whose method it is, in a tuple; else an empty one.
         own_type: Its type; None where there is none.
         own: The text of that object, which is that of its type.
+        make: What makes texts with the user's key.
+        paths: The texts in what is named, and in the code, that may name files.
     """
 
     signing_key: SigningKey
@@ -59,26 +96,32 @@ class Like(NamedTuple):
     owner: tuple[Any, ...]
     own_type: type | None
     own: Mapping[str, str]
+    make: Texts
+    paths: Sequence[str]
 
-    def read(self, argument: Any) -> LikeRead | None:
-        """What is read, where the key and what is behind the function still are those; None says nothing."""
-        key, seen, named = self.signing_key, self.seen, self.named
-        make, sight = texts_of(key.secret), argument_sight(argument)
-        text = make.of_plain(argument)
-        paths: list[str] = [argument] if type(argument) is str else []
-        objects: Sequence[Any] = self.owner
+    def read(self, argument: Any, *, anchored: bool = False) -> LikeRead | None:
+        """What is read, where the key and what is behind the function still are those; None says nothing.
+
+        Args:
+            argument: The argument.
+            anchored: What is named is known to hold what it did, and not to come from another step.
+        """
+        key, named, objects, sight = self.signing_key, self.named, self.owner, type(argument)
+        text = self.make.of_plain(argument)
+        paths = [argument, *self.paths] if sight is str else [*self.paths]
         if text is None:
+            sight = argument_sight(argument)
             if type(sight) is not bytes:
                 return None
-            text, objects = make.read(argument, paths)[0], (*objects, argument)
-        paths += seen.found.sources.paths
-        found = {SIGNER: key.id, self.name: text}
-        if named is not None:
-            again = named.again(key, seen.found.sources, seen.first, {self.name, *self.own})
-            if again is None:
-                return None
-            objects = (*objects, *again)
-            paths += named.paths
+            text, objects = self.make.read(argument, paths)[0], (*objects, argument)
+        if named is None:
+            found = {SIGNER: key.id, self.name: text}
+        else:
+            if not anchored:
+                again = named.again(key, self.seen.found.sources, self.seen.first, {self.name, *self.own})
+                if again is None:
+                    return None
+                objects = (*objects, *again)
             found = {SIGNER: key.id, **named.scalars, self.name: text, **named.others}
         if paths and any(stamp_of_path(path, explicit=False) for path in paths):
             return None
@@ -92,10 +135,39 @@ class Like(NamedTuple):
         sights = (read.sight,) if self.own_type is None else (self.own_type, read.sight)
         return Inputs(read.texts, loose=loose.union(self.own), lasting=Lasting(thunk, sights, names))
 
-    def holds(self, argument: Any, read: LikeRead) -> bool:
-        """Whether the argument and what is named still are what they were."""
-        if type(read.sight) is bytes and marshalled(argument) != read.sight:
-            return False
+    def anchored(self) -> Anchored | None:
+        """What tells that what is named holds what it holds now; None where that takes as long as to read it."""
+        seen, function = self.seen, self.seen.first
+        if self.owner or not isinstance(function, types.FunctionType) or seen.found.sources.callables:
+            return None
+        beside = beside_names(seen)
+        roots = roots_of(function) if beside is None else roots_of(function, *beside)
+        if roots is None:
+            return None
+        rest = list[tuple[Source, type, object]]()
+        objects, containers = list[Any](), list[Any]()
+        for one in () if self.named is None else self.named.names:
+            source, _, known = one
+            at_root = source.function is None and len(source.path) == 1
+            if not at_root or type(known) is Content:
+                rest.append(one)
+            if known is ANY or known is STATE:
+                if not at_root:  # it may come to mean another object
+                    return None
+                objects.append(read_source(source, function))
+            elif type(known) is Content:
+                if not at_root:
+                    return None
+                containers.append(read_source(source, function))
+        watched = beside is None or not MAY_HOLD.isdisjoint(roots.kinds())
+        return Anchored(seen, roots, rest, objects, containers, watched)
+
+    def has(self, argument: Any, read: LikeRead) -> bool:
+        """Whether the argument still is what it was."""
+        return type(read.sight) is not bytes or marshalled(argument) == read.sight
+
+    def holds(self) -> bool:
+        """Whether what is named still is what it was."""
         if self.owner and type(self.owner[0]) is not self.own_type:
             return False
         return self.named is None or held_again(self.named.names, self.seen.first) is not None
@@ -121,4 +193,9 @@ def like(
     if any(map(callable, function.__defaults__ or ())) or not before.loose.issuperset(own):
         return None
     own_texts = {one: before.texts[one] for one in own}
-    return Like(key, seen, name, named if sources.inputs else None, owner, type(owner[0]) if owner else None, own_texts)
+    named = named if sources.inputs else None
+    paths = [*sources.paths, *(() if named is None else named.paths)]
+    return Like(
+        key, seen, name, named, owner, type(owner[0]) if owner else None, own_texts, texts_of(key.secret),
+        [path for path in paths if may_be_file(path)],
+    )  # fmt: skip

@@ -30,7 +30,7 @@ from nbstep.drift.pieces import (
 )
 from nbstep.drift.seen import CALLS, Digests, NamedText, Seen
 from nbstep.drift.sources import Named, Sources, named_in, named_in_class, sources_of
-from nbstep.drift.watch import Part, Watch
+from nbstep.drift.watch import Beside, Part, Watch
 
 _MAX_PARTS: Final = 199  # beside the thunk
 _MAX_KNOWN: Final = 1024
@@ -213,6 +213,15 @@ def looks_the_same(then: Seen, function: Any, owner: type | None = None) -> bool
     if owner is not None or is_users(function) or "__wrapped__" in function.__dict__ or function.__code__ in _known:
         return False
     return then.fingerprint is _fingerprint_of_name(full_name(function, function))
+
+
+def beside_names(then: Seen) -> Beside | None:
+    """What tells, beside the names of the function's own, that `look_behind` finds the same again; None where more is to be seen.
+
+    But for what may be put into a list or a dict.
+    """
+    found = then.found
+    return found.watch.beside_names() if type(found) is _Known else None
 
 
 def _look_at(first: Part, owner: type | None) -> _Known:

@@ -462,11 +462,14 @@ def _arguments(thunk: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
+def may_be_file(text: str) -> bool:
+    """Whether a text that is meant as whatever may name a file of this machine."""
+    return bool(text) and len(text) <= MAX_PLAIN_CHARS and not text.startswith(("\\\\", "//")) and "://" not in text
+
+
 def stamp_of_path(path: str, explicit: bool) -> str | None:
     """Size and time of a file; None where there is none, or where that takes asking another machine."""
-    if not path or len(path) > MAX_PLAIN_CHARS * (16 if explicit else 1):
-        return None
-    if not explicit and (path.startswith(("\\\\", "//")) or "://" in path):
+    if not (path and len(path) <= MAX_PLAIN_CHARS * 16 if explicit else may_be_file(path)):
         return None
     try:
         found = os.stat(path)

@@ -13,7 +13,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from nbstep.drift.held import held_code
 from nbstep.drift.sights import (
@@ -44,6 +44,13 @@ _CAN_BE_ASSIGNED: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: `__class__` of all othe
 _none: Final = itertools.repeat(None).__next__
 _MAIN: Final = sys.intern("__main__")
 _IN_MAIN: Final[NamedSight] = ("__name__", *sight(_MAIN, by_itself=True))
+
+
+class Beside(NamedTuple):
+    """Of which modules which attributes are watched, and how of which objects something is read."""
+
+    attributes: Sequence[tuple[types.ModuleType, str]]
+    reads: Sequence[tuple[Callable[[Any], Any], Any]]
 
 
 class Watch:
@@ -217,6 +224,16 @@ class Watch:
         """Whether the thunk's own function was met again."""
         first = self._first()
         return any(read.function is not None and read.function() is first for read in self._functions)
+
+    def beside_names(self) -> Beside | None:
+        """What is watched beside what the thunk's own function names, where that is of installed packages alone; None where not."""
+        others = self._bare or self._classes or self._held or self._beside or self._owner()
+        if others or self.met_again or len(self._functions) > 1:
+            return None
+        attributes = [(reference(), name) for reference, name, _, _ in self._attributes]
+        modules = [(space, name) for space, name in attributes if isinstance(space, types.ModuleType)]
+        reads = [(how, reference()) for how, reference, _, _ in self._reads]
+        return Beside(modules, reads) if len(modules) == len(attributes) else None
 
     def codes(self) -> tuple[types.CodeType, ...]:
         """The code of the functions that were read, the thunk's own first."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
-from nbstep.drift.alike import Like, LikeRead
+from nbstep.collisions.look import Look, look_like
+from nbstep.drift.alike import Anchored, Like, LikeRead
 from nbstep.drift.code import looks_the_same
 from nbstep.drift.lineage import note_handed_out
 from nbstep.events import StepAsked, StepFinished, StepMissed, StepStarted
@@ -41,6 +42,28 @@ Computing: TypeAlias = Callable[[Call, Compute, bool, None, list[Landing]], Coro
 
 WHOLE_WAY: Final = object()
 _NEW: Final = Compute("new")
+_ANCHORS: Final = 8  # looked for so often
+
+
+class _Anchor(NamedTuple):
+    """By what is told that all names hold what they did when a step was looked at, and that look."""
+
+    named: Anchored
+    look: Look
+
+
+class _Read(NamedTuple):
+    """What was read before a step.
+
+    Attributes:
+        inputs: Its inputs.
+        fixed: All that is remembered of its call is its item, one that cannot change.
+        named: Tells that what is remembered of its names still holds; None where it is to be looked at.
+    """
+
+    inputs: LikeRead
+    fixed: bool
+    named: Anchored | None
 
 
 class Quick:
@@ -56,8 +79,8 @@ class Quick:
     """
 
     __slots__ = (
-        "_cache", "_code", "_defaults", "_function", "_like", "_name", "_options", "_pattern", "_place", "_run", "_scope",
-        "_site", "_thunk", "_told",
+        "_anchor", "_cache", "_code", "_defaults", "_function", "_left", "_like", "_name", "_options", "_pattern", "_place",
+        "_run", "_scope", "_site", "_thunk", "_told",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +91,8 @@ class Quick:
         self._like, self._told, self._pattern = like, told, pattern
         self._thunk, self._function = call.thunk, function
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
+        self._anchor: _Anchor | None = None
+        self._left = _ANCHORS
 
     def take(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, compute: Computing) -> Any:
         """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that from its beginning.
@@ -97,7 +122,7 @@ class Quick:
             flight.let_go = lock.release
             read = self._read(key, thunk, args)
             if read is not None:
-                return self._compute(step, key, thunk, args, asked, *read, shared)
+                return self._compute(step, key, thunk, args, asked, read, shared)
             call = self._call(step, key, thunk, args, asked)
             refused = announce(call)
             return self._noted(call, compute(call, _NEW, False, None, shared)) if refused is None else refused
@@ -125,31 +150,45 @@ class Quick:
             note_quick(call, call.options.alike)
         return given
 
-    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> tuple[LikeRead, bool] | None:
-        """Its inputs, and whether all that is remembered of its call is its item, one that cannot change.
-
-        None where they, or what is behind its function, are not as they were, or the key is another step's.
-        """
-        like = self._like
+    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> _Read | None:
+        """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
+        like, anchor = self._like, self._anchor
         try:
+            if not self._is_itself(thunk):
+                return None
+            if anchor is not None and anchor.named.holds_before(self._function):
+                read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
+                if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
+                    return None
+                kept = self._run.first_asks.check_look(self._scope, key, look, self._place, None, self._site)
+                return _Read(read, False, anchor.named if kept is look else None)
             if like.owner and type(like.owner[0]) is not like.own_type:
                 return None
-            if not (self._is_itself(thunk) and looks_the_same(like.seen, self._function, like.own_type)):
+            named = self._anchored()
+            if not looks_the_same(like.seen, self._function, like.own_type):
                 return None
             read = like.read(args[0])
             if read is None or origins_of(read.objects, like.seen, self._scope):
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
-            return read, look is not None and not look.read and look.sights == args
+            if named is not None and look is not None and look_like(look, args[0]) == look and named.holds():
+                self._anchor = _Anchor(named, look)
+            return _Read(read, look is not None and not look.read and look.sights == args, None)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
             return None
 
+    def _anchored(self) -> Anchored | None:
+        """By what the next ones may tell that all names hold what they hold now; not again and again where that is never so."""
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        return self._like.anchored()
+
     def _compute(
-        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, read: LikeRead, fixed: bool,
-        shared: list[Landing],
-    ) -> Any:  # fmt: skip
+        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, read: _Read, shared: list[Landing]
+    ) -> Any:
         """Tells that it was asked and begins, runs the function, keeps what it gave, and tells that."""
         __tracebackhide__ = True
         run, options = self._run, self._options
@@ -171,10 +210,8 @@ class Quick:
             frame.ended = True
             leave(inside)
         took_s = time.perf_counter() - began
-        if raised is None and not frame.used and self._is_still(thunk, args[0], read):
-            if not fixed:
-                run.first_asks.note_ran(self._scope, key, thunk, args)
-            size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, read.texts, run.id)
+        if raised is None and not frame.used and self._is_still(key, thunk, args, read):
+            size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, read.inputs.texts, run.id)
             if size_bytes is not None:
                 note_handed_out(value, self._scope, key, size_bytes, plain=True)
                 shared.append("kept")
@@ -184,7 +221,7 @@ class Quick:
             return Later(value)
         call = self._call(step, key, thunk, args, asked)
         call.announced = True
-        call.note_read(self._like.seen, self._like.inputs(thunk, read))
+        call.note_read(self._like.seen, self._like.inputs(thunk, read.inputs))
         outcome = outcome_of(Given(value)) if raised is None else ThunkOutcome(raised)
         return self._noted(call, ended(call, _NEW, outcome, took_s, frame, False, shared))
 
@@ -199,10 +236,19 @@ class Quick:
             and not function.__kwdefaults__
         )
 
-    def _is_still(self, thunk: Any, item: Any, read: LikeRead) -> bool:
+    def _is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: _Read) -> bool:
         """Whether its function left itself, its item, what it names, and the user's key as they were."""
+        like = self._like
         try:
-            return self._is_itself(thunk) and signing_key() is self._like.signing_key and self._like.holds(item, read)
+            if not (self._is_itself(thunk) and signing_key() is like.signing_key and like.has(args[0], read.inputs)):
+                return False
+            if read.named is not None and read.named.holds():
+                return True
+            if not like.holds():
+                return False
+            if not read.fixed:
+                self._run.first_asks.note_ran(self._scope, key, thunk, args)
+            return True
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
