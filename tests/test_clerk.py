@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, create_workflow
+from nbstep.events import Event, StepFinished
 from nbstep.stores.base import NoRoom, run_now
 from nbstep.stores.clerk import client, hiring
 from nbstep.stores.clerk.client import Clerk, Handed
@@ -419,6 +420,72 @@ def boom(_: int) -> int:
 def test_slow_or_few_items_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(client, "Clerk", boom)
     create_workflow(cache=tmp_path)(lambda step: step.map(lambda n: n, range(60), key="n:{}")).unwrap()
+
+
+@pytest.fixture
+def hired(monkeypatch: pytest.MonkeyPatch) -> list[Clerk]:
+    """The clerks that maps hire by themselves."""
+    found: list[Clerk] = []
+
+    class Noted(Clerk):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            found.append(self)
+
+    monkeypatch.setattr(client, "Clerk", Noted)
+    return found
+
+
+def test_very_many_new_items_have_one_from_their_beginning(
+    hired: list[Clerk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hiring, "_COMES_WITHIN_S", 20.0)
+    came: list[bool] = []
+
+    def slow(n: int) -> int:
+        came.append(hired[0].is_ready())
+        time.sleep(0.02 if n < 32 else 0.0)
+        return n
+
+    workflow = create_workflow(cache=tmp_path)
+    workflow(lambda step: step.map(slow, range(1000), key="n:{}", n_jobs=32)).unwrap()
+    assert all(came)
+    assert len(hired) == 1
+    assert not hired[0].works()
+    workflow(lambda step: step.map(boom, range(1000), key="n:{}")).unwrap()
+    workflow(lambda step: step.map(lambda n: n, range(1000), key=lambda n: f"n:{n - 500}", n_jobs=1)).unwrap()
+    assert len(hired) == 2, "where the first are kept, as soon as there are new ones"
+
+
+def test_fewer_have_one_when_they_were_quick(hired: list[Clerk], tmp_path: Path) -> None:
+    def some(n: int) -> int:
+        assert n > 10 or not hired
+        return n
+
+    workflow = create_workflow(cache=tmp_path)
+    workflow(lambda step: step.map(lambda n: time.sleep(0.02), range(100), key="slow:{}", n_jobs=1)).unwrap()
+    assert not hired
+    workflow(lambda step: step.map(some, range(999), key="n:{}", n_jobs=1)).unwrap()
+    assert len(hired) == 1
+
+
+def test_one_that_has_nothing_to_do_goes_and_another_one_may_come(
+    hired: list[Clerk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_IDLE_S", 0.5)
+
+    def between(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.key == "n:300":
+            until(lambda: hired[0].was_idle)
+            assert hired[0]._line.has_ended()
+
+    cache = Cache(tmp_path)
+    workflow = create_workflow(cache=cache, on_event=between)
+    workflow(lambda step: step.map(lambda n: n, range(1500), key="n:{}", n_jobs=1)).unwrap()
+    assert len(hired) == 2
+    assert [cache.get(f"n:{n}") for n in range(1500)] == list(range(1500))
+    assert cache.directory is not None
+    assert not [path for part in ("lock", "tmp") for path in (cache.directory / "v1" / part).iterdir()]
 
 
 def test_without_a_process_everything_goes_on(

@@ -149,9 +149,9 @@ class Cache(Upkeep):
         """While very many steps are taken; what it takes to be quick at that is ended with it."""
         return self._entries.many_steps()
 
-    def expect(self, keys: Sequence[str], holder: str | None) -> None:
-        """Says that `holder` asks these keys within a moment; a folder may look them up ahead."""
-        self._entries.expect(keys, holder)
+    def expect(self, keys: Sequence[str], holder: str | None, count: int) -> None:
+        """Says that `holder` asks these keys within a moment, of `count` in all; a folder may look them up ahead."""
+        self._entries.expect(keys, holder, count)
 
     @property
     def is_async(self) -> bool:

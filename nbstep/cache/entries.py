@@ -305,11 +305,11 @@ class Entries:
         many = getattr(self.local, "many_steps", None)
         return nullcontext() if many is None else many(self._tell_lost)
 
-    def expect(self, keys: Sequence[str], holder: str | None) -> None:
+    def expect(self, keys: Sequence[str], holder: str | None, count: int) -> None:
         """As `Cache.expect`."""
         expect = getattr(self.store, "expect", None)
         if expect is not None:
-            expect(keys, trust.signing_key().id, holder)
+            expect(keys, trust.signing_key().id, holder, count)
 
     def _tell_lost(self, keys: tuple[str, ...], error: BaseException) -> None:
         """Tells of entries that were to be kept, and in the end could not be."""

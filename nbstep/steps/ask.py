@@ -220,7 +220,7 @@ def ask_all(
         backend = backend_for(n_jobs)
         with _many_steps(run), shown_while():
             if backend.threads:
-                tell = _telling(run.cache, name_elsewhere(run, place)) if isinstance(items, Sized) else None
+                tell = _telling(run.cache, name_elsewhere(run, place), keys.count) if isinstance(items, Sized) else None
                 results = on_threads(value_of, work, backend.n_jobs, tell)
             else:
                 with closing(Handover(run, fn)) as handover:
@@ -237,9 +237,9 @@ def ask_all(
         alike.quick = None  # it holds the options that hold it, and the function with all that is in its closure
 
 
-def _telling(cache: Cache | None, holder: str | None) -> Callable[[list[str]], None] | None:
-    """Tells a cache which keys `holder` asks soon."""
-    return None if cache is None else lambda keys: cache.expect(keys, holder)
+def _telling(cache: Cache | None, holder: str | None, count: int) -> Callable[[list[str]], None] | None:
+    """Tells a cache which keys `holder` asks soon, of `count` in all."""
+    return None if cache is None else lambda keys: cache.expect(keys, holder, count)
 
 
 def _many_steps(run: Run) -> AbstractContextManager[None]:

@@ -297,9 +297,14 @@ class DiskStore:
         if not self._read_only:
             self._collect()
 
-    def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
-        """Says that `holder`, in this process, asks these keys within a moment."""
-        self._clerks.expect(keys, signer, holder)
+    def expect(self, keys: Sequence[str], signer: str, holder: str | None, count: int) -> None:
+        """Says that `holder`, in this process, asks these keys within a moment, of `count` in all."""
+
+        def is_new(key: str) -> bool:
+            return self.stamp(f"{key_digest(key)}.{signer}") is None
+
+        if not self._read_only:
+            self._clerks.expect(keys, signer, holder, count, is_new)
 
     def _take(self, paths: Sequence[str], batch: str) -> list[str]:
         taken = self._replacing.take(paths, batch)

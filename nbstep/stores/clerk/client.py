@@ -20,6 +20,7 @@ from nbstep.stores.locks import KeyLock
 
 _TRUSTED_FOR_S: Final = 1.0  # what was locked ahead is used within this time, or let go
 _TICK_S: Final = 0.25
+_IDLE_S: Final = 5.0  # without an entry: items take longer than was thought
 _ANSWERS_WITHIN_S: Final = 10.0
 _NAP_S: Final = 0.001
 _NAP_AT_MOST_S: Final = 0.02
@@ -81,6 +82,9 @@ class Clerk:
         self._alive = True  # it takes what it is given
         self._over = False  # nothing is left to do
         self._wait_s = _ANSWERS_WITHIN_S
+        self._given_at = time.monotonic()
+        self._is_idle = False
+        self.was_idle = False  # and is over, so that another one may be hired
         self._ended: SimpleQueue[None] = SimpleQueue()  # no event: an interrupt could leave its lock taken
         self._thread = threading.Thread(target=self._look_after, name="nbstep clerk", daemon=True)
         _clerks.add(self)
@@ -115,6 +119,13 @@ class Clerk:
         """Whether it has come."""
         if not self._ready and self._alive:
             self._flush()
+        return self._ready and self._alive
+
+    def comes(self, within_s: float) -> bool:
+        """Waits until it has come; whether it has."""
+        ends = time.monotonic() + within_s
+        while not self.is_ready() and self._alive and not self._line.has_ended() and time.monotonic() < ends:
+            time.sleep(_NAP_S)
         return self._ready and self._alive
 
     def missing(self, key: str, signer: str) -> Traces | None:
@@ -167,9 +178,10 @@ class Clerk:
                 del self._unpublished[key]
                 return False
             return True
-        self._began = self._began or time.monotonic()
+        self._given_at = now = time.monotonic()
+        self._began = self._began or now
         if self._is_behind():
-            self._catch_up(time.monotonic() - self._began)
+            self._catch_up(now - self._began)
         return True
 
     def _is_behind(self) -> bool:
@@ -331,6 +343,7 @@ class Clerk:
                 self._finish()
             finally:
                 self._over = True
+                self.was_idle = self._is_idle
 
     def _tick(self) -> None:
         """Sends what only was put down, and lets go of what was locked ahead and is not begun: items take longer now."""
@@ -343,6 +356,9 @@ class Clerk:
         for key, (at, _) in self._ours.copy().items():
             if now - at >= _TRUSTED_FOR_S:
                 self._renounce(key)
+        if now - self._given_at >= _IDLE_S and not (self._begun or self._ours or self._expected or self._unpublished):
+            self._is_idle = True
+            self._end()
 
     def _finish(self) -> None:
         """Lets it do what it has, hears what that was, and publishes what it did not; also what was put down meanwhile."""

@@ -1,4 +1,4 @@
-"""When a folder gets a clerk: while a `step.map` keeps very many small entries in quick succession."""
+"""When a folder gets a clerk: while a `step.map` keeps very many small entries in quick succession, or may be about to."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _MANY: Final = 64
 _QUICK_S: Final = 0.64  # so many within this time: a clerk takes a tenth of a second to come
+_AT_LEAST: Final = 16  # as quick as that
+_VERY_MANY: Final = 1000  # so many items, of which the first are new, are taken for quick at first
+_TAKEN_FOR_QUICK_S: Final = 1.0
+_COMES_WITHIN_S: Final = 0.25
 
 Lost = Callable[[tuple[str, ...], BaseException], None]
 
@@ -49,6 +53,7 @@ class Clerks:
         self._guard = ThreadLock()
         self._kept: deque[float] = deque(maxlen=_MANY)
         self._lost: Lost | None = None
+        self._quick_until = 0.0
         self._wanted = 0
         self._owner = os.getpid()
         self._tried = False
@@ -74,6 +79,7 @@ class Clerks:
                 if not self._wanted:
                     clerk, self.clerk, self._tried = self.clerk, None, False
                     self._kept.clear()
+                    self._quick_until = 0.0
                     if clerk is not None:
                         clerk.close()
 
@@ -87,13 +93,27 @@ class Clerks:
         """The lock that the clerk holds on a key for this process, where it does."""
         return None if self.clerk is None else self.clerk.take(key)
 
-    def expect(self, keys: Sequence[str], signer: str, holder: str | None) -> None:
-        """Has a clerk look up and lock what is asked soon; not where that may be long."""
-        if not self._is_quick():
-            return
-        if self.clerk is None and not self._tried:
-            self._hire()
-        if self.clerk is not None:
+    def expect(
+        self, keys: Sequence[str], signer: str, holder: str | None, count: int, is_new: Callable[[str], bool]
+    ) -> None:
+        """Has a clerk look up and lock what is asked soon; not where that may be long.
+
+        Args:
+            keys: What is asked.
+            signer: The id of the user's key.
+            holder: Who asks.
+            count: How many keys are asked in all.
+            is_new: Whether there is no entry of a key.
+        """
+        if self.clerk is not None and self.clerk.was_idle:
+            self._forget_idle()
+        if self.clerk is None and not self._tried and keys:
+            begins = not self._kept and count >= _VERY_MANY and is_new(keys[0]) and is_new(keys[-1])
+            if begins or self._is_quick():
+                self._hire()
+            if begins and self.clerk is not None and self.clerk.comes(_COMES_WITHIN_S):
+                self._quick_until = time.monotonic() + _TAKEN_FOR_QUICK_S
+        if self.clerk is not None and self._is_quick():
             self.clerk.expect(keys, signer, holder)
 
     def settle(self) -> None:
@@ -102,7 +122,15 @@ class Clerks:
             self.clerk.settle()
 
     def _is_quick(self) -> bool:
-        return len(self._kept) == _MANY and time.monotonic() - self._kept[0] < _QUICK_S
+        now, count = time.monotonic(), len(self._kept)
+        if now < self._quick_until:
+            return True
+        return count >= min(_AT_LEAST, _MANY) and now - self._kept[0] < _QUICK_S * count / _MANY
+
+    def _forget_idle(self) -> None:
+        with self._guard:
+            if self.clerk is not None and self.clerk.was_idle:
+                self.clerk, self._tried = None, False
 
     def _hire(self) -> None:
         with self._guard:
