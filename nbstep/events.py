@@ -220,6 +220,11 @@ def listen(listener: Listener) -> Callable[[], None]:
     return stop
 
 
+def is_heard(listeners: Sequence[Listener] = ()) -> bool:
+    """Whether anybody listens, so that an event need be made."""
+    return bool(listeners or _process_listeners)
+
+
 def emit(*events: Event, listeners: Sequence[Listener] = ()) -> None:
     """Tells `listeners`, then those of the process, of one event after the other.
 

@@ -39,7 +39,7 @@ from nbstep.cache.restoring import restore
 from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.cache.strangers import is_news
 from nbstep.errors import StepFailed
-from nbstep.events import CacheChanged, Finding, Reason, emit
+from nbstep.events import CacheChanged, Finding, Reason, emit, is_heard
 from nbstep.foreign import interrupts
 from nbstep.keys import check_key
 from nbstep.notes import spelled_in_python
@@ -270,7 +270,8 @@ class Entries:
             raise
         except BaseException:  # noqa: BLE001 - `keep` meets it again, and tells
             return None
-        emit(CacheChanged(self.store.place, "kept", (key,)))
+        if is_heard():
+            emit(CacheChanged(self.store.place, "kept", (key,)))
         return len(parts[0]) + len(parts[1])
 
     async def _put(self, key: str, parts: Sequence[Part], size: int, facts: Facts, signer: str, batch: str) -> _Put:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbstep.collisions.firstasks import FirstAsks
 from nbstep.drift.explain import Change, mixed_inputs_text, old_values_texts
 from nbstep.errors import CachedError, NbstepError, StepFailed, StepTimeout, WorkerError
-from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit
+from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStarted, emit, is_heard
 from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
 from nbstep.keytable import KeyTable
@@ -177,6 +177,10 @@ class Run:
     def tell(self, *events: Event) -> None:
         """Tells the run's listeners of one event after the other."""
         emit(*events, listeners=self._told or self.listeners)
+
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return is_heard(self._told or self.listeners)
 
     @contextmanager
     def listening(self, listener: Listener) -> Generator[None]:

@@ -192,11 +192,12 @@ class Quick:
         """Tells that it was asked and begins, runs the function, keeps what it gave, and tells that."""
         __tracebackhide__ = True
         run, options = self._run, self._options
-        run.tell(
-            StepAsked(run.id, step, key, self._place, asked, None, self._site.id, options.plain),
-            StepMissed(run.id, step, key, "new"),
-            StepStarted(run.id, step, key, run.clock()),
-        )
+        if run.is_heard():
+            run.tell(
+                StepAsked(run.id, step, key, self._place, asked, None, self._site.id, options.plain),
+                StepMissed(run.id, step, key, "new"),
+                StepStarted(run.id, step, key, run.clock()),
+            )
         frame = Frame(run, step, key, None, raised_before=run.raised_count)
         inside = enclosing.set(frame)
         began = time.perf_counter()
@@ -215,7 +216,8 @@ class Quick:
             if size_bytes is not None:
                 note_handed_out(value, self._scope, key, size_bytes, plain=True)
                 shared.append("kept")
-                run.tell(StepFinished(run.id, step, key, "ok", run.clock(), took_s, size_bytes))
+                if run.is_heard():
+                    run.tell(StepFinished(run.id, step, key, "ok", run.clock(), took_s, size_bytes))
                 return Ok(value) if options.hand_back and not options.bare else value
         if raised is None and is_awaitable(value):
             return Later(value)
