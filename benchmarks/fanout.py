@@ -1,7 +1,7 @@
 """step.map beside a bare ThreadPoolExecutor: items fetched from a local HTTP server that takes 5 ms to answer.
 
     python benchmarks/fanout.py [--items 10000] [--threads 32] [--rounds 3] [--clients session,urllib] [--caches dict,disk]
-        [--server lean|http.server]
+        [--server lean|http.server] [--folder FOLDER]
     python benchmarks/fanout.py --kill [--items 10000] [--threads 32]
 
 The server is a process of its own. Both sides call the same function; "cold" fetches and keeps every item, "again" finds them
@@ -175,7 +175,17 @@ def taken_s(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - processor
 
 
-def measure(client: str, cache: str, base: str, items: int, threads: int, rounds: int) -> None:
+def new_file_us(folder: str) -> float:
+    """What it takes to create a file there: an ext4 without a journal may be twenty times slower while it remembers deletions."""
+    taken: list[float] = []
+    for n in range(100):
+        began = time.perf_counter()
+        os.close(os.open(f"{folder}/{n}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        taken.append((time.perf_counter() - began) * 1e6)
+    return statistics.median(taken)
+
+
+def measure(client: str, cache: str, base: str, items: int, threads: int, rounds: int, folder: str) -> None:
     """Prints the rows of one client and one cache; all of a round are taken in turn, so that load meets them alike."""
     fetch = CLIENTS[client](base)
     expected = [{"n": n} for n in range(items)]
@@ -183,21 +193,24 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
     create_workflow(cache={})(lambda step: step.map(fetch, range(threads), key="n:{}", n_jobs=threads)).unwrap()
     load = os.getloadavg()[0]
     body = lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)  # noqa: E731
-    # Removed at the end only: ext4 without a journal makes a file the slower the more were removed in the last minutes.
-    with tempfile.TemporaryDirectory() as folder:
-        for round_ in range(rounds):
-            with ThreadPoolExecutor(threads) as pool:
-                rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))  # noqa: B023
-            where: Any = f"{folder}/{round_}" if cache == "disk" else {}
-            fetch = CLIENTS[client](base)  # with an empty log
-            for row in ("cold", "again"):
-                given: list[Any] = []
-                workflow = create_workflow(cache=where)
-                rows[row].append(taken_s(lambda: given.append(workflow(body).value)))  # noqa: B023
-                assert given == [expected]
+    files_us: list[float] = []
+    for round_ in range(rounds):
+        with ThreadPoolExecutor(threads) as pool:
+            rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))  # noqa: B023
+        where: Any = f"{folder}/{client}/{round_}" if cache == "disk" else {}
+        if cache == "disk":
+            os.makedirs(f"{where}/files")
+            files_us.append(new_file_us(f"{where}/files"))
+        fetch = CLIENTS[client](base)  # with an empty log
+        for row in ("cold", "again"):
+            given: list[Any] = []
+            workflow = create_workflow(cache=where)
+            rows[row].append(taken_s(lambda: given.append(workflow(body).value)))  # noqa: B023
+            assert given == [expected]
     print(
         f"{client}, cache on {cache}: {items:,} items, {threads} threads, medians of {rounds} rounds, "
         f"load {load:.1f} to {os.getloadavg()[0]:.1f}"
+        + (f", a new file {statistics.median(files_us):.0f} µs" if files_us else "")
     )
     for row, taken in rows.items():
         wall, processor = (statistics.median(column) for column in zip(*taken, strict=True))
@@ -251,9 +264,11 @@ def main(given: argparse.Namespace) -> None:
         kill(given.items, given.threads, given.rounds)
         return
     server = Server(given.server)
-    for client in given.clients.split(","):
-        for cache in given.caches.split(","):
-            measure(client, cache, server.base, given.items, given.threads, given.rounds)
+    # Removed at the end only: ext4 without a journal makes a file the slower the more were removed in the last minutes.
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for client in given.clients.split(","):
+            for cache in given.caches.split(","):
+                measure(client, cache, server.base, given.items, given.threads, given.rounds, folder)
     server.stop()
 
 
@@ -266,6 +281,9 @@ if __name__ == "__main__":
     parser.add_argument("--caches", default="dict,disk")
     parser.add_argument(
         "--server", default="lean", choices=SERVERS, help="what answers; a plain one takes more time itself"
+    )
+    parser.add_argument(
+        "--folder", help="where the caches on disk stand, instead of among the system's temporary files"
     )
     parser.add_argument("--kill", action="store_true", help="kill a process in the middle, and count what was fetched")
     main(parser.parse_args())

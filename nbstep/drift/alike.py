@@ -15,7 +15,7 @@ from nbstep.drift.roots import Roots, roots_of
 from nbstep.drift.scalars import counts_for_nothing
 from nbstep.drift.seen import Digests, Seen
 from nbstep.drift.sights import MAY_HOLD
-from nbstep.drift.sources import Source, read_source
+from nbstep.drift.sources import GLOBAL, Source, read_source
 from nbstep.drift.values import Texts, texts_of
 
 
@@ -148,7 +148,7 @@ class Like(NamedTuple):
         objects, containers = list[Any](), list[Any]()
         for one in () if self.named is None else self.named.names:
             source, _, known = one
-            at_root = source.function is None and len(source.path) == 1
+            at_root = source.function is None and source.cell >= GLOBAL and len(source.path) == 1
             if not at_root or type(known) is Content:
                 rest.append(one)
             if known is ANY or known is STATE:
