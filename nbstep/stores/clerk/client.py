@@ -356,7 +356,8 @@ class Clerk:
         for key, (at, _) in self._ours.copy().items():
             if now - at >= _TRUSTED_FOR_S:
                 self._renounce(key)
-        if now - self._given_at >= _IDLE_S and not (self._begun or self._ours or self._expected or self._unpublished):
+        # In the order in which a key goes through them.
+        if now - self._given_at >= _IDLE_S and not (self._expected or self._ours or self._begun or self._unpublished):
             self._is_idle = True
             self._end()
 
