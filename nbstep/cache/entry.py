@@ -9,8 +9,6 @@ digests of everything else.
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import json
 import os
 import platform
@@ -19,13 +17,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from nbstep.cache.factstext import facts_text, facts_with
 from nbstep.cache.records import ErrorText, Facts, Meta, Unreadable
 from nbstep.cache.trust import Signature, SigningKey
 from nbstep.events import Outcome, Place
 from nbstep.frozen import record
-from nbstep.jsontext import array, mapping, number, or_null, quoted, truth
+from nbstep.jsontext import mapping, number, quoted, truth
 from nbstep.stores.base import FAMILY, Document, Part
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ _MAC_BYTES: Final = 32
 _PURPOSE: Final = "entry:v1"
 FIRST_READ_BYTES: Final = 4096
 _ALGORITHMS: Final = {"digest": "blake3", "mac": "hmac-sha256", "serializer": "cloudpickle-5"}
-_USES_AT_MOST: Final = 1000
-_USES_CHARS_AT_MOST: Final = 1 << 15
 _LATER: Final = frozenset(
     {"names", "inputs", "sources", "accepted", "uses_beyond", "exact"}
 )  # of the facts: not in older entries
@@ -116,7 +113,7 @@ def encode(meta: Meta, content: Content, key: SigningKey) -> list[Part]:
     thumbnail = f',"thumbnail":{quoted(meta.thumbnail)}' if meta.thumbnail else ""
     header = _header(
         quoted(meta.key), meta.outcome, content.payload, truth(content.by_value), number(meta.created), quoted(meta.type),
-        quoted(meta.shape), quoted(meta.preview), error, quoted(meta.python), mapping(meta.packages), _facts_text(meta.facts),
+        quoted(meta.shape), quoted(meta.preview), error, quoted(meta.python), mapping(meta.packages), facts_text(meta.facts),
         str(len(content.stream)), _digest(content.stream), buffers, thumbnail, key.id,
     )  # fmt: skip
     return lay_out(_signed(header, key.begun(_PURPOSE)), content.stream, content.buffers)
@@ -150,7 +147,7 @@ class Outline:
     def __init__(self, facts: Facts, key: SigningKey) -> None:
         hole = "\0"  # which no JSON has
         header = _header(
-            hole, "ok", "value", "false", hole, hole, hole, hole, "null", quoted(PYTHON), "{}", _facts_with(facts, hole, hole),
+            hole, "ok", "value", "false", hole, hole, hole, hole, "null", quoted(PYTHON), "{}", facts_with(facts, hole, hole),
             hole, hole, "[]", "", key.id,
         )  # fmt: skip
         self._between: Final = header.split(hole)
@@ -187,7 +184,7 @@ def lay_out(signed_header: bytes, stream: Part, buffers: Sequence[Part]) -> list
 
 def with_facts(fields: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The fields of a header that says something else of its step."""
-    return {**fields, "facts": _parse(_facts_text(facts))[0]}
+    return {**fields, "facts": _parse(facts_text(facts))[0]}
 
 
 def sign_header(fields: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -356,60 +353,6 @@ def _sections(described: Iterable[Any], begin: int) -> list[Section]:
         sections.append(Section(at, size, _text(digest)))
         at += size
     return sections
-
-
-def _facts_text(facts: Facts) -> str:
-    """Facts as `_JSON` would write them."""
-    return _facts_with(facts, number(facts.took_s), mapping(facts.inputs))
-
-
-def _facts_with(facts: Facts, took_s: str, inputs: str) -> str:
-    """The same, given the texts of what differs from one item of a map to the next."""
-    uses, beyond = facts.uses, facts.uses_beyond
-    if uses:
-        ends = list(itertools.accumulate(map(len, uses[:_USES_AT_MOST])))
-        named = bisect.bisect_right(ends, _USES_CHARS_AT_MOST)
-        uses, beyond = uses[:named], len(uses) - named + beyond
-    work, names, sources = _work_texts(facts)
-    return (
-        f'{{"took_s":{took_s},"awaitable":{truth(facts.awaitable)},"returned":{truth(facts.returned)},'
-        f'"ttl_s":{number(facts.ttl_s)},{work},"uses":{array(uses) if uses else "[]"},{names},"inputs":{inputs},{sources},'
-        f'"accepted":{number(facts.accepted)},"uses_beyond":{beyond},"exact":{quoted(facts.exact)}}}'
-    )
-
-
-class _Work(NamedTuple):
-    """What the facts of the last entry said of its work, and as text; `then` are copies of `code` and `sources`."""
-
-    place: Place
-    code: Mapping[str, str]
-    sources: Mapping[str, str]
-    rest: tuple[Any, ...]
-    then: tuple[dict[str, str], dict[str, str]]
-    texts: tuple[str, str, str]
-
-
-_last: _Work | None = None
-
-
-def _work_texts(facts: Facts) -> tuple[str, str, str]:
-    """What facts say of a step's work; the very objects of the entry before, as those of a map have them, are not read again."""
-    global _last
-    place, code, sources, last = facts.place, facts.code, facts.sources, _last
-    rest = facts.workflow, facts.source, facts.names
-    if (
-        last is not None and last.place is place and last.code is code and last.sources is sources and last.rest == rest
-        and last.then == (code, sources)
-    ):  # fmt: skip
-        return last.texts
-    texts = (
-        f'"workflow":{or_null(facts.workflow)},"place":{{"notebook":{or_null(place.notebook)},"cell":{number(place.cell)},'
-        f'"line":{number(place.line)}}},"code":{mapping(code)},"source":{or_null(facts.source)}',
-        f'"names":{"null" if facts.names is None else array(facts.names)}',
-        f'"sources":{mapping(sources)}',
-    )
-    _last = _Work(place, code, sources, rest, (dict(code), dict(sources)), texts)
-    return texts
 
 
 def _shallow(record: ErrorText) -> dict[str, Any]:
