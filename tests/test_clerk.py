@@ -488,6 +488,21 @@ def test_one_that_has_nothing_to_do_goes_and_another_one_may_come(
     assert not [path for part in ("lock", "tmp") for path in (cache.directory / "v1" / part).iterdir()]
 
 
+def test_one_that_another_thread_has_forgotten_is_asked_nothing_wrong(folder: Path, clerk: Clerk) -> None:
+    clerks = hiring.Clerks(folder, 0, lambda _: None, lambda: True)
+    clerks.clerk = clerk
+
+    class Kept(list[float]):
+        def __len__(self) -> int:  # as it is looked at whether items are quick
+            clerks.clerk = None
+            return 0
+
+    clerks._quick_until, clerks._kept = time.monotonic() + 60, Kept()  # pyright: ignore[reportAttributeAccessIssue]
+    clerks.expect(["a"], SIGNER, None, 1, lambda _: True)
+    assert clerks.clerk is None
+    assert clerk.missing("a", SIGNER) is not None
+
+
 def test_without_a_process_everything_goes_on(
     clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -443,3 +444,23 @@ def test_d2_an_entry_of_the_quick_way_is_signed_with_the_key_that_its_inputs_wer
     assert quickly == signers(MemoryStore())
     assert all(inputs in (signer, None) for signer, inputs in quickly.values())
     assert (quickly["n:3"][0], quickly["n:4"][0]) == (own.id, _other.id)
+
+
+class _Seconds(float):
+    """As a number of numpy's is."""
+
+    def __repr__(self) -> str:
+        return f"seconds({float(self)})"
+
+
+def test_c1_an_entry_of_the_quick_way_is_read_whatever_the_clock_counts_in() -> None:
+    cache, calls = Cache({}), list[int]()
+    cache.clock = lambda: _Seconds(time.time())
+
+    def fetch(n: int) -> int:
+        calls.append(n)
+        return n
+
+    for _ in range(2):
+        create_workflow(cache=cache)(lambda step: step.map(fetch, range(20), key="n:{}", n_jobs=1)).unwrap()
+    assert calls == list(range(20))

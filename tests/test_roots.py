@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from nbstep import create_workflow
+from nbstep import Cache, Err, Ok, create_workflow
 from nbstep.collisions.look import look_at, look_like
 from nbstep.drift.alike import Anchored, Like
 from nbstep.drift.code import beside_names, look_behind
@@ -147,3 +149,71 @@ def test_what_never_is_the_same_is_not_tried_again_and_again(monkeypatch: pytest
     exec("def fetch(n):\n    global total\n    total += 1\n    return n", scope)
     create_workflow(cache={})(lambda step: step.map(scope["fetch"], range(100), key="n:{}", n_jobs=1)).unwrap()
     assert 0 < len(tried) <= 8
+
+
+CHANGED = {
+    "a helper's name": "tidy.__qualname__ = 'neat'",
+    "a helper's code": "tidy.__code__ = tidy.__code__.replace(co_consts=tidy.__code__.co_consts + (5,))",
+    "a module's name": "json.__name__ = 'jason' + str(calls)",
+    "an object that wraps": "client.__wrapped__, client.__qualname__ = tidy, 'tidy'",
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_k8_what_is_seen_as_something_else_after_it_ran_is_state_of_its_step(change: str) -> None:
+    scope: dict[str, Any] = {"__name__": "__main__", "calls": 0}
+    exec(
+        "import types\njson = types.ModuleType('json')\nclass Client: pass\nclient = Client()\n"
+        "def tidy(n): return n\n"
+        f"def change():\n    {change}\n"
+        "def fetch(n):\n    if n == 6:\n        change()\n    return tidy(n), client is json",
+        scope,
+    )
+    given = create_workflow(cache={})(
+        lambda step: step.map(scope["fetch"], [0, 1, 2, 3, 4, 5, 6, 6, 7], key="n:{}", n_jobs=1)
+    ).unwrap()
+    assert given == [(n, False) for n in (0, 1, 2, 3, 4, 5, 6, 6, 7)]
+
+
+def test_d6_what_another_step_hands_out_of_a_box_in_the_middle_of_a_map_is_linked() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__", "found": Ok(_Model()), "failed": Err(_Model())}
+    exec("def fetch(n): return n, found is failed", scope)
+    cache = Cache({})
+
+    def body(step: Any) -> Any:
+        def items() -> Iterator[int]:
+            for n in range(10):
+                if n == 6:
+                    step(lambda: scope["found"].value, key="model")
+                if n == 8:
+                    step(lambda: scope["failed"].error, key="error")
+                yield n
+
+        return step.map(scope["fetch"], items(), key="n:{}", n_jobs=1)
+
+    create_workflow(cache=cache)(body).unwrap()
+    uses = {meta.key: meta.facts.uses for meta in cache.entries()}
+    assert [uses[f"n:{n}"] for n in range(10)] == [()] * 6 + [("model",)] * 2 + [("model", "error")] * 2
+
+
+class _Model:
+    pass
+
+
+def test_what_a_name_does_not_mean_any_more_is_let_go_while_the_map_goes_on() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__", "model": _Model()}
+    exec("def fetch(n): return n, model is None", scope)
+    made = list[weakref.ref[Any]]()
+    alive = list[int]()
+
+    def keyed(n: int) -> str:
+        if n % 5 == 0:
+            scope["model"] = _Model()
+            made.append(weakref.ref(scope["model"]))
+        gc.collect()
+        alive.append(sum(one() is not None for one in made))
+        return f"n:{n}"
+
+    create_workflow(cache={})(lambda step: step.map(scope["fetch"], iter(range(100)), key=keyed, n_jobs=1)).unwrap()
+    assert len(made) == 20
+    assert alive[-1] == 1

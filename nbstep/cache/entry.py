@@ -158,15 +158,15 @@ class Outline:
         self, name: str, created: float, said: str, shape: str, preview: str, took_s: float, inputs: Mapping[str, str],
         stream: bytes,
     ) -> list[Part]:  # fmt: skip
-        """As `encode`, of such a small value; `name` is the user's key, both times are finite.
+        """As `encode`, of such a small value; `name` is the user's key.
 
         Raises:
             TooMuchText: The header would be larger than a reader accepts.
         """
         a, b, c, d, e, f, g, h, i, j = self._between
         header = (
-            f"{a}{quoted(name)}{b}{created!r}{c}{quoted(said)}{d}{quoted(shape)}{e}{quoted(preview)}"
-            f"{f}{took_s!r}{g}{mapping(inputs)}{h}{len(stream)}{i}{self._blake3(stream).hexdigest()}{j}"
+            f"{a}{quoted(name)}{b}{number(created)}{c}{quoted(said)}{d}{quoted(shape)}{e}{quoted(preview)}"
+            f"{f}{number(took_s)}{g}{mapping(inputs)}{h}{len(stream)}{i}{self._blake3(stream).hexdigest()}{j}"
         )
         return [_signed(header, self._begun), stream]
 

@@ -13,6 +13,7 @@ import fractions
 import functools
 import types
 import uuid
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -103,6 +104,18 @@ def look_like(known: Look, value: Any) -> Look | None:
     seen = value if type(value) is str and len(value) <= _SHORT else sight(value)
     sights, ids = (*known.sights[:read], seen), (*known.ids[:read], id(value))
     return tuple.__new__(Look, (known.callee, known.callee_id, known.code, known.labels, sights, ids, read, False))
+
+
+def seen_in_place(look: Look, thunk: Thunk, args: tuple[Any, ...]) -> Sequence[tuple[Any, Sight]]:
+    """What its names mean that may be seen as something else one day, though it is the same object; each with its sight."""
+    values = _held(thunk, args)[3][: look.read]
+    named = zip(values, look.sights)  # noqa: B905 - of what is no argument
+    return [(value, seen) for value, seen in named if type(seen) is tuple and value is not UNBOUND]
+
+
+def are_still(seen: Sequence[tuple[Any, Sight]]) -> bool:
+    """Whether objects would be seen as they were."""
+    return all(_is_still(value, then) or sight(value) == then for value, then in seen)
 
 
 def changed_since(first: Look, thunk: Thunk, args: tuple[Any, ...]) -> list[str]:

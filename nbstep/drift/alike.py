@@ -10,7 +10,7 @@ from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import beside_names, looks_the_same
 from nbstep.drift.inputs import SIGNER, Inputs, Named, may_be_file, named_in, stamp_of_path
 from nbstep.drift.lasting import ANY, STATE, Content, Lasting, are_same, argument_sight, held_again, marshalled
-from nbstep.drift.lineage import HANDED_OUT
+from nbstep.drift.lineage import HANDED_OUT, WITH_PARTS
 from nbstep.drift.roots import Roots, roots_of
 from nbstep.drift.scalars import counts_for_nothing
 from nbstep.drift.seen import Digests, Seen
@@ -51,8 +51,8 @@ class Anchored(NamedTuple):
         seen: What is behind the function.
         roots: Those objects.
         rest: What can change in place, or is named elsewhere, as in `Lasting.names`.
-        objects: Those that another step may have made, but for containers.
-        containers: Those.
+        objects: Those that another step may have made.
+        containers: The same, of which it may have made what stands in them.
         watched: Whether what is behind the function can change while the roots are the same.
     """
 
@@ -151,14 +151,11 @@ class Like(NamedTuple):
             at_root = source.function is None and source.cell >= GLOBAL and len(source.path) == 1
             if not at_root or type(known) is Content:
                 rest.append(one)
-            if known is ANY or known is STATE:
+            if known is ANY or known is STATE or type(known) is Content:
                 if not at_root:  # it may come to mean another object
                     return None
-                objects.append(read_source(source, function))
-            elif type(known) is Content:
-                if not at_root:
-                    return None
-                containers.append(read_source(source, function))
+                value = read_source(source, function)
+                (containers if known is not STATE and isinstance(value, WITH_PARTS) else objects).append(value)
         watched = beside is None or not MAY_HOLD.isdisjoint(roots.kinds())
         return Anchored(seen, roots, rest, objects, containers, watched)
 

@@ -46,7 +46,7 @@ _SHARED: Final = (
     datetime.tzinfo, re.Pattern, tuple, uuid.UUID, logging.Logger,
 )  # fmt: skip
 _SINGLE: Final = frozenset({"NAType", "NaTType"})  # of pandas
-_WITH_PARTS: Final = (list, tuple, dict, Ok, Err)
+WITH_PARTS: Final = (list, tuple, dict, Ok, Err)
 _PLAIN_PARTS: Final = frozenset({*SCALARS, *_TEXTS, list, dict, tuple})
 
 
@@ -129,7 +129,7 @@ class HandedOut:
             origins = self.origins(value)
             if origins:
                 found.update(dict.fromkeys(origins))
-            if not isinstance(value, _WITH_PARTS):
+            if not isinstance(value, WITH_PARTS):
                 continue
             strangers = 0
             for part in itertools.islice(_parts(value), left):

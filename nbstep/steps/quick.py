@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
-from nbstep.collisions.look import Look, look_like
+from nbstep.collisions.look import Look, Sight, are_still, look_like, seen_in_place
 from nbstep.drift.alike import Anchored, Like, LikeRead
 from nbstep.drift.code import looks_the_same
 from nbstep.drift.lineage import note_handed_out
@@ -46,10 +46,25 @@ _ANCHORS: Final = 8  # looked for so often
 
 
 class _Anchor(NamedTuple):
-    """By what is told that all names hold what they did when a step was looked at, and that look."""
+    """By what is told that all names hold what they did when a step was looked at.
+
+    Attributes:
+        named: They mean what they did.
+        look: That look.
+        seen: What of it may be seen as something else, though it is the same object.
+    """
 
     named: Anchored
     look: Look
+    seen: Sequence[tuple[Any, Sight]]
+
+    def holds_before(self, function: types.FunctionType) -> bool:
+        """Whether all is as it was, before a call."""
+        return self.named.holds_before(function) and are_still(self.seen)
+
+    def holds_after(self) -> bool:
+        """The same, after it."""
+        return self.named.holds() and are_still(self.seen)
 
 
 class _Read(NamedTuple):
@@ -58,12 +73,12 @@ class _Read(NamedTuple):
     Attributes:
         inputs: Its inputs.
         fixed: All that is remembered of its call is its item, one that cannot change.
-        named: Tells that what is remembered of its names still holds; None where it is to be looked at.
+        anchor: Tells that what is remembered of its names still holds; None where it is to be looked at.
     """
 
     inputs: LikeRead
     fixed: bool
-    named: Anchored | None
+    anchor: _Anchor | None
 
 
 class Quick:
@@ -156,12 +171,14 @@ class Quick:
         try:
             if not self._is_itself(thunk):
                 return None
-            if anchor is not None and anchor.named.holds_before(self._function):
+            if anchor is not None and not anchor.holds_before(self._function):
+                self._anchor = anchor = None  # nor are the objects held any longer
+            if anchor is not None:
                 read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
                 if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
                     return None
                 kept = self._run.first_asks.check_look(self._scope, key, look, self._place, None, self._site)
-                return _Read(read, False, anchor.named if kept is look else None)
+                return _Read(read, False, anchor if kept is look else None)
             if like.owner and type(like.owner[0]) is not like.own_type:
                 return None
             named = self._anchored()
@@ -172,7 +189,7 @@ class Quick:
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
             if named is not None and look is not None and look_like(look, args[0]) == look and named.holds():
-                self._anchor = _Anchor(named, look)
+                self._anchor = _Anchor(named, look, seen_in_place(look, thunk, args))
             return _Read(read, look is not None and not look.read and look.sights == args, None)
         except interrupts():
             raise
@@ -244,7 +261,7 @@ class Quick:
         try:
             if not (self._is_itself(thunk) and signing_key() is like.signing_key and like.has(args[0], read.inputs)):
                 return False
-            if read.named is not None and read.named.holds():
+            if read.anchor is not None and read.anchor.holds_after():
                 return True
             if not like.holds():
                 return False

@@ -87,11 +87,13 @@ class Clerks:
         """Lets the clerk publish an entry; whether it will."""
         if self._wanted:
             self._kept.append(time.monotonic())
-        return self.clerk is not None and self.clerk.keep(key, signer, parts, batch, durable=durable)
+        clerk = self.clerk
+        return clerk is not None and clerk.keep(key, signer, parts, batch, durable=durable)
 
     def take(self, key: str) -> KeyLock | None:
         """The lock that the clerk holds on a key for this process, where it does."""
-        return None if self.clerk is None else self.clerk.take(key)
+        clerk = self.clerk
+        return None if clerk is None else clerk.take(key)
 
     def expect(
         self, keys: Sequence[str], signer: str, holder: str | None, count: int, is_new: Callable[[str], bool]
@@ -105,21 +107,23 @@ class Clerks:
             count: How many keys are asked in all.
             is_new: Whether there is no entry of a key.
         """
-        if self.clerk is not None and self.clerk.was_idle:
-            self._forget_idle()
+        self._forget_idle()
         if self.clerk is None and not self._tried and keys:
             begins = not self._kept and count >= _VERY_MANY and is_new(keys[0]) and is_new(keys[-1])
             if begins or self._is_quick():
                 self._hire()
-            if begins and self.clerk is not None and self.clerk.comes(_COMES_WITHIN_S):
+            clerk = self.clerk
+            if begins and clerk is not None and clerk.comes(_COMES_WITHIN_S):
                 self._quick_until = time.monotonic() + _TAKEN_FOR_QUICK_S
-        if self.clerk is not None and self._is_quick():
-            self.clerk.expect(keys, signer, holder)
+        clerk = self.clerk  # once: another thread may have it forgotten
+        if clerk is not None and self._is_quick():
+            clerk.expect(keys, signer, holder)
 
     def settle(self) -> None:
         """Waits until the clerk, where there is one, has published all that it was given."""
-        if self.clerk is not None:
-            self.clerk.settle()
+        clerk = self.clerk
+        if clerk is not None:
+            clerk.settle()
 
     def _is_quick(self) -> bool:
         now, count = time.monotonic(), len(self._kept)
@@ -128,9 +132,11 @@ class Clerks:
         return count >= min(_AT_LEAST, _MANY) and now - self._kept[0] < _QUICK_S * count / _MANY
 
     def _forget_idle(self) -> None:
-        with self._guard:
-            if self.clerk is not None and self.clerk.was_idle:
-                self.clerk, self._tried = None, False
+        clerk = self.clerk
+        if clerk is not None and clerk.was_idle:
+            with self._guard:
+                if self.clerk is clerk:
+                    self.clerk, self._tried = None, False
 
     def _hire(self) -> None:
         with self._guard:
