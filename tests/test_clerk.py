@@ -56,20 +56,30 @@ def clerk(folder: Path, here: list[Handed]) -> Generator[Clerk]:
 
 
 @pytest.fixture
+def hired(monkeypatch: pytest.MonkeyPatch) -> list[Clerk]:
+    """The clerks that maps hire by themselves."""
+    return noted(monkeypatch, lambda _: None)
+
+
+@pytest.fixture
 def clerks(monkeypatch: pytest.MonkeyPatch) -> list[Clerk]:
     """The clerks that maps hire, who come with the very first entry."""
-    hired: list[Clerk] = []
+    monkeypatch.setattr(hiring, "_MANY", 1)
+    monkeypatch.setattr(hiring, "_QUICK_S", 60.0)
+    return noted(monkeypatch, lambda clerk: until(clerk.is_ready))
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, begun: Callable[[Clerk], None]) -> list[Clerk]:
+    found: list[Clerk] = []
 
     class Noted(Clerk):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
-            until(self.is_ready)
-            hired.append(self)
+            begun(self)
+            found.append(self)
 
     monkeypatch.setattr(client, "Clerk", Noted)
-    monkeypatch.setattr(hiring, "_MANY", 1)
-    monkeypatch.setattr(hiring, "_QUICK_S", 60.0)
-    return hired
+    return found
 
 
 def kept(store: DiskStore, key: str) -> bytes | None:
@@ -420,20 +430,6 @@ def boom(_: int) -> int:
 def test_slow_or_few_items_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(client, "Clerk", boom)
     create_workflow(cache=tmp_path)(lambda step: step.map(lambda n: n, range(60), key="n:{}")).unwrap()
-
-
-@pytest.fixture
-def hired(monkeypatch: pytest.MonkeyPatch) -> list[Clerk]:
-    """The clerks that maps hire by themselves."""
-    found: list[Clerk] = []
-
-    class Noted(Clerk):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            found.append(self)
-
-    monkeypatch.setattr(client, "Clerk", Noted)
-    return found
 
 
 def test_very_many_new_items_have_one_from_their_beginning(

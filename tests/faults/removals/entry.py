@@ -43,7 +43,7 @@ ENTRY: Final = (
         "signature",
         "the signature is not checked",
         "cache/entry.py",
-        'trusted = key.verifies(_PURPOSE, header.signed, header.mac)',
+        "trusted = key.verifies(_PURPOSE, header.signed, header.mac)",
         "trusted = True",
         (
             "every_byte::every_flipped_byte[value]",
