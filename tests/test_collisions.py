@@ -488,6 +488,31 @@ def test_k8_odd_objects_never_cost_the_value() -> None:
     assert workflow(lambda step: [step(lambda o: 6, odd, key="o"), step(lambda o: 6, odd, key="o")]) == Ok([6, 6])
 
 
+def test_k8_a_class_without_a_hash_never_costs_the_value(tmp_path: Path) -> None:
+    class Unhashable(type):
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Odd(metaclass=Unhashable):
+        pass
+
+    first, second = Odd(), Odd()
+    workflow = create_workflow(cache=tmp_path)
+    numbers: Any = {id(first): 1, id(second): 2}
+    for _ in range(2):  # computed, then kept
+        assert workflow(
+            lambda step: step.map(
+                lambda odd: numbers[id(odd)], [first, second], key=lambda odd: f"m:{numbers[id(odd)]}"
+            )
+        ) == Ok([1, 2])
+        assert workflow(
+            lambda step: [step(lambda: (first, 5)[1], key="k"), step(lambda odd: 6, second, key="o")]
+        ) == Ok([5, 6])
+        assert workflow(lambda step: step.map(lambda n: (first, n)[1], range(40), key="n:{}")) == Ok(list(range(40)))
+
+
 def test_k8_on_error_keep_hands_it_back_as_other_complaints_of_nbstep() -> None:
     result = create_workflow(cache={})(
         lambda step: [step(fetch, 1, key="k"), step(fetch, 2, key="k", on_error="keep")][1]

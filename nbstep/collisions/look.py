@@ -144,7 +144,7 @@ def _is_still(value: Any, seen: Sight) -> bool:
         return False
     if getattr(value, "__class__", kind) is not kind:  # it says that it is another one, or nothing
         return False
-    own = None if kind in _CONTAINERS else getattr(value, "__dict__", None)
+    own = getattr(value, "__dict__", None)
     return type(own) is not dict or "__wrapped__" not in own
 
 
@@ -198,7 +198,11 @@ def _held(
 def sight(value: Any) -> Sight:
     """What is remembered of a value."""
     kind = type(value)
-    if kind in _SMALL:
+    try:
+        is_small = kind in _SMALL
+    except TypeError:  # a class whose own class has no hash
+        return ("other", kind)
+    if is_small:
         return (
             value if kind is not int or -_LARGE < value < _LARGE else ("text", kind, 0, hash(value), "a large number")
         )
