@@ -30,7 +30,7 @@ from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.explain import changes_between
-from nbstep.drift.inputs import read_inputs
+from nbstep.drift.reading import read_inputs
 from nbstep.drift.surely import surely_same
 
 # Each function says its number, so that those of another number are no twins.

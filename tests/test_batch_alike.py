@@ -14,7 +14,8 @@ from nbstep import Cache, create_workflow
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
-from nbstep.drift.inputs import are_lasting, named_in, read_inputs
+from nbstep.drift.inputs import are_lasting, named_in
+from nbstep.drift.reading import read_inputs
 from nbstep.drift.values import Texts
 from nbstep.steps.calls import Call
 from nbstep.testing import MemoryStore

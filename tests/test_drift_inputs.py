@@ -20,7 +20,8 @@ from nbstep.cache import entry
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.explain import Change, input_changes, old_values_texts
-from nbstep.drift.inputs import SIGNER, Inputs, are_lasting, changed_in_place, read_inputs, settled
+from nbstep.drift.inputs import SIGNER, Inputs, are_lasting, changed_in_place, settled
+from nbstep.drift.reading import read_inputs
 from nbstep.drift.values import Texts
 from nbstep.drift.wanted import ALL, Wanted
 from nbstep.errors import DriftError

@@ -13,7 +13,8 @@ import pytest
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
-from nbstep.drift.inputs import SIGNER, read_inputs
+from nbstep.drift.inputs import SIGNER
+from nbstep.drift.reading import read_inputs
 from nbstep.drift.surely import surely_same
 
 KEY = SigningKey(b"k" * 32)

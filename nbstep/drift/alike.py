@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import beside_names, looks_the_same
-from nbstep.drift.inputs import SIGNER, Inputs, Named, may_be_file, named_in, stamp_of_path
+from nbstep.drift.inputs import SIGNER, Inputs, Named, named_in
 from nbstep.drift.lasting import ANY, STATE, Content, Lasting, are_same, argument_sight, held_again, marshalled
 from nbstep.drift.lineage import HANDED_OUT, WITH_PARTS
+from nbstep.drift.reading import may_be_file, stamp_of_path
 from nbstep.drift.roots import Roots, roots_of
 from nbstep.drift.scalars import counts_for_nothing
 from nbstep.drift.seen import Digests, Seen

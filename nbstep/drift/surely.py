@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.inputs import BUDGET_S, SIGNER
+from nbstep.drift.inputs import SIGNER
+from nbstep.drift.reading import BUDGET_S
 from nbstep.drift.seen import Seen
 from nbstep.drift.sources import GLOBAL, UNBOUND, Source, Sources, read_source
 from nbstep.drift.values import Texts, texts_of

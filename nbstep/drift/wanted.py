@@ -18,6 +18,11 @@ class Wanted:
 ALL: Final = Wanted()
 
 
+def is_ignored(name: str, ignore: frozenset[str]) -> bool:
+    """Whether an input is one of those to be ignored: by its own name, or by that of the object it is an attribute of."""
+    return not ignore.isdisjoint((name, *name.partition(" in ")[0].split(".")))
+
+
 def checked_names(names: object) -> frozenset[str]:
     """The names that `ignore=` gives: one, or several.
 

@@ -260,20 +260,28 @@ class Watch:
         """
         if self._owner() is not owner or (self.met_again and self._first() is not first):
             return False
-        if self._beside is not None:
-            beside = self._beside()
-            if (
-                beside is None
-                or not isinstance(first, types.FunctionType)
-                or beside.__globals__ is not first.__globals__
-            ):
-                return False
+        if self._beside is not None and not _is_beside(self._beside(), first):
+            return False
+        return (
+            self._bare_hold(first)
+            and self._functions_hold(first)
+            and self._names_hold(first)
+            and self._classes_hold()
+            and self._objects_hold()
+        )
+
+    def _bare_hold(self, first: Any) -> bool:
+        """Whether the functions without defaults and closures are what they were."""
         for reference, code, qualname in self._bare:
             function: Any = reference()
             if function is None or function.__code__ is not code or function.__qualname__ is not qualname:
                 return False
             if function.__defaults__ is not None or function is first:
                 return False
+        return True
+
+    def _functions_hold(self, first: Any) -> bool:
+        """The same of the others, their defaults and what their closures hold."""
         for reference, code, qualname, defaults, named_defaults, _, _, cells in self._functions:
             function = first if reference is None else reference()
             if reference is not None:
@@ -286,14 +294,12 @@ class Watch:
                 return False
             if named_defaults is not None and not same_names(function.__kwdefaults__ or {}, named_defaults):
                 return False
-            if cells:
-                closure = function.__closure__ or ()
-                try:
-                    contents = [cell.cell_contents for cell in closure]
-                except ValueError:  # some are empty
-                    contents = [content_of_cell(cell) for cell in closure]
-                if not same(contents, cells):
-                    return False
+            if cells and not same(_contents(function.__closure__ or ()), cells):
+                return False
+        return True
+
+    def _names_hold(self, first: Any) -> bool:
+        """Whether the names that the functions read mean what they did."""
         for reference, objects, kinds, unbound in self._by_scope or self._compiled():
             function = first if reference is None else reference()
             get = function.__globals__.get
@@ -307,12 +313,20 @@ class Watch:
                     return False
             if unbound and not function.__globals__.keys().isdisjoint(unbound):
                 return False
+        return True
+
+    def _classes_hold(self) -> bool:
+        """Whether the classes and what stands in their bodies are what they were."""
         for reference, qualname, bases, variables in self._classes:
             cls = reference()
             if cls is None or cls.__qualname__ is not qualname or cls.__bases__ is not bases:
                 return False
             if not same_names(vars(cls), variables):
                 return False
+        return True
+
+    def _objects_hold(self) -> bool:
+        """Whether objects hold the code that they did, and what is read of them, or stands in them under a name, is the same."""
         for reference, items in self._held:
             now = held_code(reference())
             if len(now) != len(items) or any(item() is not value for item, (_, value) in zip(items, now, strict=True)):
@@ -320,22 +334,9 @@ class Watch:
         for reference, name, kind, itself in self._attributes:
             space = reference()
             content = space.__dict__ if type(space) is types.ModuleType else content_of(space)
-            value = content.get(name, UNBOUND)
-            if (
-                (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
-                if itself is None
-                else (itself() is not value or value is None)
-            ):
+            if not _is_as_seen(content.get(name, UNBOUND), kind, itself):
                 return False
-        for how, reference, kind, itself in self._reads:
-            value = how(reference())
-            if (
-                (type(value) is not kind or (kind in MAY_HOLD and held_code(value)))
-                if itself is None
-                else (itself() is not value or value is None)
-            ):
-                return False
-        return True
+        return all(_is_as_seen(how(reference()), kind, itself) for how, reference, kind, itself in self._reads)
 
     def _compiled(self) -> tuple[WatchedScope, ...]:
         """What all functions name, by their namespaces: asked once for all of them, and gathered when it is first asked."""
@@ -366,6 +367,25 @@ class Watch:
             ],
         )
         return self._by_scope
+
+
+def _is_beside(beside: Any, first: Part | None) -> bool:
+    """Whether the thunk's function is of the namespace of another one; that may be gone."""
+    return beside is not None and isinstance(first, types.FunctionType) and beside.__globals__ is first.__globals__
+
+
+def _contents(closure: Sequence[types.CellType]) -> Sequence[Any]:
+    try:
+        return [cell.cell_contents for cell in closure]
+    except ValueError:  # some are empty
+        return [content_of_cell(cell) for cell in closure]
+
+
+def _is_as_seen(value: Any, kind: type, itself: Reference | None) -> bool:
+    """Whether a value is the object that was seen, or where only its type counts, of that type."""
+    if itself is None:
+        return type(value) is kind and not (kind in MAY_HOLD and held_code(value))
+    return itself() is value and value is not None
 
 
 def is_member(value: object) -> bool:

@@ -25,11 +25,10 @@ from nbstep.drift.inputs import (
     changed_in_place,
     moved,
     note_changes,
-    read_fixed,
-    read_inputs,
     settled,
 )
 from nbstep.drift.lineage import HANDED_OUT, note_handed_out, origin_of
+from nbstep.drift.reading import read_fixed, read_inputs
 from nbstep.drift.seen import UNKNOWN, Digests, Seen
 from nbstep.drift.sourcetext import file_name, source_text, source_texts
 from nbstep.drift.surely import surely_same

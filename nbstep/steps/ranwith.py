@@ -16,7 +16,8 @@ from nbstep.collisions.kept import names_of
 from nbstep.drift.code import is_known_by_name
 from nbstep.drift.explain import one_step
 from nbstep.drift.handed import look_behind_call
-from nbstep.drift.inputs import SIGNER, Inputs, are_lasting, file_of, names_given, read_inputs
+from nbstep.drift.inputs import SIGNER, Inputs, are_lasting, file_of
+from nbstep.drift.reading import names_given, read_inputs
 from nbstep.drift.values import is_digest
 from nbstep.drift.wanted import Wanted
 from nbstep.foreign import interrupts

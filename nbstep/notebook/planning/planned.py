@@ -13,8 +13,9 @@ from nbstep.cache.cache import Cache
 from nbstep.cache.records import Hit, LookUp, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.drift.handed import look_behind_call
-from nbstep.drift.inputs import Inputs, read_inputs
+from nbstep.drift.inputs import Inputs
 from nbstep.drift.parts import dotted_names, is_users, part_of
+from nbstep.drift.reading import read_inputs
 from nbstep.drift.seen import Seen
 from nbstep.drift.sourcetext import file_name
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
