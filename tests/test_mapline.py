@@ -161,6 +161,9 @@ def test_it_counts_the_items_alone_and_computes_the_rate_without_hits() -> None:
     found = tally.progress()
     assert (found.total, found.cached, found.ran, found.failed, found.done) == (10, 1, 2, 2, 5)
     assert found.rate == 2.0
-    assert found.left_s == 1.5  # three of five were computed, so three of the other five
+    assert found.left_s == 2.5  # what was there came before the first that began
+    tally(StepAsked("r", 6, "n:6", Place(), 0.0, mapped=True))
+    tally(StepHit("r", 6, "n:6", "ok", 0.0, 0.0, 1.0, 10))
+    assert tally.progress().left_s == 1.5  # three of four since then were computed, so three of the other four
     tally(StepsAhead("r", 5))
     assert tally.progress().total == 15

@@ -58,6 +58,7 @@ def test_n3_the_line_of_a_terminal_begins_with_how_far_the_map_is() -> None:
 
 
 def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:
+    """After an interrupt all that is kept comes first, and says nothing about the rest."""
     story = mapping(1000)
     for n in range(500):
         story.hit(f"m:{n}")
@@ -65,9 +66,22 @@ def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:
         story.ran(f"m:{n}", 0.1, at=NOW - 50 + (n - 500) / 2)
     found = progress(story)
     assert found.rate == pytest.approx(2.0)
-    # 400 to come, of which a sixth was not there until now
-    assert found.left_s == pytest.approx(400 / 6 / 2)
-    assert found.text() == "600 of 1,000, 2 a second, about 33 s left"
+    assert found.left_s == pytest.approx(400 / 2)
+    assert found.text() == "600 of 1,000, 2 a second, about 3 m 20 s left"
+
+
+def test_hits_between_what_is_computed_are_expected_of_the_rest_too() -> None:
+    story = mapping(1000)
+    story.ran("m:0", 0.1, at=NOW - 50)
+    for n in range(1, 200):  # kept in one piece, before it was interrupted the first time
+        story.hit(f"m:{n}")
+    for n in range(200, 400):
+        if n % 4 == 3:
+            story.ran(f"m:{n}", 0.1, at=NOW - 50 + (n - 200) / 4)
+        else:
+            story.hit(f"m:{n}")
+    found = progress(story)
+    assert found.left_s == pytest.approx(600 / 4 / (found.rate or 0), rel=0.1)
 
 
 def test_with_workers_of_other_processes_the_rate_begins_with_their_first_work() -> None:

@@ -6,12 +6,13 @@ import logging
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from nbstep.batch.progress import Progress, pace_of
+from nbstep.batch.progress import SHARE_OF, Progress, pace_of, share_of
 from nbstep.durations import duration_text
 from nbstep.events import Event, Listener, StepAsked, StepFinished, StepHit, StepsAhead, StepStarted
 from nbstep.forks import ThreadLock
@@ -40,6 +41,8 @@ class Tally:
         self._asked: set[tuple[str, int]] = set()
         self._running: set[tuple[str, int]] = set()
         self._began: float | None = None
+        self._hits = 0
+        self._hits_before: deque[int] = deque(maxlen=SHARE_OF)  # before each of the last steps that began
         self._cached = self._ran = self._failed = self._computed = 0
 
     def __call__(self, event: Event) -> None:
@@ -58,7 +61,9 @@ class Tally:
         if isinstance(event, StepStarted):
             self._began = self._clock() if self._began is None else self._began
             self._running.add(at)
+            self._hits_before.append(self._hits)
             return
+        self._hits += isinstance(event, StepHit)
         self._asked.discard(at)
         self._running.discard(at)
         self._failed += event.outcome == "error"
@@ -71,7 +76,10 @@ class Tally:
         with self._lock:
             done = self._cached + self._ran + self._failed
             lasted_s = 0.0 if self._began is None else self._clock() - self._began
-            rate, left_s = pace_of(self._computed, lasted_s, done, len(self._running), self._total)
+            under_way, before = len(self._running), self._hits_before
+            to_come = None if self._total is None else self._total - done - under_way
+            share = share_of(len(before), self._hits - before[0] if before else 0)
+            rate, left_s = pace_of(self._computed, lasted_s, under_way, to_come, share)
             return Progress(self._total, self._cached, self._ran, self._failed, rate, left_s)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from nbstep.durations import duration_text
 
 _RAN_LEAST: Final = 3  # steps that ran before a rate says something
+SHARE_OF: Final = 16  # the last steps that began, by which it is told how many of the rest will be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Progress:
         ran: What was computed here, without what failed.
         failed: What ended in an error, kept before or of now.
         rate: Steps that were computed, failed ones too, in a second; None before that says something.
-        left_s: How long the rest takes if as many of it must be computed as until now; None before that says something.
+        left_s: How long the rest takes if as many of it must be computed as lately; None before that says something.
     """
 
     total: int | None
@@ -50,29 +51,39 @@ class Progress:
         return ", ".join(parts)
 
 
+def share_of(began: int, hits: int) -> float:
+    """How much of the rest must be computed, judged by the last steps that began and the hits since the first of these.
+
+    What was there before those says nothing: after an interrupt all that is kept comes first.
+
+    Args:
+        began: How many began, at most `SHARE_OF`.
+        hits: How many were there since the first of them.
+
+    >>> share_of(16, 0), share_of(16, 48), share_of(0, 0)
+    (1.0, 0.25, 1.0)
+    """
+    return began / (began + hits) if began else 1.0
+
+
 def pace_of(
-    ran: int, lasted_s: float, done: int, under_way: int, total: int | None
+    ran: int, lasted_s: float, under_way: int, to_come: int | None, share: float
 ) -> tuple[float | None, float | None]:
     """Steps that are computed in a second, and for how long; None before that says something.
 
-    The rate is that of what was computed: hits take next to no time. The rest takes as long as if as many of it must be computed
-    as until now.
+    The rate is that of what was computed: hits take next to no time.
 
     Args:
         ran: Steps that were computed, failed ones too.
         lasted_s: Since the first of them began.
-        done: Steps that are over.
         under_way: Steps that are computed now.
-        total: All of them; None where that is not known.
+        to_come: Steps that were not begun; None where that is not known.
+        share: How much of them must be computed.
 
-    >>> pace_of(40, 20.0, 80, 0, 120)
-    (2.0, 10.0)
+    >>> pace_of(40, 20.0, 2, 40, 0.5)
+    (2.0, 11.0)
     """
     if ran < _RAN_LEAST or lasted_s <= 0:
         return None, None
     rate = ran / lasted_s
-    if total is None:
-        return rate, None
-    to_come = max(0, total - done - under_way)
-    share = (ran + under_way) / (done + under_way)
-    return rate, (under_way + share * to_come) / rate
+    return rate, None if to_come is None else (under_way + share * max(0, to_come)) / rate

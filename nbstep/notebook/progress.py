@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from nbstep.batch.progress import Progress, pace_of
+from nbstep.batch.progress import SHARE_OF, Progress, pace_of, share_of
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notebook.steprows import State
 
@@ -37,8 +38,22 @@ def progress_of(state: StepList, now: float) -> Progress | None:
     under_way = sum(call.phase == "running" for call in calls.values())
     began = [call.began_at for call in computed if call.began_at is not None]
     began += [row.spans[0][0] for row in state.settled if row.mapped and row.state in _COMPUTED and row.spans]
-    rate, left_s = pace_of(ran, now - min(began, default=now), done, under_way, state.ahead)
+    lasted_s, to_come = now - min(began, default=now), state.ahead - done - under_way
+    rate, left_s = pace_of(ran, lasted_s, under_way, to_come, _share([*calls.values()]))
     return Progress(state.ahead, cached, done - failed - cached, failed, rate, left_s)
+
+
+def _share(calls: Sequence[Call]) -> float:
+    """How much of the rest must be computed, by the last calls of those that were asked."""
+    began = hits = hits_since = 0
+    for call in reversed(calls):
+        if call.phase == "running" or call.source == "thunk":
+            began, hits_since = began + 1, hits
+            if began == SHARE_OF:
+                break
+        elif call.phase == "done":
+            hits += 1
+    return share_of(began, hits_since)
 
 
 def _settled(state: StepList, *states: State) -> int:
