@@ -167,3 +167,14 @@ def test_it_counts_the_items_alone_and_computes_the_rate_without_hits() -> None:
     assert tally.progress().left_s == 1.5  # three of four since then were computed, so three of the other four
     tally(StepsAhead("r", 5))
     assert tally.progress().total == 15
+
+
+def test_what_the_user_stopped_did_not_fail_and_is_not_done() -> None:
+    tally = Tally(10, lambda: 0.0)
+    for step in range(2):
+        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, mapped=True))
+        tally(StepStarted("r", step, f"n:{step}", 0.0))
+    tally(StepFinished("r", 0, "n:0", "ok", 1.5, 1.5))
+    tally(StepFinished("r", 1, "n:1", "error", 1.5, 0.0, error="KeyboardInterrupt", interrupted=True))
+    found = tally.progress()
+    assert (found.ran, found.failed, found.done, tally.interrupted) == (1, 0, 1, 1)

@@ -32,6 +32,9 @@ class Tally:
     Args:
         total: How many keys it asks; None where that is not known.
         clock: Gives seconds.
+
+    Attributes:
+        interrupted: How many the user stopped: they are not done.
     """
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,6 +47,7 @@ class Tally:
         self._hits = 0
         self._hits_before: deque[int] = deque(maxlen=SHARE_OF)  # before each of the last steps that began
         self._cached = self._ran = self._failed = self._computed = 0
+        self.interrupted = 0
 
     def __call__(self, event: Event) -> None:
         """Takes an event, from any thread."""
@@ -66,6 +70,9 @@ class Tally:
         self._hits += isinstance(event, StepHit)
         self._asked.discard(at)
         self._running.discard(at)
+        if isinstance(event, StepFinished) and event.interrupted:
+            self.interrupted += 1
+            return
         self._failed += event.outcome == "error"
         self._cached += event.outcome == "ok" and isinstance(event, StepHit)
         self._ran += event.outcome == "ok" and isinstance(event, StepFinished)
@@ -115,7 +122,7 @@ def _shown_on(
     finally:
         ended.put(None)
         _shown.release()
-        line.end(last=_last(name, tally.progress(), time.monotonic() - began))
+        line.end(last=_last(name, tally.progress(), time.monotonic() - began, tally.interrupted))
 
 
 def _keep_showing(line: LiveLine, name: str, tally: Tally, ended: SimpleQueue[None]) -> None:
@@ -148,13 +155,20 @@ def live_text(name: str, progress: Progress) -> str:
     return f"{name}: {progress.text()}" + (f" · {', '.join(said)}" if said else "")
 
 
-def _last(name: str, progress: Progress, took_s: float) -> str:
+def _last(name: str, progress: Progress, took_s: float, interrupted: int = 0) -> str:
     """What stays.
 
     >>> _last("etl.py, line 12", Progress(200, 80, 118, 2), 21.0)
     'etl.py, line 12: 200 steps in 21 s: 118 ran, 80 cached, 2 failed'
+    >>> _last("etl.py, line 12", Progress(200, 80, 20, 0), 9.0, interrupted=4)
+    'etl.py, line 12: 100 of 200 steps in 9.0 s: 20 ran, 80 cached, 4 interrupted'
     """
-    counts = (progress.ran, "ran"), (progress.cached, "cached"), (progress.failed, "failed")
+    counts = (
+        (progress.ran, "ran"),
+        (progress.cached, "cached"),
+        (progress.failed, "failed"),
+        (interrupted, "interrupted"),
+    )
     said = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     total = progress.total
     steps = plural(progress.done, "step") if total in {None, progress.done} else f"{progress.done:,} of {total:,} steps"

@@ -29,7 +29,7 @@ def progress_of(state: StepList, now: float) -> Progress | None:
             before is None or before.source != "thunk"
         ):  # what was computed in this run stays that when it is asked again
             calls[call.key] = call
-    over = [call for call in calls.values() if call.phase == "done"]
+    over = [call for call in calls.values() if call.phase == "done" and not call.interrupted]
     computed = [call for call in over if call.source == "thunk"]
     done = len(over) + _settled(state, *_CACHED, *_COMPUTED, "failed (cached)")
     ran = len(computed) + _settled(state, *_COMPUTED)
