@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -435,21 +436,24 @@ def test_c4_what_a_task_raises_outside_the_work_is_a_failure_of_that_item(
 
 @pytest.mark.redis
 def test_c4_a_dask_worker_that_is_killed_costs_no_result(cluster: Any, shared: Any, tmp_path: Path) -> None:
+    """What it kept is not computed again either: dask gives its last tasks to others, as what they gave was still in its memory."""
+    (tmp_path / "ran").mkdir()
+
     def work(n: int) -> int:
-        if n == 5:
-            try:
-                (tmp_path / "died").touch(exist_ok=False)
-            except FileExistsError:
-                return n
+        (tmp_path / "ran" / f"{n}-{time.monotonic_ns()}").touch()
+        if n in {5, 25, 45} and not (tmp_path / f"died-{n}").exists():
+            (tmp_path / f"died-{n}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
         return n
 
     told = RecordingListener()
     workflow = create_workflow(cache=shared, on_event=told)
-    assert on_dask(workflow, work, range(20)) == Ok(list(range(20)))
-    assert (tmp_path / "died").exists()
-    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(20))
+    assert on_dask(workflow, work, range(60)) == Ok(list(range(60)))
+    assert sorted(workflow.cache.keys()) == sorted(f"n:{n}" for n in range(60))
     assert told.of(Finding) == []
+    runs = Counter(path.name.partition("-")[0] for path in (tmp_path / "ran").iterdir())
+    assert {n for n, times in runs.items() if times > 1} == {"5", "25", "45"}
 
 
 def test_c4_a_task_that_the_cluster_gives_up_is_a_failure_of_that_item(cluster: Any, team_key: Any) -> None:

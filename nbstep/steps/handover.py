@@ -62,9 +62,9 @@ class Handover:
             return None
         try:
             alike = self._packed_alike(call)
-            return pickle.dumps(
-                tuple(Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(())))
-            )
+            seen = b"" if call.blind else call.seen
+            order = Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(()), seen)
+            return pickle.dumps(tuple(order))
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - odd facts must not cost the value (C3)

@@ -9,11 +9,11 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.reach import NotReached, reached
-from nbstep.cache.records import Facts, NotKept, Receipt
+from nbstep.cache.records import Facts, Hit, NotKept, Receipt
 from nbstep.cache.secrets.redaction import key_text, redact_text
 from nbstep.drift.wanted import Wanted
 from nbstep.errors import WorkerError
@@ -28,6 +28,8 @@ from nbstep.steps.ranwith import RanWith, Witness
 from nbstep.steps.take import needs_plain_function
 from nbstep.stores.base import run_now
 
+_UNTOLD: Final = b""
+
 
 class Order(NamedTuple):
     """What a worker is to keep a value with, or to say what it was made with.
@@ -38,6 +40,7 @@ class Order(NamedTuple):
         key: The user's key.
         inputs: The inputs before the work, as the kernel has them.
         uses: The keys that went into them.
+        seen: The mark of what the kernel found under the key; None for nothing, b"" where that could not be told.
     """
 
     keep: bool
@@ -45,6 +48,7 @@ class Order(NamedTuple):
     key: str
     inputs: Mapping[str, str]
     uses: tuple[str, ...]
+    seen: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None, aroun
     """Calls the function with one item; gives how that ended as arguments of `Ended`, packed. `around` as `packed_around` gave it.
 
     A value that this process could keep stays out of it. Errors always are in it: the kernel decides whether they are kept.
+    A value that another worker has kept meanwhile is not computed again: a cluster gives the last tasks of a worker that dies to
+    others.
     """
     asked: _Asked | None = None
     inside: Inside | None = None
@@ -68,6 +74,9 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None, aroun
     try:
         thunk, item = _unpacked(function), unpacked_item(item)
         asked = _asked(order, around, thunk, item)
+        kept = None if asked is None or asked.keeping is None else asked.keeping.kept_meanwhile()
+        if kept is not None:
+            return packed_end(kept)
         inside = Inside(around, None if asked is None else asked.key)
         work = inside.context()
         began = time.perf_counter()
@@ -122,7 +131,7 @@ def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked 
     if envelope is None:
         return _Asked(asked.key, facts, witness)
     try:
-        return _Asked(asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch))
+        return _Asked(asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch, asked.seen))
     except NotReached as why:
         return _Asked(asked.key, facts, witness, None, str(why))
     except interrupts():
@@ -141,6 +150,16 @@ class _Keeping:
     key: str
     facts: Facts
     batch: str
+    seen: bytes | None
+
+    def kept_meanwhile(self) -> dict[str, Any] | None:
+        """A receipt of what was kept since the kernel looked, as whoever did that tells it; None for nothing."""
+        if self.seen == _UNTOLD or run_now(self.cache.is_gone(self.key)):
+            return None
+        found = run_now(self.cache.look_up(self.key))
+        if not isinstance(found, Hit) or found.meta.outcome != "ok" or found.mark == self.seen:
+            return None
+        return {"value": None, "receipt": Receipt(found.mark), "took_s": found.meta.facts.took_s}
 
     def keep(self, value: Any, took_s: float, ran_with: RanWith) -> dict[str, Any]:
         """Keeps it: a receipt instead of the value; or else why the value is sent."""
