@@ -178,3 +178,12 @@ def test_what_the_user_stopped_did_not_fail_and_is_not_done() -> None:
     tally(StepFinished("r", 1, "n:1", "error", 1.5, 0.0, error="KeyboardInterrupt", interrupted=True))
     found = tally.progress()
     assert (found.ran, found.failed, found.done, tally.interrupted) == (1, 0, 1, 1)
+
+
+def test_c3_what_could_not_be_kept_is_counted() -> None:
+    tally = Tally(10, lambda: 0.0)
+    for step, why in enumerate(["", "the server is away"]):
+        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, mapped=True))
+        tally(StepStarted("r", step, f"n:{step}", 0.0))
+        tally(StepFinished("r", step, f"n:{step}", "ok", 1.5, 1.5, not_kept=why))
+    assert (tally.progress().ran, tally.unkept) == (2, 1)

@@ -31,6 +31,7 @@ from nbstep.events import (
 )
 from nbstep.notebook.folding import fold, prefix_of
 from nbstep.notebook.foot import size_of
+from nbstep.notebook.settling import settle
 from nbstep.notebook.steplist import StepList, reduce, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
 from nbstep.notebook.steprows import rows_of, summary_of, words_of
@@ -234,6 +235,24 @@ def test_c3_why_a_result_was_not_kept_is_said_once() -> None:
     rows = {row.label: words_of(row, NOW) for row in rows_of(story.state(), NOW)}
     assert (rows["a"].detail, rows["b"].detail) == ("not kept", "not kept: the disk is full")
     assert "not kept: the disk is full" in rows["a"].hint
+
+
+@pytest.mark.parametrize("count", [80, 4100])  # with more than 4,000 the first ones are no longer known one by one
+def test_c3_how_many_could_not_be_kept_is_said_also_of_a_long_run(count: int) -> None:
+    story = Story()
+    for n in range(count):
+        lost = 40 <= n < 56  # a server was away
+        story.ran(f"n:{n}", 1.0, **({"size": None, "not_kept": "the server is away"} if lost else {}))
+    rows = fold(rows_of(settle(story.state(), NOW), NOW))
+    told = [(row.label, row.count, words_of(row, NOW).detail) for row in rows]
+    assert told == [("n:*", 16, "not kept"), ("n:*", count - 16, "")]
+    assert re.search(f"{count:,} ran [^,]*, 16 of them not kept$", summary_of(rows, NOW))
+
+
+def test_what_was_not_to_be_kept_is_not_called_lost() -> None:
+    story = Story()
+    story.ran("a", size=None)
+    assert "kept" not in summary_of(rows_of(story.state(), NOW), NOW)
 
 
 def test_an_interrupted_step_is_no_failure() -> None:

@@ -35,6 +35,7 @@ class Tally:
 
     Attributes:
         interrupted: How many the user stopped: they are not done.
+        unkept: How many ran and could not be kept.
     """
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +48,7 @@ class Tally:
         self._hits = 0
         self._hits_before: deque[int] = deque(maxlen=SHARE_OF)  # before each of the last steps that began
         self._cached = self._ran = self._failed = self._computed = 0
-        self.interrupted = 0
+        self.interrupted = self.unkept = 0
 
     def __call__(self, event: Event) -> None:
         """Takes an event, from any thread."""
@@ -77,6 +78,7 @@ class Tally:
         self._cached += event.outcome == "ok" and isinstance(event, StepHit)
         self._ran += event.outcome == "ok" and isinstance(event, StepFinished)
         self._computed += isinstance(event, StepFinished)
+        self.unkept += isinstance(event, StepFinished) and event.outcome == "ok" and bool(event.not_kept)
 
     def progress(self) -> Progress:
         """How far it is."""
@@ -122,7 +124,7 @@ def _shown_on(
     finally:
         ended.put(None)
         _shown.release()
-        line.end(last=_last(name, tally.progress(), time.monotonic() - began, tally.interrupted))
+        line.end(last=_last(name, tally.progress(), time.monotonic() - began, tally.interrupted, tally.unkept))
 
 
 def _keep_showing(line: LiveLine, name: str, tally: Tally, ended: SimpleQueue[None]) -> None:
@@ -155,16 +157,18 @@ def live_text(name: str, progress: Progress) -> str:
     return f"{name}: {progress.text()}" + (f" · {', '.join(said)}" if said else "")
 
 
-def _last(name: str, progress: Progress, took_s: float, interrupted: int = 0) -> str:
+def _last(name: str, progress: Progress, took_s: float, interrupted: int = 0, unkept: int = 0) -> str:
     """What stays.
 
     >>> _last("etl.py, line 12", Progress(200, 80, 118, 2), 21.0)
     'etl.py, line 12: 200 steps in 21 s: 118 ran, 80 cached, 2 failed'
     >>> _last("etl.py, line 12", Progress(200, 80, 20, 0), 9.0, interrupted=4)
     'etl.py, line 12: 100 of 200 steps in 9.0 s: 20 ran, 80 cached, 4 interrupted'
+    >>> _last("etl.py, line 12", Progress(100, 0, 100, 0), 5.2, unkept=16)
+    'etl.py, line 12: 100 steps in 5.2 s: 100 ran (16 of them not kept)'
     """
     counts = (
-        (progress.ran, "ran"),
+        (progress.ran, f"ran ({unkept:,} of them not kept)" if unkept else "ran"),
         (progress.cached, "cached"),
         (progress.failed, "failed"),
         (interrupted, "interrupted"),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from nbstep.notebook.steprows import Row, State, counted
+from nbstep.notebook.steprows import Row, State, counted, is_lost
 
 # Rows of these states stay on their own in a folded list, in this order; the rest folds by prefix.
 _STAYS: Final[tuple[State, ...]] = (
@@ -91,8 +91,10 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
             kept += [together(alike[_MOST_ALIKE:], "*")]
     for state in _FOLDS:
         alike = [row for row in rows if row.state == state]
-        for prefix, at in fold_labels((row.label for row in alike), _MOST_PREFIXES):
-            kept.append(together([alike[i] for i in at], prefix))
+        for lost in (True, False):  # what could not be kept is told apart
+            these = [row for row in alike if is_lost(row) is lost]
+            for prefix, at in fold_labels((row.label for row in these), _MOST_PREFIXES):
+                kept.append(together([these[i] for i in at], prefix))
     return kept
 
 

@@ -228,8 +228,8 @@ def _line_row(rows: Sequence[Row]) -> Row:
 def words_of(row: Row, now: float, until: float | None = None) -> Words:
     """The one place that turns a row into words. `until` is when its cell ended, None while it runs."""
     call, state = row.call, row.state
-    # Old values are folded by their cause, so that it is that of all of them.
-    detail = "" if row.folded and state != "old value" else _detail(row, now, until)
+    # Old values are folded by their cause, so that it is that of all of them; so is what could not be kept.
+    detail = "" if row.folded and state != "old value" and not is_lost(row) else _detail(row, now, until)
     planned = call.phase == "planned"
     if row.saved_s:
         time = f"{'saves' if planned else 'saved'} {duration_text(row.saved_s)}"
@@ -364,6 +364,11 @@ def is_kept_failure(row: Row) -> bool:
     return row.state == "failed (cached)" or fresh
 
 
+def is_lost(row: Row) -> bool:
+    """Whether it ran, and could not be kept."""
+    return row.state in ("ran", "ended later") and row.size_bytes is None and bool(row.call.not_kept)
+
+
 def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_started: int = 0) -> str:
     """One line for the whole run: `12 steps: 9 cached (saved 4 m 10 s, oldest 23 d ago), 2 ran (31 s), 1 failed (cached)`.
 
@@ -385,7 +390,10 @@ def summary_of(rows: Sequence[Row], now: float, *, partial: bool = False, not_st
         several = {"no key": "without key", "old value": "old values" if count > 1 else "old value"}
         name = several.get(state) or _WORD.get(state, state)
         said = note([row for row in alike if not row.depth], now) if note else ""
+        unkept = sum(counted(row) for row in alike if is_lost(row))
         parts.append(f"{count:,} {name}{said}")
+        if unkept:
+            parts.append("not kept" if unkept == count else f"{unkept:,} of them not kept")
     parts += [f"{not_started:,} not started"] if not_started else []
     known = plural(total, "step") if not partial else f"{plural(total, 'step')} known" if total else "no step known"
     return known + (": " + ", ".join(parts) if parts else "")
