@@ -602,17 +602,26 @@ SHOWN = """(texts) => {
 }"""
 
 
-WIDTHS = """(rows) => {
+WIDTHS = """([rows, width]) => {
     const heard = [];
     const model = { on: (_, f) => heard.push(f), off: () => {}, send: () => {} };
     const el = document.body.appendChild(document.createElement("div"));
-    el.style.width = "848px"; // of a cell's output in a window of 1280
+    el.style.width = width;
     const panel = new window.panel.Panel(model, el);
     heard[0]({ kind: "rows", first: true, last: true, rows, now: 2000, totals: null });
-    const cut = [...el.querySelectorAll(".nbstep-row .nbstep-key")].map((cell) => cell.scrollWidth > cell.clientWidth);
+    const isCut = (node) => node.scrollWidth > node.clientWidth;
+    const cut = [...el.querySelectorAll(".nbstep-row .nbstep-key")].map((cell) => {
+        const [begin, end] = cell.children;
+        if (!begin) return isCut(cell) ? "end" : "no";
+        const edge = cell.getBoundingClientRect().right;
+        if (isCut(cell) || end.getBoundingClientRect().right > edge) return "end";
+        return isCut(begin) ? "middle" : "no";
+    });
+    const what = Math.min(...[...el.querySelectorAll(".nbstep-row .nbstep-what")].map((cell) => cell.clientWidth));
+    const over = [...el.querySelectorAll(".nbstep-row")].some((row) => row.scrollWidth > row.clientWidth);
     panel.close();
     el.remove();
-    return cut;
+    return { cut, what, over };
 }"""
 
 
@@ -622,7 +631,25 @@ def test_a_key_of_usual_length_is_not_cut(script: Any, expires_at: float | None)
         packed(a_row("events:page:2024-01", created=5.0, expires_at=expires_at)),
         packed(a_row("x" * 90, created=1.0)),
     ]
-    assert script.evaluate(WIDTHS, rows) == [False, True]
+    found = script.evaluate(WIDTHS, [rows, "848px"])  # of a cell's output in a window of 1280
+    assert (found["cut"], found["over"]) == (["no", "middle"], False)
+
+
+@pytest.mark.parametrize("width", ["1100px", "815px", "600px", "460px", "400px", "300px"])
+def test_rows_of_a_map_are_told_by_the_ends_of_their_keys_beside_long_messages(script: Any, width: str) -> None:
+    """815 px: beside the list of files in a window of 1280."""
+    key, message = (
+        "customer:2026-11:{:06d}",
+        "503 Server Error: Service Unavailable for url: http://127.0.0.1:8791/item/2043",
+    )
+    rows = [packed(a_row(key.format(n), created=5.0)) for n in range(3)]
+    rows.append(packed(a_row(key.format(4), status="failed", message=message, created=5.0, expires_at=9000.0)))
+    found = script.evaluate(WIDTHS, [rows, width])
+    assert "end" not in found["cut"]
+    assert not found["over"]
+    if width in {"1100px", "815px"}:
+        assert found["cut"] == ["no"] * 4
+        assert found["what"] >= 130
 
 
 def test_t9_only_bytes_of_a_png_become_a_picture(script: Any) -> None:

@@ -20,6 +20,12 @@ const TICK_MS = 20_000; // ages go on, and the kernel, which forgets a page that
 const ROWS_MEASURED = 500; // for the widths of columns
 const KEY_CHARS = [12, 40]; // the least and the most that a column's share of the room is reckoned by
 const WHAT_CHARS = [12, 60];
+const KEY_WHOLE_CHARS = 24; // of keys no longer than that nothing is cut, where there is room for more than the mark
+const KEY_CHAR_PX = 7.3;
+const CELL_PADDING_PX = 20;
+const END_CHARS = 8; // of a key that is cut: the rows of a map differ in their ends
+const CUT_FROM_CHARS = 14;
+const PLAIN = /^[ -~]*$/; // reads from left to right
 const NOTE_STAYS_MS = 4000; // at least, whatever changes meanwhile: as long as it takes to read it
 const MARKS = { ok: "✓", failed: "✕", "old value": "▲", untrusted: "?" };
 const URL_BEGINS = /^[a-z][a-z0-9+.-]*:\/\//i;
@@ -175,6 +181,19 @@ function nameOf(node) {
 
 function hasFocus(node) {
   return node.matches(":focus, :focus-within");
+}
+
+// Where a key does not fit its middle goes, not its end.
+function fillKey(cell, text) {
+  const isCut = text.length >= CUT_FROM_CHARS && PLAIN.test(text);
+  cell.classList.toggle("nbstep-parted", isCut);
+  if (isCut) {
+    cell.replaceChildren(element("span", "", text.slice(0, -END_CHARS)), element("span", "", text.slice(-END_CHARS)));
+    cell.setAttribute("aria-label", text); // one word, for screen readers
+  } else {
+    cell.textContent = text;
+    cell.removeAttribute("aria-label");
+  }
 }
 
 function element(tag, className, text) {
@@ -786,6 +805,9 @@ export class Panel {
     const share = (text, [least, most]) => `${rows.reduce((longest, row) => Math.min(most, Math.max(longest, text(row).length)), least)}fr`;
     this.grid.style.setProperty("--nbstep-for-key", share((row) => row.label, KEY_CHARS));
     this.grid.style.setProperty("--nbstep-for-what", share(whatText, WHAT_CHARS));
+    const longest = rows.reduce((most, row) => Math.max(most, row.label.length), 0);
+    const least = Math.min(longest, KEY_WHOLE_CHARS) * KEY_CHAR_PX + CELL_PADDING_PX;
+    this.grid.style.setProperty("--nbstep-key-least", `${Math.ceil(least)}px`);
   }
 
   atOf(id) {
@@ -935,7 +957,9 @@ export class Panel {
     COLUMNS.forEach((column, number) => {
       const text = column.text(row, now);
       const cell = node.cells[number];
-      if (cell.textContent !== text) cell.textContent = text;
+      if (cell.textContent === text) return;
+      if (column.name === "key") fillKey(cell, text);
+      else cell.textContent = text;
     });
     node.cells[0].title = row.status === "old value" ? row.message : "";
     node.cells[1].title = row.label;
