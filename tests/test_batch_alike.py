@@ -6,11 +6,14 @@ import linecache
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nbstep import Cache, create_workflow
+from nbstep import step as inner
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
@@ -299,6 +302,65 @@ def test_d6_an_item_is_linked_to_the_step_that_made_what_its_items_change() -> N
 
     facts = _facts(run, {})
     assert {facts[f"n:{n}"]["uses"] for n in range(12)} == {("rows",)}
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "array", "inner"])
+@pytest.mark.parametrize("cache", ["dict", "disk"])
+def test_d2_d6_what_items_put_into_a_container_is_no_input_of_the_others(
+    kind: str, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rows.append(row); return row`: neither is what they made linked, nor is it read again and again, as it grows."""
+    rows: Any = {} if kind == "dict" else []
+    large: list[Any] = []
+    read = Texts.read
+
+    def counted(self: Texts, value: Any, paths: list[str]) -> Any:
+        if value is rows:
+            large.append(len(value))
+        return read(self, value, paths)
+
+    monkeypatch.setattr(Texts, "read", counted)
+
+    def fetch(n: int) -> Any:
+        row: Any = np.arange(n + 3) if kind == "array" else {"id": n, "name": "x"}
+        if kind == "dict":
+            rows[n] = row
+        elif kind == "inner":
+            rows.append(inner(lambda: [n, n], key=f"raw:{n}"))
+        else:
+            rows.append(row)
+        return row
+
+    facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=2), {} if cache == "dict" else tmp_path)
+    own = {f"n:{n}": ((f"raw:{n}",) if kind == "inner" else ()) for n in range(200)}
+    assert {key: facts[key]["uses"] for key in own} == own
+    assert len(large) < 40, "state from the third change on"
+
+
+def test_d6_what_one_map_made_is_linked_to_the_items_of_another() -> None:
+    def run(step: Any) -> Any:
+        pages = step.map(lambda n: [n], range(12), key="page:{}", n_jobs=1)
+        seen: list[Any] = []
+
+        def size(n: int) -> int:
+            seen.append(pages[n])
+            return len(pages[n])
+
+        return step.map(size, range(12), key="size:{}", n_jobs=1)
+
+    facts = _facts(run, {})
+    assert {facts[f"size:{n}"]["uses"] for n in range(12)} == {tuple(f"page:{n}" for n in range(12))}
+
+
+def test_d6_inner_maps_of_one_item_are_linked_to_each_other() -> None:
+    def item(n: int) -> int:
+        step = inner
+        pages = step.map(lambda m: [n, m], range(3), key=f"page:{n}:{{}}", n_jobs=1)
+        return sum(step.map(lambda m: len(pages[m]), range(3), key=f"size:{n}:{{}}", n_jobs=1))
+
+    facts = _facts(lambda step: step.map(item, range(3), key="n:{}", n_jobs=1), {})
+    assert facts["size:1:2"]["uses"] == ("page:1:0", "page:1:1", "page:1:2")
+    assert "size:1:2" in facts["n:1"]["uses"]
 
 
 def test_d6_also_where_that_stands_behind_much_else() -> None:

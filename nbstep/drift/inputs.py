@@ -168,14 +168,14 @@ def settled(before: Inputs, after: Inputs) -> Mapping[str, str]:
 def note_changes(before: Inputs, after: Inputs, seen: Seen, changing: Changing) -> None:
     """Notes what the thunk's code names and is something else now that it ran.
 
-    But for arrays and frames, which are told, and for what holds what a step made: that is looked for in it each time.
+    But for arrays and frames, which are told, and for what holds what a step made outside this map: that is looked for each time.
     """
     was, now, tables = before.texts, after.texts, before.tables | after.tables
     for source in seen.sources.inputs:
         name = source.label
         if name not in was or was[name] == now.get(name) or name in tables or name in changing.state:
             continue
-        if not HANDED_OUT.origins_of_all((read_source(source, cast("Any", seen.first)),)):
+        if not HANDED_OUT.origins_of_all((read_source(source, cast("Any", seen.first)),), changing):
             changing.note(name, now.get(name, ""))
 
 

@@ -3,7 +3,8 @@
 What a step hands out is known by its identity. Where that can be, a weak reference holds it, which ends with the object, so an
 `id` that is used again never makes a link. Lists, dicts and long texts take no weak reference: they are held, until nobody else
 has them (looked at as more come, when a cell ends, and by `gc.collect()`), 64 MB at most. A value of no identity of its own (a
-number, a short text, a date, a member of an enum, a function) is never linked.
+number, a short text, a date, a member of an enum, a function) is never linked. Nor does what the items of a map, or steps inside
+them, put into a list that all of them name link the next ones to those: it is what they give, not what they take.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ WITH_PARTS: Final = (list, tuple, dict, Ok, Err)
 _PLAIN_PARTS: Final = frozenset({*SCALARS, *_TEXTS, list, dict, tuple})
 
 
-Origin: TypeAlias = tuple[Hashable, str]  # of a step: the cache it keeps in, as `origin_of` names it, and its key
+# Of a step: the cache it keeps in, as `origin_of` names it, its key, and what stands for each map of which it is inside an item.
+Origin: TypeAlias = tuple[Hashable, str, tuple[object, ...]]
 _Origins: TypeAlias = tuple[Origin, ...]
 
 
@@ -121,8 +123,11 @@ class HandedOut:
         held = self._held.get(address)
         return held[1] if held is not None and held[0] is value else ()
 
-    def origins_of_all(self, values: Iterable[Any]) -> _Origins:
-        """The steps behind some values, and behind what stands in those that are lists, tuples and dicts, in their order."""
+    def origins_of_all(self, values: Iterable[Any], but: object = None) -> _Origins:
+        """The steps behind some values, and behind what stands in those that are lists, tuples and dicts, in their order.
+
+        Behind what stands in them not those of the map that `but` stands for.
+        """
         found: dict[Origin, None] = {}
         left = _PARTS_TAKEN
         for value in values if len(self) else ():
@@ -135,6 +140,8 @@ class HandedOut:
             for part in itertools.islice(_parts(value), left):
                 left -= 1
                 origins = self.origins(part)
+                if origins and but is not None:
+                    origins = [one for one in origins if but not in one[2]]
                 if origins:
                     found.update(dict.fromkeys(origins))
                     strangers = 0
@@ -209,17 +216,24 @@ class HandedOut:
             self.let_go()
 
 
-def origin_of(cache: Hashable, key: str) -> Origin:
+def origin_of(cache: Hashable, key: str, maps: tuple[object, ...] = ()) -> Origin:
     """The step that keeps `key` in a cache, which is named as by `Cache.scope`; it keeps no store alive."""
-    return cache if type(cache) is str else weakref.ref(cache), key
+    return cache if type(cache) is str else weakref.ref(cache), key, maps
 
 
 def note_handed_out(
-    value: Any, cache: Hashable, key: str, size_bytes: int, *, plain: bool, loaded: bool = False
+    value: Any,
+    cache: Hashable,
+    key: str,
+    size_bytes: int,
+    *,
+    plain: bool,
+    loaded: bool = False,
+    maps: tuple[object, ...] = (),
 ) -> None:
     """Remembers that the step which keeps `key` handed out `value`, as `HandedOut.note`; odd values only lose their links."""
     try:
-        HANDED_OUT.note(value, origin_of(cache, key), size_bytes, plain=plain, loaded=loaded)
+        HANDED_OUT.note(value, origin_of(cache, key, maps), size_bytes, plain=plain, loaded=loaded)
     except interrupts():
         raise
     except BaseException:  # noqa: BLE001, S110 - a link must not cost the value (C3)
@@ -230,7 +244,7 @@ def _joined(origins: _Origins, origin: Origin, loaded: bool) -> _Origins:
     """The origins of an object that is handed out again."""
     if loaded or not origins:
         return ()
-    return (*(one for one in origins if one != origin), origin)[-_STEPS_AN_OBJECT:]
+    return (*(one for one in origins if one[:2] != origin[:2]), origin)[-_STEPS_AN_OBJECT:]
 
 
 _judged: dict[type, bool] = {}

@@ -52,6 +52,7 @@ class Frame:
     Attributes:
         ended: The thunk is done; a task that it started may still be inside this frame.
         raised_before: How many failures of steps the run had seen when the thunk began.
+        maps: What stands for each map of which it is an item, or inside one.
     """
 
     run: Run
@@ -61,6 +62,7 @@ class Frame:
     used: list[str] = field(default_factory=list[str])
     ended: bool = False
     raised_before: int = 0
+    maps: tuple[object, ...] = ()
 
     def computes(self, scope: Hashable, key: str) -> bool:
         """Whether this step, or one around it, computes `key` of the cache of `scope`."""

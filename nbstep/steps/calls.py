@@ -338,12 +338,20 @@ class Call:
     def note_handed_out(self, value: Any, size_bytes: int, *, plain: bool, loaded: bool = False) -> None:
         """Remembers that this step handed out `value`, so that a step which takes it is linked to this one (D6)."""
         if self.key is not None:
-            note_handed_out(value, self.run.scope(), self.key, size_bytes, plain=plain, loaded=loaded)
+            maps = self.maps()
+            note_handed_out(value, self.run.scope(), self.key, size_bytes, plain=plain, loaded=loaded, maps=maps)
+
+    def maps(self) -> tuple[object, ...]:
+        """What stands for each map of which it is an item, or inside one; the innermost last."""
+        around = () if self.outer is None else self.outer.maps
+        return around if self.options.alike is None else (*around, self.options.alike.changing)
 
     def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore)
+            maps = self.maps()
+            but = maps[-1] if maps else None
+            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore, but)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -405,12 +413,12 @@ class Call:
 
 
 def origins_of(
-    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset()
+    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset(), but: object = None
 ) -> tuple[str, ...]:
-    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls."""
+    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls; not those of a map."""
     callables = callables_in(seen, ignore) if seen.found.sources.callables else ()
-    found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
+    found = HANDED_OUT.origins_of_all([*objects, *callables], but) if objects or callables else ()
     if not found:
         return ()
     here = origin_of(scope, "")[0]
-    return tuple(key for cache, key in found if cache == here)
+    return tuple(key for cache, key, _ in found if cache == here)

@@ -58,9 +58,9 @@ class _Anchor(NamedTuple):
     look: Look
     seen: Sequence[tuple[Any, Sight]]
 
-    def holds_before(self, function: types.FunctionType) -> bool:
+    def holds_before(self, function: types.FunctionType, own_map: object) -> bool:
         """Whether all is as it was, before a call."""
-        return self.named.holds_before(function) and are_still(self.seen)
+        return self.named.holds_before(function, own_map) and are_still(self.seen)
 
     def holds_after(self) -> bool:
         """The same, after it."""
@@ -94,8 +94,8 @@ class Quick:
     """
 
     __slots__ = (
-        "_anchor", "_cache", "_code", "_defaults", "_function", "_left", "_like", "_name", "_options", "_pattern", "_place",
-        "_run", "_scope", "_site", "_thunk", "_told",
+        "_anchor", "_cache", "_code", "_defaults", "_function", "_left", "_like", "_maps", "_name", "_options", "_pattern",
+        "_place", "_run", "_scope", "_site", "_thunk", "_told",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +104,7 @@ class Quick:
         self._run, self._options, self._place, self._site = call.run, call.options, call.place, call.site
         self._cache, self._scope = cache, call.run.scope()
         self._like, self._told, self._pattern = like, told, pattern
-        self._thunk, self._function = call.thunk, function
+        self._thunk, self._function, self._maps = call.thunk, function, call.maps()
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
         self._anchor: _Anchor | None = None
         self._left = _ANCHORS
@@ -167,15 +167,19 @@ class Quick:
 
     def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> _Read | None:
         """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
-        like, anchor = self._like, self._anchor
+        like, anchor, own_map = self._like, self._anchor, self._maps[-1]
         try:
             if not self._is_itself(thunk):
                 return None
-            if anchor is not None and not anchor.holds_before(self._function):
+            if anchor is not None and not anchor.holds_before(self._function, own_map):
                 self._anchor = anchor = None  # nor are the objects held any longer
             if anchor is not None:
                 read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
-                if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
+                if (
+                    read is None
+                    or look is None
+                    or (read.objects and origins_of(read.objects, like.seen, self._scope, but=own_map))
+                ):
                     return None
                 kept = self._run.first_asks.check_look(self._scope, key, look, self._place, None, self._site)
                 return _Read(read, False, anchor if kept is look else None)
@@ -185,7 +189,7 @@ class Quick:
             if not looks_the_same(like.seen, self._function, like.own_type):
                 return None
             read = like.read(args[0])
-            if read is None or origins_of(read.objects, like.seen, self._scope):
+            if read is None or origins_of(read.objects, like.seen, self._scope, but=own_map):
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
             if named is not None and look is not None and look_like(look, args[0]) == look and named.holds():
@@ -215,7 +219,7 @@ class Quick:
                 StepMissed(run.id, step, key, "new"),
                 StepStarted(run.id, step, key, run.clock()),
             )
-        frame = Frame(run, step, key, None, raised_before=run.raised_count)
+        frame = Frame(run, step, key, None, raised_before=run.raised_count, maps=self._maps)
         inside = enclosing.set(frame)
         began = time.perf_counter()
         value: Any = None
@@ -231,7 +235,7 @@ class Quick:
         if raised is None and not frame.used and self._is_still(key, thunk, args, read):
             size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, read.inputs.texts, run.id)
             if size_bytes is not None:
-                note_handed_out(value, self._scope, key, size_bytes, plain=True)
+                note_handed_out(value, self._scope, key, size_bytes, plain=True, maps=self._maps)
                 shared.append("kept")
                 if run.is_heard():
                     run.tell(StepFinished(run.id, step, key, "ok", run.clock(), took_s, size_bytes))
