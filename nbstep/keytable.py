@@ -1,4 +1,4 @@
-"""A table of keys that says whether it has met one, in some 15 to 30 bytes a key however long they are."""
+"""A table of keys that says whether it has met one, in some 12 to 24 bytes a key however long they are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 _FIRST_SLOTS: Final = 1024
 _DIGEST: Final = (1 << 64) - 1
+_NUMBER: Final = (1 << 32) - 1
 
 
 class KeyTable:
@@ -23,7 +24,7 @@ class KeyTable:
     """
 
     def __init__(self) -> None:
-        self._digests = array("Q", bytes(8 * _FIRST_SLOTS))  # none is 0
+        self._digests = _zeros("Q", _FIRST_SLOTS)  # none is 0
         self._numbers: array[int] | None = None  # of the same slots, once there is one that is not 0
         self._count = 0
 
@@ -34,16 +35,16 @@ class KeyTable:
         return self._digests[_slot(self._digests, hash(key) & _DIGEST or 1)] != 0
 
     def add(self, key: str, number: int = 0) -> int | None:
-        """Remembers a key that is new, with a number of 64 bits; of one that is known gives the number it has."""
+        """Remembers a key that is new, with a number of 32 bits; of one that is known gives the number it has."""
         digest = hash(key) & _DIGEST or 1
         slot = _slot(self._digests, digest)
         if self._digests[slot]:
             return 0 if self._numbers is None else self._numbers[slot]
         if number and self._numbers is None:
-            self._numbers = array("Q", bytes(8 * len(self._digests)))
+            self._numbers = _zeros("I", len(self._digests))
         self._digests[slot] = digest
         if self._numbers is not None:
-            self._numbers[slot] = number & _DIGEST
+            self._numbers[slot] = number & _NUMBER
         self._count += 1
         if 3 * self._count > 2 * len(self._digests):
             self._grow()
@@ -51,14 +52,18 @@ class KeyTable:
 
     def _grow(self) -> None:
         digests, numbers = self._digests, self._numbers
-        self._digests = array("Q", bytes(16 * len(digests)))
-        self._numbers = None if numbers is None else array("Q", bytes(16 * len(digests)))
+        self._digests = _zeros("Q", 2 * len(digests))
+        self._numbers = None if numbers is None else _zeros("I", 2 * len(digests))
         for at, digest in enumerate(digests):
             if digest:
                 slot = _slot(self._digests, digest)
                 self._digests[slot] = digest
                 if numbers is not None and self._numbers is not None:
                     self._numbers[slot] = numbers[at]
+
+
+def _zeros(kind: str, count: int) -> array[int]:
+    return array(kind, [0]) * count  # not from bytes, which would be held as well for a moment
 
 
 def _slot(digests: array[int], digest: int) -> int:

@@ -143,7 +143,9 @@ def test_c3_what_is_gone_before_the_kernel_took_it_is_computed_again(
     monkeypatch.setattr(HandedStep, "end", deleting)
     assert mapped(tmp_path, lambda n: n * 2, [1], told) == Ok([2])
     assert len(sent) == 2
-    assert findings(told) == ["n:1: a worker kept it, but here the cache does not have it; so it runs again"]
+    assert findings(told) == [
+        "n:1: a worker kept it, but here the cache does not have it; so it runs again. Others may, too"
+    ]
     assert Cache(tmp_path).get("n:1") == 2
 
 
@@ -162,7 +164,9 @@ def test_c3_what_stood_there_before_is_not_taken_for_what_the_worker_kept(
 
     monkeypatch.setattr(HandedStep, "end", undoing)
     assert mapped(tmp_path, lambda n: "new", [1], told, refresh=True) == Ok(["new"])
-    assert findings(told) == ["n:1: a worker kept it, but here the cache has another one; so it runs again"]
+    assert findings(told) == [
+        "n:1: a worker kept it, but here the cache has another one; so it runs again. Others may, too"
+    ]
 
 
 def test_a_worker_without_the_key_sends_its_results(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
+from typing import Any
 
 import pytest
 
+from nbstep import create_workflow
 from nbstep.events import CacheChanged, Event, Finding, emit, listen
+from nbstep.testing import RecordingListener
 
 CHANGED = CacheChanged("memory:", "kept", ("a",))
 
@@ -67,3 +71,23 @@ def test_c3_a_finding_without_a_run_goes_to_logging(caplog: pytest.LogCaptureFix
 def test_events_are_frozen() -> None:
     with pytest.raises(AttributeError):
         CHANGED.cache = "other"  # type: ignore[misc]
+
+
+def test_c3_one_reason_why_results_were_not_kept_is_one_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    told = RecordingListener()
+    create_workflow(cache={}, on_event=told)(
+        lambda step: step.map(lambda n: threading.Lock() if n % 2 else (m for m in range(n)), range(40), key="n:{}")
+    ).unwrap()
+    *lines, in_all = [record.message for record in caplog.records]
+    assert len(lines) == 2
+    assert all("was not kept: " in line for line in lines)
+    assert in_all.startswith("In all, 40 results were not kept: ")
+    assert len({found.key for found in told.of(Finding)}) == 40, "a list has a line for each"
+
+
+def test_c3_where_each_has_a_reason_of_its_own_there_is_no_count(caplog: pytest.LogCaptureFixture) -> None:
+    values: dict[str, Any] = {"lock": threading.Lock(), "generator": (n for n in range(3))}
+    create_workflow(cache={})(
+        lambda step: [step(lambda value=value: value, key=key) for key, value in values.items()]
+    ).unwrap()
+    assert [record.message.partition(" ")[0] for record in caplog.records] == ["lock", "generator"]

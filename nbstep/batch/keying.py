@@ -16,7 +16,7 @@ from nbstep.keys import NoStableText, check_key, fill_template
 from nbstep.keytable import KeyTable
 
 _BY_NAME: Final = 10_000  # so many keys are remembered with what their items were
-_DIGEST: Final = (1 << 64) - 1
+_DIGEST: Final = (1 << 32) - 1
 
 _VERBATIM: Final = frozenset({str, int})
 

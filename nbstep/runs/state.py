@@ -146,6 +146,7 @@ class Run:
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _written: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
     _used: dict[Hashable, tuple[Cache, str | None]] = field(default_factory=dict[Hashable, Any])
     _failed_in: dict[str | None, None] = field(default_factory=dict["str | None", None])
@@ -263,22 +264,28 @@ class Run:
         """The same of the caches whose kept errors it met."""
         return tuple(self._failed_in)
 
-    def find(self, kind: str, key: str | None, text: str, *, once: bool = False) -> None:
-        """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends."""
+    def find(self, kind: str, key: str | None, text: str, *, once: bool = False, why: str = "") -> None:
+        """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends.
+
+        Where no list shows them only the first one for each `why` is written, and when the run ends how many there were.
+        """
         text = self.spelled(text)
         if key is not None:
             text = text.replace(key, _redaction().key_text(key))
         text = shown(_redaction().redact_text(text))  # it is logged, and saved with the notebook
         told = (kind, "" if once else text)
         with self._lock:
-            if once and key is not None and not self.endless:
+            if (once or why) and key is not None and not self.endless:
                 alike = self._alike.setdefault(kind, ({}, KeyTable()))
                 if alike[1].add(key) is None and len(alike[0]) < _NAMED:
                     alike[0][key] = None
             if told in self._found or len(self._found) >= _FINDINGS_AT_MOST:
                 return
             self._found.add(told)
-        if not self.is_shown():
+            written = self._written.setdefault(kind, set()) if why and not self.endless else set[str]()
+            is_new = why not in written
+            written.add(why)
+        if is_new and not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))
 
@@ -379,9 +386,14 @@ class Run:
         if limit is not None and (finding := self.held.finding(limit)):
             self.find("evicted", next(iter(self.held.evicted)), finding)
         for kind, (keys, all_keys) in self._alike.items():
-            if len(all_keys) > 1:
-                named = keys_text([_redaction().key_text(key) for key in keys], len(all_keys))
-                self.find(kind, next(iter(keys)), f"In all, {len(all_keys):,} results were not kept: {named}")
+            if len(all_keys) <= (len(self._written[kind]) if kind in self._written else 1):
+                continue
+            named = keys_text([_redaction().key_text(key) for key in keys], len(all_keys))
+            text = f"In all, {len(all_keys):,} results were not kept: {named}"
+            if kind not in self._written:
+                self.find(kind, next(iter(keys)), text)
+            elif not self.is_shown():  # a list has a line for each
+                _log.warning("%s", text)
         self._call_out_sites()
         text = None if error is None else error_line(error, self.redacted)
         took_s = time.monotonic() - self._started_monotonic

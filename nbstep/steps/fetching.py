@@ -36,7 +36,10 @@ async def done_elsewhere(call: Call) -> Ended:
             fetched = Ended(error=error)
         if isinstance(fetched, Ended):
             return replace(fetched, took_s=ended.took_s)
-        call.run.find("not-fetched", key, f"{key}: a worker kept it, but here {fetched}; so it runs again")
+        call.run.find(
+            "not-fetched", None, f"{key}: a worker kept it, but here {fetched}; so it runs again. Others may, too",
+            once=True,
+        )  # fmt: skip
 
 
 async def _fetched(call: Call, cache: Cache, key: str, receipt: Receipt, took_s: float) -> Ended | str:

@@ -74,7 +74,13 @@ async def keep_result(
         if kept.kind == "unreachable":
             run.find_unreachable(f"{kept.why}{NOTHING_KEPT}")
         elif why.detail != kept.why:  # else it was told before the work began
-            run.find(kept.kind, key, f"{key} was not kept: {kept.why}", once=kept.kind != "not-stored")
+            run.find(
+                kept.kind,
+                key,
+                f"{key} was not kept: {kept.why}",
+                once=kept.kind != "not-stored",
+                why=kept.why if kept.kind == "not-stored" else "",
+            )
         return None, run.spelled(kept.why)
     if ran.elsewhere is not None and ran.elsewhere.sent_because:
         run.find("workers", None, f"results come back through this kernel: {ran.elsewhere.sent_because}", once=True)
