@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import math
 import pickle
 import re
@@ -229,6 +230,39 @@ def test_w2_wrong_options_are_refused_before_any_item_runs(options: dict[str, An
         create_workflow(cache={})(lambda step: step.map(calls.append, [1], key="n:{}", **options))
     assert calls == []
     assert not any("joblib" in str(entry.path) for entry in caught.traceback)
+
+
+def _pair(a: int, b: int) -> int:
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((_pair, [1, 2], [3, 4]), r"takes one iterable: .*zip"),
+        ((abs, [1, 2], "n:{}"), r"write key= before the third argument: .*key='n:\{\}'"),
+        ((abs, "abc"), r"'abc' is one text"),
+        ((abs, pd.DataFrame({"a": [1]})), r"names of its columns.*to_dict\('records'\)"),
+        ((_pair, [(1, 2)]), r"_pair\(a, b\) takes 2: write lambda item: _pair\(item\[0\], item\[1\]\)"),
+        ((lambda a, b: a, [(1, 2)]), r"lambda a, b takes 2: write lambda item: f\(item\[0\], item\[1\]\)"),
+        ((lambda: 1, [1]), r"with an item, and lambda takes none"),
+        ((lambda n, *, base: n, [1]), r"lambda n needs base=: use functools\.partial"),
+    ],
+)
+def test_a_map_of_what_cannot_be_says_so_before_anything_runs(given: tuple[Any, ...], says: str) -> None:
+    cache: dict[str, Any] = {}
+    with pytest.raises(TypeError, match=says):
+        create_workflow(cache=cache)(
+            lambda step: step.map(*given, **({} if isinstance(given[-1], str) and len(given) == 3 else {"key": "n:{}"}))
+        )
+    assert not cache
+
+
+@pytest.mark.parametrize(
+    "fn", [lambda n, base=1: n, lambda *items: items[0], lambda n, *rest, base=2: n, functools.partial(_pair, 0), int]
+)
+def test_a_function_that_can_take_one_item_is_fine(fn: Any) -> None:
+    assert create_workflow(cache={})(lambda step: step.map(fn, [1, 2], key="n:{}")) == Ok([1, 2])
 
 
 def test_what_cannot_be_iterated_is_a_type_error() -> None:

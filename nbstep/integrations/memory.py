@@ -9,6 +9,7 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
   beside it.
 - `compress` is not used: values load by a memory map, and every byte is checked.
 - `mmap_mode="r+"` and `"w+"` count as `"c"`: entries are signed, and never change. A small array is read, not mapped.
+  What is mapped says neither `filename` nor `offset`: it is a part of the entry's file.
 - In the metadata that a callback gets, arguments are without secrets, and long ones end with "…": a header holds them.
 - `reduce_size` goes by the last use that nbstep logged, not by the file system's; of a place in a server, by that of this process.
 - Calls are no steps: they stand in no step list and no plan, though in the panel, `ls` and `show`, and neither `NBSTEP_MODE` nor

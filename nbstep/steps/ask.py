@@ -12,6 +12,7 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any, Final
 
+from nbstep.batch.checks import check_map
 from nbstep.batch.dispatch import backend_for, on_threads
 from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
@@ -174,6 +175,7 @@ def ask_all(
     body_run: Run | None,
     fn: Any,
     items: Iterable[Any],
+    others: Sequence[object],
     options: dict[str, Any],
     *,
     key: Any,
@@ -184,7 +186,7 @@ def ask_all(
     """Takes one step for each item: on threads, in joblib's workers, or as tasks, which gives something to await."""
     __tracebackhide__ = True
     run = current_run(body_run)
-    _check_map(fn, items, n_jobs)
+    check_map(fn, items, others, n_jobs)
     own = {name: options[name] for name in ("refresh", "retries", "timeout", "ignore", "files") if name in options}
     policy = {name: value for name, value in options.items() if name not in own}
     checked = _checked(run, policy, **own, on_error=on_error, where="step.map")
@@ -270,14 +272,6 @@ def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keye
         deque(work, maxlen=0)
     run.tell(StepsAhead(run.id, keys.count))
     return work if few else keys.again(held)
-
-
-def _check_map(fn: object, items: object, n_jobs: object) -> None:
-    if not callable(fn) or not isinstance(items, Iterable):
-        got = f"{type(fn).__name__} and {type(items).__name__}"
-        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {got}")
-    if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):
-        raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
 
 
 def _unwrapped(results: list[Any]) -> list[Any]:

@@ -111,7 +111,7 @@ class Step:
         self,
         fn: Callable[[Any], Any],
         items: Iterable[Any],
-        *,
+        *others: object,
         key: str | Callable[[Any], str] | None = None,
         n_jobs: int | None = None,
         rate: str | None = None,
@@ -131,6 +131,7 @@ class Step:
         Args:
             fn: A function of one item.
             items: The items; of a generator only as many are held as are at work.
+            *others: Refused: `zip` makes one of several iterables, and `key` has a name.
             key: A function of the item, or a template: `"user:{}"`. An item whose key is None runs and is not kept, and a line
                 says so, as mostly a `return` was forgotten.
             n_jobs: How many at once: 8 threads, 32 tasks, or what the backend's configuration says.
@@ -143,9 +144,11 @@ class Step:
             The results in the items' order; if `fn` is async or the store is, something to await for them.
 
         Raises:
-            TypeError: `key` is missing; an option belongs elsewhere; `fn` cannot be sent to a worker process.
+            TypeError: `key` is missing; an option belongs elsewhere; `fn` does not take one item, or cannot be sent to a worker
+                process; `items` is a text, or a frame, which would give its columns' names.
             ValueError: The template has no place for the item, or `rate` is none.
-            KeyCollision: Two items that differ have one key.
+            KeyCollision: Two items have one key and certainly differ, as other numbers, texts, dates or functions do. Where lists,
+                dicts, rows or arrays differ a line says so, and the first one's value is that of both.
             Exception: The first failure, in the items' order.
 
         >>> step.map(str.upper, ["a", "b"], key="upper:{}")
@@ -155,7 +158,7 @@ class Step:
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         try:
             return _asking().ask_all(
-                caller, self.run, fn, items, options, key=key, n_jobs=n_jobs, rate=rate, on_error=on_error
+                caller, self.run, fn, items, others, options, key=key, n_jobs=n_jobs, rate=rate, on_error=on_error
             )
         except BaseException as error:
             _asking().without_first(error)

@@ -1,0 +1,58 @@
+"""What `step.map` is called with, looked at before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterable, Sequence
+
+
+def check_map(fn: object, items: object, others: Sequence[object], n_jobs: object) -> None:
+    """Checks what does not depend on a run.
+
+    Raises:
+        TypeError: There is no function of one item, or there are no items.
+        ValueError: `n_jobs` is no number of them.
+    """
+    if not callable(fn) or not isinstance(items, Iterable):
+        got = f"{type(fn).__name__} and {type(items).__name__}"
+        raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {got}")
+    if others and (isinstance(others[0], str) or callable(others[0])):
+        raise TypeError(
+            f"step.map: write key= before the third argument: step.map(fetch, items, key={others[0]!r:.80})"
+        )
+    if others:
+        raise TypeError(
+            "step.map takes one iterable: step.map(lambda pair: fetch(*pair), list(zip(first, second)), key=lambda pair: …)"
+        )
+    if isinstance(items, str | bytes):
+        raise TypeError(f"step.map: {items!r:.40} is one text, and would give its characters: pass a list of items")
+    if type(items).__name__ in {"DataFrame", "LazyFrame"}:
+        raise TypeError("step.map: a frame gives the names of its columns, not its rows: pass frame.to_dict('records')")
+    if isinstance(fn, types.FunctionType):
+        _check_parameters(fn)
+    if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):
+        raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
+
+
+def _check_parameters(fn: types.FunctionType) -> None:
+    """Whether a function can be called with one item."""
+    code = fn.__code__
+    count = code.co_argcount
+    names, named = code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]
+    required = count - len(fn.__defaults__ or ())
+    is_lambda = fn.__name__ == "<lambda>"
+    shown = f"lambda {', '.join(names)}".strip() if is_lambda else f"{fn.__name__}({', '.join(names)})"
+    if not names and not code.co_flags & inspect.CO_VARARGS:
+        raise TypeError(f"step.map calls its function with an item, and {shown} takes none")
+    if required > 1:
+        parts = ", ".join(f"item[{at}]" for at in range(required))
+        raise TypeError(
+            f"step.map calls its function with one item, and {shown} takes {required}: write "
+            f"lambda item: {'f' if is_lambda else fn.__name__}({parts}), or fix the others with functools.partial"
+        )
+    missing = [name for name in named if name not in (fn.__kwdefaults__ or {})]
+    if missing:
+        raise TypeError(
+            f"step.map calls its function with the item alone, and {shown} needs {missing[0]}=: use functools.partial"
+        )
