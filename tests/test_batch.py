@@ -146,6 +146,7 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
         ("user:{id}", {"id": 1}, "write {0[id]}"), ("day:{year:04d}", datetime.date(2026, 1, 2), "write {0.year}"),
         ("{0[a]}:{b.year}", {"a": 1, "b": datetime.date(2026, 1, 2)}, "write {0[b].year}"), ("{n}", 1, "{} stands for the item"),
         ("{[id]}", {"uid": 1}, "{} stands for the item"), ("{}:{1}", [1], "{} stands for the item"),
+        ("{{x}}:{}:{:03d}", ("a", 7), "write key='{{x}}:{0[0]}:{0[1]:03d}'"), ("{}:{}", (1, 2, 3), "{} stands for the item"),
     ],
 )  # fmt: skip
 def test_a_part_of_the_item_is_named_as_it_is_to_be_written(template: str, item: Any, says: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
@@ -109,11 +110,27 @@ def _filled(template: str, item: object) -> str:
         raise TypeError(text.replace("pass what", "write key=lambda item: f'…' with what")) from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         meant = _part_meant(template, item)
-        says = f": write {meant}" if meant else f" ({error})"
+        in_parts = _in_parts(template, item)
+        says = f": write key={in_parts!r}" if in_parts else f": write {meant}" if meant else f" ({error})"
         raise ValueError(
             f"key={template!r} does not fit the item {item!r:.80}{says}; {{}} stands for the item, and for parts of it "
             "write key=lambda item: f'…'"
         ) from None
+
+
+def _in_parts(template: str, item: object) -> str | None:
+    """`{0[0]}:{0[1]}` for `{}:{}`, where the item is a tuple or a list of as many parts."""
+    parsed = list(string.Formatter().parse(template))
+    names = [name for _, name, _, _ in parsed if name is not None]
+    if not isinstance(item, tuple | list) or len(names) != len(cast("Sequence[object]", item)) or any(names):
+        return None
+    written, numbers = "", itertools.count()
+    for literal, name, spec, conversion in parsed:
+        written += literal.replace("{", "{{").replace("}", "}}")
+        if name is not None:
+            how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            written += f"{{0[{next(numbers)}]{how}}}"
+    return written
 
 
 def _part_meant(template: str, item: object) -> str | None:
