@@ -243,7 +243,7 @@ def _pair(a: int, b: int) -> int:
         ((_pair, [1, 2], [3, 4]), r"takes one iterable: .*zip"),
         ((abs, [1, 2], "n:{}"), r"write key= before the third argument: .*key='n:\{\}'"),
         ((abs, "abc"), r"'abc' is one text"),
-        ((abs, pd.DataFrame({"a": [1]})), r"names of its columns.*to_dict\('records'\)"),
+        ((abs, pd.DataFrame({"a": [1]})), r"one by one: pass frame\.to_dict\('records'\)"),
         ((_pair, [(1, 2)]), r"_pair\(a, b\) takes 2: write lambda item: _pair\(item\[0\], item\[1\]\)"),
         ((lambda a, b: a, [(1, 2)]), r"lambda a, b takes 2: write lambda item: f\(item\[0\], item\[1\]\)"),
         ((lambda: 1, [1]), r"with an item, and lambda takes none"),
@@ -257,6 +257,24 @@ def test_a_map_of_what_cannot_be_says_so_before_anything_runs(given: tuple[Any, 
             lambda step: step.map(*given, **({} if isinstance(given[-1], str) and len(given) == 3 else {"key": "n:{}"}))
         )
     assert not cache
+
+
+def test_items_of_a_class_that_says_itself_what_it_gives_are_fine() -> None:
+    class DataFrame(list[int]):
+        """Not that of pandas."""
+
+    class Lines(str):
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.splitlines())
+
+    def mapped(items: Any) -> Any:
+        return create_workflow(cache={})(lambda step: step.map(lambda n: n, items, key="n:{}"))
+
+    assert (mapped(DataFrame([1, 2])), mapped(Lines("a\nb")), mapped(b"ab")) == (
+        Ok([1, 2]),
+        Ok(["a", "b"]),
+        Ok([97, 98]),
+    )
 
 
 @pytest.mark.parametrize(

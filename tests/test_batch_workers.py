@@ -250,6 +250,24 @@ def test_c4_a_worker_that_dies_loses_only_what_was_in_flight(tmp_path: Path) -> 
     assert len({n for n in set(runs) if runs.count(n) > 1}) <= 4, "twice as many as there are workers are given out"
 
 
+@pytest.mark.usefixtures("team_key")
+def test_k3_what_an_undo_brings_back_under_way_is_not_taken_for_what_was_to_be_computed(tmp_path: Path) -> None:
+    version = [1]
+
+    def work(n: int) -> tuple[int, int]:
+        if version[0] == 2:
+            time.sleep(0.4)
+            if n == 0:
+                Cache(tmp_path).undo("n:3")
+        return n, version[0]
+
+    workflow = create_workflow(cache=tmp_path, on_drift="ignore")
+    mapped(workflow, work, range(4)).unwrap()
+    assert workflow.cache.delete("n:3")
+    version[0] = 2
+    assert mapped(workflow, work, range(4), refresh=True).value == [(n, 2) for n in range(4)]
+
+
 @pytest.mark.parametrize("deadly", [{0}, {11}, {3, 4}])
 def test_c4_items_that_workers_die_of_fail_alone_and_are_not_kept(tmp_path: Path, deadly: set[int]) -> None:
     def work(n: int) -> int:

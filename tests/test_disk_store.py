@@ -109,24 +109,18 @@ def test_another_kernel_knows_the_folder_for_a_cache_while_it_is_made(
     assert seen == [store.directory] * 2
 
 
-def test_an_interrupt_as_a_file_is_opened_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system_open = os.open
-
-    def open_and_stop(*args: Any, **named: Any) -> int:
-        os.close(system_open(*args, **named))  # the file is there, and its number reaches nobody
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "open", open_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        files.write_file(tmp_path / "new", [b"x"], durable=False)
-    monkeypatch.undo()
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_file_of_another_writer_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [FileExistsError, OSError(errno.EMFILE, "too many"), KeyboardInterrupt])
+def test_a_file_of_another_writer_stays(error: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_bytes(b"theirs")
-    with pytest.raises(FileExistsError):
+    if error is not FileExistsError:
+
+        def refuse(*_: Any, **__: Any) -> int:
+            raise error
+
+        monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(type(error) if isinstance(error, OSError) else error):
         files.write_file(tmp_path / "taken", [b"x"], durable=False)
+    monkeypatch.undo()
     assert (tmp_path / "taken").read_bytes() == b"theirs"
 
 

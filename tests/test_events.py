@@ -91,3 +91,19 @@ def test_c3_where_each_has_a_reason_of_its_own_there_is_no_count(caplog: pytest.
         lambda step: [step(lambda value=value: value, key=key) for key, value in values.items()]
     ).unwrap()
     assert [record.message.partition(" ")[0] for record in caplog.records] == ["lock", "generator"]
+
+
+def test_c3_no_key_that_could_not_be_kept_is_left_out_of_lines_and_count(caplog: pytest.LogCaptureFixture) -> None:
+    def each_time_another(n: int) -> Any:
+        return type(f"Odd{n}", (), {"__reduce__": lambda _: 1 / 0})()
+
+    def body(step: Any) -> None:
+        numbers = iter(range(3))
+        for _ in range(3):
+            step(lambda: each_time_another(next(numbers)), key="model", refresh=True, on_drift="ignore")
+        for n in range(3):
+            step(threading.Lock, key=f"lock:{n}")
+
+    create_workflow(cache={})(body)
+    written = " ".join(record.message for record in caplog.records)
+    assert all(key in written for key in ("model", "lock:0", "lock:1", "lock:2"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+_ROWS: Final = {"pandas": "frame.to_dict('records')", "polars": "frame.to_dicts()"}
 
 
 def check_map(fn: object, items: object, others: Sequence[object], n_jobs: object) -> None:
@@ -25,10 +28,14 @@ def check_map(fn: object, items: object, others: Sequence[object], n_jobs: objec
         raise TypeError(
             "step.map takes one iterable: step.map(lambda pair: fetch(*pair), list(zip(first, second)), key=lambda pair: …)"
         )
-    if isinstance(items, str | bytes):
+    if isinstance(items, str) and type(items).__iter__ is str.__iter__:
         raise TypeError(f"step.map: {items!r:.40} is one text, and would give its characters: pass a list of items")
-    if type(items).__name__ in {"DataFrame", "LazyFrame"}:
-        raise TypeError("step.map: a frame gives the names of its columns, not its rows: pass frame.to_dict('records')")
+    for library, rows in _ROWS.items():
+        if any(
+            kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == library
+            for kind in type(items).__mro__
+        ):
+            raise TypeError(f"step.map: a frame does not give its rows one by one: pass {rows}")
     if isinstance(fn, types.FunctionType):
         _check_parameters(fn)
     if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):

@@ -14,7 +14,7 @@ from nbstep.forks import ThreadLock
 from nbstep.stores.base import Stamp, Store
 
 ENTRY_BYTES_AT_MOST: Final = 64 * 1024
-_BYTES_AT_MOST: Final = 32 << 20
+_BYTES_AT_MOST: Final = 16 << 20
 _AROUND_BYTES: Final = 3 << 10  # what the header of a small entry takes in memory, as records and texts
 
 
@@ -30,7 +30,7 @@ class Warm:
 
 
 class HotTier:
-    """The newest entries of one store, at most 32 MB with their headers, so some 8,000 small ones.
+    """The newest entries of one store, at most 16 MB with their headers, so some 4,000 small ones.
 
     Attributes:
         kept: What was read lately, by key; not whether it still stands.

@@ -16,7 +16,7 @@ from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.thunks import Thunk
 
 # An endless run forgets who asked first, sooner or later.
-_MAX_KEYS: Final = 50_000
+_MAX_KEYS: Final = 20_000
 _At: TypeAlias = tuple[Hashable, str]
 _PROMPTS: Final = ("<stdin>", "<console>", "<python-input")
 

@@ -169,6 +169,7 @@ def note_changes(before: Inputs, after: Inputs, seen: Seen, changing: Changing) 
     """Notes what the thunk's code names and is something else now that it ran.
 
     But for arrays and frames, which are told, and for what holds what a step made outside this map: that is looked for each time.
+    What items of this map, or steps inside them, put there (`rows.append(row); return row`) is what they give, not what they take.
     """
     was, now, tables = before.texts, after.texts, before.tables | after.tables
     for source in seen.sources.inputs:

@@ -3,8 +3,7 @@
 What a step hands out is known by its identity. Where that can be, a weak reference holds it, which ends with the object, so an
 `id` that is used again never makes a link. Lists, dicts and long texts take no weak reference: they are held, until nobody else
 has them (looked at as more come, when a cell ends, and by `gc.collect()`), 64 MB at most. A value of no identity of its own (a
-number, a short text, a date, a member of an enum, a function) is never linked. Nor does what the items of a map, or steps inside
-them, put into a list that all of them name link the next ones to those: it is what they give, not what they take.
+number, a short text, a date, a member of an enum, a function) is never linked.
 """
 
 from __future__ import annotations

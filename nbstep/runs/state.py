@@ -146,7 +146,8 @@ class Run:
     _drifted: dict[tuple[str, str], tuple[Change, dict[str, None]]] = field(default_factory=dict[Any, Any])
     _mixed: set[tuple[Hashable, str]] = field(default_factory=set[tuple[Hashable, str]])
     _found: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    _written: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    _whys: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _written: dict[str, KeyTable] = field(default_factory=dict[str, KeyTable])  # the keys that a line names, by kind
     _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
     _used: dict[Hashable, tuple[Cache, str | None]] = field(default_factory=dict[Hashable, Any])
     _failed_in: dict[str | None, None] = field(default_factory=dict["str | None", None])
@@ -282,9 +283,11 @@ class Run:
             if told in self._found or len(self._found) >= _FINDINGS_AT_MOST:
                 return
             self._found.add(told)
-            written = self._written.setdefault(kind, set()) if why and not self.endless else set[str]()
-            is_new = why not in written
-            written.add(why)
+            is_new = (kind, why) not in self._whys
+            if why and not self.endless:
+                self._whys.add((kind, why))
+                if is_new and key is not None:
+                    self._written.setdefault(kind, KeyTable()).add(key)
         if is_new and not self.is_shown():
             _log.warning("%s", text)
         self.tell(Finding(self.id, key, kind, text))

@@ -349,9 +349,7 @@ class Call:
     def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            maps = self.maps()
-            but = maps[-1] if maps else None
-            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore, but)
+            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -413,11 +411,11 @@ class Call:
 
 
 def origins_of(
-    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset(), but: object = None
+    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset()
 ) -> tuple[str, ...]:
-    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls; not those of a map."""
+    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls."""
     callables = callables_in(seen, ignore) if seen.found.sources.callables else ()
-    found = HANDED_OUT.origins_of_all([*objects, *callables], but) if objects or callables else ()
+    found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
     if not found:
         return ()
     here = origin_of(scope, "")[0]

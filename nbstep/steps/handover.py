@@ -62,8 +62,7 @@ class Handover:
             return None
         try:
             alike = self._packed_alike(call)
-            seen = b"" if call.blind else call.seen
-            order = Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(()), seen)
+            order = Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(()), call.asked)
             return pickle.dumps(tuple(order))
         except interrupts():
             raise

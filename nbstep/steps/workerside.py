@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.reach import NotReached, reached
@@ -28,8 +28,6 @@ from nbstep.steps.ranwith import RanWith, Witness
 from nbstep.steps.take import needs_plain_function
 from nbstep.stores.base import run_now
 
-_UNTOLD: Final = b""
-
 
 class Order(NamedTuple):
     """What a worker is to keep a value with, or to say what it was made with.
@@ -40,7 +38,7 @@ class Order(NamedTuple):
         key: The user's key.
         inputs: The inputs before the work, as the kernel has them.
         uses: The keys that went into them.
-        seen: The mark of what the kernel found under the key; None for nothing, b"" where that could not be told.
+        asked: When the step was asked, in seconds since the epoch; what is kept since then need not be computed.
     """
 
     keep: bool
@@ -48,7 +46,7 @@ class Order(NamedTuple):
     key: str
     inputs: Mapping[str, str]
     uses: tuple[str, ...]
-    seen: bytes | None
+    asked: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,9 @@ def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked 
     if envelope is None:
         return _Asked(asked.key, facts, witness)
     try:
-        return _Asked(asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch, asked.seen))
+        return _Asked(
+            asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch, asked.asked)
+        )
     except NotReached as why:
         return _Asked(asked.key, facts, witness, None, str(why))
     except interrupts():
@@ -150,14 +150,14 @@ class _Keeping:
     key: str
     facts: Facts
     batch: str
-    seen: bytes | None
+    asked: float
 
     def kept_meanwhile(self) -> dict[str, Any] | None:
-        """A receipt of what was kept since the kernel looked, as whoever did that tells it; None for nothing."""
-        if self.seen == _UNTOLD or run_now(self.cache.is_gone(self.key)):
+        """A receipt of what was computed and kept since the step was asked, as whoever did that tells it; None for nothing."""
+        if run_now(self.cache.is_gone(self.key)):
             return None
         found = run_now(self.cache.look_up(self.key))
-        if not isinstance(found, Hit) or found.meta.outcome != "ok" or found.mark == self.seen:
+        if not isinstance(found, Hit) or found.meta.outcome != "ok" or found.meta.created < self.asked:
             return None
         return {"value": None, "receipt": Receipt(found.mark), "took_s": found.meta.facts.took_s}
 

@@ -159,8 +159,8 @@ def write_file(path: str | Path, parts: Sequence[Part], *, durable: bool) -> Non
     Raises:
         OSError: It exists already, or the disk is full, or worse.
     """
-    try:  # from here on: an interrupt may come when the file is there, and before its number is
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
+    try:
         try:
             total = sum(map(len, parts))
             if total > 1 << 20 and hasattr(os, "posix_fallocate"):
@@ -173,8 +173,6 @@ def write_file(path: str | Path, parts: Sequence[Part], *, durable: bool) -> Non
                 os.fsync(fd)
         finally:
             os.close(fd)  # an error here counts: network file systems report a full disk only now
-    except FileExistsError:
-        raise  # it is another's
     except BaseException:
         remove(path)
         raise
