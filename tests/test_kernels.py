@@ -254,7 +254,7 @@ PLAIN = "print('blocking', flush=True)\nwait(30)"
             {"CancelledError"},
         ),
         (
-            "%%workflow\nimport asyncio\nawait asyncio.sleep(0)\nstep.map(lambda item: block(), 'bc', key='{}')",
+            "%%workflow\nimport asyncio\nawait asyncio.sleep(0)\nstep.map(lambda item: block(), list('bc'), key='{}')",
             {"CancelledError"},
         ),
     ],
