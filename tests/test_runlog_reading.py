@@ -20,6 +20,7 @@ from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.events import RunFinished, RunStarted, StepAsked, StepFinished
 from nbstep.runlog import LoggedRun, LoggedStep, Recorder, last_run, read_runs, runs_directory, usage
+from nbstep.stores import documents
 
 NAME = "0000000200000000-bad.json"  # later than the run that `log_run` writes
 
@@ -51,6 +52,21 @@ def test_a_torn_or_hostile_file_is_passed_over(cache: Path, content: str | bytes
     put_file(cache, NAME, content)
     assert [run.run for run in read_runs(cache)] == ["r1"]
     assert set(usage(cache)) == {"a"}
+
+
+def test_of_a_run_that_is_left_out_the_file_is_not_even_opened(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_file(cache, NAME, record(run="r2"))
+    left_out = next(path for path in runs_directory(cache).iterdir() if path.name.endswith("-r1.json"))
+    opened, open_document = list[str](), documents.open_document
+
+    def noted(path: str, is_over: Any) -> Any:
+        opened.append(path)
+        return open_document(path, is_over)
+
+    monkeypatch.setattr(documents, "open_document", noted)
+    assert [run.run for run in read_runs(cache, but="r1")] == ["r2"]
+    assert opened
+    assert str(left_out) not in opened
 
 
 @pytest.mark.parametrize("drift", [[], [None], [""], [7], [["x"]], ["edited", "more"]])

@@ -19,20 +19,17 @@ _SHOWN_CHARS: Final = 40
 _DAY: Final = re.compile(r"(?<!\d)(?:19|20)\d\d[-_./]?(?:W?\d\d|Q\d)(?:[-_./]?\d\d)?(?:[-_T ]?\d\d)?(?!\d)")
 
 
-def never_found_again(
-    sites: Mapping[str, tuple[Place, list[str]]], own: str, earlier: Iterable[LoggedRun]
-) -> list[str]:
+def never_found_again(sites: Mapping[str, tuple[Place, list[str]]], earlier: Iterable[LoggedRun]) -> list[str]:
     """What to say of the sites that asked for other new keys in each of their last three runs.
 
     Args:
         sites: Those of the run that ends which asked for new keys only, each with its place and keys.
-        own: The run that ends.
-        earlier: The runs of the log, newest first.
+        earlier: The other runs of the log, newest first.
     """
     asked = {site: [keys] for site, (_, keys) in sites.items()}
     found: list[str] = []
     for run in islice(earlier, _LOOKED_AT):
-        for site in list(asked) if run.run != own else ():
+        for site in list(asked):
             keys = _new_keys(run, site)
             if keys:
                 asked[site].append(keys)

@@ -51,6 +51,11 @@ def file_name(run: str, at: float) -> str:
     return f"{min(max(microseconds, 0), 10**16 - 1):016d}-{run}.json"
 
 
+def is_of(path: str, run: str) -> bool:
+    """Whether it is a run's file, by its name."""
+    return path.endswith(f"-{run}.json")
+
+
 def newest_files(cache_directory: Path) -> list[LogFile]:
     """The runs that count, newest first: at most 200, of which none is too long, nor are all together."""
     directory = runs_directory(cache_directory)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
-from nbstep.runlog.folder import LogFile, newest_files
+from nbstep.runlog.folder import LogFile, is_of, newest_files
 from nbstep.runlog.records import LoggedFinding, LoggedRun, LoggedStep
 from nbstep.stores import documents
 
@@ -25,10 +25,10 @@ Row: TypeAlias = tuple[
 ]
 
 
-def read_runs(cache_directory: Path) -> Iterator[LoggedRun]:
-    """The logged runs, newest first. What cannot be read is passed over."""
+def read_runs(cache_directory: Path, *, but: str | None = None) -> Iterator[LoggedRun]:
+    """The logged runs, newest first, without one that knows itself what it asked. What cannot be read is passed over."""
     for file in newest_files(cache_directory):
-        run = _run_of(_content(file))
+        run = None if but is not None and is_of(file.path, but) else _run_of(_content(file))
         if run is not None:
             yield run
 

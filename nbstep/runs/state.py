@@ -408,7 +408,7 @@ class Run:
         sites = self._recorder.only_new() if self._recorder is not None else {}
         if sites and self.cache is not None and self.cache.directory is not None:
             history, runlog = map(importlib.import_module, ("nbstep.keyfindings.history", "nbstep.runlog"))
-            for text in history.never_found_again(sites, self.id, runlog.read_runs(self.cache.directory)):
+            for text in history.never_found_again(sites, runlog.read_runs(self.cache.directory, but=self.id)):
                 self.find("key", None, text)
 
     def _never_awaited(self) -> list[Any]:
