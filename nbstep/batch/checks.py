@@ -7,7 +7,12 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-_ROWS: Final = {"pandas": "frame.to_dict('records')", "polars": "frame.to_dicts()"}
+_RECORDS: Final = "frame.to_dict('records')"
+# How the frames of a library give their rows.
+_ROWS: Final = {
+    "cudf": "frame.to_pandas().to_dict('records')", "dask": "frame.compute().to_dict('records')", "modin": _RECORDS,
+    "pandas": _RECORDS, "polars": "frame.to_dicts()", "pyspark": _RECORDS,
+}  # fmt: skip
 
 
 def check_map(fn: object, items: object, others: Sequence[object], n_jobs: object) -> None:
@@ -30,16 +35,22 @@ def check_map(fn: object, items: object, others: Sequence[object], n_jobs: objec
         )
     if isinstance(items, str) and type(items).__iter__ is str.__iter__:
         raise TypeError(f"step.map: {items!r:.40} is one text, and would give its characters: pass a list of items")
-    for library, rows in _ROWS.items():
-        if any(
-            kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == library
-            for kind in type(items).__mro__
-        ):
-            raise TypeError(f"step.map: a frame does not give its rows one by one: pass {rows}")
+    if (rows := _rows_of(type(items))) is not None:
+        raise TypeError(f"step.map: a frame does not give its rows one by one: pass {rows}")
     if isinstance(fn, types.FunctionType):
         _check_parameters(fn)
     if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):
         raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
+
+
+def _rows_of(kind: type) -> str | None:
+    """How a frame gives its rows; None for all else, and for a class that says itself what it gives one by one."""
+    for one in kind.__mro__:
+        if one.__name__ == "DataFrame" and (rows := _ROWS.get(str(one.__module__).partition(".")[0])) is not None:
+            return rows
+        if "__iter__" in vars(one):
+            return None
+    return None
 
 
 def _check_parameters(fn: types.FunctionType) -> None:
