@@ -268,6 +268,42 @@ def test_k3_what_an_undo_brings_back_under_way_is_not_taken_for_what_was_to_be_c
     assert mapped(workflow, work, range(4), refresh=True).value == [(n, 2) for n in range(4)]
 
 
+@pytest.mark.usefixtures("team_key")
+@pytest.mark.parametrize("how", [{"refresh": True}, {"on_drift": "rerun"}, {"ttl": 1}])
+def test_c5_what_a_clock_that_was_ahead_stamped_is_not_taken_for_new(how: dict[str, Any], tmp_path: Path) -> None:
+    version, ahead = [1], Cache(tmp_path)
+    ahead.clock = lambda: time.time() + 3600
+
+    def work(n: int) -> tuple[int, int]:
+        return n, version[0]
+
+    create_workflow(cache=ahead)(lambda step: step.map(work, range(3), key="n:{}")).unwrap()
+    version[0] = 2
+    assert mapped(create_workflow(cache=tmp_path), work, range(3), **how).value == [(n, 2) for n in range(3)]
+
+
+@pytest.mark.usefixtures("team_key")
+def test_d1_what_others_make_meanwhile_by_older_code_is_not_taken(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def slow(n: int) -> str:
+        begun.set()
+        time.sleep(1)
+        return "old"
+
+    def work(n: int) -> str:
+        return "new"
+
+    def elsewhere() -> None:
+        create_workflow(cache=tmp_path)(lambda step: step(slow, 1, key="n:1"))
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    begun.wait()
+    assert mapped(create_workflow(cache=tmp_path), work, range(3), on_drift="rerun").value == ["new"] * 3
+    other.join()
+
+
 @pytest.mark.parametrize("deadly", [{0}, {11}, {3, 4}])
 def test_c4_items_that_workers_die_of_fail_alone_and_are_not_kept(tmp_path: Path, deadly: set[int]) -> None:
     def work(n: int) -> int:

@@ -62,7 +62,8 @@ class Handover:
             return None
         try:
             alike = self._packed_alike(call)
-            order = Order(keep and self._may_reach, alike, call.key, dict(call.before.texts), call.uses(()), call.asked)
+            inputs, uses = dict(call.before.texts), call.uses(())
+            order = Order(keep and self._may_reach, alike, call.key, inputs, uses, call.seen, call.asked)
             return pickle.dumps(tuple(order))
         except interrupts():
             raise

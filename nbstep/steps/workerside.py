@@ -38,7 +38,8 @@ class Order(NamedTuple):
         key: The user's key.
         inputs: The inputs before the work, as the kernel has them.
         uses: The keys that went into them.
-        asked: When the step was asked, in seconds since the epoch; what is kept since then need not be computed.
+        seen: The mark of what the kernel found under the key; None where it found nothing it could read.
+        asked: When the step was asked, in seconds since the epoch; what was made alike since then need not be computed.
     """
 
     keep: bool
@@ -46,6 +47,7 @@ class Order(NamedTuple):
     key: str
     inputs: Mapping[str, str]
     uses: tuple[str, ...]
+    seen: bytes | None
     asked: float
 
 
@@ -130,7 +132,10 @@ def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked 
         return _Asked(asked.key, facts, witness)
     try:
         return _Asked(
-            asked.key, facts, witness, _Keeping(reached(envelope), asked.key, facts, alike.batch, asked.asked)
+            asked.key,
+            facts,
+            witness,
+            _Keeping(reached(envelope), asked.key, facts, alike.batch, asked.seen, asked.asked),
         )
     except NotReached as why:
         return _Asked(asked.key, facts, witness, None, str(why))
@@ -150,16 +155,31 @@ class _Keeping:
     key: str
     facts: Facts
     batch: str
+    seen: bytes | None
     asked: float
 
     def kept_meanwhile(self) -> dict[str, Any] | None:
-        """A receipt of what was computed and kept since the step was asked, as whoever did that tells it; None for nothing."""
+        """A receipt of what was kept since the step was asked, as another worker told to do this would; None for nothing.
+
+        Nothing that other code or other inputs made, as somebody may who began before an edit, nor what says of itself that it was
+        kept later than now: it may be of any time.
+        """
         if run_now(self.cache.is_gone(self.key)):
             return None
         found = run_now(self.cache.look_up(self.key))
-        if not isinstance(found, Hit) or found.meta.outcome != "ok" or found.meta.created < self.asked:
+        if not isinstance(found, Hit) or found.meta.outcome != "ok":
             return None
-        return {"value": None, "receipt": Receipt(found.mark), "took_s": found.meta.facts.took_s}
+        meta = found.meta
+        if found.mark == self.seen or meta.ahead_s or meta.created < self.asked or not self._are_of_this(meta.facts):
+            return None
+        return {"value": None, "receipt": Receipt(found.mark), "took_s": meta.facts.took_s}
+
+    def _are_of_this(self, facts: Facts) -> bool:
+        """Whether an entry says the same of its step; what its function changed is not among its inputs."""
+        own = self.facts
+        if facts.code != own.code or facts.exact != own.exact:
+            return False
+        return all(own.inputs.get(name) == text for name, text in facts.inputs.items())
 
     def keep(self, value: Any, took_s: float, ran_with: RanWith) -> dict[str, Any]:
         """Keeps it: a receipt instead of the value; or else why the value is sent."""
