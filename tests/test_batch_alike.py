@@ -332,9 +332,32 @@ def test_d2_d6_what_items_put_into_a_container_is_no_input_of_the_others(
         return row
 
     facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=2), {} if cache == "dict" else tmp_path)
-    for n in range(20, 200):  # the first ones had it among their inputs
-        assert facts[f"n:{n}"]["uses"] == ((f"raw:{n}",) if kind == "inner" else ())
+    own = {f"n:{n}": ((f"raw:{n}",) if kind == "inner" else ()) for n in range(200)}
+    assert {key: facts[key]["uses"] for key in own} == own
     assert len(large) < 40, "state from the third change on"
+
+
+def test_d6_what_few_items_put_into_a_container_links_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two changes do not make it state; it is read once after each, and then told by what it is."""
+    odd: list[Any] = []
+    reads = list[int]()
+    read = Texts.read
+
+    def counted(self: Texts, value: Any, paths: list[str]) -> Any:
+        reads.extend([1] * (value is odd))
+        return read(self, value, paths)
+
+    monkeypatch.setattr(Texts, "read", counted)
+
+    def fetch(n: int) -> Any:
+        row = {"id": n, "name": "x"}
+        if n in {0, 70}:
+            odd.append(row)
+        return row
+
+    facts = _facts(lambda step: step.map(fetch, range(200), key="n:{}", n_jobs=1), {})
+    assert {one["uses"] for one in facts.values()} == {()}
+    assert len(reads) < 40
 
 
 def test_d6_an_item_that_holds_what_an_earlier_one_gave_is_linked_to_it() -> None:

@@ -115,8 +115,8 @@ def test_most_items_of_a_map_are_told_by_them(make: str, monkeypatch: pytest.Mon
     tried = list[Anchored | None]()
     holds = Anchored.holds_before
 
-    def told(self: Anchored, function: types.FunctionType) -> bool:
-        looked.append(holds(self, function))
+    def told(self: Anchored, function: types.FunctionType, own_map: object) -> bool:
+        looked.append(holds(self, function, own_map))
         return looked[-1]
 
     def noted(self: Like) -> Anchored | None:

@@ -64,11 +64,14 @@ class Anchored(NamedTuple):
     containers: Sequence[Any]
     watched: bool
 
-    def holds_before(self, function: types.FunctionType) -> bool:
-        """Whether, before a call, all that was found and read is as it was, and no other step made any of it."""
+    def holds_before(self, function: types.FunctionType, own_map: object) -> bool:
+        """Whether, before a call, all that was found and read is as it was, and no step made any of it.
+
+        What items of its own map put into containers is not looked at.
+        """
         if not self.holds() or (self.watched and not looks_the_same(self.seen, function)):
             return False
-        return not (any(map(HANDED_OUT.origins, self.objects)) or HANDED_OUT.origins_of_all(self.containers))
+        return not (any(map(HANDED_OUT.origins, self.objects)) or HANDED_OUT.origins_of_all(self.containers, own_map))
 
     def holds(self) -> bool:
         """Whether all names hold what they did."""

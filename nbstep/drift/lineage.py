@@ -3,7 +3,8 @@
 What a step hands out is known by its identity. Where that can be, a weak reference holds it, which ends with the object, so an
 `id` that is used again never makes a link. Lists, dicts and long texts take no weak reference: they are held, until nobody else
 has them (looked at as more come, when a cell ends, and by `gc.collect()`), 64 MB at most. A value of no identity of its own (a
-number, a short text, a date, a member of an enum, a function) is never linked.
+number, a short text, a date, a member of an enum, a function) is never linked. Nor is an item of a map linked to others of that
+map by what they, or steps inside them, put into a list that all of them name: it is what they give, not what they take.
 """
 
 from __future__ import annotations

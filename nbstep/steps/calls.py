@@ -349,7 +349,8 @@ class Call:
     def origins(self, objects: Sequence[Any]) -> tuple[str, ...]:
         """The keys, in the same cache, of the steps that handed out what it takes: `objects`, and what it calls."""
         try:
-            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore)
+            own_map = None if self.options.alike is None else self.options.alike.changing
+            return origins_of(objects, self._behind(), self.run.scope(), self.options.inputs.ignore, self.args, own_map)
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as above
@@ -411,12 +412,36 @@ class Call:
 
 
 def origins_of(
-    objects: Sequence[Any], seen: Seen, scope: Hashable, ignore: frozenset[str] = frozenset()
+    objects: Sequence[Any],
+    seen: Seen,
+    scope: Hashable,
+    ignore: frozenset[str] = frozenset(),
+    args: Sequence[Any] = (),
+    own_map: object = None,
 ) -> tuple[str, ...]:
-    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls."""
+    """The keys, in the cache of a scope, of the steps that handed out some objects, or what a work calls.
+
+    Args:
+        objects: The inputs of a step.
+        seen: What is behind its work.
+        scope: Names the cache.
+        ignore: The names of inputs that do not count.
+        args: Those inputs that it is called with.
+        own_map: Stands for the map that it is an item of: what its items put into what else is named, is nothing that it takes.
+    """
     callables = callables_in(seen, ignore) if seen.found.sources.callables else ()
-    found = HANDED_OUT.origins_of_all([*objects, *callables]) if objects or callables else ()
+    if not objects and not callables:
+        return ()
+    if own_map is None:
+        found = HANDED_OUT.origins_of_all([*objects, *callables])
+    else:
+        given = {id(one) for one in args}
+        taken, named = list[Any](), list[Any]()
+        for one in objects:
+            (taken if id(one) in given else named).append(one)
+        taken += callables
+        found = (*HANDED_OUT.origins_of_all(taken), *HANDED_OUT.origins_of_all(named, own_map))
     if not found:
         return ()
     here = origin_of(scope, "")[0]
-    return tuple(key for cache, key, _ in found if cache == here)
+    return tuple(dict.fromkeys(key for cache, key, _ in found if cache == here))

@@ -58,9 +58,9 @@ class _Anchor(NamedTuple):
     look: Look
     seen: Sequence[tuple[Any, Sight]]
 
-    def holds_before(self, function: types.FunctionType) -> bool:
+    def holds_before(self, function: types.FunctionType, own_map: object) -> bool:
         """Whether all is as it was, before a call."""
-        return self.named.holds_before(function) and are_still(self.seen)
+        return self.named.holds_before(function, own_map) and are_still(self.seen)
 
     def holds_after(self) -> bool:
         """The same, after it."""
@@ -167,11 +167,11 @@ class Quick:
 
     def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> _Read | None:
         """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
-        like, anchor = self._like, self._anchor
+        like, anchor, own_map = self._like, self._anchor, self._maps[-1]
         try:
             if not self._is_itself(thunk):
                 return None
-            if anchor is not None and not anchor.holds_before(self._function):
+            if anchor is not None and not anchor.holds_before(self._function, own_map):
                 self._anchor = anchor = None  # nor are the objects held any longer
             if anchor is not None:
                 read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
@@ -185,7 +185,7 @@ class Quick:
             if not looks_the_same(like.seen, self._function, like.own_type):
                 return None
             read = like.read(args[0])
-            if read is None or origins_of(read.objects, like.seen, self._scope):
+            if read is None or origins_of(read.objects, like.seen, self._scope, args=args, own_map=own_map):
                 return None
             look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
             if named is not None and look is not None and look_like(look, args[0]) == look and named.holds():
