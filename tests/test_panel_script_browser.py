@@ -617,11 +617,20 @@ WIDTHS = """([rows, width]) => {
         if (isCut(cell) || end.getBoundingClientRect().right > edge) return "end";
         return isCut(begin) ? "middle" : "no";
     });
+    const textIn = (node) => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getBoundingClientRect();
+    };
+    const off = [...el.querySelectorAll(".nbstep-row")].map((row) => {
+        const [key, status] = [".nbstep-key", ".nbstep-status"].map((one) => textIn(row.querySelector(one)));
+        return Math.abs(key.bottom + key.top - status.bottom - status.top) / 2;
+    });
     const what = Math.min(...[...el.querySelectorAll(".nbstep-row .nbstep-what")].map((cell) => cell.clientWidth));
     const over = [...el.querySelectorAll(".nbstep-row")].some((row) => row.scrollWidth > row.clientWidth);
     panel.close();
     el.remove();
-    return { cut, what, over };
+    return { cut, what, over, off: Math.max(...off) };
 }"""
 
 
@@ -647,6 +656,7 @@ def test_rows_of_a_map_are_told_by_the_ends_of_their_keys_beside_long_messages(s
     found = script.evaluate(WIDTHS, [rows, width])
     assert "end" not in found["cut"]
     assert not found["over"]
+    assert found["off"] < 4, "in one line with the other cells"
     if width in {"1100px", "815px"}:
         assert found["cut"] == ["no"] * 4
         assert found["what"] >= 130
