@@ -89,6 +89,41 @@ if __name__ == "__main__":
 """
 )
 
+TWICE = (
+    BEGIN
+    + """
+import time
+from nbstep.steps import handover
+work_of = handover.work_of
+
+def twice(*args):
+    work_of(*args)
+    return work_of(*args)  # as a cluster has another worker do what one that died had done
+
+def load(i):
+    os.close(os.open(os.path.join("ran", str(i) + "-" + str(time.monotonic_ns())), os.O_CREAT))
+    return lib.LANG, i
+
+def run(key):
+    result, told, _ = asked(backend, "cache", load, key)
+    ran = len(os.listdir("ran"))
+    for name in os.listdir("ran"):
+        os.remove(os.path.join("ran", name))
+    return result.value, told, ran
+
+if __name__ == "__main__":
+    os.mkdir("ran")
+    write("LANG = 'de'\\n")
+    import lib
+    handover.work_of = twice
+    assert run("same") == ([("de", 1), ("de", 2), ("de", 3)], [], 3)
+    lib.LANG = "en"
+    value, told, ran = run("other")
+    assert (value, len(told), ran) == ([("de", 1), ("de", 2), ("de", 3)], 1, 3), (value, told, ran)
+    print("ok")
+"""
+)
+
 FORMS = (
     BEGIN
     + '''
@@ -316,7 +351,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
-@pytest.mark.parametrize("text", [STALE, FORMS, INSIDE], ids=["stale", "forms", "inside"])
+@pytest.mark.parametrize("text", [STALE, TWICE, FORMS, INSIDE], ids=["stale", "twice", "forms", "inside"])
 def test_d1_w5_what_a_worker_has_is_told_and_steps_inside_have_a_run(backend: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(text)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))

@@ -93,6 +93,12 @@ def test_c5_what_a_clock_far_ahead_kept_has_no_age_and_is_over_for_who_has_a_ttl
     assert decide(error, _asked(error_ttl_s=ttl_s)) == (Use(error) if used else Compute("error-retried", why))
 
 
+@pytest.mark.parametrize(("ahead_s", "since"), [(0.0, True), (0.5, True), (60.0, True), (61.0, False), (-1.0, False)])
+def test_c4_what_machines_whose_clocks_differ_a_little_kept_is_new(ahead_s: float, since: bool) -> None:
+    stamp = {"created": KEPT + min(ahead_s, 0.0), "ahead_s": max(ahead_s, 0.0)}
+    assert _hit(**stamp).meta.is_kept_since(KEPT) is since
+
+
 @pytest.mark.parametrize(("ttl_s", "used"), [("auto", True), (None, True), (11.0, True), (10.0, False)])
 def test_e3_a_lasting_error_lives_by_error_ttl_alone(ttl_s: Any, used: bool) -> None:
     over = Compute("error-retried", "error_ttl is 10 s")

@@ -173,6 +173,10 @@ class Meta:
         ahead_s = max(self.ahead_s, self.created - now)  # read lately, it may still be of before the clock was set back
         return now if ahead_s > min(_SKEW_AT_MOST_S, ttl_s * _SKEW_OF_TTL) else self.created + ttl_s
 
+    def is_kept_since(self, at: float) -> bool:
+        """Whether it was kept at that time or later; not where a clock that was far ahead stamped it: that may be of any time."""
+        return self.created >= at and self.ahead_s <= _SKEW_AT_MOST_S
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:

@@ -74,7 +74,7 @@ def work_of(function: bytes, item: Any, retries: int, order: bytes | None, aroun
     try:
         thunk, item = _unpacked(function), unpacked_item(item)
         asked = _asked(order, around, thunk, item)
-        kept = None if asked is None or asked.keeping is None else asked.keeping.kept_meanwhile()
+        kept = None if asked is None or asked.keeping is None else asked.keeping.kept_meanwhile(asked.witness)
         if kept is not None:
             return packed_end(kept)
         inside = Inside(around, None if asked is None else asked.key)
@@ -158,28 +158,25 @@ class _Keeping:
     seen: bytes | None
     asked: float
 
-    def kept_meanwhile(self) -> dict[str, Any] | None:
+    def kept_meanwhile(self, witness: Witness) -> dict[str, Any] | None:
         """A receipt of what was kept since the step was asked, as another worker told to do this would; None for nothing.
 
-        Nothing that other code or other inputs made, as somebody may who began before an edit, nor what says of itself that it was
-        kept later than now: it may be of any time.
+        Nothing that was made otherwise than here, as somebody may who began before an edit. What the function itself changes is
+        not among the inputs of an entry.
         """
         if run_now(self.cache.is_gone(self.key)):
             return None
         found = run_now(self.cache.look_up(self.key))
-        if not isinstance(found, Hit) or found.meta.outcome != "ok":
+        if not isinstance(found, Hit) or found.meta.outcome != "ok" or found.mark == self.seen:
             return None
-        meta = found.meta
-        if found.mark == self.seen or meta.ahead_s or meta.created < self.asked or not self._are_of_this(meta.facts):
+        ran_with = witness.tells(self.facts)
+        kept, here = found.meta.facts, ran_with.told(self.facts)
+        is_alike = kept.code == here.code and kept.exact == here.exact
+        if not is_alike or any(here.inputs.get(name) != text for name, text in kept.inputs.items()):
             return None
-        return {"value": None, "receipt": Receipt(found.mark), "took_s": meta.facts.took_s}
-
-    def _are_of_this(self, facts: Facts) -> bool:
-        """Whether an entry says the same of its step; what its function changed is not among its inputs."""
-        own = self.facts
-        if facts.code != own.code or facts.exact != own.exact:
-            return False
-        return all(own.inputs.get(name) == text for name, text in facts.inputs.items())
+        if not found.meta.is_kept_since(self.asked):
+            return None
+        return {"value": None, "receipt": Receipt(found.mark), "took_s": kept.took_s, "ran_with": ran_with}
 
     def keep(self, value: Any, took_s: float, ran_with: RanWith) -> dict[str, Any]:
         """Keeps it: a receipt instead of the value; or else why the value is sent."""
