@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _RECORDS: Final = "frame.to_dict('records')"
+_COMPUTED: Final = "frame.compute().to_dict('records')"
 # How the frames of a library give their rows.
 _ROWS: Final = {
-    "cudf": "frame.to_pandas().to_dict('records')", "dask": "frame.compute().to_dict('records')", "modin": _RECORDS,
+    "cudf": "frame.to_pandas().to_dict('records')", "dask": _COMPUTED, "dask_expr": _COMPUTED, "modin": _RECORDS,
     "pandas": _RECORDS, "polars": "frame.to_dicts()", "pyspark": _RECORDS,
 }  # fmt: skip
 

@@ -126,22 +126,21 @@ class HandedOut:
     def origins_of_all(self, values: Iterable[Any], but: object = None) -> _Origins:
         """The steps behind some values, and behind what stands in those that are lists, tuples and dicts, in their order.
 
-        Behind what stands in them not those of the map that `but` stands for.
+        Behind those three, and what stands in them, not the steps of the map that `but` stands for.
         """
         found: dict[Origin, None] = {}
         left = _PARTS_TAKEN
         for value in values if len(self) else ():
             origins = self.origins(value)
+            has_parts = isinstance(value, WITH_PARTS)
             if origins:
-                found.update(dict.fromkeys(origins))
-            if not isinstance(value, WITH_PARTS):
+                found.update(dict.fromkeys(origins if not has_parts else _without(origins, but)))
+            if not has_parts:
                 continue
             strangers = 0
             for part in itertools.islice(_parts(value), left):
                 left -= 1
-                origins = self.origins(part)
-                if origins and but is not None:
-                    origins = [one for one in origins if but not in one[2]]
+                origins = _without(self.origins(part), but)
                 if origins:
                     found.update(dict.fromkeys(origins))
                     strangers = 0
@@ -238,6 +237,11 @@ def note_handed_out(
         raise
     except BaseException:  # noqa: BLE001, S110 - a link must not cost the value (C3)
         pass
+
+
+def _without(origins: _Origins, but: object) -> _Origins:
+    """Those origins that are of no item of a map, and of no step inside one."""
+    return origins if but is None or not origins else tuple(one for one in origins if but not in one[2])
 
 
 def _joined(origins: _Origins, origin: Origin, loaded: bool) -> _Origins:
