@@ -79,6 +79,13 @@ LONG = (
 )
 
 
+TEXT_IN = """(node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    return range.getBoundingClientRect().toJSON();
+}"""
+
+
 def test_n3_long_messages_stay_inside_the_page_and_short(lab: Lab, tmp_path: Path) -> None:
     write_notebook(lab.folder / "long.ipynb", *LONG)
     notebook = lab.open("long.ipynb", width=1300, height=1000)
@@ -100,8 +107,14 @@ def test_n3_long_messages_stay_inside_the_page_and_short(lab: Lab, tmp_path: Pat
             assert max(heights) < 100, (width, beside)
             last = shown.locator("tr.failed").last
             assert last.locator(".d").evaluate("e => e.scrollWidth <= e.clientWidth")
-            # as wide as its keys are, 20em and the padding at most: no gap before what happened
-            assert 70 < last.locator(".k").bounding_box()["width"] < 260, (width, beside)
+            key, end, state, detail = (
+                last.locator(one).evaluate(TEXT_IN) for one in (".k", ".k span >> nth=1", ".w", ".d")
+            )
+            # as wide as its keys are, 20em and the padding at most: no gap before what happened, where that stands beside
+            most = 390 if detail["top"] > key["bottom"] - 2 else 260
+            assert 70 < last.locator(".k").bounding_box()["width"] < most, (width, beside)
+            assert end["right"] <= last.locator(".k").evaluate("e => e.getBoundingClientRect().right"), "its end stays"
+            assert abs(end["top"] + end["bottom"] - state["top"] - state["bottom"]) < 8, "in line with the others"
             notebook.screenshot(shots(tmp_path) / f"long-{lab.app}-{width}-beside-{beside}.png")
     assert "For more information" not in shown.inner_text()
     assert "HTTPStatusError: Client error '404 Not Found' for url" in shown.inner_text()

@@ -31,6 +31,8 @@ HTML_BEGIN: Final = "<!--nbstep steps-->"
 HTML_END: Final = "<!--end of nbstep-->"
 # Classes by which MathJax 2 and 3 leave alone what stands between dollars: it would make elements of it.
 PLAIN: Final = "tex2jax_ignore mathjax_ignore"
+_WHOLE_CHARS: Final = 24
+_END_CHARS: Final = 8  # as in the panel
 # In a terminal, as in its `nbstep ls`.
 _COLOURS: Final = {"failed": "\x1b[31m", "old": "\x1b[33m", "busy": "\x1b[36m", "name": "\x1b[1m", "foot": "\x1b[2m"}
 
@@ -133,16 +135,28 @@ def _bar(seconds: float, whole: float, longest: float) -> str:
 def _tr(words: Words, row: Row, bar: str, details: bool, way_out: str) -> str:
     escape = html.escape
     indent = f' style="padding-left:{18 * row.depth}px"' if row.depth else ""
-    count = f" <small>{escape(words.count)}</small>" if words.count else ""
-    whole = f' title="{escape(words.label)}"' if len(words.label) > 24 else ""
+    label = _label(words)
+    whole = f' title="{escape(words.label)}"' if len(words.label) > _WHOLE_CHARS else ""
     said = " · ".join(filter(None, (words.hint, way_out)))
     hint = f' title="{escape(said)}"' if said else ""
     detail = f'<td class="d">{escape(words.detail)}</td>' if details else ""
     return (
-        f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}{whole}>{escape(words.label)}{count}</td>'
+        f'<tr class="{words.tone}"{hint}><td>{words.mark}</td><td class="k"{indent}{whole}>{label}</td>'
         f'<td class="w">{escape(words.state)}</td><td class="n">{escape(words.time)}</td><td class="b">{bar}</td>'
         f'<td class="n">{escape(words.size)}</td><td class="f">{escape(words.age)}</td>{detail}</tr>'
     )
+
+
+def _label(words: Words) -> str:
+    """A row's label and how many it stands for; where it does not fit, its middle goes, as keys of one map differ in their ends."""
+    label, count = words.label, f" <small>{html.escape(words.count)}</small>" if words.count else ""
+    if len(label) <= _WHOLE_CHARS:
+        return html.escape(label) + count
+    end = label[-_END_CHARS:] if label.isascii() else ""  # which reads from left to right
+    begin = label[: len(label) - len(end)]
+    beside = len(end) + (len(words.count) + 2 if words.count else 0)
+    cut = f'<span style="max-width:calc(100% - {beside}ch)">{html.escape(begin)}</span>'
+    return f"{cut}<span>{html.escape(end)}</span>{count}"
 
 
 def plain_of(

@@ -41,6 +41,12 @@ _SHEET: Final = """
 .nbstep-l.nbstep-l td.k {
   font-family: var(--n-mono); font-size: 12px; max-width: 20em; overflow: hidden; text-overflow: ellipsis;
 }
+/* The first is cut, not the row's end. Text in the line itself stands where that of the other cells does. */
+.nbstep-l.nbstep-l td.k:has(span)::before { content: "\\200b"; }
+.nbstep-l.nbstep-l td.k:has(span) { text-overflow: clip; }
+.nbstep-l.nbstep-l td.k span {
+  display: inline-block; overflow: hidden; text-overflow: ellipsis; white-space: pre; vertical-align: bottom;
+}
 .nbstep-l.nbstep-l td.k small { font-size: inherit; color: var(--n-faint); margin-left: .5em; }
 .nbstep-l.nbstep-l td.d { white-space: normal; overflow-wrap: anywhere; min-width: 15em; max-width: 48em; padding-right: 4px; }
 .nbstep-l.nbstep-l td.n { text-align: right; font-variant-numeric: tabular-nums; }
@@ -79,6 +85,7 @@ _SHEET: Final = """
   .nbstep-l.nbstep-l table:has(td.d) td { box-sizing: border-box; border: 0; }
   .nbstep-l.nbstep-l table:has(td.d) td:first-child { width: 1.8em; }
   .nbstep-l.nbstep-l table:has(td.d) td.b { width: 70px; align-self: start; }
+  .nbstep-l.nbstep-l table:has(td.d) td.k { max-width: none; }
   .nbstep-l.nbstep-l table:has(td.d) td.d { grid-column: 2 / -1; min-width: 0; max-width: none; }
   .nbstep-l.nbstep-l table:has(td.d) td.d:empty { display: none; }
 }
