@@ -360,16 +360,15 @@ def test_d6_what_few_items_put_into_a_container_links_no_others(monkeypatch: pyt
     assert len(reads) < 40
 
 
-def test_d6_items_that_give_a_container_that_all_of_them_name_are_not_linked() -> None:
-    shared: list[Any] = []
+def test_d6_what_many_items_give_stays_linked_to_the_step_that_made_it() -> None:
+    def run(step: Any) -> Any:
+        default = step(lambda: {"plan": "free"}, key="default")
+        plans = step.map(lambda n: [n] if n == 3 else default, range(30), key="plan:{}", n_jobs=1)
+        step(lambda: default["plan"].upper(), key="title")
+        return plans
 
-    def fetch(n: int) -> Any:
-        if n % 5 == 0:
-            return shared
-        return [n, n]
-
-    facts = _facts(lambda step: step.map(fetch, range(30), key="n:{}", n_jobs=1), {})
-    assert {one["uses"] for one in facts.values()} == {()}
+    facts = _facts(run, {})
+    assert all("default" in facts[key]["uses"] for key in [*(f"plan:{n}" for n in range(30)), "title"])
 
 
 def test_d6_an_item_that_holds_what_an_earlier_one_gave_is_linked_to_it() -> None:

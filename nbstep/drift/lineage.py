@@ -126,16 +126,15 @@ class HandedOut:
     def origins_of_all(self, values: Iterable[Any], but: object = None) -> _Origins:
         """The steps behind some values, and behind what stands in those that are lists, tuples and dicts, in their order.
 
-        Behind those three, and what stands in them, not the steps of the map that `but` stands for.
+        Behind what stands in them not those of the map that `but` stands for.
         """
         found: dict[Origin, None] = {}
         left = _PARTS_TAKEN
         for value in values if len(self) else ():
             origins = self.origins(value)
-            has_parts = isinstance(value, WITH_PARTS)
             if origins:
-                found.update(dict.fromkeys(origins if not has_parts else _without(origins, but)))
-            if not has_parts:
+                found.update(dict.fromkeys(origins))
+            if not isinstance(value, WITH_PARTS):
                 continue
             strangers = 0
             for part in itertools.islice(_parts(value), left):
@@ -248,7 +247,10 @@ def _joined(origins: _Origins, origin: Origin, loaded: bool) -> _Origins:
     """The origins of an object that is handed out again."""
     if loaded or not origins:
         return ()
-    return (*(one for one in origins if one[:2] != origin[:2]), origin)[-_STEPS_AN_OBJECT:]
+    others = [one for one in origins if one[:2] != origin[:2]]
+    if len(others) >= _STEPS_AN_OBJECT:  # many items of one map may give what an earlier step made: that step stays
+        del others[next((at for at, one in enumerate(others) if origin[2] and one[2] == origin[2]), 0)]
+    return (*others, origin)
 
 
 _judged: dict[type, bool] = {}
