@@ -25,6 +25,8 @@ from nbstep.steps.ranwith import OtherCode, RanWith
 from nbstep.steps.take import taking
 from nbstep.steps.workerside import Alike, Order, work_of
 
+_NAMED: Final = 3
+
 
 class Handover:
     """What the steps of one map have in common, whose work workers do.
@@ -99,7 +101,8 @@ class Handover:
         if other.code is not None:
             self._run.find("workers-code", None, _other_code_text(call, other.code), once=True)
         if other.others:
-            names, verb = " and ".join(f"`{name}`" for name in other.others), "is" if len(other.others) == 1 else "are"
+            names = " and ".join(f"`{name}`" for name in other.others[:_NAMED])
+            verb = "is" if len(other.others) == 1 else "are"
             self._run.find(
                 "workers-inputs", None,
                 f"{names} {verb} not the same in worker processes as here, and what they give is kept as made with theirs: "

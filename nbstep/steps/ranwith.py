@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import signing_key
@@ -21,8 +21,6 @@ from nbstep.drift.reading import names_given, read_inputs
 from nbstep.drift.values import is_digest
 from nbstep.drift.wanted import Wanted
 from nbstep.foreign import interrupts
-
-_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class Witness:
                 found[name] = own
                 if name not in after.loose:
                     others.append(name)
-        return (None if found == asked else found), tuple(others[:_NAMED])
+        return (None if found == asked else found), tuple(others)
 
 
 def _sizes_differ(one: str, other: str) -> bool:

@@ -176,7 +176,9 @@ class _Keeping:
             return None
         if not found.meta.is_kept_since(self.asked):
             return None
-        return {"value": None, "receipt": Receipt(found.mark), "took_s": kept.took_s, "ran_with": ran_with}
+        others = tuple(name for name in ran_with.others if name in kept.inputs)  # the rest is state, which items change
+        told = replace(ran_with, others=others)
+        return {"value": None, "receipt": Receipt(found.mark), "took_s": kept.took_s, "ran_with": told}
 
     def keep(self, value: Any, took_s: float, ran_with: RanWith) -> dict[str, Any]:
         """Keeps it: a receipt instead of the value; or else why the value is sent."""
