@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from nbstep.events import (
     StepMissed,
     StepStarted,
 )
-from nbstep.steps import quick
+from nbstep.steps import quick, take
 from nbstep.stores.base import run_now
 from nbstep.testing import MemoryStore, RecordingListener
 
@@ -74,12 +75,12 @@ def _shown(event: Event) -> tuple[str, dict[str, Any]]:
 
 
 def _run(
-    store: Any, items: Any, function: Callable[[Any], Any], listener: Any, **options: Any
+    store: Any, items: Any, function: Callable[[Any], Any], listener: Any, n_jobs: int = 1, **options: Any
 ) -> tuple[str, dict[str, Any]]:
     cache = Cache(store)
     workflow = create_workflow(cache=cache, on_event=listener)
     try:
-        result: object = workflow(lambda step: step.map(function, items, key="n:{}", n_jobs=1, **options))
+        result: object = workflow(lambda step: step.map(function, items, key="n:{}", n_jobs=n_jobs, **options))
     except TypeError as error:  # of an awaitable
         result = error
     kept = {
@@ -111,6 +112,43 @@ def test_it_is_as_the_whole_way(given: Callable[[int], Any], options: dict[str, 
     assert {StepAsked, RunStarted, RunFinished} <= set(map(type, told.events))
 
 
+_PLAIN = {name: function for name, function in GIVEN.items() if name != "an awaitable"}  # which ends the map
+
+
+@pytest.mark.parametrize("given", _PLAIN.values(), ids=_PLAIN)
+def test_on_threads_it_is_as_the_whole_way(given: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread hands over what it ran, as `hub.py` says, whatever that took."""
+    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    ended: set[str] = set()
+    end = quick.Taken.end_quickly
+
+    def noted(self: quick.Taken) -> Any:
+        ended.add(threading.current_thread().name)
+        return end(self)
+
+    monkeypatch.setattr(quick.Taken, "end_quickly", noted)
+    told, expected = RecordingListener(), RecordingListener()
+    for _ in range(2):
+        quickly = _run({}, range(40), given, told, n_jobs=4, on_error="keep")
+        wholly = _run(MemoryStore(), range(40), given, expected, on_error="keep")
+        assert _without_addresses(quickly[0]) == _without_addresses(wholly[0])
+        assert quickly[1] == wholly[1]
+    assert _by_key(told) == _by_key(expected)
+    if given is GIVEN["a record"]:
+        assert "nbstep map" in ended
+
+
+def _by_key(listener: RecordingListener) -> dict[str, list[Any]]:
+    """What was told of each key in its order, but for the numbers of steps and of what one failure made fail."""
+    told: dict[str, list[Any]] = {}
+    for event in listener.events:
+        name, fields = _shown(event)
+        told.setdefault(str(fields.get("key")), []).append(
+            (name, {k: v for k, v in fields.items() if k not in {"step", "outer"}})
+        )
+    return {key: of_key for key, of_key in told.items() if key.startswith("n:")}
+
+
 def _without_addresses(text: str) -> str:
     return text.partition(" at ")[0]
 
@@ -118,14 +156,20 @@ def _without_addresses(text: str) -> str:
 def _taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, bool]]:
     """The items that a quick way was asked to take, and whether it did."""
     taken: list[tuple[Any, bool]] = []
-    take = quick.Quick.take
+    take, begin = quick.Quick.take, quick.Quick.begin
 
     def noted(self: quick.Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], *rest: Any) -> Any:
         given = take(self, step, key, thunk, args, *rest)
         taken.append((args[0], given is not quick.WHOLE_WAY))
         return given
 
+    def begun(self: quick.Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> Any:
+        given = begin(self, step, key, thunk, args, asked)
+        taken.append((args[0], given[1]))
+        return given
+
     monkeypatch.setattr(quick.Quick, "take", noted)
+    monkeypatch.setattr(quick.Quick, "begin", begun)
     return taken
 
 

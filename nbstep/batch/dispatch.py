@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from nbstep.batch.hub import Begin, Hub
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import blocked_threads
 from nbstep.result import Err, Ok
@@ -49,11 +50,12 @@ def on_threads(
     work: Iterable[Keyed],
     n_jobs: int,
     tell: Callable[[list[str]], None] | None = None,
+    begin: Begin | None = None,
 ) -> list[Given]:
     """Takes `one` step for each item, on threads; gives the results in the items' order.
 
     Each thread takes item after item: to hand each one to a thread, and its result back, can cost more than the step.
-    `tell` is told the keys of items before it is their turn.
+    `tell` is told the keys of items before it is their turn. `begin` begins a step where that calls nobody's code.
     """
     __tracebackhide__ = True
     from joblib import Parallel, delayed
@@ -64,10 +66,16 @@ def on_threads(
     context.run(blocked_threads.set, blocked)
     results: list[Any] = []
     left = _Turns(work, results, tell)
+    # Of a list alone: of anything else to come to the next item calls code of the user's.
+    hub = None if begin is None or not left.are_listed() else Hub(left, results, context, one, begin)
+    home = threading.get_ident()
 
     def take_turns() -> None:
         __tracebackhide__ = True
         try:
+            if hub is not None and threading.get_ident() != home:
+                hub.take_turns()
+                return
             for at, item in left:
                 results[at] = context.copy().run(one, item.item, item.key)
         except BaseException:
@@ -82,6 +90,8 @@ def on_threads(
             jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
     finally:
         left.stop()
+        if hub is not None:
+            hub.close()
     if any(map(operator.is_, results, itertools.repeat(_NOTHING))):
         raise RuntimeError(
             "step.map lost an item, which is a bug of nbstep; run it again: what is kept is taken from the cache"
@@ -118,6 +128,10 @@ class _Turns:
 
     def __iter__(self) -> Iterator[tuple[int, Keyed]]:
         return self._of_any() if self._listed is None else self._of_list(self._listed)
+
+    def are_listed(self) -> bool:
+        """Whether they and their keys are there already."""
+        return self._listed is not None
 
     def are_over(self) -> bool:
         """Whether there is no item left, or it was stopped."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from nbstep.batch.checks import check_map
 from nbstep.batch.dispatch import backend_for, on_threads
+from nbstep.batch.hub import Turn
 from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
@@ -36,7 +37,7 @@ from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Alike, Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
-from nbstep.steps.take import take_step, timeout_needs_async
+from nbstep.steps.take import bared, begin_step, take_step, timeout_needs_async
 from nbstep.steps.waiting import name_elsewhere
 from nbstep.terminals import is_terminal
 from nbstep.thunks import check_thunk, surely_awaitable
@@ -208,10 +209,14 @@ def ask_all(
             call_out(run, site, item_key, place)
 
     def value_of(item: Any, item_key: str | None) -> Any:
-        """Where it may be bare, the value alone, as there may be a million of them; boxed where it is itself a box."""
         called_out(item, item_key)
-        given = take_step(run, item_key, fn, (item,), each, place, site)
-        return given.value if bare and type(given) is Ok and not isinstance(given.value, Ok | Err) else given
+        return bared(take_step(run, item_key, fn, (item,), each, place, site), each)
+
+    def begun(item: Any, item_key: str | None) -> Turn | None:
+        turn = begin_step(run, item_key, fn, (item,), each)
+        if turn is not None:
+            called_out(item, item_key)
+        return turn
 
     def shown_while() -> AbstractContextManager[None]:
         return _line_of(run, place, keys.count if isinstance(items, Sized) else None)
@@ -223,7 +228,7 @@ def ask_all(
         with _many_steps(run), shown_while():
             if backend.threads:
                 tell = _telling(run.cache, name_elsewhere(run, place), keys.count) if isinstance(items, Sized) else None
-                results = on_threads(value_of, work, backend.n_jobs, tell)
+                results = on_threads(value_of, work, backend.n_jobs, tell, begun)
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)

@@ -51,6 +51,10 @@ class QuickSteps(Protocol):
         """Gives what a step gives, or that it is to go the whole way."""
         ...
 
+    def begin(self, step: int, key: str, thunk: Thunk, args: tuple[Any, ...], asked: float) -> tuple[Any, bool]:
+        """Begins a step as far as that calls nobody's code; gives it, and whether it can go on so."""
+        ...
+
     def are_like(self, call: Call) -> bool:
         """Whether a step that went the whole way is as those are."""
         ...

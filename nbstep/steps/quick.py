@@ -8,18 +8,19 @@ the whole way (`ending.py`).
 
 from __future__ import annotations
 
+import threading
 import time
 import types
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Coroutine
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from nbstep.batch.hub import UNFINISHED
 from nbstep.cache.cache import Cache
-from nbstep.cache.flight import FLIGHTS, Landing
+from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.pattern import Pattern
 from nbstep.cache.trust import signing_key
-from nbstep.collisions.look import Look, Sight, are_still, look_like, seen_in_place
-from nbstep.drift.alike import Anchored, Like, LikeRead
-from nbstep.drift.code import looks_the_same
+from nbstep.drift.alike import Like
 from nbstep.drift.lineage import note_handed_out
 from nbstep.events import StepAsked, StepFinished, StepMissed, StepStarted
 from nbstep.foreign import interrupts, is_awaitable
@@ -28,10 +29,11 @@ from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, enclosing
 from nbstep.steps.attempts import Given
-from nbstep.steps.calls import Alike, Call, Told, origins_of
+from nbstep.steps.calls import Alike, Call, Options, Told
 from nbstep.steps.decision import Compute
 from nbstep.steps.ending import Later, ThunkOutcome, ended, leave, outcome_of
 from nbstep.steps.keeping import Ran, facts_of
+from nbstep.steps.likeness import Likeness, Read
 from nbstep.steps.telling import announce
 from nbstep.stores.base import run_now
 
@@ -42,43 +44,6 @@ Computing: TypeAlias = Callable[[Call, Compute, bool, None, list[Landing]], Coro
 
 WHOLE_WAY: Final = object()
 _NEW: Final = Compute("new")
-_ANCHORS: Final = 8  # looked for so often
-
-
-class _Anchor(NamedTuple):
-    """By what is told that all names hold what they did when a step was looked at.
-
-    Attributes:
-        named: They mean what they did.
-        look: That look.
-        seen: What of it may be seen as something else, though it is the same object.
-    """
-
-    named: Anchored
-    look: Look
-    seen: Sequence[tuple[Any, Sight]]
-
-    def holds_before(self, function: types.FunctionType, own_map: object) -> bool:
-        """Whether all is as it was, before a call."""
-        return self.named.holds_before(function, own_map) and are_still(self.seen)
-
-    def holds_after(self) -> bool:
-        """The same, after it."""
-        return self.named.holds() and are_still(self.seen)
-
-
-class _Read(NamedTuple):
-    """What was read before a step.
-
-    Attributes:
-        inputs: Its inputs.
-        fixed: All that is remembered of its call is its item, one that cannot change.
-        anchor: Tells that what is remembered of its names still holds; None where it is to be looked at.
-    """
-
-    inputs: LikeRead
-    fixed: bool
-    anchor: _Anchor | None
 
 
 class Quick:
@@ -93,21 +58,21 @@ class Quick:
         function: Their function, or that of their method.
     """
 
-    __slots__ = (
-        "_anchor", "_cache", "_code", "_defaults", "_function", "_left", "_like", "_maps", "_name", "_options", "_pattern",
-        "_place", "_run", "_scope", "_site", "_thunk", "_told",
-    )  # fmt: skip
+    __slots__ = ("_told", "cache", "likeness", "maps", "options", "pattern", "place", "run", "scope", "site")
 
     def __init__(
         self, call: Call, cache: Cache, like: Like, told: Told, pattern: Pattern, function: types.FunctionType
     ) -> None:
-        self._run, self._options, self._place, self._site = call.run, call.options, call.place, call.site
-        self._cache, self._scope = cache, call.run.scope()
-        self._like, self._told, self._pattern = like, told, pattern
-        self._thunk, self._function, self._maps = call.thunk, function, call.maps()
-        self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
-        self._anchor: _Anchor | None = None
-        self._left = _ANCHORS
+        self.run: Final = call.run
+        self.options: Final = call.options
+        self.place: Final = call.place
+        self.site: Final = call.site
+        self.cache: Final = cache
+        self.scope: Final = call.run.scope()
+        self.maps: Final = call.maps()
+        self.pattern: Final = pattern
+        self.likeness: Final = Likeness(call, like, function)
+        self._told = told
 
     def take(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, compute: Computing) -> Any:
         """Takes a step; gives what the whole way would, or `WHOLE_WAY` where it is to go that from its beginning.
@@ -121,41 +86,205 @@ class Quick:
             compute: Computes under a lock, whatever is to be computed.
         """
         __tracebackhide__ = True
-        if not _is_plain(args[0]) or signing_key() is not self._like.signing_key:
-            return WHOLE_WAY
-        stop_if_interrupted()
-        run = self._run
-        flight, mine = FLIGHTS.claim(self._scope, key, run.name or run.place.notebook, asked)
-        if not mine:
-            return WHOLE_WAY
-        shared: list[Landing] = []
-        lock: KeyLock | None = None
+        taken = Taken(self, step, key, thunk, args, asked)
         try:
-            lock = self._cache.take_new(key, self._like.signing_key.id)
-            if lock is None:
+            if not taken.is_claimed():
                 return WHOLE_WAY
-            flight.let_go = lock.release
-            read = self._read(key, thunk, args)
-            if read is not None:
-                return self._compute(step, key, thunk, args, asked, read, shared)
-            call = self._call(step, key, thunk, args, asked)
-            refused = announce(call)
-            return self._noted(call, compute(call, _NEW, False, None, shared)) if refused is None else refused
+            given = taken.go(compute)
+            return taken.end() if given is UNFINISHED else given
         finally:
-            try:
-                if lock is not None:
-                    lock.release()
-            finally:
-                FLIGHTS.land(self._scope, key, flight, shared[0] if shared else "nothing")
+            taken.leave()
+
+    def begin(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> tuple[Taken, bool]:
+        """Begins a step as far as that calls nobody's code; gives it, and whether it is claimed, or is to go the whole way.
+
+        Args:
+            step: As for `take`.
+            key: The same.
+            thunk: The same.
+            args: The same.
+            asked: The same.
+        """
+        taken = Taken(self, step, key, thunk, args, asked)
+        claimed = False
+        try:
+            claimed = taken.is_claimed()
+            if claimed:
+                taken.enter_by_anchor()
+        finally:
+            if not claimed:
+                taken.leave()
+        return taken, claimed
 
     def are_like(self, call: Call) -> bool:
         """Whether a step that went the whole way is as those are."""
         like = call.like()
-        return like == self._like and call.told() is self._told
+        return like == self.likeness.like and call.told() is self._told
 
-    def _call(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> Call:
+
+class Taken:
+    """One step on its quick way: claimed, entered, called, ended, left.
+
+    Args:
+        quick: How they are taken.
+        step: As for `Quick.take`.
+        key: The same.
+        thunk: The same.
+        args: The same.
+        asked: The same.
+
+    Attributes:
+        took_s: How long its function ran.
+        worked_s: How long that had a processor.
+    """
+
+    __slots__ = (
+        "_args", "_asked", "_flight", "_frame", "_inside", "_key", "_lock", "_looked", "_quick", "_raised", "_read", "_shared",
+        "_step", "_thunk", "_value", "took_s", "worked_s",
+    )  # fmt: skip
+
+    def __init__(self, quick: Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> None:
+        self._quick, self._step, self._key, self._thunk, self._args, self._asked = quick, step, key, thunk, args, asked
+        self._flight: Flight | None = None
+        self._lock: KeyLock | None = None
+        self._read: Read | None = None
+        self._frame: Frame | None = None
+        self._inside: Token[Frame | None] | None = None
+        self._value: Any = None
+        self._raised: Err[Any] | None = None
+        self.took_s = self.worked_s = 0.0
+        self._looked = False
+        self._shared: list[Landing] = []
+
+    @property
+    def options(self) -> Options:
+        """What the steps of its map were asked."""
+        return self._quick.options
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether its function is to be called next."""
+        return self._inside is not None
+
+    def is_claimed(self) -> bool:
+        """Claims its key, of which there was never anything; whether it could, or it is to go the whole way."""
+        quick, key = self._quick, self._key
+        run = quick.run
+        if not _is_plain(self._args[0]) or signing_key() is not quick.likeness.like.signing_key:
+            return False
+        stop_if_interrupted()
+        flight, mine = FLIGHTS.claim(quick.scope, key, run.name or run.place.notebook, self._asked)
+        if not mine:
+            return False
+        self._flight = flight
+        lock = self._lock = quick.cache.take_new(key, quick.pattern.signer)
+        if lock is None:
+            return False
+        flight.let_go = lock.release
+        return True
+
+    def enter_by_anchor(self) -> None:
+        """Reads its inputs where that calls nobody's code, and enters it then."""
+        self._read = self._quick.likeness.read_by_anchor(self._key, self._thunk, self._args)
+        if self._read is not None:
+            self._enter()
+
+    def go(self, compute: Computing) -> Any:
+        """Runs its function, and gives `UNFINISHED`; or lets it go the rest of the whole way, and gives what that gives."""
+        __tracebackhide__ = True
+        self._read = self._quick.likeness.read(self._key, self._thunk, self._args)
+        if self._read is not None:
+            self._enter()
+            self.call()
+            return UNFINISHED
+        call = self.as_call()
+        refused = announce(call)
+        return self._noted(call, compute(call, _NEW, False, None, self._shared)) if refused is None else refused
+
+    def call(self) -> None:
+        """Runs its function, in the context that it was entered in, on any thread."""
+        __tracebackhide__ = True
+        if self._flight is not None:
+            self._flight.thread = threading.get_ident()
+        began, worked = time.perf_counter(), time.thread_time()
+        try:
+            self._value = self._thunk(*self._args)
+        except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
+            self._raised = Err(error)
+        finally:
+            self.took_s, self.worked_s = time.perf_counter() - began, time.thread_time() - worked
+            if self._frame is not None:
+                self._frame.ended = True
+
+    def is_easily_ended(self) -> bool:
+        """Whether to end it calls nobody's code, most likely: to look at some objects, and hand over a plain value."""
+        return (
+            self._read is not None
+            and self._read.anchor is not None
+            and self._gave_by_itself()
+            and _is_plain(self._value)
+        )
+
+    def end(self) -> Any:
+        """Keeps what it gave, tells that, and gives what the step gives."""
+        __tracebackhide__ = True
+        given = self.end_quickly() if not self._looked and self._gave_by_itself() else UNFINISHED
+        return self._end_wholly() if given is UNFINISHED else given
+
+    def end_quickly(self) -> Any:
+        """The same, or `UNFINISHED` where its value is not kept so, or its function left something else than it found."""
+        self._go_out()
+        quick, key, value, read = self._quick, self._key, self._value, self._read
+        self._looked = True
+        if read is None or not quick.likeness.is_still(key, self._thunk, self._args, read):
+            return UNFINISHED
+        run, options = quick.run, quick.options
+        size_bytes = quick.cache.keep_like(quick.pattern, key, value, self.took_s, read.inputs.texts, run.id)
+        if size_bytes is None:
+            return UNFINISHED
+        note_handed_out(value, quick.scope, key, size_bytes, plain=True, maps=quick.maps)
+        self._shared.append("kept")
+        if run.is_heard():
+            run.tell(StepFinished(run.id, self._step, key, "ok", run.clock(), self.took_s, size_bytes))
+        return Ok(value) if options.hand_back and not options.bare else value
+
+    def leave(self) -> None:
+        """Lets others compute it, or find it. Needed once, whatever happened."""
+        flight, lock, shared = self._flight, self._lock, self._shared
+        try:
+            if lock is not None:
+                lock.release()
+        finally:
+            if flight is not None:
+                FLIGHTS.land(self._quick.scope, self._key, flight, shared[0] if shared else "nothing")
+
+    def as_call(self) -> Call:
         """The step as one that goes the whole way from where it is."""
-        return Call(self._run, step, key, thunk, args, self._options, self._place, None, asked, self._site)
+        quick = self._quick
+        return Call(
+            quick.run, self._step, self._key, self._thunk, self._args, quick.options, quick.place, None, self._asked, quick.site
+        )  # fmt: skip
+
+    def _enter(self) -> None:
+        """Tells that it was asked and begins, and goes inside it."""
+        quick, step, key = self._quick, self._step, self._key
+        run = quick.run
+        if run.is_heard():
+            run.tell(
+                StepAsked(run.id, step, key, quick.place, self._asked, None, quick.site.id, quick.options.plain),
+                StepMissed(run.id, step, key, "new"),
+                StepStarted(run.id, step, key, run.clock()),
+            )
+        self._frame = Frame(run, step, key, None, raised_before=run.raised_count, maps=quick.maps)
+        self._inside = enclosing.set(self._frame)
+
+    def _go_out(self) -> None:
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            leave(inside)
+
+    def _gave_by_itself(self) -> bool:
+        return self._raised is None and self._frame is not None and not self._frame.used
 
     def _noted(self, call: Call, work: Coroutine[Any, Any, Any]) -> Any:
         """Lets it go the rest of the whole way; gives what it gives."""
@@ -165,113 +294,18 @@ class Quick:
             note_quick(call, call.options.alike)
         return given
 
-    def _read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> _Read | None:
-        """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
-        like, anchor, own_map = self._like, self._anchor, self._maps[-1]
-        try:
-            if not self._is_itself(thunk):
-                return None
-            if anchor is not None and not anchor.holds_before(self._function, own_map):
-                self._anchor = anchor = None  # nor are the objects held any longer
-            if anchor is not None:
-                read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
-                if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
-                    return None
-                kept = self._run.first_asks.check_look(self._scope, key, look, self._place, None, self._site)
-                return _Read(read, False, anchor if kept is look else None)
-            if like.owner and type(like.owner[0]) is not like.own_type:
-                return None
-            named = self._anchored()
-            if not looks_the_same(like.seen, self._function, like.own_type):
-                return None
-            read = like.read(args[0])
-            if read is None or origins_of(read.objects, like.seen, self._scope, args=args, own_map=own_map):
-                return None
-            look = self._run.first_asks.check(self._scope, key, thunk, args, self._place, None, self._site)
-            if named is not None and look is not None and look_like(look, args[0]) == look and named.holds():
-                self._anchor = _Anchor(named, look, seen_in_place(look, thunk, args))
-            return _Read(read, look is not None and not look.read and look.sights == args, None)
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
-            return None
-
-    def _anchored(self) -> Anchored | None:
-        """By what the next ones may tell that all names hold what they hold now; not again and again where that is never so."""
-        if self._left <= 0:
-            return None
-        self._left -= 1
-        return self._like.anchored()
-
-    def _compute(
-        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, read: _Read, shared: list[Landing]
-    ) -> Any:
-        """Tells that it was asked and begins, runs the function, keeps what it gave, and tells that."""
+    def _end_wholly(self) -> Any:
         __tracebackhide__ = True
-        run, options = self._run, self._options
-        if run.is_heard():
-            run.tell(
-                StepAsked(run.id, step, key, self._place, asked, None, self._site.id, options.plain),
-                StepMissed(run.id, step, key, "new"),
-                StepStarted(run.id, step, key, run.clock()),
-            )
-        frame = Frame(run, step, key, None, raised_before=run.raised_count, maps=self._maps)
-        inside = enclosing.set(frame)
-        began = time.perf_counter()
-        value: Any = None
-        raised: Err[Any] | None = None
-        try:
-            value = thunk(*args)
-        except BaseException as error:  # noqa: BLE001 - told, kept where it may be, and raised again
-            raised = Err(error)
-        finally:
-            frame.ended = True
-            leave(inside)
-        took_s = time.perf_counter() - began
-        if raised is None and not frame.used and self._is_still(key, thunk, args, read):
-            size_bytes = self._cache.keep_like(self._pattern, key, value, took_s, read.inputs.texts, run.id)
-            if size_bytes is not None:
-                note_handed_out(value, self._scope, key, size_bytes, plain=True, maps=self._maps)
-                shared.append("kept")
-                if run.is_heard():
-                    run.tell(StepFinished(run.id, step, key, "ok", run.clock(), took_s, size_bytes))
-                return Ok(value) if options.hand_back and not options.bare else value
-        if raised is None and is_awaitable(value):
-            return Later(value)
-        call = self._call(step, key, thunk, args, asked)
+        self._go_out()
+        if self._raised is None and is_awaitable(self._value):
+            return Later(self._value)
+        like, call, read, frame = self._quick.likeness.like, self.as_call(), self._read, self._frame
+        assert read is not None
+        assert frame is not None  # it was entered
         call.announced = True
-        call.note_read(self._like.seen, self._like.inputs(thunk, read.inputs))
-        outcome = outcome_of(Given(value)) if raised is None else ThunkOutcome(raised)
-        return self._noted(call, ended(call, _NEW, outcome, took_s, frame, False, shared))
-
-    def _is_itself(self, thunk: Any) -> bool:
-        """Whether it is theirs, and has the code, the name and the defaults that it had."""
-        function = self._function
-        return (
-            thunk is self._thunk
-            and function.__code__ is self._code
-            and function.__qualname__ is self._name
-            and function.__defaults__ is self._defaults
-            and not function.__kwdefaults__
-        )
-
-    def _is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: _Read) -> bool:
-        """Whether its function left itself, its item, what it names, and the user's key as they were."""
-        like = self._like
-        try:
-            if not (self._is_itself(thunk) and signing_key() is like.signing_key and like.has(args[0], read.inputs)):
-                return False
-            if read.anchor is not None and read.anchor.holds_after():
-                return True
-            if not like.holds():
-                return False
-            if not read.fixed:
-                self._run.first_asks.note_ran(self._scope, key, thunk, args)
-            return True
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001 - as above
-            return False
+        call.note_read(like.seen, like.inputs(self._thunk, read.inputs))
+        outcome = outcome_of(Given(self._value)) if self._raised is None else ThunkOutcome(self._raised)
+        return self._noted(call, ended(call, _NEW, outcome, self.took_s, frame, False, self._shared))
 
 
 def _is_plain(item: Any) -> bool:

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Coroutine
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
+from nbstep.batch.hub import UNFINISHED, Turn
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
@@ -22,7 +23,7 @@ from nbstep.foreign import interrupts
 from nbstep.freezing import freeze
 from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import error_line, one_line
-from nbstep.result import Err
+from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, Run, enclosing
 from nbstep.steps.attempts import attempt_thunk, given_by, sleep
@@ -34,7 +35,7 @@ from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause, wait
 from nbstep.steps.keeping import still_kept
-from nbstep.steps.quick import WHOLE_WAY, note_quick
+from nbstep.steps.quick import WHOLE_WAY, Taken, note_quick
 from nbstep.steps.telling import announce, tell_start
 from nbstep.steps.waiting import name_elsewhere, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
@@ -60,14 +61,91 @@ def take_step(
     if alike is not None and alike.quick is not None and key is not None and outer is None:
         given = alike.quick.take(step, key, thunk, args, asked, _compute)
     if given is WHOLE_WAY:
-        call = Call(run, step, key, thunk, args, options, place, outer, asked, site, template)
-        given = _taken(call)
-        if alike is not None:
-            note_quick(call, alike)
-        if type(given) is Later and not options.plain:
-            call.thunk = freeze(thunk)
-            call.note_fixed()
-            return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
+        given = _taken_wholly(Call(run, step, key, thunk, args, options, place, outer, asked, site, template))
+    return _for_caller(given)
+
+
+def begin_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options) -> Turn | None:
+    """Begins a step of a map as far as that calls nobody's code; None where it is to be taken by `take_step`."""
+    quick = None if options.alike is None else options.alike.quick
+    if quick is None or key is None or enclosing.get() is not None:
+        return None
+    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock()))
+
+
+_LITTLE_S: Final = 0.0001
+
+
+def may_pay(taken: Taken) -> bool:
+    """Whether a step may be ended the sooner by another thread, to go to which and back costs something.
+
+    A function that works less than a moment left the processor's caches as they were. One that mostly works keeps the interpreter
+    for itself, which that thread would wait for.
+    """
+    return _LITTLE_S <= taken.worked_s <= taken.took_s / 2
+
+
+class _Begun(Turn):
+    """A step of a map that is claimed on its quick way, or is to go the whole one."""
+
+    __slots__ = ("_claimed", "_taken")
+
+    def __init__(self, taken: Taken, claimed: bool) -> None:
+        self._taken, self._claimed = taken, claimed
+
+    def run(self) -> Any:
+        __tracebackhide__ = True
+        taken = self._taken
+        if not self._claimed:
+            return self._given(_taken_wholly(taken.as_call()))
+        if taken.is_entered:
+            taken.call()
+            return UNFINISHED if may_pay(taken) else self.end()
+        try:
+            given = taken.go(_compute)
+            return self._given(taken.end() if given is UNFINISHED else given)
+        finally:
+            taken.leave()
+
+    def end_quickly(self) -> Any:
+        given: Any = None
+        try:
+            given = self._taken.end_quickly() if self._taken.is_easily_ended() else UNFINISHED
+        finally:
+            if given is not UNFINISHED:
+                self._taken.leave()
+        return given
+
+    def end(self) -> Any:
+        __tracebackhide__ = True
+        try:
+            return self._given(self._taken.end())
+        finally:
+            self._taken.leave()
+
+    def _given(self, given: Any) -> Any:
+        return bared(_for_caller(given), self._taken.options)
+
+
+def bared(given: Any, options: Options) -> Any:
+    """Where it may be bare, the value alone, as there may be a million of them; boxed where it is itself a box."""
+    return given.value if options.bare and type(given) is Ok and not isinstance(given.value, Ok | Err) else given
+
+
+def _taken_wholly(call: Call) -> Any:
+    """Takes a step the whole way; gives as `_taken`, an `AwaitableStep` where it turned out to be one."""
+    given = _taken(call)
+    if call.options.alike is not None:
+        note_quick(call, call.options.alike)
+    if type(given) is Later and not call.options.plain:
+        call.thunk = freeze(call.thunk)
+        call.note_fixed()
+        return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
+    return given
+
+
+def _for_caller(given: Any) -> Any:
+    __tracebackhide__ = True
     if type(given) is Stopped:
         raise given.error
     if type(given) is Later:
