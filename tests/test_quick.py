@@ -138,6 +138,31 @@ def test_on_threads_it_is_as_the_whole_way(given: Callable[[int], Any], monkeypa
         assert "nbstep map" in ended
 
 
+def _works_and_waits(n: int) -> int:
+    ends = time.thread_time() + 0.0005
+    while time.thread_time() < ends:
+        pass
+    time.sleep(0.005)
+    return n
+
+
+@pytest.mark.parametrize("function", [_works_and_waits, lambda n: n])
+def test_only_who_waits_and_works_hands_over_what_it_ran(
+    function: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    end = quick.Taken.end_quickly
+
+    def noted(self: quick.Taken) -> Any:
+        ended.append(threading.current_thread().name)
+        return end(self)
+
+    monkeypatch.setattr(quick.Taken, "end_quickly", noted)
+    _run({}, range(200), function, RecordingListener(), n_jobs=4)
+    handed_over = ended.count("nbstep map")
+    assert handed_over > 100 if function is _works_and_waits else handed_over < 50
+
+
 def _by_key(listener: RecordingListener) -> dict[str, list[Any]]:
     """What was told of each key in its order, but for the numbers of steps and of what one failure made fail."""
     told: dict[str, list[Any]] = {}
