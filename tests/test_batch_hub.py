@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nbstep import Cache, create_workflow
+from nbstep.batch import hub
 from nbstep.batch.dispatch import on_threads
 from nbstep.batch.hub import UNFINISHED, Turn
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import FLIGHTS
+from nbstep.errors import RecursiveStep
+from nbstep.events import Finding, StepFinished, StepStarted
 from nbstep.steps import take
+from nbstep.testing import RecordingListener
 
 _COUNT = 400
 
@@ -81,6 +88,9 @@ class _Turn(Turn):
     def end(self) -> Any:
         self.turns.note("ended", self.item, -1)
         return self.item * 2
+
+    def goes_to(self, thread: int) -> None:
+        assert thread
 
 
 def _given(turns: _Turns, n_jobs: int = 4) -> list[Any]:
@@ -188,6 +198,169 @@ def test_c4_one_waits_for_the_other_whoever_ends_it(monkeypatch: pytest.MonkeyPa
         thread.join(60)
     assert given == [list(range(200))] * 3
     assert sorted(calls) == list(range(200))
+
+
+def test_c4_a_step_that_is_still_to_be_ended_is_waited_for_by_who_ran_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that ran it has another item by then, which may ask its key."""
+    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    held, calls = _Held(), list[int]()
+
+    def fetch(n: int) -> Any:
+        calls.append(n)
+        if n < 100 or n % 8 == 0:
+            time.sleep(0.001)
+            return _Slow(n) if n % 8 == 0 and n >= 100 else n
+        if n % 8 < 4:
+            time.sleep(0.001)
+            return n
+        held.step(held.fetch, n // 8 * 8, key=f"n:{n // 8 * 8}")
+        return n
+
+    def body(step: Any) -> Any:
+        held.step, held.fetch = step, fetch
+        return step.map(fetch, list(range(1000)), key="n:{}", n_jobs=16)
+
+    create_workflow(cache={})(body).unwrap()
+    assert sorted(calls) == list(range(1000))
+
+
+class _Held:
+    """What a function names, and so what it holds is not looked at for each item."""
+
+    step: Any
+    ask: Any
+    fetch: Any
+
+
+class _Slow:
+    """Is kept slowly, by code of its own."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __reduce__(self) -> Any:
+        time.sleep(0.01)
+        return _Slow, (self.n,)
+
+
+def test_c4_an_item_that_asks_its_own_key_is_told_so_whoever_began_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that names a file is no item as the others: it goes the whole way from where it was begun."""
+    (tmp_path / "named").touch()
+
+    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    held = _Held()
+
+    def ask(item: str) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(held.step, fetch, item, key=f"n:{item}").result()
+
+    def fetch(item: str) -> Any:
+        time.sleep(0.001)
+        return held.ask(item) if item.startswith("/") else item
+
+    def body(step: Any) -> Any:
+        held.step, held.ask = step, ask
+        return step.map(fetch, items, key="n:{}", n_jobs=8)
+
+    items = [*map(str, range(150)), str(tmp_path / "named"), *map(str, range(150, 300))]
+    with pytest.raises(RecursiveStep):
+        create_workflow(cache={})(body).unwrap()
+    assert not FLIGHTS._flights
+
+
+@pytest.mark.parametrize("event", [StepStarted, StepFinished])
+def test_c4_what_a_listener_raises_leaves_no_claim(event: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    told: list[Any] = []
+
+    def listen(one: Any) -> None:
+        if isinstance(one, event) and getattr(one, "key", "") == "n:200" and not told:
+            told.append(one)
+            raise SystemExit
+
+    def fetch(n: int) -> int:
+        time.sleep(0.001)
+        return n
+
+    workflow = create_workflow(cache={}, on_event=listen)
+    with pytest.raises(SystemExit):
+        workflow(lambda step: step.map(fetch, range(300), key="n:{}", n_jobs=8))
+    _until_it_is_gone()
+    assert not FLIGHTS._flights
+    assert workflow(lambda step: step.map(fetch, range(300), key="n:{}", n_jobs=8)).unwrap() == list(range(300))
+
+
+def test_k7_a_key_is_called_out_before_its_step_and_on_the_thread_of_its_item(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(take, "may_pay", lambda _: True)
+
+    def fetch(n: int) -> int:
+        time.sleep(0.001)
+        return n
+
+    def key(n: int) -> str:
+        return f"n:{n} <C{n} object at 0x7ffff000>" if n % 2 else f"n:{n}"
+
+    listener = RecordingListener()
+    create_workflow(cache={}, on_event=listener)(lambda step: step.map(fetch, range(200), key=key, n_jobs=8)).unwrap()
+    kinds: dict[str, list[type]] = {}
+    for event in listener.events:
+        kinds.setdefault(getattr(event, "key", None) or "", []).append(type(event))
+    called_out = [of_key for of_key in kinds.values() if Finding in of_key]
+    assert called_out
+    assert all(of_key[0] is Finding for of_key in called_out)
+    assert "nbstep map" not in {record.threadName for record in caplog.records}
+
+
+def test_one_who_listens_slowly_does_not_hold_up_all() -> None:
+    """What an end takes is taken by each thread then, side by side."""
+    slow: list[str] = []
+
+    def ends(item: int) -> int:
+        slow.append(threading.current_thread().name)
+        time.sleep(0.005)
+        return item * 2
+
+    turns = _Turns(ends)
+    assert _given(turns, 16) == [2 * n for n in range(_COUNT)]
+    assert slow.count("nbstep map") < 40 < len(slow) // 2
+
+
+def test_a_worker_that_comes_as_it_is_closed_leaves_the_thread_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds the word that was meant for the thread, as it does all that waits itself."""
+
+    class Late(hub.SimpleQueue[Any]):
+        def put(self, item: Any, *rest: Any) -> None:
+            if item is not None and not closed:
+                closed.append(item)
+                the_hub.close()
+            super().put(item, *rest)
+
+        def get(self, *rest: Any) -> Any:
+            if closed:
+                assert found.wait(20)  # the worker is faster
+            return super().get(*rest)
+
+        def get_nowait(self) -> Any:
+            try:
+                return super().get_nowait()
+            except hub.Empty:
+                found.set()
+                raise
+
+    closed, found = list[Any](), threading.Event()
+    monkeypatch.setattr(hub, "SimpleQueue", Late)
+    turns = _Turns()
+    results: list[Any] = [None] * 8
+    the_hub = hub.Hub(list(enumerate(_work(8))), results, contextvars.copy_context(), turns.take, turns.begin)
+    worker = threading.Thread(target=the_hub.take_turns)
+    worker.start()
+    worker.join(20)
+    assert not worker.is_alive()
+    _until_it_is_gone()
 
 
 def _until_it_is_gone() -> None:

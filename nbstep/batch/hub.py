@@ -9,6 +9,7 @@ more than the threads have in their hands.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
 from queue import Empty, SimpleQueue
@@ -17,6 +18,8 @@ from typing import Any, Final, TypeAlias
 from nbstep.batch.keying import Keyed
 
 UNFINISHED: Final = object()
+_LONG_S: Final = 0.002  # an end and a beginning take a tenth of that
+_LONG_AT_MOST: Final = 16
 
 
 class Turn:
@@ -34,6 +37,10 @@ class Turn:
 
     def end(self) -> Any:
         """Ends it in any case, and gives what the step gives."""
+        raise NotImplementedError
+
+    def goes_to(self, thread: int) -> None:
+        """Says which thread has it from now on."""
         raise NotImplementedError
 
 
@@ -81,6 +88,7 @@ class Hub:
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._long = 0
 
     def take_turns(self) -> None:
         """Takes one item after the other until there is none left. Not for a thread that an interrupt may come to."""
@@ -116,8 +124,11 @@ class Hub:
     def _exchanged(self, job: _Job, items: Items) -> _Job | None:
         """Has a job ended; gives another one, which may be one that is to be ended here."""
         __tracebackhide__ = True
-        if self._closed or (self._thread is None and not self._begins()):
+        thread = None if self._closed else self._thread or self._began()
+        # Where it takes long, as one who listens does, threads that wait for each other would take it in turn.
+        if thread is None or thread.ident is None or job.turn is None or self._long >= _LONG_AT_MOST:
             return self._ended(job, items)
+        job.turn.goes_to(thread.ident)
         self._given_back.put(job)
         if self._closed:  # perhaps before that: then nobody else comes
             self._answer_all(items)
@@ -135,7 +146,7 @@ class Hub:
         self._results[job.at] = given
         return self._next(items)
 
-    def _begins(self) -> bool:
+    def _began(self) -> threading.Thread | None:
         with self._guard:
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="nbstep map", daemon=True)
@@ -143,14 +154,17 @@ class Hub:
                     thread.start()
                 except RuntimeError:  # there can be no more
                     self._closed = True
-                    return False
+                    return None
                 self._thread = thread
-        return True
+            return self._thread
 
     def _work(self) -> None:
         items = iter(self._items)
         while (job := self._given_back.get()) is not None:
+            began = time.perf_counter()
             self._answer(job, items)
+            is_long = time.perf_counter() - began > _LONG_S
+            self._long = max(0, self._long + (2 if is_long else -1))
         self._answer_all(items)
 
     def _answer_all(self, items: Items) -> None:
@@ -158,9 +172,10 @@ class Hub:
             try:
                 job = self._given_back.get_nowait()
             except Empty:
-                return
+                break
             if job is not None:
                 self._answer(job, items)
+        self._given_back.put(None)  # which may have been meant for the thread
 
     def _answer(self, job: _Job, items: Items) -> None:
         """Lets one of those who wait go on, as each of them gave one back."""

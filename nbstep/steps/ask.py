@@ -213,10 +213,9 @@ def ask_all(
         return bared(take_step(run, item_key, fn, (item,), each, place, site), each)
 
     def begun(item: Any, item_key: str | None) -> Turn | None:
-        turn = begin_step(run, item_key, fn, (item,), each)
-        if turn is not None:
-            called_out(item, item_key)
-        return turn
+        if item_key is None or site.finding is not None or may_have_finding(item_key):
+            return None  # what is called out is logged, and whose code that calls nobody knows
+        return begin_step(run, item_key, fn, (item,), each)
 
     def shown_while() -> AbstractContextManager[None]:
         return _line_of(run, place, keys.count if isinstance(items, Sized) else None)

@@ -8,7 +8,6 @@ the whole way (`ending.py`).
 
 from __future__ import annotations
 
-import threading
 import time
 import types
 from collections.abc import Callable, Coroutine
@@ -106,15 +105,15 @@ class Quick:
             asked: The same.
         """
         taken = Taken(self, step, key, thunk, args, asked)
-        claimed = False
+        goes_on = False
         try:
-            claimed = taken.is_claimed()
-            if claimed:
+            if taken.is_claimed():
                 taken.enter_by_anchor()
+                goes_on = True
         finally:
-            if not claimed:
+            if not goes_on:
                 taken.leave()
-        return taken, claimed
+        return taken, goes_on
 
     def are_like(self, call: Call) -> bool:
         """Whether a step that went the whole way is as those are."""
@@ -166,6 +165,11 @@ class Taken:
         """Whether its function is to be called next."""
         return self._inside is not None
 
+    def goes_to(self, thread: int) -> None:
+        """Says which thread has it from now on: whoever waits for it waits for that one."""
+        if self._flight is not None:
+            self._flight.thread = thread
+
     def is_claimed(self) -> bool:
         """Claims its key, of which there was never anything; whether it could, or it is to go the whole way."""
         quick, key = self._quick, self._key
@@ -204,8 +208,6 @@ class Taken:
     def call(self) -> None:
         """Runs its function, in the context that it was entered in, on any thread."""
         __tracebackhide__ = True
-        if self._flight is not None:
-            self._flight.thread = threading.get_ident()
         began, worked = time.perf_counter(), time.thread_time()
         try:
             self._value = self._thunk(*self._args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Coroutine
 from types import FunctionType
@@ -98,6 +99,7 @@ class _Begun(Turn):
         taken = self._taken
         if not self._claimed:
             return self._given(_taken_wholly(taken.as_call()))
+        taken.goes_to(threading.get_ident())
         if taken.is_entered:
             taken.call()
             return UNFINISHED if may_pay(taken) else self.end()
@@ -118,10 +120,14 @@ class _Begun(Turn):
 
     def end(self) -> Any:
         __tracebackhide__ = True
+        self._taken.goes_to(threading.get_ident())
         try:
             return self._given(self._taken.end())
         finally:
             self._taken.leave()
+
+    def goes_to(self, thread: int) -> None:
+        self._taken.goes_to(thread)
 
     def _given(self, given: Any) -> Any:
         return bared(_for_caller(given), self._taken.options)
