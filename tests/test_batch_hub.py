@@ -20,7 +20,7 @@ from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import FLIGHTS
 from nbstep.errors import RecursiveStep
 from nbstep.events import Finding, StepFinished, StepStarted
-from nbstep.steps import take
+from nbstep.steps import turns
 from nbstep.testing import RecordingListener
 
 _COUNT = 400
@@ -149,7 +149,7 @@ def test_without_another_thread_each_ends_its_own(monkeypatch: pytest.MonkeyPatc
 
 def test_c3_what_ran_as_the_map_was_left_is_kept_and_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an interrupt the threads are still in their functions; then nobody takes what they give but they."""
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     go_on, ran = threading.Event(), list[int]()
 
     def fetch(n: int) -> int:
@@ -175,7 +175,7 @@ def test_c3_what_ran_as_the_map_was_left_is_kept_and_nobody_waits_for_ever(monke
 
 def test_c4_one_waits_for_the_other_whoever_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two maps at once, of the same keys: each is computed once."""
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     calls: list[int] = []
 
     def fetch(n: int) -> int:
@@ -202,7 +202,7 @@ def test_c4_one_waits_for_the_other_whoever_ends_it(monkeypatch: pytest.MonkeyPa
 
 def test_c4_a_step_that_is_still_to_be_ended_is_waited_for_by_who_ran_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that ran it has another item by then, which may ask its key."""
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     held, calls = _Held(), list[int]()
 
     def fetch(n: int) -> Any:
@@ -249,7 +249,7 @@ def test_c4_an_item_that_asks_its_own_key_is_told_so_whoever_began_it(
     """A text that names a file is no item as the others: it goes the whole way from where it was begun."""
     (tmp_path / "named").touch()
 
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     held = _Held()
 
     def ask(item: str) -> Any:
@@ -272,7 +272,7 @@ def test_c4_an_item_that_asks_its_own_key_is_told_so_whoever_began_it(
 
 @pytest.mark.parametrize("event", [StepStarted, StepFinished])
 def test_c4_what_a_listener_raises_leaves_no_claim(event: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     told: list[Any] = []
 
     def listen(one: Any) -> None:
@@ -295,7 +295,7 @@ def test_c4_what_a_listener_raises_leaves_no_claim(event: type, monkeypatch: pyt
 def test_k7_a_key_is_called_out_before_its_step_and_on_the_thread_of_its_item(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
 
     def fetch(n: int) -> int:
         time.sleep(0.001)

@@ -60,7 +60,7 @@ def test_n1_a_second_interrupt_does_not_keep_the_list_from_its_end(shell: Shell)
 
 def test_n1_an_interrupt_as_a_step_begins_leaves_its_key_to_the_next_cell(shell: Shell) -> None:
     def interrupt(frame: FrameType, event: str, called: Any) -> None:
-        if (frame.f_code.co_name, event) == ("_compute", "c_return") and called.__name__ == "set":
+        if (frame.f_code.co_name, event) == ("compute", "c_return") and called.__name__ == "set":
             sys.setprofile(None)
             signal.raise_signal(signal.SIGINT)
 

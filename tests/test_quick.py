@@ -27,7 +27,7 @@ from nbstep.events import (
     StepMissed,
     StepStarted,
 )
-from nbstep.steps import quick, take
+from nbstep.steps import quick, turns
 from nbstep.stores.base import run_now
 from nbstep.testing import MemoryStore, RecordingListener
 
@@ -118,7 +118,7 @@ _PLAIN = {name: function for name, function in GIVEN.items() if name != "an awai
 @pytest.mark.parametrize("given", _PLAIN.values(), ids=_PLAIN)
 def test_on_threads_it_is_as_the_whole_way(given: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each thread hands over what it ran, as `hub.py` says, whatever that took."""
-    monkeypatch.setattr(take, "may_pay", lambda _: True)
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
     ended: set[str] = set()
     end = quick.Taken.end_quickly
 

@@ -37,7 +37,8 @@ from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Alike, Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
-from nbstep.steps.take import bared, begin_step, take_step, timeout_needs_async
+from nbstep.steps.take import bared, take_step, timeout_needs_async
+from nbstep.steps.turns import begin_step
 from nbstep.steps.waiting import name_elsewhere
 from nbstep.terminals import is_terminal
 from nbstep.thunks import check_thunk, surely_awaitable

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Coroutine
 from types import FunctionType
-from typing import Any, Final
+from typing import Any
 
-from nbstep.batch.hub import UNFINISHED, Turn
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing, running_loop
 from nbstep.cache.keptcell import KEPT_CELL_TYPE
@@ -36,7 +34,7 @@ from nbstep.steps.fetching import done_elsewhere
 from nbstep.steps.giving import Stopped, fail, hand_out, note_seen, offline_miss, refuse
 from nbstep.steps.inline import Inline, pause, wait
 from nbstep.steps.keeping import still_kept
-from nbstep.steps.quick import WHOLE_WAY, Taken, note_quick
+from nbstep.steps.quick import WHOLE_WAY, note_quick
 from nbstep.steps.telling import announce, tell_start
 from nbstep.steps.waiting import name_elsewhere, wait_for_flight, wait_for_lock
 from nbstep.stores.base import run_now
@@ -60,77 +58,10 @@ def take_step(
     step, outer, asked, alike = run.next_step(), enclosing.get(), run.clock(), options.alike
     given: Any = WHOLE_WAY
     if alike is not None and alike.quick is not None and key is not None and outer is None:
-        given = alike.quick.take(step, key, thunk, args, asked, _compute)
+        given = alike.quick.take(step, key, thunk, args, asked, compute)
     if given is WHOLE_WAY:
-        given = _taken_wholly(Call(run, step, key, thunk, args, options, place, outer, asked, site, template))
-    return _for_caller(given)
-
-
-def begin_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options) -> Turn | None:
-    """Begins a step of a map as far as that calls nobody's code; None where it is to be taken by `take_step`."""
-    quick = None if options.alike is None else options.alike.quick
-    if quick is None or key is None or enclosing.get() is not None:
-        return None
-    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock()))
-
-
-_LITTLE_S: Final = 0.0001
-
-
-def may_pay(taken: Taken) -> bool:
-    """Whether a step may be ended the sooner by another thread, to go to which and back costs something.
-
-    A function that works less than a moment left the processor's caches as they were. One that mostly works keeps the interpreter
-    for itself, which that thread would wait for.
-    """
-    return _LITTLE_S <= taken.worked_s <= taken.took_s / 2
-
-
-class _Begun(Turn):
-    """A step of a map that is claimed on its quick way, or is to go the whole one."""
-
-    __slots__ = ("_claimed", "_taken")
-
-    def __init__(self, taken: Taken, claimed: bool) -> None:
-        self._taken, self._claimed = taken, claimed
-
-    def run(self) -> Any:
-        __tracebackhide__ = True
-        taken = self._taken
-        if not self._claimed:
-            return self._given(_taken_wholly(taken.as_call()))
-        taken.goes_to(threading.get_ident())
-        if taken.is_entered:
-            taken.call()
-            return UNFINISHED if may_pay(taken) else self.end()
-        try:
-            given = taken.go(_compute)
-            return self._given(taken.end() if given is UNFINISHED else given)
-        finally:
-            taken.leave()
-
-    def end_quickly(self) -> Any:
-        given: Any = None
-        try:
-            given = self._taken.end_quickly() if self._taken.is_easily_ended() else UNFINISHED
-        finally:
-            if given is not UNFINISHED:
-                self._taken.leave()
-        return given
-
-    def end(self) -> Any:
-        __tracebackhide__ = True
-        self._taken.goes_to(threading.get_ident())
-        try:
-            return self._given(self._taken.end())
-        finally:
-            self._taken.leave()
-
-    def goes_to(self, thread: int) -> None:
-        self._taken.goes_to(thread)
-
-    def _given(self, given: Any) -> Any:
-        return bared(_for_caller(given), self._taken.options)
+        given = taken_wholly(Call(run, step, key, thunk, args, options, place, outer, asked, site, template))
+    return for_caller(given)
 
 
 def bared(given: Any, options: Options) -> Any:
@@ -138,7 +69,7 @@ def bared(given: Any, options: Options) -> Any:
     return given.value if options.bare and type(given) is Ok and not isinstance(given.value, Ok | Err) else given
 
 
-def _taken_wholly(call: Call) -> Any:
+def taken_wholly(call: Call) -> Any:
     """Takes a step the whole way; gives as `_taken`, an `AwaitableStep` where it turned out to be one."""
     given = _taken(call)
     if call.options.alike is not None:
@@ -150,7 +81,8 @@ def _taken_wholly(call: Call) -> Any:
     return given
 
 
-def _for_caller(given: Any) -> Any:
+def for_caller(given: Any) -> Any:
+    """What whoever asked gets: raises where there is nothing to give."""
     __tracebackhide__ = True
     if type(given) is Stopped:
         raise given.error
@@ -225,7 +157,7 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
         if run.mode == "offline":
             discard(prepared)
             return refuse(call, why, offline_miss(call, why))
-        return await _compute(call, why, awaiting, prepared)
+        return await compute(call, why, awaiting, prepared)
     source: Source = "cache"
     while True:
         given = await _used(call, run.cache, key, awaiting, source)
@@ -241,12 +173,12 @@ async def _take(call: Call, *, awaiting: bool, prepared: Awaitable[Any] | None) 
             return await _fly(call, run.cache, key, flight, awaiting, prepared)
         if not call.options.elsewhere and flight.would_block_itself(loop):
             # A task of this very thread computes it and cannot go on while we block or another loop runs: compute as well.
-            return await _compute(call, given, awaiting, prepared)
+            return await compute(call, given, awaiting, prepared)
         landing = await wait_for_flight(call, flight, awaiting)
         if landing == "itself":
             return refuse(call, given, _recursive(key))
         if landing is None:
-            return await _compute(call, given, awaiting, prepared)
+            return await compute(call, given, awaiting, prepared)
         if isinstance(landing, BaseException):  # another caller got it just now, and it is not kept
             stale = await stale_value(call, given, landing, awaiting)
             return fail(call, landing, 0.0) if stale is None else stale[0]
@@ -273,7 +205,7 @@ async def _fly(
             shared.append("kept")
             return given
         lock.sign(name_elsewhere(call.run, call.place), flight.since)
-        return await _compute(call, given, awaiting, prepared, shared)
+        return await compute(call, given, awaiting, prepared, shared)
     finally:
         try:
             if lock is not None:
@@ -393,7 +325,7 @@ def _decided(call: Call, found: Hit, source: Source) -> Decision:
     return decision
 
 
-async def _compute(
+async def compute(
     call: Call, why: Compute, awaiting: bool, prepared: Awaitable[Any] | None, shared: list[Landing] | None = None
 ) -> Any:
     """Runs the thunk, keeps what it gave, tells. Puts into `shared` what waiting callers may use."""
