@@ -65,9 +65,9 @@ def _suggest(key: object) -> str:
 def make_key(*names: object, **arguments: object) -> str:
     """Builds a readable, stable key from names and arguments: this is `step.key`.
 
-    Numpy scalars count as Python's, floats to 12 digits; dates, paths, enum members and the like as their text; long text,
-    containers, dataclasses, arrays and frames become a short digest of their content. Text that reads as a number is quoted,
-    so `1`, `True` and `"1"` differ. The first name is a prefix and stands as it is.
+    Numpy scalars count as Python's, floats to 12 digits, so that `0.3` and `0.1 + 0.2` are one; dates, paths, enum members and
+    the like as their text; long text, containers, dataclasses, arrays and frames become a short digest of their content. A whole
+    float keeps its `.0` and text that reads as a number is quoted, so `1`, `1.0`, `True` and `"1"` differ. The first name is a prefix and stands as it is.
 
     Raises:
         TypeError: An argument has no stable text, such as a client or a lambda.
@@ -117,7 +117,8 @@ def _simple_text(value: object) -> str | None:
     if isinstance(value, enum.Enum):
         return f"{type(value).__qualname__}.{value.name}"
     if isinstance(value, float):
-        return f"{value + 0.0:.12g}"  # -0.0 is 0
+        text = f"{value + 0.0:.12g}"  # -0.0 is 0
+        return f"{text}.0" if text.lstrip("-").isdecimal() else text  # 3.0 may give another result than 3 does
     if value is None or isinstance(value, bool | int | complex | decimal.Decimal | fractions.Fraction | uuid.UUID):
         return str(value)
     if isinstance(value, datetime.date | datetime.time):

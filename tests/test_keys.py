@@ -115,7 +115,7 @@ def test_k6_long_text_becomes_a_short_digest() -> None:
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        (1, True), (1, "1"), (True, "True"), (None, "None"), (0, False), (1.5, "1.5"), ("nan", float("nan")), ("", None),
+        (1, True), (1, 1.0), (-7, -7.0), (0, 0.0), (10, np.float32(10)), (1, "1"), (1.0, "1.0"), (True, "True"), (None, "None"), (0, False), (1.5, "1.5"), ("nan", float("nan")), ("", None),
         (b"a", "a"), ([1], (1,)), ([1], ["1"]), ([1], [True]), ([1, 2], [2, 1]), ({"a": 1}, {"a": "1"}), ({1, 2}, [1, 2]),
         ("a:b=1", "a"), ("#16434cf2a1d6b124", "x" * 100), ([], {}), ([[], []], [[[]]]), (Grid(1, [0.1]), Grid(1, [0.2])),
         (Color.RED, Color.BLUE), (np.array([1, 2]), np.array([1.0, 2.0])), (np.zeros((2, 3)), np.zeros((3, 2))),
@@ -163,6 +163,9 @@ def test_k6_equal_content_gives_equal_keys(left: object, right: object) -> None:
         (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
         (None, "None"),
         (np.float64(1e-9), "1e-09"),
+        (1e17, "1e+17"),
+        (-2.0, "-2.0"),
+        (float("inf"), "inf"),
         ("a:b", "'a:b'"),
         ("", "''"),
     ],
@@ -203,7 +206,7 @@ def _content(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return (type(value).__name__, tuple(map(_content, value)))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return ("number", f"{value + 0.0:.12g}" if isinstance(value, float) else str(value))
+        return (type(value).__name__, f"{value + 0.0:.12g}" if isinstance(value, float) else str(value))
     if isinstance(value, datetime.date):
         return ("text", value.isoformat())
     if isinstance(value, Color):

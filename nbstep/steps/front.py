@@ -38,6 +38,8 @@ class Step:
     def key(*names: object, **arguments: object) -> str:
         """Builds a readable, stable key from names and arguments; see `nbstep.keys.make_key`.
 
+        Of floats 12 digits count, so that `0.3` and `0.1 + 0.2` are one; `1` and `1.0` are two. What is long becomes a digest.
+
         Raises:
             TypeError: An argument has no stable text, such as a client or a lambda.
 
