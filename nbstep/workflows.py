@@ -23,7 +23,7 @@ from nbstep.runs.active import as_cache, current_run, open_run
 from nbstep.runs.hooks import active_run, set_ambient_run
 from nbstep.runs.state import Run, explain_await
 from nbstep.settings import Mode
-from nbstep.steps.awaitable import AwaitableStep, discard
+from nbstep.steps.awaitable import ToAwait, discard
 from nbstep.steps.front import Step, step
 from nbstep.tracebacks import trim
 
@@ -147,7 +147,7 @@ async def _finish(run: Run, body: Awaitable[Any]) -> Ok[Any] | Err[Any]:
     token = active_run.set(run)
     try:
         value = await body
-        if is_a(value, AwaitableStep):  # `return step(…)`: its `await` was forgotten, and nobody else can write it
+        if is_a(value, ToAwait):  # `return step(…)`: its `await` was forgotten, and nobody else can write it
             value = await value
     except BaseException as error:  # noqa: BLE001 - told apart there; a bug goes on
         return _failed(run, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import re
 from collections.abc import Coroutine
 from typing import Any
 
@@ -52,6 +53,44 @@ USES = {
 }  # fmt: skip
 
 
+def test_asyncio_takes_a_map_for_a_coroutine_and_shows_it() -> None:
+    async def body(step: Any) -> list[Any]:
+        waiting = step.map(double, [1, 2], key="k:{}")
+        facts = [isinstance(waiting, Coroutine), asyncio.iscoroutine(waiting), repr(waiting)]
+        assert await asyncio.wait_for(waiting, 5) == [2, 4]
+        with pytest.raises(RuntimeError, match="was awaited before"):
+            await waiting
+        both = await asyncio.gather(step.map(double, [3], key="k:{}"), step.map(double, iter([4]), key="k:{}"))
+        return [*facts, both]
+
+    assert run(body) == Ok([True, True, "<awaitable step.map>", [[6], [8]]])
+
+
+def test_k4_a_map_that_a_body_returns_without_await_is_awaited() -> None:
+    async def body(step: Any) -> Any:
+        return step.map(double, [1, 2], key="k:{}")
+
+    assert run(body) == Ok([2, 4])
+
+
+def test_k4_a_map_never_awaited_is_named_runs_nothing_and_warns_of_nothing(recwarn: Any) -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> None:
+        step.map(double, [1, 2], key="k:{}")
+        unread = step.map(double, (n for n in (1, 2)), key="k:{}")
+        with pytest.raises(TypeError, match=r"step.map gives something to await: write `await step.map\(…\)`"):
+            len(unread)
+
+    assert run(body, on_event=told) == Ok(None)
+    gc.collect()
+    assert [re.sub(r"\d+", "N", text) for text in told.findings()] == [
+        "step.map (line N) was never awaited: write `await step.map(…)`"
+    ] * 2
+    assert not told.of(StepAsked)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_k4_a_forgotten_await_is_named_where_the_value_is_used(use: Any) -> None:
     async def body(step: Any) -> Any:
@@ -59,7 +98,7 @@ def test_k4_a_forgotten_await_is_named_where_the_value_is_used(use: Any) -> None
         with pytest.raises(TypeError) as told:
             use(waiting)
         assert str(told.value) == "step 'ac:3' gives something to await: write `await step(…)`"
-        with pytest.raises(TypeError, match=r"^this step gives something to await: write "):
+        with pytest.raises(TypeError, match=r"^a step without key gives something to await: write "):
             use(without_key)
         return await waiting, await without_key
 

@@ -834,6 +834,17 @@ def test_findings_stand_in_the_list_and_nothing_on_stderr(shell: Shell, capfd: A
     assert capfd.readouterr().err == ""
 
 
+def test_k4_a_map_never_awaited_is_named(shell: Shell) -> None:
+    shell.good("async def slow(i): return i")
+    ran = shell.good("%%workflow\nres = step.map(slow, [1, 2], key='s:{}')")
+    assert "step.map (line 2) was never awaited: write `await step.map(…)`" in ran.text
+    ran = shell.good("%%workflow\nres = step.map(slow, [1, 2], key='s:{}')\nstep(lambda: 3, key='other')")
+    assert "\n1 step: 1 ran" in ran.text  # the items are none that are to come
+    assert "not started" not in ran.text
+    assert "step.map gives something to await: write `await step.map(…)`" in str(shell.run("len(res)").error)
+    assert shell.good("%%workflow\nawait step.map(slow, [1, 2], key='s:{}')").value == [1, 2]
+
+
 def test_a_step_never_awaited_is_named(shell: Shell) -> None:
     ran = shell.good("%%workflow\nasync def f(): return 1\nstep(f, key='x');")
     assert "step 'x' (line 3) was never awaited" in ran.text

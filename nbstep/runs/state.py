@@ -379,9 +379,8 @@ class Run:
             return
         self.closed = True
         for step in self._never_awaited():
-            key = "a step without key" if step.key is None else f"step {step.key!r}"
             line = f" (line {step.place.line})" if step.place.line else ""
-            self.find("never-awaited", step.key, f"{key}{line} was never awaited: {step.advice()}")
+            self.find("never-awaited", step.key, f"{step.what()}{line} was never awaited: {step.advice()}")
             step.close()  # now: when garbage is collected, Python may complain of its coroutine first
         if self._drifted:
             self._tell_drift([(change, list(keys)) for change, keys in self._drifted.values()])

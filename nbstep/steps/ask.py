@@ -34,6 +34,7 @@ from nbstep.result import Err, Ok
 from nbstep.runs.active import current_run
 from nbstep.runs.hooks import ambient_run
 from nbstep.runs.state import Run, enclosing
+from nbstep.steps.awaitable import AwaitableMap
 from nbstep.steps.calls import Alike, Call, Options
 from nbstep.steps.giving import check_offline
 from nbstep.steps.handover import HandedStep, Handover
@@ -201,7 +202,8 @@ def ask_all(
     place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
-    work = _looked_through(run, keys, items) if isinstance(items, Sized) else keys.give(items)
+    sized = isinstance(items, Sized)
+    work = _looked_through(run, keys, items) if sized else keys.give(items)
 
     def called_out(item: Any, item_key: str | None) -> None:
         if item_key is None:
@@ -219,22 +221,23 @@ def ask_all(
         return begin_step(run, item_key, fn, (item,), each)
 
     def shown_while() -> AbstractContextManager[None]:
-        return _line_of(run, place, keys.count if isinstance(items, Sized) else None)
+        if sized:
+            run.tell(StepsAhead(run.id, keys.count))
+        return _line_of(run, place, keys.count if sized else None)
 
     if is_async:
-        return _results(lambda: in_tasks(value_of, work, n_jobs), on_error, run, shown_while)
+        tasks = functools.partial(in_tasks, value_of, work, n_jobs)
+        return AwaitableMap(run, place, lambda: _results(tasks, on_error, run, shown_while))
     try:
         backend = backend_for(n_jobs)
         with _many_steps(run), shown_while():
             if backend.threads:
-                tell = _telling(run.cache, name_elsewhere(run, place), keys.count) if isinstance(items, Sized) else None
+                tell = _telling(run.cache, name_elsewhere(run, place), keys.count) if sized else None
                 results = on_threads(value_of, work, backend.n_jobs, tell, begun)
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
-                    results = in_workers(
-                        begin, work, backend.n_jobs, lazily=not isinstance(items, Sized), paced=pace is not None
-                    )
+                    results = in_workers(begin, work, backend.n_jobs, lazily=not sized, paced=pace is not None)
         return results if on_error == "keep" else _unwrapped(results)
     except BaseException as error:
         recount(error)
@@ -275,7 +278,6 @@ def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keye
         check_offline(run, (item.key for item in work if item.key is not None))
     else:
         deque(work, maxlen=0)
-    run.tell(StepsAhead(run.id, keys.count))
     return work if few else keys.again(held)
 
 
@@ -294,7 +296,7 @@ async def _results(
     run: Run,
     shown_while: Callable[[], AbstractContextManager[None]],
 ) -> list[Any]:
-    """What a map of tasks gives. They are made here: nobody else could close them, should nobody await the map."""
+    """What a map of tasks gives. They are made when it is awaited: nobody else could close them."""
     __tracebackhide__ = True
     try:
         with _many_steps(run), shown_while():

@@ -1,4 +1,4 @@
-"""What an awaitable step gives: everything about it happens at `await`, never at the call (K4)."""
+"""What an awaitable step, or a map of such, gives: everything about it happens at `await`, never at the call (K4)."""
 
 from __future__ import annotations
 
@@ -7,44 +7,51 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, NoReturn, TypeAlias
 
+from nbstep.events import Place
+from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 
 Begin: TypeAlias = Callable[[Call, Awaitable[Any] | None], Coroutine[Any, Any, Any]]
 
 
-class AwaitableStep(Coroutine[Any, Any, Any]):
-    """A step to await.
+class ToAwait(Coroutine[Any, Any, Any]):
+    """Something to await.
 
     A `Coroutine`, so that `gather`, `create_task` and `TaskGroup` take it; one never awaited is named when the run ends.
     """
 
-    _prepared: Awaitable[Any] | None = None
-
-    def __init__(
-        self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None, *, kept_only: bool = False
-    ) -> None:
-        """Of a call; `kept_only` where only the entry says that it is awaitable: it was when that was kept."""
-        self._call = call
-        self._kept_only = kept_only
-        self._begin_step = begin
-        self._prepared = prepared
+    def __init__(self, run: Run, key: str | None, place: Place) -> None:
+        self._run = run
         self._running: Coroutine[Any, Any, Any] | None = None
         self._begun = False
-        self.key = call.key
-        self.place = call.place
+        self.key = key
+        self.place = place
         try:
             self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self.loop = None
-        call.run.pending[call.step] = self
+        run.pending[id(self)] = self
+
+    def what(self) -> str:
+        """What it is, for people."""
+        raise NotImplementedError
+
+    def advice(self) -> str:
+        """What to write."""
+        raise NotImplementedError
+
+    def _starts(self) -> Coroutine[Any, Any, Any]:
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        """Lets go what was made for it already."""
 
     def _begin(self) -> Coroutine[Any, Any, Any]:
         if self._begun:
             raise RuntimeError(f"{self!r} was awaited before; keep what the first await gave")
         self._begun = True
-        self._call.run.pending.pop(self._call.step, None)
-        prepared, self._prepared = self._prepared, None
-        return self._begin_step(self._call, prepared)
+        self._run.pending.pop(id(self), None)
+        return self._starts()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         __tracebackhide__ = True
@@ -58,24 +65,19 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         return self._running.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Throws into the step, as a cancelled task does."""
+        """Throws into it, as a cancelled task does."""
         __tracebackhide__ = True
         if self._running is None:
-            self._drop_prepared()
+            self._drop()
             self._running = self._begin()
         return self._running.throw(*error)
 
     def close(self) -> None:
-        """Gives the step up."""
-        self._call.run.pending.pop(self._call.step, None)
-        self._drop_prepared()
+        """Gives it up."""
+        self._run.pending.pop(id(self), None)
+        self._drop()
         if self._running is not None:
             self._running.close()
-
-    def _drop_prepared(self) -> None:
-        if inspect.iscoroutine(self._prepared):  # a Task or Future goes on by itself and may still be awaited
-            discard(self._prepared)
-            self._prepared = None
 
     def __getattr__(self, name: str) -> NoReturn:
         __tracebackhide__ = True
@@ -100,8 +102,37 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
         return True  # as any coroutine; else its length would be asked for
 
     def _to_await(self) -> str:
+        return f"{self.what()} gives something to await: {self.advice()}"
+
+
+class AwaitableStep(ToAwait):
+    """A step to await."""
+
+    _prepared: Awaitable[Any] | None = None
+
+    def __init__(
+        self, call: Call, begin: Begin, prepared: Awaitable[Any] | None = None, *, kept_only: bool = False
+    ) -> None:
+        """Of a call; `kept_only` where only the entry says that it is awaitable: it was when that was kept."""
+        super().__init__(call.run, call.key, call.place)
+        self._call = call
+        self._kept_only = kept_only
+        self._begin_step = begin
+        self._prepared = prepared
+
+    def _starts(self) -> Coroutine[Any, Any, Any]:
+        prepared, self._prepared = self._prepared, None
+        return self._begin_step(self._call, prepared)
+
+    def _drop(self) -> None:
+        if inspect.iscoroutine(self._prepared):  # a Task or Future goes on by itself and may still be awaited
+            discard(self._prepared)
+            self._prepared = None
+
+    def what(self) -> str:
+        """Its key."""
         key = vars(self).get("key")
-        return f"{f'step {key!r}' if key else 'this step'} gives something to await: {self.advice()}"
+        return f"step {key!r}" if key else "a step without key"
 
     def advice(self) -> str:
         """What to write, or where it is async no longer, what to do."""
@@ -115,6 +146,28 @@ class AwaitableStep(Coroutine[Any, Any, Any]):
 
     def __del__(self) -> None:
         discard(self._prepared)
+
+
+class AwaitableMap(ToAwait):
+    """The steps of a map to await; `begin` takes them."""
+
+    def __init__(self, run: Run, place: Place, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        super().__init__(run, None, place)
+        self._begin_map = begin
+
+    def _starts(self) -> Coroutine[Any, Any, Any]:
+        return self._begin_map()
+
+    def what(self) -> str:
+        """The call."""
+        return "step.map"
+
+    def advice(self) -> str:
+        """What to write."""
+        return "write `await step.map(…)`"
+
+    def __repr__(self) -> str:
+        return "<awaitable step.map>"
 
 
 def discard(prepared: object) -> None:
