@@ -67,7 +67,8 @@ def make_key(*names: object, **arguments: object) -> str:
 
     Numpy scalars count as Python's, floats to 12 digits, so that `0.3` and `0.1 + 0.2` are one; dates, paths, enum members and
     the like as their text; long text, containers, dataclasses, arrays and frames become a short digest of their content. A whole
-    float keeps its `.0` and text that reads as a number is quoted, so `1`, `1.0`, `True` and `"1"` differ. The first name is a prefix and stands as it is.
+    float keeps its `.0` and text that reads as a number is quoted, so `1`, `1.0`, `True` and `"1"` differ. The first name is a
+    prefix and stands as it is.
 
     Raises:
         TypeError: An argument has no stable text, such as a client or a lambda.

@@ -115,7 +115,8 @@ def test_k6_long_text_becomes_a_short_digest() -> None:
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        (1, True), (1, 1.0), (-7, -7.0), (0, 0.0), (10, np.float32(10)), (1, "1"), (1.0, "1.0"), (True, "True"), (None, "None"), (0, False), (1.5, "1.5"), ("nan", float("nan")), ("", None),
+        (1, True), (1, 1.0), (-7, -7.0), (0, 0.0), (10, np.float32(10)), (1, "1"), (1.0, "1.0"),
+        (True, "True"), (None, "None"), (0, False), (1.5, "1.5"), ("nan", float("nan")), ("", None),
         (b"a", "a"), ([1], (1,)), ([1], ["1"]), ([1], [True]), ([1, 2], [2, 1]), ({"a": 1}, {"a": "1"}), ({1, 2}, [1, 2]),
         ("a:b=1", "a"), ("#16434cf2a1d6b124", "x" * 100), ([], {}), ([[], []], [[[]]]), (Grid(1, [0.1]), Grid(1, [0.2])),
         (Color.RED, Color.BLUE), (np.array([1, 2]), np.array([1.0, 2.0])), (np.zeros((2, 3)), np.zeros((3, 2))),

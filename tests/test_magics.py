@@ -47,6 +47,48 @@ def test_e3_retry_makes_the_failed_step_run_again(shell: Shell) -> None:
     assert "✕ bad  failed  KeyError: 'x'" in shell.run("step(lambda: {}['x'], key='bad')").text
 
 
+CACHES = {
+    "list": "[folder, 'memory://team']", "dict": "{}", "folder": "folder", "path": "pathlib.Path(folder)",
+    "cache": "nbstep.Cache(folder)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cache", CACHES.values(), ids=CACHES)
+def test_n6_a_name_behind_cache_is_the_cache_that_a_cell_means_by_it(shell: Shell, tmp_path: Path, cache: str) -> None:
+    shell.good(f"import nbstep, pathlib\nfolder = {str(tmp_path / 'other')!r}\nplace = {cache}")
+    shell.good("%%workflow --cache $place\nstep(lambda: 1 / 0, key='e', on_error='keep'); step(lambda: 1, key='k')")
+    assert "k  " in shell.good("%nbstep ls --cache $place").text
+    assert "user:1" not in shell.good("%nbstep ls --cache=$place").text
+    assert "user:1" in shell.good("%nbstep ls").text
+    assert "Deleted 1 kept error" in shell.good("%nbstep retry --cache $place").text
+    gone = shell.good("%nbstep rm k --cache $place").text
+    assert "Deleted 1 entry" in gone
+    assert "Restored 1 entry: k" in shell.good(f"%{gone.partition('Undo: %')[2]}").text  # what it says works
+    shell.good("def inside(where, key):\n    %nbstep rm $key --cache $where")
+    assert "Deleted 1 entry" in shell.good("inside(place, 'k')").text
+
+
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [
+        ("$nowhere", "--cache $nowhere: there is no 'nowhere' in this notebook"),
+        ("$nothing", "--cache $nothing: nothing is None, which keeps nothing"),
+        ("$number", "--cache $number: "),
+    ],
+)
+def test_n6_a_name_behind_cache_that_is_none_is_called_out(shell: Shell, cache: str, says: str) -> None:
+    shell.good("nothing = None; number = 7")
+    ran = shell.run(f"%nbstep ls --cache {cache}")
+    assert type(ran.error).__name__ == "CellStopped"
+    assert says in str(ran.error)
+
+
+def test_n6_names_and_expressions_in_a_command_are_filled_in(shell: Shell) -> None:
+    shell.good("key, n = 'user:1', 1")
+    for line in ("$key", "user:{n}", "user:{n + 0}"):
+        assert "user:1" in shell.good(f"%nbstep show {line}").text
+
+
 @pytest.mark.parametrize("line", ["nonsense", "rm", "show user:1 --nonsense"])
 def test_a_wrong_command_fails_the_cell_in_one_message_without_a_traceback(shell: Shell, line: str) -> None:
     ran = shell.run(f"%nbstep {line}")

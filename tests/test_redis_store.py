@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -585,6 +586,26 @@ def test_t10_no_cell_shows_the_password_of_a_url(redis_url: str, client: Any, tm
     assert [ran.text for ran in shown if "s3cret" in ran.text] == []
     assert sum(redis_url in ran.text for ran in shown) >= len(cells) // 2
     assert b"s3cret" not in b"".join(client.dump(name) or b"" for name in client.keys("*"))
+
+
+def test_e3_retry_over_a_server_is_for_the_errors_that_the_last_cell_met(
+    redis_url: str, client: Any, tmp_path: Path
+) -> None:
+    cell = f"%%workflow --cache {redis_url}\ndef bad(n): raise ValueError(n)\n"
+    each = "for n in {}: step(bad, n, key=f'b:{{n}}', on_error='keep')"
+    with open_shell(tmp_path) as shell:
+        assert (
+            "is not logged. All kept errors: %nbstep retry --cache"
+            in shell.run(f"%nbstep retry --cache {redis_url}").text
+        )
+        shell.good(cell + each.format("(1, 2, 3)"))
+        told = shell.good(cell + each.format("(1, 2)")).text
+        command = re.search(r"2 failures are kept. Try them again: %(nbstep retry \S+ \S+);", told)
+        assert command is not None, told
+        done = shell.good(f"%{command[1]}").text
+        assert "Deleted 2 kept errors" in done
+        assert "1 kept error of earlier runs stays" in done
+        assert "met no error that is still kept. 1 older one" in shell.run(f"%{command[1]}").text
 
 
 def test_n9_a_kept_error_names_the_command_for_its_server(redis_url: str, client: Any) -> None:

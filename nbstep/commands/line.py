@@ -45,11 +45,19 @@ class CommandOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What stands behind a verb: its words, its options with what stands behind each, and the folder of the cache, if named."""
+    """What stands behind a verb.
+
+    Attributes:
+        words: Its words.
+        options: Its options, with what stands behind each.
+        folder: How the cache is named, if it is.
+        met: The keys of the kept errors that the last cell met, by where commands find their cache.
+    """
 
     words: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     folder: str | None = None
+    met: Mapping[str | None, frozenset[str]] = field(default_factory=dict[str | None, frozenset[str]])
 
     @property
     def as_json(self) -> bool:
@@ -89,7 +97,9 @@ def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: 
     >>> command_text("rm --untrusted", ["user 1"], Arguments(folder="../other"), Screen())
     "nbstep rm --untrusted --cache ../other 'user 1'"
     """
-    folder = [] if arguments.folder is None else ["--cache", _typed(arguments.folder, screen)]
+    named = arguments.folder
+    # `$tier` stands for what a notebook has by that name, and is not to be quoted.
+    folder = [] if named is None else ["--cache", named if named.startswith("$") else _typed(named, screen)]
     return " ".join([screen.command, verb, *folder, *(_typed(word, screen) for word in words)])
 
 

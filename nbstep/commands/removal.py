@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -161,10 +161,14 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
             return CommandOutcome(f"No kept error has the key or type {key_text(name)}.", exit_code=1)
         return await _retry_rows(cache, chosen, arguments, screen)
     everything = command_text("retry", ["*"], arguments, screen)
-    run = runlog.last_run(cache.directory) if cache.directory is not None else None
-    if run is None:
-        return CommandOutcome(f"No run is logged yet. All kept errors: {everything}", exit_code=1)
-    met = {step.key for step in run.steps if step.outcome == "error"}
+    met = _met_last(cache, arguments)
+    if met is None:
+        logged = (
+            "No run is logged yet"
+            if cache.directory is not None
+            else f"What runs met over {shown(cache.place)} is not logged"
+        )
+        return CommandOutcome(f"{logged}. All kept errors: {everything}", exit_code=1)
     chosen = [row for row in failed if row.key in met]
     if not chosen:
         rest = f" {plural(len(failed), 'older one')}: {everything}" if failed else ""
@@ -174,6 +178,14 @@ async def retry(cache: Cache, arguments: Arguments, screen: Screen) -> CommandOu
         stays = f"{plural(older, 'kept error')} of earlier runs {'stays' if older == 1 else 'stay'}"
         done = replace(done, text=f"{done.text}\n{stays}. All of them: {everything}")
     return done
+
+
+def _met_last(cache: Cache, arguments: Arguments) -> Collection[str | None] | None:
+    """The keys whose errors the last run met; None where nothing tells. Only beside a folder are runs logged."""
+    run = runlog.last_run(cache.directory) if cache.directory is not None else None
+    if run is not None:
+        return {step.key for step in run.steps if step.outcome == "error"}
+    return arguments.met.get("" if cache.is_the_projects else cache.shell_place)
 
 
 def nothing_called(

@@ -73,7 +73,12 @@ _INPUT: Final = ("name", "text", "changed")
 
 
 def run_command(
-    command: str | Sequence[str], *, cache: Cache | None = None, screen: Screen | None = None
+    command: str | Sequence[str],
+    *,
+    cache: Cache | None = None,
+    screen: Screen | None = None,
+    caches: Mapping[str, Cache] | None = None,
+    met: Mapping[str | None, frozenset[str]] | None = None,
 ) -> CommandOutcome:
     """Runs one command, given as a magic's line or as a shell's words.
 
@@ -81,6 +86,8 @@ def run_command(
         command: `"rm user:1"` or `["rm", "user:1"]`; `--cache DIR` may stand in it.
         cache: The cache to work on; the project's when None.
         screen: Where the text will be shown.
+        caches: What `--cache` names beside folders and URLs: `$tier` of a notebook.
+        met: The keys of the kept errors that the last cell met, by where commands find their cache.
 
     Returns:
         What to show; wrong usage is an outcome too (exit code 2), never an exception.
@@ -88,6 +95,11 @@ def run_command(
     screen = screen or Screen()
     try:
         verb, arguments = parse_command(command, screen)
+        arguments = replace(arguments, met=met or {})
+        if arguments.folder is not None and caches and arguments.folder in caches:
+            cache = caches[arguments.folder]
+        elif arguments.folder is not None:
+            cache = None
         if not arguments.as_json:
             return _outcome(verb, arguments, cache, screen)
         outcome = _outcome(verb, arguments, cache, replace(screen, ask=None, colour=False))
@@ -110,7 +122,7 @@ def _outcome(verb: Verb, arguments: Arguments, cache: Cache | None, screen: Scre
             return _WITHOUT_CACHE[verb.name](arguments, screen)
         if verb.name not in {"settings", "doctor"}:  # these tell what is wrong
             _check_settings()
-        if arguments.folder is not None:
+        if arguments.folder is not None and cache is None:
             cache = _named_cache(arguments.folder)
         elif cache is None and not screen.notebook and not _project_has_cache() and not _fills(verb, arguments):
             return _no_cache_here(verb, arguments, screen)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.magic import needs_local_scope, no_var_expand
+
 from nbstep.notebook import calls, late
 from nbstep.notebook.cell import CellRunner
 from nbstep.notebook.celltext import WorkflowCells, transform
@@ -79,12 +81,14 @@ class Extension:
         def workflow(line: str, cell: str | None = None) -> None:
             late("nbstep.notebook.magics").workflow_magic(self.shell, line, cell)
 
-        def nbstep(line: str) -> None:
+        @no_var_expand  # `--cache $tier` need not be a text
+        @needs_local_scope
+        def nbstep(line: str, local_ns: dict[str, Any] | None = None) -> None:
             """Looks at and clears what nbstep keeps: `%nbstep panel`, `%nbstep ls`, `%nbstep rm KEY` and others.
 
             `%nbstep` alone lists all verbs, `%nbstep help VERB` explains one.
             """
-            late("nbstep.notebook.magics").nbstep_magic(self.shell, line, self._runner.last)
+            late("nbstep.notebook.magics").nbstep_magic(self.shell, line, self._runner.last, local_ns)
 
         def step_cell(line: str, cell: str) -> None:
             late("nbstep.notebook.magics").step_magic(self.shell, line, cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,12 +19,12 @@ class LastRun:
     Attributes:
         line: The first line of its cell: options can be added to it.
         folders: Where commands find the caches that it used: "" for the project's, None where they cannot.
-        failed_in: The same of those whose kept errors it met.
+        failed_in: The keys of the kept errors that it met, by where commands find their cache.
     """
 
     line: str
     folders: tuple[str | None, ...]
-    failed_in: tuple[str | None, ...]
+    failed_in: Mapping[str | None, frozenset[str]]
 
 
 def retrying(line: str) -> str:
@@ -42,7 +43,7 @@ def retrying(line: str) -> str:
 def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     """What `%nbstep LINE` runs, and what is to be said beside: `retry` alone is for the errors of the last cell, where they are.
 
-    >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), ("../b",)))
+    >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), {"../b": frozenset("k")}))
     ((['ls'], ''), (['retry', 'retry --cache ../b'], ''))
     """
     if last is None or set(line.split()) not in _RETRY:
