@@ -73,6 +73,24 @@ def test_k3_a_large_result_goes_from_the_worker_to_the_folder(tmp_path: Path, se
     assert findings(told) == []
 
 
+@pytest.mark.parametrize("reached", [True, False], ids=["folder", "dict"])
+def test_c3_an_open_file_is_not_kept_as_a_copy_of_its_text(tmp_path: Path, reached: bool) -> None:
+    told, cache = RecordingListener(), Cache(tmp_path / "kept" if reached else {})
+    (tmp_path / "read.txt").write_text("its text")
+    path = str(tmp_path / "read.txt")
+
+    def opened(n: int) -> Any:
+        return {"n": n, "file": open(path)}
+
+    results = mapped(cache, opened, [1], told).value
+    assert results[0]["file"].read() == "its text"
+    assert not list(cache.entries())
+    assert [one.text for one in told.of(Finding)] == [
+        "n:1 was not kept: result has an open file in it, of which a worker could send the text alone: "
+        "return what it holds instead"
+    ]
+
+
 def test_d1_an_entry_says_the_same_whoever_keeps_it(tmp_path: Path) -> None:
     told, factor = RecordingListener(), 3
 

@@ -25,6 +25,7 @@ class Ended:
         sent_because: Why the value was sent here though that process was to keep it, for people.
         kept: The entry that the value was taken from.
         ran_with: What that process had another way than this one.
+        file_copied: Of an open file in the value the text came, in another kind of object; so it is not what the work gave.
     """
 
     value: Any = None
@@ -34,6 +35,7 @@ class Ended:
     sent_because: str = ""
     kept: Kept | None = None
     ran_with: RanWith | None = None
+    file_copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

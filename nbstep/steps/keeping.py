@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from nbstep.cache.cache import Cache
 from nbstep.cache.records import Facts, Kept, NotKept
@@ -37,6 +37,11 @@ class Ran:
     elsewhere: Ended | None = None
 
 
+_OPEN_FILE: Final = (
+    "result has an open file in it, of which a worker could send the text alone: return what it holds instead"
+)
+
+
 async def keep_result(
     call: Call, why: Compute, result: Ok[Any] | Err[Any], ran: Ran, *, awaiting: bool
 ) -> tuple[int | None, str]:
@@ -50,6 +55,9 @@ async def keep_result(
     if ran.elsewhere is not None and ran.elsewhere.kept is not None:
         run.cache.note_kept(key, ran.elsewhere.kept.evicted)
         return _told(call, run.cache, key, why, result, ran.elsewhere.kept, loaded=True), ""
+    if ran.elsewhere is not None and ran.elsewhere.file_copied:
+        run.find("not-stored", key, f"{key} was not kept: {_OPEN_FILE}", why=_OPEN_FILE)
+        return None, _OPEN_FILE
     if call.moved:
         run.find("not-fixed", key, _moved_text(call), once=True)
         return None, _moved_short(call)

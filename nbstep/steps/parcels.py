@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,7 +90,8 @@ def packed_end(told: dict[str, Any]) -> bytes:
         error = value.error
     if error is None:
         try:
-            return cloudpickle.dumps(told, protocol=5)
+            content, file_copied = _packed(told)
+            return cloudpickle.dumps({"file_copied": True, **told}, protocol=5) if file_copied else content
         except Exception as problem:  # noqa: BLE001 - raised where the step was asked
             error = WorkerError(f"a worker process cannot send back a {type(value).__name__} ({error_line(problem)})")
     from nbstep.cache.failures.failure import take_apart  # with cloudpickle
@@ -104,6 +106,23 @@ def packed_end(told: dict[str, Any]) -> bytes:
             "ran_with": told.get("ran_with"),
         }
     )
+
+
+def _packed(told: dict[str, Any]) -> tuple[bytes, bool]:
+    """What is sent, and whether an open file was in it, which cloudpickle sends as a `StringIO` of its text."""
+    import cloudpickle
+
+    copied: list[object] = []
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, io.TextIOWrapper):
+                copied.append(obj)
+            return super().reducer_override(obj)
+
+    stream = io.BytesIO()
+    Pickler(stream, protocol=5).dump(told)
+    return stream.getvalue(), bool(copied)
 
 
 def unpacked_end(sent: bytes) -> Ended:
