@@ -458,6 +458,15 @@ def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
     assert len(html_of(story.state(), NOW)) < 12_000
 
 
+@pytest.mark.parametrize(("other", "label"), [("user:{}", "user:*"), ("u{}", "*")])
+def test_n3_what_is_left_of_many_failures_is_called_by_what_their_keys_share(other: str, label: str) -> None:
+    story = Story()
+    for n in range(60):
+        story.hit((other if n > 40 else "user:{}").format(n), error="ValueError: no")
+    folded = fold(rows_of(story.state(), NOW))
+    assert [(row.label, row.count) for row in folded[-2:]] == [("user:24", 1), (label, 35)]
+
+
 def test_n3_a_few_keys_without_a_prefix_keep_their_names_and_many_fold_too() -> None:
     story = Story()
     for key in ("raw", "model", *(f"user:{user}" for user in range(50))):

@@ -87,8 +87,8 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
         alike = sorted((row for row in rows if row.state == state), key=lambda row: row.folded)
         alike = _by_cause(alike) if state == "old value" else alike
         kept += alike[:_MOST_ALIKE]
-        if len(alike) > _MOST_ALIKE:
-            kept += [together(alike[_MOST_ALIKE:], "*")]
+        if rest := alike[_MOST_ALIKE:]:
+            kept += [together(rest, next(iter(by_prefix((row.label for row in rest), 1))))]
     for state in _FOLDS:
         alike = [row for row in rows if row.state == state]
         for lost in (True, False):  # what could not be kept is told apart
