@@ -28,7 +28,7 @@ _FIRST_S: Final = 0.3  # a cell that is done by then shows its finished list onl
 _EVERY_S: Final = 0.25
 _TICK_S: Final = 1.0  # elapsed times go on although nothing happens
 _EVENTS_AT_MOST: Final = 10_000  # before they are read
-_RENDER_SHARE: Final = 8  # at most one part in eight of the time goes into rendering
+_RENDER_SHARE: Final = 20  # at most one part in twenty of the time goes into rendering
 
 
 class Publisher(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nbstep.events import (
     CacheChanged,
@@ -154,8 +154,9 @@ def reduce(state: StepList, event: Event) -> StepList:
 
 
 def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
-    """The state after several events."""
+    """The state after several events. What several of them say of one call makes one new record of it: there may be a million."""
     calls: dict[CallId, Call] = dict(state.calls)
+    news: dict[CallId, dict[str, Any]] = {}
     findings: list[Finding] = []
     for event in events:
         if isinstance(event, RunStarted):
@@ -165,16 +166,20 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
         elif isinstance(event, StepsAhead):
             state = replace(state, ahead=state.ahead + event.keys)
         elif isinstance(event, StepAsked):
-            calls[event.run, event.step] = Call(
-                event.run, event.key, event.place, event.at, event.parent, mapped=event.mapped
-            )
+            news[event.run, event.step] = {
+                "run": event.run, "key": event.key, "place": event.place, "asked_at": event.at, "parent": event.parent,
+                "mapped": event.mapped,
+            }  # fmt: skip
         elif isinstance(event, RunFinished):
             state = replace(state, ended=event) if event.run == state.run else state
         elif isinstance(event, Finding):
             findings.append(event)
-        elif (event.run, event.step) in calls:
-            identity = (event.run, event.step)
-            calls[identity] = _after(calls[identity], event, late=state.ended is not None)
+        elif (identity := (event.run, event.step)) in news or identity in calls:
+            new = news.setdefault(identity, {})
+            elsewhere = new["elsewhere"] if "elsewhere" in new else identity in calls and calls[identity].elsewhere
+            new.update(_said_by(event, elsewhere, late=state.ended is not None))
+    for identity, new in news.items():
+        calls[identity] = Call(**new) if "run" in new else replace(calls[identity], **new)
     return replace(state, calls=calls, findings=(*state.findings, *findings))
 
 
@@ -196,50 +201,29 @@ def _with_run(state: StepList, event: RunStarted) -> StepList:
     )
 
 
-def _after(call: Call, event: _StepEvent, late: bool) -> Call:
+def _said_by(event: _StepEvent, elsewhere: bool, late: bool) -> dict[str, Any]:
+    """What an event says of its call, which workers of other processes were handed or not; the cell had ended or not."""
     match event:
         case StepMissed():
-            return replace(call, reason=event.reason, detail=event.detail)
+            return {"reason": event.reason, "detail": event.detail}
         case StepWaiting():
-            return replace(call, phase="waiting", holder=event.holder, began_at=event.since)
+            return {"phase": "waiting", "holder": event.holder, "began_at": event.since}
         case StepStarted():
-            return replace(
-                call,
-                phase="running",
-                holder=None,
-                began_at=event.at,
-                expected_s=event.expected_s,
-                elsewhere=event.elsewhere,
-            )
+            return {
+                "phase": "running", "holder": None, "began_at": event.at, "expected_s": event.expected_s,
+                "elsewhere": event.elsewhere,
+            }  # fmt: skip
         case StepHit():
-            return replace(
-                call,
-                phase="done",
-                outcome=event.outcome,
-                source=event.source,
-                created=event.created,
-                saved_s=event.saved_s,
-                size_bytes=event.size_bytes,
-                error=event.error,
-                drift=event.drift,
-                stale=event.stale,
-                ends_at=event.ends_at,
-                late=late,
-            )
+            return {
+                "phase": "done", "outcome": event.outcome, "source": event.source, "created": event.created,
+                "saved_s": event.saved_s, "size_bytes": event.size_bytes, "error": event.error, "drift": event.drift,
+                "stale": event.stale, "ends_at": event.ends_at, "late": late,
+            }  # fmt: skip
         case StepFinished():
-            return replace(
-                call,
-                phase="done",
-                outcome=event.outcome,
-                source="thunk",
-                began_at=event.at - event.took_s if call.elsewhere else call.began_at,
-                took_s=event.took_s,
-                size_bytes=event.size_bytes,
-                error=event.error,
-                interrupted=event.interrupted,
-                refused=event.refused,
-                not_kept=event.not_kept,
-                tried=event.tried,
-                ends_at=event.ends_at,
-                late=late,
-            )
+            said: dict[str, Any] = {
+                "phase": "done", "outcome": event.outcome, "source": "thunk", "took_s": event.took_s,
+                "size_bytes": event.size_bytes, "error": event.error, "interrupted": event.interrupted,
+                "refused": event.refused, "not_kept": event.not_kept, "tried": event.tried, "ends_at": event.ends_at,
+                "late": late,
+            }  # fmt: skip
+            return {**said, "began_at": event.at - event.took_s} if elsewhere else said

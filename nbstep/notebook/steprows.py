@@ -139,7 +139,7 @@ def rows_of(state: StepList, now: float) -> list[Row]:
 
 def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
     ended = state.ended is not None
-    call = _spokesman(calls)
+    call = calls[0] if len(calls) == 1 else _spokesman(calls)  # most are alone
     without_key = call.key is None
     label = key_text(call.key) if call.key is not None else f"line {call.place.line}" if call.place.line else "no key"
     ran = [c for c in calls if c.source == "thunk" or c.phase == "running" or _would_run(c)]
@@ -150,7 +150,7 @@ def _row(calls: Sequence[Call], state: StepList, now: float) -> Row:
         call=call,
         count=len(calls),
         depth=1 if all(c.parent is not None for c in calls) else 0,
-        spent_s=sum(_spent(c, until) for c in (ran if without_key else ran[-1:])),
+        spent_s=sum([_spent(c, until) for c in (ran if without_key else ran[-1:])]),
         saved_s=0.0 if ran or call.outcome == "error" else call.saved_s or 0.0,
         size_bytes=call.size_bytes,
         oldest=call.created,
