@@ -383,6 +383,8 @@ def test_mmap_mode(mode: str | None, make: Make, work: Any) -> None:
     first, second = grid(50), grid(50)
     assert work.CALLS == [50]
     assert isinstance(second, np.memmap) == isinstance(first, np.memmap) == (mode is not None)
+    if mode is not None:
+        assert (first.mode, second.mode) == (mode, mode)
     assert second.flags.writeable == (mode != "r")
     assert np.array_equal(first, second)
     if mode == "c":

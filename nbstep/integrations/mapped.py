@@ -21,6 +21,7 @@ def _mapped(value: Any, numpy: Any, *, read_only: bool) -> Any:
     if type(value) is numpy.ndarray and not value.dtype.hasobject:
         array = value.view(numpy.memmap)
         array.flags.writeable = not read_only and value.flags.writeable
+        array.mode = "r" if read_only else "c"
         return array
     if type(value) is list:
         value[:] = [_mapped(one, numpy, read_only=read_only) for one in cast("list[Any]", value)]
