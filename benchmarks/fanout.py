@@ -2,11 +2,17 @@
 
     python benchmarks/fanout.py [--items 10000] [--threads 32] [--rounds 3] [--clients session,urllib] [--caches dict,disk]
         [--server lean|http.server] [--folder FOLDER]
+    python benchmarks/fanout.py --kernel [the same]
     python benchmarks/fanout.py --kill [--items 10000] [--threads 32]
 
 The server is a process of its own. Both sides call the same function; "cold" fetches and keeps every item, "again" finds them
 all. Threads of one process share its interpreter lock, so what an item costs in all is the client's work and ours, and the
 latency hides only where both are small; each row says the processor time of this process too.
+
+Caches: a dict and a folder are nbstep's. Beside them stand `file`, the least that keeps a result at all (pickled to a file, which
+is renamed to its place: no lock, no check, no list, nothing said), and `joblib`, a `joblib.Memory` around the same function.
+
+`--kernel` does the same in cells of a real kernel, with the step list that a notebook shows meanwhile.
 
 `--kill` ends a process with SIGKILL at a random moment of its map, lets another one go on, and counts at the server.
 """
@@ -14,9 +20,11 @@ latency hides only where both are small; each row says the processor time of thi
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import statistics
 import subprocess
@@ -81,6 +89,7 @@ def serve_plainly(pipe: Any) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer is one packet: of two, the second waits 40 ms for a client that keeps its connection
 
         def do_GET(self) -> None:
             time.sleep(LATENCY_S)
@@ -152,6 +161,23 @@ def by_requests(base: str) -> Callable[[int], Any]:
     return lambda n: requests.get(f"{base}{n}").json()
 
 
+def by_kept(base: str) -> Callable[[int], Any]:
+    """One `http.client` connection a thread, kept open: the quickest client there is, which hides least."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    url, mine = urlsplit(base), threading.local()
+    host, path = url.netloc, url.path
+
+    def fetch(n: int) -> Any:
+        if not hasattr(mine, "connection"):
+            mine.connection = http.client.HTTPConnection(host)
+        mine.connection.request("GET", f"{path}{n}")
+        return json.loads(mine.connection.getresponse().read())
+
+    return fetch
+
+
 def by_counting(base: str) -> Callable[[int], Any]:
     """A session, and a log of all calls, as who wants to see what was fetched has it."""
     get = by_session(base)
@@ -166,7 +192,36 @@ def by_counting(base: str) -> Callable[[int], Any]:
     return fetch
 
 
-CLIENTS = {"urllib": by_urllib, "session": by_session, "requests": by_requests, "counting": by_counting}
+CLIENTS = {
+    "urllib": by_urllib, "session": by_session, "requests": by_requests, "counting": by_counting, "kept": by_kept,
+}  # fmt: skip
+
+
+def in_files(fetch: Callable[[int], Any], folder: str) -> Callable[[int], Any]:
+    """The least that keeps each result: a file of its own, renamed to its place when it is whole."""
+
+    def kept(n: int) -> Any:
+        path = f"{folder}/{hashlib.sha256(f'n:{n}'.encode()).hexdigest()}"
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                return pickle.load(file)
+        value = fetch(n)
+        with open(f"{path}.new", "wb") as file:
+            pickle.dump(value, file)
+        os.replace(f"{path}.new", path)
+        return value
+
+    return kept
+
+
+def in_joblib(fetch: Callable[[int], Any], folder: str) -> Callable[[int], Any]:
+    """`joblib.Memory`, as its users have it."""
+    from joblib import Memory
+
+    return Memory(folder, verbose=0).cache(fetch)
+
+
+PEERS = {"file": in_files, "joblib": in_joblib}
 
 
 def taken_s(work: Callable[[], object]) -> tuple[float, float]:
@@ -193,20 +248,29 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
     rows: dict[str, list[tuple[float, float]]] = {"bare": [], "cold": [], "again": []}
     create_workflow(cache={})(lambda step: step.map(fetch, range(threads), key="n:{}", n_jobs=threads)).unwrap()
     load = os.getloadavg()[0]
-    body = lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)  # noqa: E731
+
+    def pooled(work: Callable[[int], Any]) -> list[Any]:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, range(items)))
+
+    def mapped(where: Any) -> list[Any]:
+        if cache in PEERS:
+            return pooled(PEERS[cache](fetch, where))
+        return create_workflow(cache=where)(
+            lambda step: step.map(fetch, range(items), key="n:{}", n_jobs=threads)
+        ).unwrap()
+
     files_us: list[float] = []
     for round_ in range(rounds):
-        with ThreadPoolExecutor(threads) as pool:
-            rows["bare"].append(taken_s(lambda: list(pool.map(fetch, range(items)))))  # noqa: B023
-        where: Any = f"{folder}/{client}/{round_}" if cache == "disk" else {}
-        if cache == "disk":
+        rows["bare"].append(taken_s(lambda: pooled(fetch)))  # noqa: B023
+        where: Any = {} if cache == "dict" else f"{folder}/{client}/{cache}/{round_}"
+        if where:
             os.makedirs(f"{where}/files")
             files_us.append(new_file_us(f"{where}/files"))
         fetch = CLIENTS[client](base)  # with an empty log
         for row in ("cold", "again"):
             given: list[Any] = []
-            workflow = create_workflow(cache=where)
-            rows[row].append(taken_s(lambda: given.append(workflow(body).value)))  # noqa: B023
+            rows[row].append(taken_s(lambda: given.append(mapped(where))))  # noqa: B023
             assert given == [expected]
     print(
         f"{client}, cache on {cache}: {items:,} items, {threads} threads, medians of {rounds} rounds, "
@@ -222,6 +286,67 @@ def measure(client: str, cache: str, base: str, items: int, threads: int, rounds
         print(
             f"  {row:<6} {wall:6.2f} s  {ratio:5.2f} of bare  processor {processor / items * 1e6:4.0f} µs an item{verdict}"
         )
+
+
+CELLS = """
+%load_ext nbstep
+import sys, time
+sys.path.insert(0, {here!r})
+from concurrent.futures import ThreadPoolExecutor
+import fanout
+fetch = fanout.CLIENTS[{client!r}]({base!r})
+#
+began = time.perf_counter()
+with ThreadPoolExecutor({threads}) as pool:
+    fetched = list(pool.map(fetch, range({items})))
+bare = time.perf_counter() - began
+where = {where}
+#
+%%workflow --cache $where
+began = time.perf_counter()
+values = step.map(fetch, range({items}), key="n:{{}}", n_jobs={threads})
+cold = time.perf_counter() - began
+#
+%%workflow --cache $where
+began = time.perf_counter()
+values = step.map(fetch, range({items}), key="n:{{}}", n_jobs={threads})
+again = time.perf_counter() - began
+#
+assert values == fetched
+print("took", bare, cold, again)
+"""
+
+
+def measure_in_kernel(client: str, cache: str, base: str, items: int, threads: int, rounds: int, folder: str) -> None:
+    """The same by cells of a kernel."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, kernel = start_new_kernel()
+    taken: list[list[float]] = []
+    try:
+        for round_ in range(rounds):
+            where = "{}" if cache == "dict" else repr(f"{folder}/{client}/kernel/{round_}")
+            told: list[str] = []
+            here = str(Path(__file__).parent)
+            cells = CELLS.format(here=here, client=client, base=base, threads=threads, items=items, where=where)
+            for cell in cells.split("#\n"):
+                kernel.execute_interactive(
+                    cell.strip(), output_hook=lambda message: told.append(message["content"].get("text", "")),  # noqa: B023
+                    timeout=600,
+                )  # fmt: skip
+            took = next(line for line in "".join(told).splitlines() if line.startswith("took "))
+            taken.append([float(text) for text in took.split()[1:]])
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+    ratios = [cold / bare for bare, cold, _ in taken]
+    bare, cold, again = (statistics.median(column) for column in zip(*taken, strict=True))
+    print(
+        f"{client}, cache on {cache}, in a kernel: {items:,} items, {threads} threads, medians of {rounds} rounds\n"
+        f"  bare {bare:.2f} s, cold {cold:.2f} s, again {again:.2f} s; cold {statistics.median(ratios):.2f} of bare, "
+        f"bar {BAR}: {'reached' if statistics.median(ratios) <= BAR else 'missed'}, "
+        f"rounds {min(ratios):.2f} to {max(ratios):.2f}"
+    )
 
 
 def settled(cache: Cache) -> int:
@@ -271,7 +396,9 @@ def main(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() if given.folder is None else nullcontext(given.folder) as folder:
         for client in given.clients.split(","):
             for cache in given.caches.split(","):
-                measure(client, cache, server.base, given.items, given.threads, given.rounds, folder)
+                (measure_in_kernel if given.kernel else measure)(
+                    client, cache, server.base, given.items, given.threads, given.rounds, folder
+                )
     server.stop()
 
 
@@ -281,12 +408,13 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", default="session,urllib", help=f"of {', '.join(CLIENTS)}")
-    parser.add_argument("--caches", default="dict,disk")
+    parser.add_argument("--caches", default="dict,disk", help=f"of dict, disk, {', '.join(PEERS)}")
     parser.add_argument(
         "--server", default="lean", choices=SERVERS, help="what answers; a plain one takes more time itself"
     )
     parser.add_argument(
         "--folder", help="a new one, where the caches on disk stand and stay, instead of among the temporary files"
     )
+    parser.add_argument("--kernel", action="store_true", help="in the cells of a real kernel")
     parser.add_argument("--kill", action="store_true", help="kill a process in the middle, and count what was fetched")
     main(parser.parse_args())

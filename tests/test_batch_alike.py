@@ -68,7 +68,7 @@ def make_boxed(base, client):
         if n == 3:
             change()
         if n < 0:
-            rows, HEAD, PAIR, KINDS, base
+            rows, HEAD, PAIR, KINDS, SPAN, TAGS, base
         return client.get(tidy(n))
     return fetch
 
@@ -98,6 +98,7 @@ def change():
 
 conf, rows, LONG, SIZE = Conf(), [1], "x" * 5000, 1.5
 HEAD, PAIR, KINDS = {"accept": "json", "tries": [1, 2.5, None], 3: b"x"}, ("a", ["b"]), {"a"}
+SPAN, TAGS = (0, "a", (2.5, None)), frozenset({"x"})
 functions = {"rich": make("http://localhost/", Client()), "quick": make_quick("http://localhost/", Client()), "bare": make_bare(),
     "boxed": make_boxed("http://localhost/", Client()), "method": Source("http://localhost/").fetch}
 """
@@ -136,6 +137,11 @@ CHANGES = {
     "a list in a dict": "HEAD['tries'].append(1)",
     "a list in a tuple": "PAIR[1].clear()",
     "a set": "KINDS.add('b')",
+    "another tuple": "globals().update(SPAN=(1, *SPAN[1:]))",
+    "an equal tuple": "globals().update(SPAN=tuple(list(SPAN)))",
+    "a file in a tuple": "globals().update(SPAN=(0, __file__))",
+    "another frozenset": "globals().update(TAGS=TAGS | {'y'})",
+    "an equal frozenset": "globals().update(TAGS=frozenset({'x', 'y'}) - {'y'})",
     "another kind": "globals().update(KINDS=frozenset(KINDS))",
     "its object": "if owner: owner.base = 'ftp://localhost/'",
     "its object's class": "if owner: owner.__class__ = Mirror",

@@ -226,6 +226,11 @@ def _with_headers() -> Callable[[int], Any]:
     return lambda n: {"n": n, "rows": [{"id": i, "name": f"{headers['accept']}{tries}"} for i in range(30)]}
 
 
+def _with_a_span() -> Callable[[int], Any]:
+    span, tags = (0, 2.5, "a"), frozenset({"x"})
+    return lambda n: {"n": n, "in": span[0] <= n <= span[1] or span[2] in tags}
+
+
 def _with_a_log() -> Callable[[int], Any]:
     calls, counts = list[int](), dict[str, int]()
 
@@ -237,7 +242,9 @@ def _with_a_log() -> Callable[[int], Any]:
     return fetch
 
 
-@pytest.mark.parametrize("function", [_Client("http://localhost/").fetch, _with_headers(), _with_a_log()])
+@pytest.mark.parametrize(
+    "function", [_Client("http://localhost/").fetch, _with_headers(), _with_a_span(), _with_a_log()]
+)
 def test_so_do_methods_and_functions_that_name_settings_or_log_their_calls(
     function: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
