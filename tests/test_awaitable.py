@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import re
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -89,6 +90,60 @@ def test_k4_a_map_never_awaited_is_named_runs_nothing_and_warns_of_nothing(recwa
     ] * 2
     assert not told.of(StepAsked)
     assert not recwarn.list
+
+
+def test_k4_a_map_that_a_step_dropped_as_another_computed_it_is_not_named() -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> Any:
+        async def one() -> Any:
+            return await step(lambda: step.map(double, [1, 2], key="a:{}"), key="outer")
+
+        return await asyncio.gather(one(), one())
+
+    assert run(body, on_event=told) == Ok([[2, 4], [2, 4]])
+    assert told.findings() == []
+
+
+def test_k4_a_map_or_step_that_a_step_gives_without_await_is_not_kept_and_says_so() -> None:
+    told = RecordingListener()
+
+    async def body(step: Any) -> None:
+        async def gives_a_map() -> Any:
+            return step.map(double, [1], key="a:{}")
+
+        async def gives_a_step() -> Any:
+            return step(double, 1, key="b")
+
+        await step(gives_a_map, key="map")
+        await step(gives_a_step, key="step")
+
+    run(body, on_event=told)
+    kept = [text for text in told.findings() if "was not kept" in text]
+    assert [text.partition(" is ")[2] for text in kept] == [
+        f"a nbstep.steps.awaitable.{kind}, which cannot be pickled: await it inside the step"
+        for kind in ("AwaitableMap", "AwaitableStep")
+    ]
+
+
+def test_an_awaited_map_lets_its_items_go() -> None:
+    class Item:
+        pass
+
+    async def body(step: Any) -> Any:
+        items = [Item()]
+        seen = weakref.ref(items[0])
+
+        async def one(item: Any) -> int:
+            return 1
+
+        waiting = step.map(one, items, key=lambda item: "k")
+        await waiting
+        items.clear()
+        gc.collect()
+        return seen() is None
+
+    assert run(body) == Ok(True)
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)

@@ -91,6 +91,17 @@ def test_c3_an_open_file_is_not_kept_as_a_copy_of_its_text(tmp_path: Path, reach
     ]
 
 
+def test_c3_what_holds_the_output_stream_of_its_process_is_kept_though(tmp_path: Path) -> None:
+    told = RecordingListener()
+
+    def streams(n: int) -> Any:
+        return {"n": n, "out": sys.stdout}
+
+    for _ in range(2):
+        mapped({}, streams, [1], told)
+    assert not [one for one in told.of(Finding) if "open file" in one.text]
+
+
 def test_d1_an_entry_says_the_same_whoever_keeps_it(tmp_path: Path) -> None:
     told, factor = RecordingListener(), 3
 

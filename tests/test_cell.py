@@ -681,7 +681,8 @@ def test_e3_bare_retry_is_for_the_last_cell_wherever_its_cache_is(shell: Shell, 
     shell.good(f"%%workflow e2 --cache $d\n{FAILS}step(bad, 1, key='e2', on_error='keep')")
     text = shell.good("%nbstep retry").text
     assert text == (
-        "No command finds the cache of the last cell. Its errors run again with: %%workflow e2 --cache $d --retry-errors\n"
+        "No command finds the cache of the last cell by itself. "
+        "Its errors run again with: %%workflow e2 --cache $d --retry-errors\n"
     )
     shell.good(FAILING)
     text = shell.good("%nbstep retry").text

@@ -49,7 +49,8 @@ def test_e3_retry_makes_the_failed_step_run_again(shell: Shell) -> None:
 
 CACHES = {
     "list": "[folder, 'memory://team']", "dict": "{}", "folder": "folder", "path": "pathlib.Path(folder)",
-    "cache": "nbstep.Cache(folder)",
+    "cache": "nbstep.Cache(folder)", "spaces": "folder + ' of mine'", "path with spaces": "pathlib.Path(folder + ' of mine')",
+    "URL": "'memory://team'", "quotation mark": "folder + \"'s {own}\"",
 }  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def test_n6_a_name_behind_cache_is_the_cache_that_a_cell_means_by_it(shell: Shel
     ("cache", "says"),
     [
         ("$nowhere", "--cache $nowhere: there is no 'nowhere' in this notebook"),
-        ("$nothing", "--cache $nothing: nothing is None, which keeps nothing"),
+        ("$nothing", "--cache $nothing: that is None, which keeps nothing"),
         ("$number", "--cache $number: "),
     ],
 )
@@ -81,6 +82,26 @@ def test_n6_a_name_behind_cache_that_is_none_is_called_out(shell: Shell, cache: 
     ran = shell.run(f"%nbstep ls --cache {cache}")
     assert type(ran.error).__name__ == "CellStopped"
     assert says in str(ran.error)
+
+
+def test_n6_a_name_behind_cache_may_be_quoted_and_have_attributes_and_braces_beside_it(shell: Shell) -> None:
+    shell.good("import types\na = {}\nhere = types.SimpleNamespace(cache=a)")
+    shell.good("%%workflow --cache $a\nfor k in ('{\"u\": 1}', 'k:{q}'): step(lambda: 1, key=k)")
+    assert "k:{q}" in shell.good("%nbstep show --cache $a 'k:{q}'").text
+    assert "Deleted 1 entry" in shell.good("%nbstep rm --cache $a '{\"u\": 1}'").text
+    for name in ('"$a"', "'$a'", "$here.cache"):
+        assert "k:{q}" in shell.good(f"%nbstep ls --cache {name}").text
+    assert "there is no 'here.other' in this notebook" in str(shell.run("%nbstep ls --cache $here.other").error)
+    shell.good("far = ['fo', 'redis://:s3cret@127.0.0.1:1/0']")
+    assert "s3cret" not in shell.run('%nbstep ls --cache "$far"').text
+
+
+def test_e3_retry_of_a_cache_in_a_variable_is_for_what_the_last_cell_met_there(shell: Shell) -> None:
+    shell.good("a, b = {}, {}\ndef bad(): raise ValueError('no')")
+    for name in ("b", "a"):
+        shell.good(f"%%workflow --cache ${name}\nstep(bad, key='E', on_error='keep')")
+    assert "is not logged. All kept errors: %nbstep retry --cache $b '*'" in shell.run("%nbstep retry --cache $b").text
+    assert "Deleted 1 kept error" in shell.good("%nbstep retry --cache $a").text
 
 
 def test_n6_names_and_expressions_in_a_command_are_filled_in(shell: Shell) -> None:

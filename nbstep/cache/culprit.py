@@ -22,6 +22,8 @@ _ADVICE: Final = {
     "coroutine": "await it inside the step",
     "_asyncio.Task": "await it inside the step",
     "_asyncio.Future": "await it inside the step",
+    "nbstep.steps.awaitable.AwaitableStep": "await it inside the step",
+    "nbstep.steps.awaitable.AwaitableMap": "await it inside the step",
     "socket.socket": "return what was received instead",
     "_thread.lock": "leave it out of the result",
     "_thread.RLock": "leave it out of the result",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -51,13 +51,13 @@ class Arguments:
         words: Its words.
         options: Its options, with what stands behind each.
         folder: How the cache is named, if it is.
-        met: The keys of the kept errors that the last cell met, by where commands find their cache.
+        met: The keys of the kept errors that the last cell met, by the `scope` of their cache.
     """
 
     words: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     folder: str | None = None
-    met: Mapping[str | None, frozenset[str]] = field(default_factory=dict[str | None, frozenset[str]])
+    met: Mapping[Hashable, frozenset[str]] = field(default_factory=dict[Hashable, frozenset[str]])
 
     @property
     def as_json(self) -> bool:

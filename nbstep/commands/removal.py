@@ -185,7 +185,7 @@ def _met_last(cache: Cache, arguments: Arguments) -> Collection[str | None] | No
     run = runlog.last_run(cache.directory) if cache.directory is not None else None
     if run is not None:
         return {step.key for step in run.steps if step.outcome == "error"}
-    return arguments.met.get("" if cache.is_the_projects else cache.shell_place)
+    return arguments.met.get(cache.scope)
 
 
 def nothing_called(

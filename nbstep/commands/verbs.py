@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -78,7 +78,7 @@ def run_command(
     cache: Cache | None = None,
     screen: Screen | None = None,
     caches: Mapping[str, Cache] | None = None,
-    met: Mapping[str | None, frozenset[str]] | None = None,
+    met: Mapping[Hashable, frozenset[str]] | None = None,
 ) -> CommandOutcome:
     """Runs one command, given as a magic's line or as a shell's words.
 
@@ -87,7 +87,7 @@ def run_command(
         cache: The cache to work on; the project's when None.
         screen: Where the text will be shown.
         caches: What `--cache` names beside folders and URLs: `$tier` of a notebook.
-        met: The keys of the kept errors that the last cell met, by where commands find their cache.
+        met: The keys of the kept errors that the last cell met, by the `scope` of their cache.
 
     Returns:
         What to show; wrong usage is an outcome too (exit code 2), never an exception.

@@ -142,7 +142,9 @@ class CellRunner:
                 run.close(error or cell.failure)
                 view.end(raised=error is not None, line=run.line)
                 if run.folders():
-                    self.last = late("nbstep.notebook.retrying").LastRun(run.line, run.folders(), run.failed_in())
+                    self.last = late("nbstep.notebook.retrying").LastRun(
+                        run.line, run.folders(), run.failed_in(), run.met_errors()
+                    )
 
     # runs
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from nbstep.runs.active import as_cache
 
 HTML_BEGIN: Final = "<!--nbstep show-->"
 _OUTPUT_COLUMNS: Final = 100  # what an output holds in a window 1,280 pixels wide, beside the left sidebar
-_NAMED: Final = re.compile(r"(--cache(?:\s*=\s*|\s+))\$(\w+)(?=\s|$)")
+_NAMED: Final = re.compile(r"(--cache(?:\s*=\s*|\s+))([\"']?)\$([A-Za-z_][\w.]*)\2(?=\s|$)")
 _WHOLE: Final = "   All of it: %nbstep panel"
 
 
@@ -36,46 +37,64 @@ def nbstep_magic(shell: Any, line: str, last: LastRun | None = None, local: Mapp
         CellStopped: The command is wrong; the cell fails, so that *Run All* stops.
     """
     names = {**shell.user_ns, **(local or {})}
-    line, caches = _caches_in(line, names)
-    commands, beside = commands_of(_expanded(line, names).strip() or "help", last)
+    line, caches = _filled_in(line, names)
+    commands, beside = commands_of(line.strip() or "help", last)
     for command in commands:
-        _run(shell, command, caches, {} if last is None else last.failed_in)
+        _run(shell, command, caches, {} if last is None else last.met)
     if beside:
         sys.stdout.write(f"{beside}\n")
 
 
-def _caches_in(line: str, names: Mapping[str, Any]) -> tuple[str, dict[str, Cache]]:
-    """What `--cache $name` means where that is no text, as in `%%workflow`; with the line in which IPython is to leave it alone."""
+def _filled_in(line: str, names: Mapping[str, Any]) -> tuple[str, dict[str, Cache]]:
+    """A line with `$name` and `{expression}` filled in, as IPython does it, but for `--cache $name`.
+
+    That stays where it is no path, and means what it does in `%%workflow`: the second result. A path is quoted.
+    """
     caches: dict[str, Cache] = {}
-
-    def noted(found: re.Match[str]) -> str:
-        before, name = found.groups()
-        if name not in names:
-            raise CellStopped(f"--cache ${name}: there is no {name!r} in this notebook")
-        named = names[name]
-        if isinstance(named, str | PurePath):
-            return found[0]
-        try:
-            cache = as_cache(named)
-        except (TypeError, ValueError, ImportError) as error:
-            raise CellStopped(f"--cache ${name}: {error}") from None
-        if cache is None:
-            raise CellStopped(f"--cache ${name}: {name} is None, which keeps nothing")
-        caches[f"${name}"] = cache
-        return f"{before}$${name}"
-
-    return _NAMED.sub(noted, line), caches
+    filled, at = list[str](), 0
+    for found in _NAMED.finditer(line):
+        before, word = found[1], f"${found[3]}"
+        named = _value_of(found[3], names)
+        if isinstance(named, PurePath) or (isinstance(named, str) and "://" not in named):
+            word = shlex.quote(str(named))
+        else:
+            caches[word] = _cache_of(word, named)
+        filled += [_expanded(line[at : found.start()], names), before, word]
+        at = found.end()
+    return "".join([*filled, _expanded(line[at:], names)]), caches
 
 
-def _expanded(line: str, names: Mapping[str, Any]) -> str:
-    """A line with `$name` and `{expression}` filled in, as IPython does it; unchanged where that fails, also as there."""
+def _value_of(name: str, names: Mapping[str, Any]) -> Any:
+    """What `name`, perhaps with attributes, means in the notebook."""
+    first, *attributes = name.split(".")
     try:
-        return DollarFormatter().vformat(line, args=[], kwargs=names)
+        value = names[first]
+        for attribute in attributes:
+            value = getattr(value, attribute)
+    except (KeyError, AttributeError):
+        raise CellStopped(f"--cache ${name}: there is no {name!r} in this notebook") from None
+    return value
+
+
+def _cache_of(word: str, named: object) -> Cache:
+    try:
+        cache = as_cache(named)
+    except (TypeError, ValueError, ImportError) as error:
+        raise CellStopped(f"--cache {word}: {error}") from None
+    if cache is None:
+        raise CellStopped(f"--cache {word}: that is None, which keeps nothing")
+    return cache
+
+
+def _expanded(text: str, names: Mapping[str, Any]) -> str:
+    """Filled in; unchanged where that fails, as IPython leaves it."""
+    try:
+        return DollarFormatter().vformat(text, args=[], kwargs=names)
     except Exception:  # noqa: BLE001 - whatever an expression of the user's raises
-        return line
+        return text
 
 
-def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[str | None, frozenset[str]]) -> None:
+def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[Hashable, frozenset[str]]) -> None:
     rich = getattr(shell, "kernel", None) is not None
     width = _OUTPUT_COLUMNS if rich else shutil.get_terminal_size((100, 24)).columns
     outcome = run_command(command, screen=Screen(width=width, notebook=True, whole=_WHOLE), caches=caches, met=met)

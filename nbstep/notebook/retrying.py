@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from nbstep.cache.secrets.redaction import redact_text
@@ -19,12 +19,14 @@ class LastRun:
     Attributes:
         line: The first line of its cell: options can be added to it.
         folders: Where commands find the caches that it used: "" for the project's, None where they cannot.
-        failed_in: The keys of the kept errors that it met, by where commands find their cache.
+        failed_in: The same of those whose kept errors it met.
+        met: The keys of those errors, by the `scope` of their cache.
     """
 
     line: str
     folders: tuple[str | None, ...]
-    failed_in: Mapping[str | None, frozenset[str]]
+    failed_in: tuple[str | None, ...]
+    met: Mapping[Hashable, frozenset[str]] = field(default_factory=dict[Hashable, frozenset[str]])
 
 
 def retrying(line: str) -> str:
@@ -43,7 +45,7 @@ def retrying(line: str) -> str:
 def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     """What `%nbstep LINE` runs, and what is to be said beside: `retry` alone is for the errors of the last cell, where they are.
 
-    >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), {"../b": frozenset("k")}))
+    >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), ("../b",)))
     ((['ls'], ''), (['retry', 'retry --cache ../b'], ''))
     """
     if last is None or set(line.split()) not in _RETRY:
@@ -59,6 +61,6 @@ def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     if None in places:
         return (
             commands,
-            f"No command finds the cache of the last cell. Its errors run again with: {retrying(last.line)}",
+            f"No command finds the cache of the last cell by itself. Its errors run again with: {retrying(last.line)}",
         )
     return commands, "" if commands else "The last cell met no error that is kept."

@@ -150,7 +150,8 @@ class Run:
     _written: dict[str, KeyTable] = field(default_factory=dict[str, KeyTable])  # the keys that a line names, by kind
     _alike: dict[str, tuple[dict[str, None], KeyTable]] = field(default_factory=dict[str, Any])  # the first by name
     _used: dict[Hashable, tuple[Cache, str | None]] = field(default_factory=dict[Hashable, Any])
-    _failed_in: dict[str | None, dict[str, None]] = field(default_factory=dict["str | None", dict[str, None]])
+    _failed_in: dict[str | None, None] = field(default_factory=dict["str | None", None])
+    _met: dict[Hashable, dict[str, None]] = field(default_factory=dict[Hashable, dict[str, None]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
@@ -212,7 +213,8 @@ class Run:
         asks = self.error_asks[key] = self.error_asks.get(key, 0) + 1
         run: Run | None = self
         while run is not None:
-            run._failed_in.setdefault(self.command_folder(), {})[key] = None
+            run._failed_in[self.command_folder()] = None
+            run._met.setdefault(self.scope(), {})[key] = None
             run = run.parent
         return asks
 
@@ -261,9 +263,13 @@ class Run:
         """Where commands find those of them that its steps use, as `command_folder` says it."""
         return tuple(folder for _, folder in self._used.values())
 
-    def failed_in(self) -> dict[str | None, frozenset[str]]:
-        """The keys of the kept errors that it met, by where commands find their cache."""
-        return {folder: frozenset(keys) for folder, keys in self._failed_in.items()}
+    def failed_in(self) -> tuple[str | None, ...]:
+        """The same of the caches whose kept errors it met."""
+        return tuple(self._failed_in)
+
+    def met_errors(self) -> dict[Hashable, frozenset[str]]:
+        """The keys of the kept errors that it met, by the `scope` of their cache."""
+        return {scope: frozenset(keys) for scope, keys in self._met.items()}
 
     def find(self, kind: str, key: str | None, text: str, *, once: bool = False, why: str = "") -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 from nbstep.events import Place
+from nbstep.foreign import is_a
 from nbstep.runs.state import Run
 from nbstep.steps.calls import Call
 
@@ -71,6 +72,11 @@ class ToAwait(Coroutine[Any, Any, Any]):
             self._drop()
             self._running = self._begin()
         return self._running.throw(*error)
+
+    def forget(self) -> None:
+        """Gives it up where nobody awaited it."""
+        if not self._begun:
+            self.close()
 
     def close(self) -> None:
         """Gives it up."""
@@ -153,10 +159,12 @@ class AwaitableMap(ToAwait):
 
     def __init__(self, run: Run, place: Place, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         super().__init__(run, None, place)
-        self._begin_map = begin
+        self._begin_map: Callable[[], Coroutine[Any, Any, Any]] | None = begin
 
     def _starts(self) -> Coroutine[Any, Any, Any]:
-        return self._begin_map()
+        begin, self._begin_map = self._begin_map, None  # with all its items
+        assert begin is not None  # it begins once
+        return begin()
 
     def what(self) -> str:
         """The call."""
@@ -171,6 +179,8 @@ class AwaitableMap(ToAwait):
 
 
 def discard(prepared: object) -> None:
-    """Closes a coroutine that nobody will await, so that Python does not complain."""
+    """Closes what nobody will await, so that nobody complains of it."""
     if inspect.iscoroutine(prepared):
         prepared.close()
+    elif is_a(prepared, ToAwait):
+        cast("ToAwait", prepared).forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -116,7 +117,12 @@ def _packed(told: dict[str, Any]) -> tuple[bytes, bool]:
 
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, io.TextIOWrapper):
+            if isinstance(obj, io.TextIOWrapper) and obj not in (
+                sys.stdout,
+                sys.stderr,
+                sys.__stdout__,
+                sys.__stderr__,
+            ):
                 copied.append(obj)
             return super().reducer_override(obj)
 
