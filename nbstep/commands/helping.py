@@ -17,8 +17,8 @@ _WIDEST: Final = 110  # columns: longer lines are hard to read
 _NARROW: Final = 72  # where two columns have no room beside one another
 _COLUMNS: Final = re.compile(r" +\S.*?\S? {2,}(?=\S)")
 _HEAD: Final = (
-    "{nbstep} VERB … works on the project's cache; with --cache FOLDER or URL, in a notebook also $name, anywhere behind it, "
-    "on another one. "
+    "{nbstep} VERB … works on the project's cache; with --cache FOLDER or URL, anywhere behind it, on another one (in a notebook "
+    "$name names one, too). "
     "With --json it says the same as one JSON document."
 )
 _QUERY: Final = "A query: error:  error:TYPE  old:  user:*  unused:30d  any text  (all words must hold)"
