@@ -91,14 +91,17 @@ def test_c3_an_open_file_is_not_kept_as_a_copy_of_its_text(tmp_path: Path, reach
     ]
 
 
-def test_c3_what_holds_the_output_stream_of_its_process_is_kept_though(tmp_path: Path) -> None:
+def test_c3_what_holds_the_output_stream_of_its_process_is_kept_though(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)  # pytest's own cannot be kept
     told = RecordingListener()
 
     def streams(n: int) -> Any:
         return {"n": n, "out": sys.stdout}
 
+    cache = Cache({})
     for _ in range(2):
-        mapped({}, streams, [1], told)
+        mapped(cache, streams, [1], told)
+    assert [one.key for one in told.of(StepHit)] == ["n:1"]
     assert not [one for one in told.of(Finding) if "open file" in one.text]
 
 

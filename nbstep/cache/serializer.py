@@ -86,6 +86,11 @@ def deserialize(stream: bytes, buffers: Sequence[Part]) -> Any:
     return pickle.loads(stream, buffers=buffers)
 
 
+def is_open_text(obj: object) -> bool:
+    """Whether cloudpickle would put a copy of its text in its place; the streams of a process go by name."""
+    return isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+
+
 class ValuePickler(cloudpickle.Pickler):
     """cloudpickle, which also rebinds the notebook's classes and notes what the stream will need to be loaded.
 
@@ -119,7 +124,7 @@ class ValuePickler(cloudpickle.Pickler):
             return whole
         if kind is types.FunctionType:
             return self._reduce_function(obj)
-        if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if is_open_text(obj):
             raise pickle.PicklingError("cannot pickle an open file")  # cloudpickle would keep a copy of its text
         return super().reducer_override(obj)
 

@@ -98,8 +98,9 @@ def command_text(verb: str, words: Sequence[str], arguments: Arguments, screen: 
     "nbstep rm --untrusted --cache ../other 'user 1'"
     """
     named = arguments.folder
-    # `$tier` stands for what a notebook has by that name, and is not to be quoted.
-    folder = [] if named is None else ["--cache", named if named.startswith("$") else _typed(named, screen)]
+    # In a notebook `$tier` stands for what it has by that name, and is not to be quoted.
+    is_name = named is not None and screen.notebook and named.startswith("$")
+    folder = [] if named is None else ["--cache", named if is_name else _typed(named, screen)]
     return " ".join([screen.command, verb, *folder, *(_typed(word, screen) for word in words)])
 
 

@@ -284,9 +284,8 @@ def _add_large(
             tables.append(name)
         elif not isinstance(value, str | bytes):
             loose.append(name)
-        small = content is not None and (
-            kind is tuple or kind is frozenset
-        )  # told by what it holds, as a list, and so shared
+        # Told by what it holds, as a list is: so what was read of it serves all items of a map.
+        small = content is not None and (kind is tuple or kind is frozenset)
         if known is not None and (by_type or (cannot_change(value, kind) and not small)):
             if source is not None:
                 known.append((source, kind, ANY if by_type else value))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,24 +111,26 @@ def packed_end(told: dict[str, Any]) -> bytes:
 
 def _packed(told: dict[str, Any]) -> tuple[bytes, bool]:
     """What is sent, and whether an open file was in it, which cloudpickle sends as a `StringIO` of its text."""
+    stream = io.BytesIO()
+    pickler = _pickler()(stream, protocol=5)
+    pickler.dump(told)
+    return stream.getvalue(), pickler.file_copied
+
+
+@functools.cache
+def _pickler() -> Any:
     import cloudpickle
 
-    copied: list[object] = []
+    from nbstep.cache.serializer import is_open_text  # with cloudpickle
 
     class Pickler(cloudpickle.Pickler):
+        file_copied = False
+
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, io.TextIOWrapper) and obj not in (
-                sys.stdout,
-                sys.stderr,
-                sys.__stdout__,
-                sys.__stderr__,
-            ):
-                copied.append(obj)
+            self.file_copied = self.file_copied or is_open_text(obj)
             return super().reducer_override(obj)
 
-    stream = io.BytesIO()
-    Pickler(stream, protocol=5).dump(told)
-    return stream.getvalue(), bool(copied)
+    return Pickler
 
 
 def unpacked_end(sent: bytes) -> Ended:
