@@ -167,9 +167,11 @@ def error_line(error: BaseException, redacted: Callable[[str], str] = str) -> st
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """As `error.add_note(note)`, for frozen exceptions too."""
+    """As `error.add_note(note)`, once, and for frozen exceptions too."""
     held: dict[str, Any] = own(error, "__dict__")
-    held["__notes__"] = [*held.get("__notes__", ()), note]
+    notes = [*held.get("__notes__", ())]
+    if note not in notes:  # one exception may be raised time and again
+        held["__notes__"] = [*notes, note]
 
 
 def one_line(text: str, limit: int = 300) -> str:

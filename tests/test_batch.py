@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -511,7 +512,54 @@ def test_n9_the_note_counts_the_kept_errors_of_the_whole_map(tmp_path: Path) -> 
     for _ in range(2):
         result = workflow(lambda step: step.map(fail, range(6), key="n:{}", n_jobs=5))
     assert result.error.args == (0,)
-    (note,) = result.error.__notes__
+    note, _ = result.error.__notes__
     assert "(all 6 kept errors of this run: nbstep retry --cache" in note
-    (copied,) = pickle.loads(pickle.dumps(result.error)).__notes__
+    copied, _ = pickle.loads(pickle.dumps(result.error)).__notes__
     assert (copied, type(copied)) == (note, str)
+
+
+def refused(n: int) -> int:
+    if n % 3 == 1:
+        raise ValueError(f"{n} is refused")
+    return n
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky", "tasks"])
+def test_w4_the_failure_of_a_map_says_whose_it_is_and_how_many_others_there_are(backend: str) -> None:
+    async def refused_later(n: int) -> int:
+        return refused(n)
+
+    def note(count: int) -> str:
+        workflow = create_workflow(cache={})
+        if backend == "tasks":
+
+            async def body(step: Any) -> Any:
+                return await step.map(refused_later, range(count), key="token=hunter2&n:{}")
+
+            result = asyncio.run(workflow(body))
+        else:
+            with joblib.parallel_config(backend=backend, n_jobs=2):
+                result = workflow(lambda step: step.map(refused, range(count), key="token=hunter2&n:{}"))
+        assert str(result.error) == "1 is refused"
+        return result.error.__notes__[-1]  # a worker's error says before that where it was raised
+
+    key = "token=<redacted>&n:1"
+    assert note(10) == f"  step.map: {key} failed, and 2 more of its 10 items."
+    assert note(4) == f"  step.map: {key} failed, no other of its 4 items."
+
+
+def test_w4_the_failing_item_of_a_stream_goes_by_its_number() -> None:
+    result = create_workflow(cache={})(lambda step: step.map(refused, iter(range(10)), key="n:{}"))
+    assert result.error.__notes__ == ["  step.map: item 2 of 10 failed, and 2 more."]
+
+
+def test_w4_an_exception_that_is_raised_time_and_again_does_not_gather_notes() -> None:
+    error = ValueError("one for all")
+
+    def fail(n: int) -> None:
+        raise error
+
+    workflow = create_workflow(cache=None)
+    for _ in range(3):
+        assert workflow(lambda step: step.map(fail, range(3), key="n:{}")).error is error
+    assert error.__notes__ == ["  step.map: n:0 failed, and 2 more of its 3 items."]

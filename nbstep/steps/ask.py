@@ -18,6 +18,7 @@ from nbstep.batch.hub import Turn
 from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
+from nbstep.batch.values import values
 from nbstep.batch.workers import in_workers
 from nbstep.cache.cache import Cache
 from nbstep.collisions.look import is_scalar, sight
@@ -227,7 +228,7 @@ def ask_all(
 
     if is_async:
         tasks = functools.partial(in_tasks, value_of, work, n_jobs)
-        return AwaitableMap(run, place, lambda: _results(tasks, on_error, run, shown_while))
+        return AwaitableMap(run, place, lambda: _results(tasks, work, on_error, run, shown_while))
     try:
         backend = backend_for(n_jobs)
         with _many_steps(run), shown_while():
@@ -238,7 +239,7 @@ def ask_all(
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
                     results = in_workers(begin, work, backend.n_jobs, lazily=not sized, paced=pace is not None)
-        return results if on_error == "keep" else _unwrapped(results)
+        return results if on_error == "keep" else values(results, work)
     except BaseException as error:
         recount(error)
         trim(error, run.owns)
@@ -281,17 +282,9 @@ def _looked_through(run: Run, keys: Keys, items: Iterable[Any]) -> Iterable[Keye
     return work if few else keys.again(held)
 
 
-def _unwrapped(results: list[Any]) -> list[Any]:
-    """The values, in the same list, or the first failure raised."""
-    __tracebackhide__ = True
-    for at, result in enumerate(results):
-        if isinstance(result, Ok | Err):
-            results[at] = result.unwrap()
-    return results
-
-
 async def _results(
     given: Callable[[], Awaitable[list[Ok[Any] | Err[Any]]]],
+    work: Iterable[Keyed],
     on_error: str,
     run: Run,
     shown_while: Callable[[], AbstractContextManager[None]],
@@ -301,7 +294,7 @@ async def _results(
     try:
         with _many_steps(run), shown_while():
             results = await given()
-        return list(results) if on_error == "keep" else _unwrapped(results)
+        return list(results) if on_error == "keep" else values(results, work)
     except BaseException as error:
         recount(error)
         trim(error, run.owns)
