@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -171,9 +172,9 @@ def _facts(run: Callable[[Any], Any], store: Any = None) -> dict[str, dict[str, 
     return {meta.key: {name: getattr(meta.facts, name) for name in _TOLD} for meta in cache.entries()}
 
 
-def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(step: Any, function: Any, monkeypatch: pytest.MonkeyPatch, items: int = 6) -> None:
     """As a map does, with nothing remembered from one item to the next."""
-    for n in range(6):
+    for n in range(items):
         with monkeypatch.context() as patch:
             patch.setattr(Call, "told", Call.told_anew)
             step(function, n, key=f"n:{n}")
@@ -520,3 +521,48 @@ def test_d1_an_object_whose_class_has_no_hash_hides_no_other_input(store: type) 
         keys = iter(range(3))
         facts = _facts(lambda step: step.map(fetch, items, key=lambda _: f"n:{next(keys)}", n_jobs=1), store())
         assert all("size" in facts[f"n:{n}"]["inputs"] for n in range(3))
+
+
+@pytest.mark.parametrize("held", ["a name", "the code"])
+def test_d2_a_file_that_an_item_makes_is_an_input_of_the_items_after_it(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment after it: the system is not asked for each item."""
+    monkeypatch.chdir(tmp_path)
+    path = "made.csv"
+
+    def of_a_name(n: int) -> bool:
+        make(n)
+        return os.path.exists(path)
+
+    def of_the_code(n: int) -> bool:
+        make(n)
+        return os.path.exists("made.csv")
+
+    def make(n: int) -> None:
+        if n == 5:
+            with open("".join(["made", ".csv"]), "w") as file:
+                file.write("1")
+            os.utime("".join(["made", ".csv"]), (1, 1))
+            time.sleep(0.05)
+
+    fetch = of_a_name if held == "a name" else of_the_code
+    of_map = _facts(lambda step: step.map(fetch, range(9), key="n:{}", n_jobs=1), {})
+    Path(path).unlink()
+    alone = _facts(lambda step: _alone(step, fetch, monkeypatch, 9))
+    assert of_map == alone
+    told = [len(of_map[f"n:{n}"]["inputs"]) for n in range(9)]
+    assert told == [told[0]] * 6 + [told[0] + 1] * 3
+
+
+def test_d2_whether_named_texts_are_files_is_not_asked_for_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, stat, host, root = list[object](), os.stat, "127.0.0.1:8080", "/"
+
+    def counted(path: Any, **options: Any) -> os.stat_result:
+        asked.append(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", counted)
+    create_workflow(cache={})(lambda step: step.map(lambda n: (host, root, n), range(500), key="n:{}", n_jobs=1))
+    assert 1 < asked.count(host) < 400
+    assert root not in asked

@@ -108,11 +108,13 @@ class Like(NamedTuple):
 
         Args:
             argument: The argument.
-            anchored: What is named is known to hold what it did, and not to come from another step.
+            anchored: What is named is known to hold what it did, not to come from another step, and to name no file.
         """
         key, named, objects, sight = self.signing_key, self.named, self.owner, type(argument)
         text = self.make.of_plain(argument)
-        paths = [argument, *self.paths] if sight is str else [*self.paths]
+        paths = [] if anchored else [*self.paths]
+        if sight is str:
+            paths.append(argument)
         if text is None:
             sight = argument_sight(argument)
             if type(sight) is not bytes:
@@ -130,6 +132,10 @@ class Like(NamedTuple):
         if paths and any(stamp_of_path(path, explicit=False) for path in paths):
             return None
         return LikeRead({**found, **self.own} if self.own else found, objects, sight)
+
+    def names_files(self) -> bool:
+        """Whether by now there is a file that is named, other than by an argument."""
+        return any(stamp_of_path(path, explicit=False) for path in self.paths)
 
     def inputs(self, thunk: Any, read: LikeRead) -> Inputs:
         """What `read_inputs` would have given."""

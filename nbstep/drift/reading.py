@@ -340,7 +340,13 @@ def _arguments(thunk: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
 
 def may_be_file(text: str) -> bool:
     """Whether a text that is meant as whatever may name a file of this machine."""
-    return bool(text) and len(text) <= MAX_PLAIN_CHARS and not text.startswith(("\\\\", "//")) and "://" not in text
+    return (
+        bool(text)
+        and len(text) <= MAX_PLAIN_CHARS
+        and not text.startswith(("\\\\", "//"))
+        and not text.endswith("/")
+        and "://" not in text
+    )
 
 
 def stamp_of_path(path: str, explicit: bool) -> str | None:
