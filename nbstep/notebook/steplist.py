@@ -30,6 +30,7 @@ from nbstep.events import (
     StepStarted,
     StepWaiting,
 )
+from nbstep.frozen import record
 from nbstep.keytable import KeyTable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ CallId: TypeAlias = tuple[str, int]
 _StepEvent: TypeAlias = StepMissed | StepWaiting | StepStarted | StepHit | StepFinished
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """One call of a step, as far as it got.
 

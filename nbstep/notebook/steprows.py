@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from nbstep.cache.secrets.redaction import key_text
 from nbstep.durations import age_text, date_text, duration_text, lasted_s, size_text
 from nbstep.events import Reason
+from nbstep.frozen import record
 from nbstep.notebook.steplist import Call, StepList
 from nbstep.notes import one_line
 from nbstep.words import MARKS, WHY_IN_SHORT, WHY_MISSED, first_sentence, plural, shown
@@ -37,7 +38,7 @@ _SIDE_BY_SIDE: Final = 0.8  # of the time that steps took; less than that says t
 _REASON_CHARS: Final = 100  # the line under the list says all of it
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One line of the list: a key (or a line without one), with the call that says most of it.
 

@@ -37,7 +37,7 @@ _log: Final = logging.getLogger("nbstep")
 _FLUSH_EVERY_S: Final = 30.0
 _LATE_EVERY_S: Final = 1.0
 _WRITE_SHARE: Final = 8
-_HEARD_AT_MOST: Final = 10_000
+_HEARD_AT_MOST: Final = 1_000
 _ROWS_A_PIECE: Final = 500
 
 
