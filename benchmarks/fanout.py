@@ -12,8 +12,8 @@ latency hides only where both are small; each row says the processor time of thi
 Caches: a dict and a folder are nbstep's. Beside them stand `file`, the least that keeps a result at all (pickled to a file, which
 is renamed to its place: no lock, no check, no list, nothing said), and `joblib`, a `joblib.Memory` around the same function.
 
-`--kernel` does the same in cells of a real kernel, with the step list that a notebook shows meanwhile. Here as there a first small
-map imports joblib and numpy beforehand: 0.1 s.
+`--kernel` does the same in cells of a real kernel, with the step list that a notebook shows meanwhile. In a kernel and in a script
+a small map goes first, which imports joblib and numpy: 0.1 s.
 
 `--kill` ends a process with SIGKILL at a random moment of its map, lets another one go on, and counts at the server.
 """

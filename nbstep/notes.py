@@ -167,10 +167,11 @@ def error_line(error: BaseException, redacted: Callable[[str], str] = str) -> st
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """As `error.add_note(note)`, once, and for frozen exceptions too."""
+    """As `error.add_note(note)`, for frozen exceptions too; nothing where it has that note."""
     held: dict[str, Any] = own(error, "__dict__")
-    notes = [*held.get("__notes__", ())]
-    if note not in notes:  # one exception may be raised time and again
+    known: Any = held.get("__notes__", ())  # anything, where a class has its own idea of notes
+    notes: list[Any] = list(cast("list[Any]", known)) if isinstance(known, list | tuple) else [known]
+    if not any(isinstance(one, str) and one == note for one in notes):  # one exception may be raised time and again
         held["__notes__"] = [*notes, note]
 
 

@@ -543,14 +543,13 @@ def test_w4_the_failure_of_a_map_says_whose_it_is_and_how_many_others_there_are(
         assert str(result.error) == "1 is refused"
         return result.error.__notes__[-1]  # a worker's error says before that where it was raised
 
-    key = "token=<redacted>&n:1"
-    assert note(10) == f"  step.map: {key} failed, and 2 more of its 10 items."
-    assert note(4) == f"  step.map: {key} failed, no other of its 4 items."
+    assert note(10) == "  step.map: item 2 of 10 failed (token=<redacted>&n:1), and 2 others."
+    assert note(4) == "  step.map: item 2 of 4 failed (token=<redacted>&n:1), no other."
 
 
 def test_w4_the_failing_item_of_a_stream_goes_by_its_number() -> None:
     result = create_workflow(cache={})(lambda step: step.map(refused, iter(range(10)), key="n:{}"))
-    assert result.error.__notes__ == ["  step.map: item 2 of 10 failed, and 2 more."]
+    assert result.error.__notes__ == ["  step.map: item 2 of 10 failed, and 2 others."]
 
 
 def test_w4_an_exception_that_is_raised_time_and_again_does_not_gather_notes() -> None:
@@ -562,4 +561,17 @@ def test_w4_an_exception_that_is_raised_time_and_again_does_not_gather_notes() -
     workflow = create_workflow(cache=None)
     for _ in range(3):
         assert workflow(lambda step: step.map(fail, range(3), key="n:{}")).error is error
-    assert error.__notes__ == ["  step.map: n:0 failed, and 2 more of its 3 items."]
+    assert error.__notes__ == ["  step.map: item 1 of 3 failed (n:0), and 2 others."]
+
+
+@pytest.mark.parametrize("own_notes", ["abc", ("a", "b"), [np.zeros(2)], 5])
+def test_w4_a_failure_with_odd_notes_of_its_own_keeps_them(own_notes: Any) -> None:
+    def fail(n: int) -> None:
+        error = ValueError(n)
+        error.__notes__ = own_notes
+        raise error
+
+    for _ in range(2):
+        error = create_workflow(cache=None)(lambda step: step.map(fail, [7], key="n:{}")).error
+        assert error.__notes__[-1] == "  step.map: item 1 of 1 failed (n:7), no other."
+        assert len(error.__notes__) == (3 if type(own_notes) is tuple else 2)

@@ -279,6 +279,13 @@ def test_await_of_a_plain_step_says_what_to_leave_out(shell: Shell) -> None:
     assert "its thunk is not async, so step gave a plain value. Leave out `await`." in ran.text
 
 
+def test_await_of_a_plain_step_in_an_item_says_what_to_leave_out(shell: Shell) -> None:
+    shell.good("async def fetch(n):\n    return await step(lambda: n, key=f'inner:{n}')")
+    ran = shell.run("%%workflow\nawait step.map(fetch, range(2), key='n:{}')")
+    assert "step.map: item 1 of 2 failed (n:0), and 1 other." in ran.text
+    assert "Leave out `await`." in ran.text
+
+
 def test_n1_comments_may_stand_before_the_line(shell: Shell, heard: list[Event]) -> None:
     for line in ("%%workflow sales --mode refresh", "# %%workflow sales --mode refresh"):
         heard.clear()

@@ -11,6 +11,7 @@ from nbstep.cache.secrets.redaction import key_text
 from nbstep.foreign import interrupts
 from nbstep.notes import add_note, one_line
 from nbstep.result import Err, Ok, raised_by
+from nbstep.words import plural
 
 _LIMIT: Final = 100  # characters of a key
 
@@ -19,8 +20,8 @@ def values(results: list[Any], work: Iterable[Keyed]) -> list[Any]:
     """What the steps gave, without their boxes, in the same list.
 
     Args:
-        results: Of each item its value, or `Ok` or `Err`; emptied of the boxes.
-        work: The items; what is no list may be gone by now, and then an item goes by its number.
+        results: Of each item its value, or that in an `Ok`, or an `Err`; changed in place.
+        work: The items. A list tells the failing one's key; of anything else the note has its number alone.
 
     Raises:
         BaseException: The first failure, with a note.
@@ -58,16 +59,10 @@ def failure_text(at: int, key: str | None, others: int, count: int) -> str:
         count: Of how many items.
 
     >>> failure_text(0, "page:0", 3, 10)
-    '  step.map: page:0 failed, and 3 more of its 10 items.'
-    >>> failure_text(6, None, 0, 10)
-    '  step.map: item 7 of 10 failed, no other.'
-    >>> failure_text(0, "page:0", 0, 1)
-    '  step.map: page:0 failed, its only item.'
+    '  step.map: item 1 of 10 failed (page:0), and 3 others.'
+    >>> failure_text(6, None, 1, 10), failure_text(6, None, 0, 10)
+    ('  step.map: item 7 of 10 failed, and 1 other.', '  step.map: item 7 of 10 failed, no other.')
     """
-    if key is None:
-        named = f"item {at + 1:,} of {count:,}"
-        more = f"and {others:,} more" if others else "no other"
-        return f"  step.map: {named} failed, {more}."
-    of_its = f"of its {count:,} items" if count > 1 else ""
-    more = f"and {others:,} more {of_its}" if others else f"no other {of_its}" if of_its else "its only item"
-    return f"  step.map: {one_line(key_text(key), _LIMIT)} failed, {more}."
+    named = "" if key is None else f" ({one_line(key_text(key), _LIMIT)})"
+    more = f"and {plural(others, 'other')}" if others else "no other"
+    return f"  step.map: item {at + 1:,} of {count:,} failed{named}, {more}."

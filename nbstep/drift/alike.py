@@ -108,13 +108,11 @@ class Like(NamedTuple):
 
         Args:
             argument: The argument.
-            anchored: What is named is known to hold what it did, not to come from another step, and to name no file.
+            anchored: What is named is known to hold what it did, and not to come from another step.
         """
         key, named, objects, sight = self.signing_key, self.named, self.owner, type(argument)
         text = self.make.of_plain(argument)
-        paths = [] if anchored else [*self.paths]
-        if sight is str:
-            paths.append(argument)
+        paths = [argument, *self.paths] if sight is str else [*self.paths]
         if text is None:
             sight = argument_sight(argument)
             if type(sight) is not bytes:
@@ -132,10 +130,6 @@ class Like(NamedTuple):
         if paths and any(stamp_of_path(path, explicit=False) for path in paths):
             return None
         return LikeRead({**found, **self.own} if self.own else found, objects, sight)
-
-    def names_files(self) -> bool:
-        """Whether by now there is a file that is named, other than by an argument."""
-        return any(stamp_of_path(path, explicit=False) for path in self.paths)
 
     def inputs(self, thunk: Any, read: LikeRead) -> Inputs:
         """What `read_inputs` would have given."""

@@ -23,7 +23,7 @@ from nbstep.events import Event, Finding, Listener, Place, RunFinished, RunStart
 from nbstep.foreign import leaves, members, within
 from nbstep.forks import ThreadLock
 from nbstep.keytable import KeyTable
-from nbstep.notes import error_line, spelled
+from nbstep.notes import add_note, error_line, spelled
 from nbstep.policy import Policy
 from nbstep.runs.held import Held
 from nbstep.settings import Mode
@@ -452,7 +452,8 @@ _AWAIT_COMPLAINTS: Final = ("can't be used in 'await' expression", "can't be awa
 def explain_await(error: BaseException) -> None:
     """Adds the fix to Python's own complaint about `await step(…)` of a plain step."""
     complaint = isinstance(error, TypeError) and str(error).endswith(_AWAIT_COMPLAINTS)
-    if complaint and not hasattr(error, "__notes__"):
-        error.add_note(
-            "  If this is `await step(…)`: its thunk is not async, so step gave a plain value. Leave out `await`."
+    if complaint:
+        add_note(
+            error,
+            "  If this is `await step(…)`: its thunk is not async, so step gave a plain value. Leave out `await`.",
         )

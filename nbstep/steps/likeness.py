@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import types
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -15,7 +14,6 @@ from nbstep.foreign import interrupts
 from nbstep.steps.calls import Call, origins_of
 
 _ANCHORS: Final = 8  # looked for so often
-_FILES_EVERY_S: Final = 0.01  # the times of files are not much finer
 
 
 class _Anchor(NamedTuple):
@@ -64,8 +62,8 @@ class Likeness:
     """
 
     __slots__ = (
-        "_anchor", "_code", "_defaults", "_files_at", "_first_asks", "_function", "_left", "_maps", "_name", "_place", "_scope",
-        "_site", "_thunk", "like",
+        "_anchor", "_code", "_defaults", "_first_asks", "_function", "_left", "_maps", "_name", "_place", "_scope", "_site",
+        "_thunk", "like",
     )  # fmt: skip
 
     def __init__(self, call: Call, like: Like, function: types.FunctionType) -> None:
@@ -75,7 +73,6 @@ class Likeness:
         self._thunk, self._function = call.thunk, function
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
         self._anchor: _Anchor | None = None
-        self._files_at = 0.0
         self._left = _ANCHORS
 
     def read_by_anchor(self, key: str, thunk: Any, args: tuple[Any, ...]) -> Read | None:
@@ -124,22 +121,10 @@ class Likeness:
     def _read_by(self, anchor: _Anchor, key: str, args: tuple[Any, ...]) -> Read | None:
         like = self.like
         read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
-        if read is None or look is None or self._names_files():
-            return None
-        if read.objects and origins_of(read.objects, like.seen, self._scope):
+        if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
             return None
         kept = self._first_asks.check_look(self._scope, key, look, self._place, None, self._site)
         return Read(read, False, anchor if kept is look else None)
-
-    def _names_files(self) -> bool:
-        """Whether a named text is a file by now; asked at times, as who asks the system lets other threads go first."""
-        now = time.monotonic()
-        if now - self._files_at < _FILES_EVERY_S:
-            return False
-        if self.like.names_files():
-            return True
-        self._files_at = now
-        return False
 
     def _anchored(self) -> Anchored | None:
         """By what the next ones may tell that all names hold what they hold now; not again and again where that is never so."""
