@@ -442,7 +442,7 @@ def test_n1_every_way_to_take_the_name(shell: Shell, line: str) -> None:
 )
 def test_n1_what_does_not_take_the_name(shell: Shell, line: str) -> None:
     shell.good("class A: pass\na = A()")
-    shell.good(f"%%workflow\n{line}\nstep(lambda: 1, key='k')")
+    assert shell.good(f"%%workflow\n{line}\nstep(lambda: 1, key='k')").value == 1
 
 
 def test_n1_who_keeps_our_step_under_another_name_may_use_this_one(shell: Shell) -> None:
