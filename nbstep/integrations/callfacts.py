@@ -66,9 +66,8 @@ def facts_of(
 
 
 def made_by_other_code(facts: Facts, code: Code | None) -> bool:
-    """Whether a function was edited since, as far as both sides know its code."""
-    then = facts.code.get("")
-    return code is not None and then is not None and then != code.digest
+    """Whether a result may be that of other code than a function has now, as far as that is known."""
+    return code is not None and facts.code.get("") != code.digest
 
 
 def metadata_of(facts: Facts, created: float) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -50,10 +49,10 @@ def is_result(key: str) -> bool:
     return key.startswith(PREFIX) and not key.endswith(_CODE)
 
 
-def belongs_to(func_id: str) -> Callable[[str], bool]:
-    """Tells the keys of a function's calls and code, and those of the functions inside it."""
+def beginnings(func_id: str) -> tuple[str, str]:
+    """How the keys begin of a function's calls and code, and those of the functions inside it."""
     name = f"{PREFIX}{function_name(func_id)}"
-    return lambda key: key.startswith((f"{name}:", f"{name}.<locals>."))
+    return f"{name}:", f"{name}.<locals>."
 
 
 def arguments_text(key: str, facts: Facts) -> str:

@@ -20,6 +20,8 @@ from nbstep.stores.base import run_now
 
 _MISSES_AT_MOST: Final = 1000
 
+_last_codes: dict[str, Code] = {}  # of this process: joblib compares a function's once, for the first Memory that asks
+
 
 class KeptCalls:
     """What one Memory keeps in a cache.
@@ -33,6 +35,9 @@ class KeptCalls:
         self._codes: dict[str, Code] = {}
         self._missed: dict[str, Miss] = {}
         self._damaged: set[bytes] = set()
+        self._cleared: set[str] = set()  # keys of results that the store did not let go
+        self._cleared_functions: dict[str, tuple[str, ...]] = {}  # likewise, with how the keys of theirs begin
+        self._kept_since: set[str] = set()  # keys of such functions
         self._log = UseLog(cache.directory, cache.place)
 
     def find(self, call_id: Sequence[str]) -> LookUp:
@@ -42,7 +47,9 @@ class KeptCalls:
             return found
         if found.mark in self._damaged:
             return Miss("unreadable", "it could not be loaded")
-        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, self._codes.get(call_id[0])):
+        if self._was_cleared(found.meta.key):
+            return Miss("deleted")
+        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, self._code(call_id[0])):
             return Miss("drifted", "the function was edited")
         return found
 
@@ -76,7 +83,7 @@ class KeptCalls:
         key = calls.call_key(*call_id)
         try:
             redact: Callable[[str], str] = self.cache.options.redact or str
-            facts = callfacts.facts_of(metadata, self._codes.get(call_id[0]), place_of_caller().notebook, redact)
+            facts = callfacts.facts_of(metadata, self._code(call_id[0]), place_of_caller().notebook, redact)
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the user's `redact=` may raise anything
@@ -84,6 +91,10 @@ class KeptCalls:
         else:
             created = metadata.get("time")
             kept = run_now(self.cache.keep(key, Ok(value), facts, batch=self._batch, created=created))
+        if isinstance(kept, Kept):
+            self._cleared.discard(key)
+            if self._cleared_functions:
+                self._kept_since.add(key)
         size_bytes, why = (kept.meta.size_bytes, "") if isinstance(kept, Kept) else (None, kept.why)
         self._log.ran(key, self._missed.pop(key, None), float(metadata.get("duration") or 0.0), size_bytes, why)
         return kept
@@ -97,13 +108,13 @@ class KeptCalls:
             text = self.load(found, saved=False)  # a use: it is needed as long as the results are
         except Unreadable:
             return None
-        self._codes[func_id] = callfacts.code_of(text)
+        self._is_code(func_id, text)
         return text
 
     def keep_code(self, func_id: str, text: str) -> NotKept | None:
         """Keeps a function's code; None where that worked."""
         same = self.code(func_id) == text
-        self._codes[func_id] = callfacts.code_of(text)
+        self._is_code(func_id, text)
         if same:
             return None
         facts = Facts(0.0, workflow=callfacts.WORKFLOW, place=place_of_caller())
@@ -125,15 +136,46 @@ class KeptCalls:
         """Moves entries to the trash, as one batch."""
         self.cache.delete_many(keys)
 
+    def delete_result(self, call_id: Sequence[str]) -> None:
+        """Moves the result of a call to the trash.
+
+        Raises:
+            OSError: It is where it was; what stands there now is not found any more.
+        """
+        key = calls.call_key(*call_id)
+        self._cleared.add(key)
+        self.delete([key])
+        self._cleared.discard(key)
+
     def delete_function(self, func_id: str) -> None:
-        """Moves a function's results and its code to the trash, as one batch."""
-        belongs = calls.belongs_to(func_id)
-        self.delete([key for key in self.cache if belongs(key)])
+        """Moves a function's results and its code to the trash, as one batch.
+
+        Raises:
+            OSError: Some are where they were; what stands there now is not found any more.
+        """
+        begins = calls.beginnings(func_id)
+        self._cleared_functions[func_id] = begins
+        self._kept_since -= {key for key in tuple(self._kept_since) if key.startswith(begins)}
+        self.delete([key for key in self.cache if key.startswith(begins)])
+        self._cleared_functions.pop(func_id, None)
 
     def delete_all(self) -> None:
         """Moves all that came from a `joblib.Memory` to the trash, as one batch."""
         self.cache.delete_matching(f"{calls.PREFIX}*")
         self._codes.clear()
+
+    def _is_code(self, func_id: str, text: str) -> None:
+        self._codes[func_id] = _last_codes[func_id] = callfacts.code_of(text)
+
+    def _code(self, func_id: str) -> Code | None:
+        """A function's code, as far as this process knows it."""
+        return self._codes.get(func_id) or _last_codes.get(func_id)
+
+    def _was_cleared(self, key: str) -> bool:
+        if key in self._cleared:
+            return True
+        cleared = any(key.startswith(begins) for begins in tuple(self._cleared_functions.values()))
+        return cleared and key not in self._kept_since
 
     def _look_up(self, key: str) -> LookUp:
         found = run_now(self.cache.look_up(key))

@@ -16,36 +16,47 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
   `--mode` governs them: offline a missing one runs, in mode refresh or off a kept one is used. joblib decides that:
   `f.check_call_in_cache(…)`, `f.call(…)`, `Memory(None)`. For how long a result counts says `expires_after`.
 - Results of other code of a function are never used, though another kernel keeps them now, or `undo` brought them back.
+- Where the store lets nothing be deleted, what was to go is not used either: a call then computes, and a `CacheWarning` says why.
+  `Memory.clear()` alone raises, as with joblib's own folder.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
 
+import joblib
 from joblib._store_backends import CacheItemInfo, CacheWarning, StoreBackendBase, StoreBackendMixin
 from joblib.logger import format_time
 
+import nbstep
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Miss, NotKept, Unreadable
 from nbstep.integrations import calls
 from nbstep.integrations.callfacts import metadata_of
 from nbstep.integrations.keptcalls import KeptCalls
 from nbstep.integrations.mapped import MODES, as_mapped
-from nbstep.notes import spelled_in_python
+from nbstep.notes import error_line, spelled_in_python
 from nbstep.project import FOLDER
+from nbstep.stores.base import NoRoom, NotEverywhere, ReadOnly
+from nbstep.words import keys_text
+
+_NOT_THE_USERS: Final = tuple(os.path.join(os.path.dirname(str(one.__file__)), "") for one in (joblib, nbstep))
+
+_Given: TypeAlias = tuple[tuple[str, ...], Any]  # a call's id and its value
 
 
 class _ThreadState(threading.local):
-    """What one thread did last: joblib gives a value, then says what the call was; it may ask for what could not be kept."""
+    """What one thread computed last and could not be kept: joblib may ask for it."""
 
-    given: tuple[tuple[str, ...], Any] | None = None
-    unkept: tuple[tuple[str, ...], Any] | None = None
+    unkept: _Given | None = None
 
 
 class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
@@ -84,6 +95,10 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._options = options
         self._kept = KeptCalls(cache)
         self._thread = _ThreadState()
+        self._given: dict[
+            int, _Given
+        ] = {}  # by thread: joblib gives a value, and says what the call was a moment later
+        weakref.finalize(self, _keep_rest, self._kept, self._given)
 
     def __getstate__(self) -> dict[str, Any]:
         """How to open it, and no more: joblib's digest of an argument that holds a Memory depends on this."""
@@ -132,11 +147,11 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._settle()
         if verbose > 10:
             print(f"Persisting in {self.location} as {calls.call_key(*call_id)}")  # noqa: T201 - as joblib's own
-        self._thread.given = tuple(call_id), item
+        self._given[threading.get_ident()] = tuple(call_id), item
 
     def store_metadata(self, call_id: Sequence[str], metadata: Mapping[str, Any]) -> None:
         """Keeps the result that was given just before."""
-        given = self._thread.given
+        given = self._given.get(threading.get_ident())
         if given is not None and given[0] == tuple(call_id):
             self._keep(metadata)
         else:
@@ -149,21 +164,21 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         return metadata_of(found.meta.facts, found.meta.created) if isinstance(found, Hit) else {}
 
     def clear_item(self, call_id: Sequence[str]) -> None:
-        """Deletes the result of a call."""
+        """Deletes the result of a call; one that the store does not let go is not used any more."""
         self._settle()
-        self._kept.delete([calls.call_key(*call_id)])
+        self._delete(calls.call_key(*call_id), lambda: self._kept.delete_result(call_id))
 
     def _settle(self) -> None:
         """Keeps a result of which joblib did not say what the call was, as the `repr` of an argument failed."""
         self._thread.unkept = None
-        if self._thread.given is not None:
+        if threading.get_ident() in self._given:
             self._keep({})
 
     def _keep(self, metadata: Mapping[str, Any]) -> None:
-        given, self._thread.given = self._thread.given, None
+        given = self._given.pop(threading.get_ident(), None)
         if given is not None and isinstance(kept := self._kept.keep(*given, metadata), NotKept):
             self._thread.unkept = given
-            _warn_not_kept(calls.call_key(*given[0]), kept, 8)
+            _warn(f"{calls.call_key(*given[0])} was not kept: {spelled_in_python(kept.why)}")
 
     def _print_loading(
         self, call_id: Sequence[str], verbose: int, timestamp: float | None, metadata: Mapping[str, Any] | None
@@ -174,6 +189,16 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         end = "..." if verbose < 10 else f" from {self.location} as {calls.call_key(*call_id)}"
         print(f"[Memory]{since}: Loading {os.path.basename(call_id[0])}{told}{end}")  # noqa: T201 - as joblib's own
 
+    def _delete(self, what: str, delete: Callable[[], None]) -> None:
+        """A store that lets nothing go costs no caller the value: it is told, as what could not be kept is."""
+        try:
+            delete()
+        except (NoRoom, NotEverywhere, ReadOnly) as error:
+            _warn(f"{what} could not be deleted: {error.strerror or error}")
+        except OSError as error:
+            told = f"{type(error).__name__}: {error.strerror}" if error.strerror else error_line(error)
+            _warn(f"{what} could not be deleted: {self.location} did not let it go: {told}")
+
     # Functions -------------------------------------------------------------------------------------------------------
 
     def store_cached_func_code(self, call_id: Sequence[str], func_code: str | None = None) -> None:
@@ -183,7 +208,7 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
             return  # joblib's own store makes a folder then
         not_kept = self._kept.keep_code(call_id[0], func_code)
         if not_kept is not None:
-            _warn_not_kept(calls.code_key(call_id[0]), not_kept, 7)
+            _warn(f"{calls.code_key(call_id[0])} was not kept: {spelled_in_python(not_kept.why)}")
 
     def get_cached_func_code(self, call_id: Sequence[str]) -> str:
         """A function's code as it was kept.
@@ -198,9 +223,9 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         return code
 
     def clear_path(self, call_id: Sequence[str]) -> None:
-        """Deletes a function's results and its code."""
+        """Deletes a function's results and its code; what the store does not let go is not used any more."""
         self._settle()
-        self._kept.delete_function(call_id[0])
+        self._delete(f"what {calls.function_name(call_id[0])} kept", lambda: self._kept.delete_function(call_id[0]))
 
     # All of it -------------------------------------------------------------------------------------------------------
 
@@ -223,10 +248,16 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         if self.verbose > 10:
             for item in doomed:
                 print(f"Deleting item {item}")  # noqa: T201 - as joblib's own
-        self._kept.delete([item.path for item in doomed])
+        if doomed:
+            names = keys_text([item.path for item in doomed])
+            self._delete(names, lambda: self._kept.delete([item.path for item in doomed]))
 
     def clear(self) -> None:
-        """Deletes all that came from a `joblib.Memory`, as one batch."""
+        """Deletes all that came from a `joblib.Memory`, as one batch.
+
+        Raises:
+            OSError: The store does not let it go.
+        """
         self._settle()
         self._kept.delete_all()
 
@@ -234,7 +265,7 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
 
     def clear_location(self, location: str) -> None:
         """Deletes one entry by its key."""
-        self._kept.delete([location])
+        self._delete(location, lambda: self._kept.delete([location]))
 
     def create_location(self, location: str) -> None:
         """Nothing is to be made."""
@@ -249,6 +280,16 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         raise OSError(f"{src}: nbstep keeps entries, no files of joblib's")
 
 
-def _warn_not_kept(key: str, kept: NotKept, stacklevel: int) -> None:
-    """Warns at the line that called the function, which stands so far above this one's caller in joblib."""
-    warnings.warn(f"{key} was not kept: {spelled_in_python(kept.why)}", CacheWarning, stacklevel=stacklevel + 1)
+def _keep_rest(kept: KeptCalls, given: dict[int, _Given]) -> None:
+    """Keeps what threads gave that ended before joblib said what the call was; nobody is left to be told of a failure."""
+    for thread in tuple(given):
+        if (one := given.pop(thread, None)) is not None:
+            kept.keep(*one, {})
+
+
+def _warn(text: str) -> None:
+    """Warns at the line of the user's that called into joblib."""
+    level, frame = 2, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while (back := frame.f_back) is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        level, frame = level + 1, back
+    warnings.warn(text, CacheWarning, stacklevel=level)
