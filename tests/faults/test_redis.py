@@ -652,6 +652,28 @@ def test_c3_a_server_without_memory_empties_our_trash_then_says_so(tmp_path: Pat
         )
 
 
+def test_c6_what_a_server_without_memory_holds_can_be_deleted_and_comes_back(tmp_path: Path) -> None:
+    with running(tmp_path, "--maxmemory", "12mb", "--maxmemory-policy", "noeviction") as server:
+        cache = cache_at(server)
+        workflow = create_workflow(cache=cache, on_event=RecordingListener())
+        result = workflow(lambda step: [step(lambda: os.urandom(20_000), key=f"n{n}") for n in range(600)])
+        kept = len(result.unwrap()) and len(cache)
+        assert 100 < kept < 600
+        with redis.Redis.from_url(server.url) as client:
+            memory = client.info("memory")
+            assert memory["used_memory"] > memory["maxmemory"], "between MULTI and EXEC it refuses everything now"
+        value = cache.get("n1")
+        assert cache.delete("n1")
+        assert cache.delete_many(["n2", "n3", "none"]) == 2
+        assert (cache.get("n1"), cache.trash().entries, len(cache)) == (None, 3, kept - 3)
+        assert sorted(cache.undo()) == ["n2", "n3"]
+        assert cache.undo("n1") == ["n1"]
+        assert (cache.get("n1"), cache.trash().entries, len(cache)) == (value, 0, kept)
+        assert cache.clear() == kept
+        assert asked(cache, os.urandom(20_000), "small")[1].findings() == [], "the trash goes first"
+        assert (len(cache), cache.trash().entries) == (1, 0)
+
+
 def test_c3_an_entry_larger_than_half_of_the_server_pushes_nothing_out(tmp_path: Path) -> None:
     with running(tmp_path, "--maxmemory", "30mb", "--maxmemory-policy", "allkeys-lru") as server:
         cache = cache_at(server)

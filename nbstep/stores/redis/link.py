@@ -18,6 +18,8 @@ Command: TypeAlias = tuple[Any, ...]
 
 _AT_ONCE: Final = 500  # commands in one go: the server answers nobody else meanwhile
 _ASKED_OR_NOTED: Final = {"HMGET", "HGET", "GET", "SRANDMEMBER", "SADD"}  # nothing is lost where these come to nothing
+# A server without memory takes these, though not between MULTI and EXEC, where it would have to remember them.
+_TAKEN_WHEN_FULL: Final = {"RENAME", "RENAMENX", "PERSIST", "PEXPIRE", "UNLINK"}
 _BOUND_TO_THE_POOL: Final = ("maint_notifications", "orig_")  # options of a connection that belong to its own pool
 _SCANNED: Final = 1000  # keys it looks at for one SCAN
 _UNDECODED: Final = {"NEVER_DECODE": True}  # redis-py's: bytes come back as bytes, whatever the client says
@@ -73,10 +75,17 @@ class Link:
     async def change(self, *commands: Command) -> list[Any]:
         """The replies to some commands that take effect together, or not at all; None where one found nothing to rename.
 
+        In a server without memory those that need none take effect one after the other.
+
         Raises:
             OSError: The server did not answer, or refused one of them.
         """
-        return await self._replies(commands, together=True)
+        try:
+            return await self._replies(commands, together=True)
+        except NoRoom:
+            if not _TAKEN_WHEN_FULL.issuperset(command[0] for command in commands):
+                raise
+        return await self._replies(commands, together=False)
 
     async def names(self, pattern: str) -> list[str]:
         """The keys in the server that match a glob, each once."""

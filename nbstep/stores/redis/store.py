@@ -6,6 +6,7 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -162,8 +163,7 @@ class RedisStore:
             some = addresses[at : at + _MOVED_AT_ONCE]
             replies = await self._link.change(*itertools.chain(*(self._trash.moving(one, batch) for one in some)))
             moved += [address for address, renamed in zip(some, replies[::2], strict=True) if renamed is not None]
-        gone = [self._names.gone(address.partition(".")[0]) for address in moved]
-        await self._link.ask_all([("SET", name, "deleted", "PX", KEPT_FOR_MS) for name in gone])
+        await self._note_gone([address.partition(".")[0] for address in moved], "deleted", KEPT_FOR_MS)
         return moved
 
     def lost(self, batch: str) -> int:  # noqa: ARG002 - the server renames what goes to the trash, which takes no room
@@ -207,8 +207,7 @@ class RedisStore:
         """Removes the entries that stand at `spots` for good; remembers that the entries of `keys` went this way."""
         names = [self._names.entry(spot.address) for spot in spots if is_address(spot.address)]
         removed = await self._link.ask_all([("UNLINK", name) for name in names])
-        gone = [self._names.gone(key_digest(key)) for key in keys]
-        await self._link.ask_all([("SET", name, "evicted", "PX", _EVICTED_MS) for name in gone])
+        await self._note_gone([key_digest(key) for key in keys], "evicted", _EVICTED_MS)
         return sum(removed)
 
     async def restore(self, key: str | None, batch: str, back: int = 1) -> list[Spot]:
@@ -283,6 +282,11 @@ class RedisStore:
         """The addresses of all entries under our prefix."""
         names = await self._link.names(self._names.pattern("e:"))
         return [address for name in names if (address := self._names.address_of(name)) is not None]
+
+    async def _note_gone(self, digests: Sequence[str], why: str, for_ms: int) -> None:
+        """Lets the next miss of a key say why its entry went; where the server has no memory for that, it says "new"."""
+        with suppress(NoRoom):
+            await self._link.ask_all([("SET", self._names.gone(digest), why, "PX", for_ms) for digest in digests])
 
     async def _stamps_of(self, addresses: Sequence[str]) -> dict[str, Stamp]:
         """The stamps of the entries that stand at these addresses now."""

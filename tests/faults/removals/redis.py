@@ -28,6 +28,22 @@ REDIS: Final = (
         ("redis::a_database_that_is_not_there",),
     ),
     Removal(
+        "full-redis-keeps-all",
+        "a Redis server without memory lets nothing be deleted",
+        "stores/redis/link.py",
+        "            if not _TAKEN_WHEN_FULL.issuperset(command[0] for command in commands):\n                raise\n",
+        "            raise\n",
+        ("redis::what_a_server_without_memory_holds_can_be_deleted",),
+    ),
+    Removal(
+        "full-redis-notes-why",
+        "a Redis server without memory has to take why an entry is gone",
+        "stores/redis/store.py",
+        "        with suppress(NoRoom):\n            await self._link.ask_all",
+        "        if True:\n            await self._link.ask_all",
+        ("redis::what_a_server_without_memory_holds_can_be_deleted",),
+    ),
+    Removal(
         "redis-py-shown",
         "an interrupt shows where in redis-py it came",
         "tracebacks.py",
