@@ -15,6 +15,9 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 class Pace:
     """Gives turns no faster than a rate, to any number of threads and tasks.
 
+    Attributes:
+        apart_s: From one turn to the next, in seconds.
+
     >>> pace = Pace("2/s")
     >>> [round(pace.wait_s(now=0.0), 1) for _ in range(3)]
     [0.0, 0.5, 1.0]
@@ -31,7 +34,7 @@ class Pace:
         match = _RATE.fullmatch(rate) if isinstance(rate, str) else None
         if match is None or float(match[1]) <= 0:
             raise ValueError(f'rate={rate!r}: write how many may begin in what time: "10/s", "600/min", "1000/h"')
-        self._apart_s = _SECONDS[match[2][0]] / float(match[1])
+        self.apart_s = _SECONDS[match[2][0]] / float(match[1])
         self._next = -math.inf
         self._lock = threading.Lock()
 
@@ -40,5 +43,5 @@ class Pace:
         now = time.monotonic() if now is None else now
         with self._lock:
             turn = max(now, self._next)
-            self._next = turn + self._apart_s
+            self._next = turn + self.apart_s
         return turn - now

@@ -22,6 +22,7 @@ from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 _TURNS_AT_ONCE: Final = 4  # of each worker, of a backend that gives back all results at once
 _NAP: Final = -1  # the place of what is no item
 _NAP_S: Final = 0.01
+_TICK_S: Final = 0.001
 _NAP_AT_MOST_S: Final = 0.1
 
 
@@ -55,7 +56,12 @@ class Begun(Protocol):
 
 
 def in_workers(
-    begin: Callable[[Any, str | None], Begun], work: Iterable[Keyed], n_jobs: int, *, lazily: bool, paced: bool
+    begin: Callable[[Any, str | None], Begun],
+    work: Iterable[Keyed],
+    n_jobs: int,
+    *,
+    lazily: bool,
+    apart_s: float | None,
 ) -> list[Given]:
     """Looks each step up here, and has the work of those that must run done by joblib's workers, in other processes.
 
@@ -64,14 +70,14 @@ def in_workers(
         work: The items.
         n_jobs: How many at once.
         lazily: To make an item may take long.
-        paced: Each has its turn, when it is to begin.
+        apart_s: Each has its turn, when it is to begin, so long after the one before it; None where they have none.
 
     Raises:
         BaseException: What ended the items early, when those are over that were given.
     """
     __tracebackhide__ = True
     feed = Feed(work, lazily=lazily)
-    sent = _Sent(begin, feed, max(1, _workers_at_most(n_jobs)), paced)
+    sent = _Sent(begin, feed, max(1, _workers_at_most(n_jobs)), apart_s)
     try:
         while True:
             with thunk_guard():  # an interrupt ends the wait, also in a cell that awaits
@@ -121,7 +127,8 @@ class _Sent:
         begin: Looks up the step of an item.
         feed: The items that were not begun.
         at_most: How many may wait for others, or for their turn.
-        paced: What has its turn is to begin then: but for the first, it is not sent before there is a worker for it.
+        apart_s: As in `in_workers`. What has its turn is to begin then: but for the first, it is not sent before there is a worker
+            for it.
         has_workers: One of them has done something.
         thread: The map's own.
         results: By place; None of what is not over.
@@ -132,7 +139,7 @@ class _Sent:
     begin: Callable[[Any, str | None], Begun]
     feed: Feed
     at_most: int
-    paced: bool
+    apart_s: float | None
     has_workers: bool = False
     thread: int = field(default_factory=threading.get_ident)
     results: list[Any] = field(default_factory=list[Any])
@@ -217,7 +224,7 @@ class _Sent:
         return None
 
     def _may_begin(self) -> bool:
-        if not self.paced or not (self._pausing or self.waiting):
+        if self.apart_s is None or not (self._pausing or self.waiting):
             return len(self._pausing) < self.at_most
         return self.has_workers and len(self._pausing) + len(self.waiting) < self.at_most
 
@@ -235,7 +242,10 @@ class _Sent:
 
     def _until_next_s(self, at_most_s: float) -> float:
         soonest = min((until for until, _ in self._pausing.values()), default=math.inf)
-        return max(_NAP_S, min(at_most_s, soonest - time.monotonic()))
+        at_most_s = (
+            at_most_s if self.apart_s is None else min(at_most_s, self.apart_s / 2)
+        )  # else two would begin at once
+        return max(_TICK_S, min(at_most_s, soonest - time.monotonic()))
 
     def task(self, at: int) -> Any:
         """What joblib is given for an item."""

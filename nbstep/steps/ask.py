@@ -238,7 +238,7 @@ def ask_all(
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)
-                    results = in_workers(begin, work, backend.n_jobs, lazily=not sized, paced=pace is not None)
+                    results = in_workers(begin, work, backend.n_jobs, lazily=not sized, apart_s=pace and pace.apart_s)
         return results if on_error == "keep" else values(results, work)
     except BaseException as error:
         recount(error)
