@@ -140,6 +140,16 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
         create_workflow(cache={})(lambda step: step.map(abs, [1], key=key))
 
 
+def test_a_key_function_that_does_not_take_one_item_is_told_before_anything_runs() -> None:
+    for key, says in (
+        (lambda a, b: f"{a}:{b}", r"step.map calls key= with one item, and lambda a, b takes 2: write lambda item: "),
+        (lambda: "k", r"step.map calls key= with an item, and lambda takes none"),
+        (lambda item, *, lang: f"{item}:{lang}", r"step.map calls key= with the item alone, and .* needs lang="),
+    ):
+        with pytest.raises(TypeError, match=says):
+            create_workflow(cache={})(lambda step, key=key: step.map(abs, [1], key=key))
+
+
 @pytest.mark.parametrize(
     ("template", "item", "says"),
     [
@@ -147,6 +157,7 @@ def test_a_template_that_cannot_be_filled_is_a_value_error(key: str) -> None:
         ("user:{id}", {"id": 1}, "write {0[id]}"), ("day:{year:04d}", datetime.date(2026, 1, 2), "write {0.year}"),
         ("{0[a]}:{b.year}", {"a": 1, "b": datetime.date(2026, 1, 2)}, "write {0[b].year}"), ("{n}", 1, "{} stands for the item"),
         ("{[id]}", {"uid": 1}, "{} stands for the item"), ("{}:{1}", [1], "{} stands for the item"),
+        ("{1}:{0!r}", (1, 2), "write key='{0[1]}:{0[0]!r}'"), ("{0}:{2}", (1, 2), "{} stands for the item"),
         ("{{x}}:{}:{:03d}", ("a", 7), "write key='{{x}}:{0[0]}:{0[1]:03d}'"), ("{}:{}", (1, 2, 3), "{} stands for the item"),
     ],
 )  # fmt: skip
@@ -423,6 +434,39 @@ def test_w3_a_generator_that_fails_ends_the_map_with_its_error_and_what_was_comp
     with pytest.raises(ValueError, match="no more pages"):
         create_workflow(cache=cache)(lambda step: step.map(lambda n: n, items(), key="n:{}", n_jobs=1)).unwrap()
     assert sorted(cache) == [f"n:{n}" for n in range(4)]
+
+
+class _Frozen(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 4])
+@pytest.mark.parametrize("kind", [LookupError, _Frozen])
+@pytest.mark.parametrize("where", ["items", "key"])
+def test_n1_an_error_of_a_generator_or_a_key_has_the_user_s_frames_alone(
+    where: str, kind: type[Exception], n_jobs: int
+) -> None:
+    cause = OSError("why")
+
+    def look(n: int) -> int:
+        if n == 3:
+            raise kind("no more") from cause
+        return n
+
+    def items() -> Iterator[int]:
+        yield from (look(n) if where == "items" else n for n in range(5))
+
+    def key(n: int) -> str:
+        return f"n:{look(n) if where == 'key' else n}"
+
+    with pytest.raises(kind) as raised:
+        create_workflow(cache={})(lambda step: step.map(abs, items(), key=key, n_jobs=n_jobs))
+    frames = [entry.path.name for entry in raised.traceback[-4:]]
+    assert {Path(name).name for name in map(str, frames)} <= {Path(__file__).name, "workflows.py"}
+    assert not any("joblib" in str(entry.path) for entry in raised.traceback)
+    assert raised.value.__cause__ is cause
+    assert raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 5])

@@ -36,6 +36,7 @@ def end_workers() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def workers() -> Iterator[None]:
+    end_workers()  # those of another file's tests do not know the key of these
     yield
     end_workers()
 

@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+KEY: Final = "key="  # how messages speak of the key's function
 _RECORDS: Final = "frame.to_dict('records')"
 _COMPUTED: Final = "frame.compute().to_dict('records')"
 # How the frames of a library give their rows.
@@ -38,8 +39,7 @@ def check_map(fn: object, items: object, others: Sequence[object], n_jobs: objec
         raise TypeError(f"step.map: {items!r:.40} is one text, and would give its characters: pass a list of items")
     if (rows := _rows_of(type(items))) is not None:
         raise TypeError(f"step.map: a frame does not give its rows one by one: pass {rows}")
-    if isinstance(fn, types.FunctionType):
-        _check_parameters(fn)
+    check_parameters(fn, "its function")
     if n_jobs is not None and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0):
         raise ValueError(f"n_jobs={n_jobs!r}: use a number of threads, 1 or more; -1 is one for each core")
 
@@ -54,8 +54,18 @@ def _rows_of(kind: type) -> str | None:
     return None
 
 
-def _check_parameters(fn: types.FunctionType) -> None:
-    """Whether a function can be called with one item."""
+def check_parameters(fn: object, called: str) -> None:
+    """Checks that a function can be called with one item; what is no plain function is let through.
+
+    Args:
+        fn: The function.
+        called: How messages speak of it, "its function".
+
+    Raises:
+        TypeError: It takes none, or needs more.
+    """
+    if not isinstance(fn, types.FunctionType):
+        return
     code = fn.__code__
     count = code.co_argcount
     names, named = code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]
@@ -63,15 +73,15 @@ def _check_parameters(fn: types.FunctionType) -> None:
     is_lambda = fn.__name__ == "<lambda>"
     shown = f"lambda {', '.join(names)}".strip() if is_lambda else f"{fn.__name__}({', '.join(names)})"
     if not names and not code.co_flags & inspect.CO_VARARGS:
-        raise TypeError(f"step.map calls its function with an item, and {shown} takes none")
+        raise TypeError(f"step.map calls {called} with an item, and {shown} takes none")
     if required > 1:
         parts = ", ".join(f"item[{at}]" for at in range(required))
         raise TypeError(
-            f"step.map calls its function with one item, and {shown} takes {required}: write "
-            f"lambda item: {'f' if is_lambda else fn.__name__}({parts}), or fix the others with functools.partial"
+            f"step.map calls {called} with one item, and {shown} takes {required}: write lambda item: "
+            f"{('…' if called == KEY else 'f') if is_lambda else fn.__name__}({parts}), or fix the others with functools.partial"
         )
     missing = [name for name in named if name not in (fn.__kwdefaults__ or {})]
     if missing:
         raise TypeError(
-            f"step.map calls its function with the item alone, and {shown} needs {missing[0]}=: use functools.partial"
+            f"step.map calls {called} with the item alone, and {shown} needs {missing[0]}=: use functools.partial"
         )

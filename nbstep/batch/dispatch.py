@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.batch.hub import Begin, Hub
@@ -69,6 +70,8 @@ def on_threads(
     # Of a list alone: of anything else to come to the next item calls code of the user's.
     hub = None if begin is None or not left.are_listed() else Hub(left, results, context, one, begin)
     home = threading.get_ident()
+    raised: list[_Raised] = []
+    failed: BaseException | None = None
 
     def take_turns() -> None:
         __tracebackhide__ = True
@@ -78,8 +81,9 @@ def on_threads(
                 return
             for at, item in left:
                 results[at] = context.copy().run(one, item.item, item.key)
-        except BaseException:
+        except BaseException as error:
             left.stop()
+            raised.append(_Raised(error, error.__traceback__, error.__cause__, error.__suppress_context__))
             raise
 
     try:
@@ -88,15 +92,44 @@ def on_threads(
             # joblib asks for one more whenever a thread has nothing to do.
             jobs: Any = Parallel(n_jobs=n_jobs, require="sharedmem", batch_size=cast("Any", 1))
             jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
+    except BaseException as error:  # noqa: BLE001 - raised below
+        failed = _as_raised(error, raised)
     finally:
         left.stop()
+        raised.clear()  # tracebacks hold all that their frames do
         if hub is not None:
             hub.close()
+    if failed is not None:
+        raise failed
     if any(map(operator.is_, results, itertools.repeat(_NOTHING))):
         raise RuntimeError(
             "step.map lost an item, which is a bug of nbstep; run it again: what is kept is taken from the cache"
         )
     return results
+
+
+class _Raised(NamedTuple):
+    """An error that ended a thread's turns, as it was before joblib put its own frames and, as text, those of the thread to it."""
+
+    error: BaseException
+    traceback: TracebackType | None
+    cause: BaseException | None
+    without_context: bool
+
+    def restored(self) -> BaseException:
+        """The error, that again. Not by assignment: some exceptions are frozen dataclasses."""
+        BaseException.with_traceback(self.error, self.traceback)
+        BaseException.__setattr__(self.error, "__cause__", self.cause)
+        BaseException.__setattr__(self.error, "__suppress_context__", self.without_context)
+        return self.error
+
+
+def _as_raised(error: BaseException, raised: list[_Raised]) -> BaseException:
+    """What ended the map, where joblib gave `error`: of one that is frozen it gives that nothing can be written to it."""
+    own = next((one for one in raised if one.error is error), None)
+    if own is None and raised and isinstance(error, Exception):
+        own = raised[0]
+    return error if own is None else own.restored()
 
 
 class _Turns:

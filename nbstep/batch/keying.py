@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
+from nbstep.batch.checks import KEY, check_parameters
 from nbstep.collisions.compare import scalars_differ
 from nbstep.collisions.look import Sight, is_scalar, sight
 from nbstep.collisions.message import value_text
@@ -119,17 +120,20 @@ def _filled(template: str, item: object) -> str:
 
 
 def _in_parts(template: str, item: object) -> str | None:
-    """`{0[0]}:{0[1]}` for `{}:{}`, where the item is a tuple or a list of as many parts."""
+    """`{0[0]}:{0[1]}` for `{}:{}` and for `{0}:{1}`, where the item is a tuple or a list of as many parts."""
     parsed = list(string.Formatter().parse(template))
     names = [name for _, name, _, _ in parsed if name is not None]
-    if not isinstance(item, tuple | list) or len(names) != len(cast("Sequence[object]", item)) or any(names):
+    if not isinstance(item, tuple | list):
+        return None
+    count, unnumbered = len(cast("Sequence[object]", item)), not any(names)
+    if not (len(names) == count if unnumbered else all(name.isdecimal() and int(name) < count for name in names)):
         return None
     written, numbers = "", itertools.count()
     for literal, name, spec, conversion in parsed:
         written += literal.replace("{", "{{").replace("}", "}}")
         if name is not None:
             how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            written += f"{{0[{next(numbers)}]{how}}}"
+            written += f"{{0[{next(numbers) if unnumbered else name}]{how}}}"
     return written
 
 
@@ -164,6 +168,7 @@ def _key_function(key: object) -> Callable[[Any], str | None]:
             return lambda item: f"{before}{item}{after}" if type(item) in _VERBATIM else _filled(key, item)
         return lambda item: _filled(key, item)
     if callable(key):
+        check_parameters(key, KEY)
         return cast("Callable[[Any], str | None]", key)
     raise TypeError(
         f'step.map needs a key for each item: key=lambda item: f"user:{{item}}" or key="user:{{}}"; got {key!r}'
