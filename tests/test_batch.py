@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,12 +249,17 @@ def _pair(a: int, b: int) -> int:
     return a + b
 
 
+async def _agen() -> AsyncIterator[int]:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ((_pair, [1, 2], [3, 4]), r"takes one iterable: .*zip"),
         ((abs, [1, 2], "n:{}"), r"write key= before the third argument: .*key='n:\{\}'"),
         ((abs, "abc"), r"'abc' is one text"),
+        ((abs, _agen()), r"async_generator gives its .*: pass \[item async for"),
         ((abs, pd.DataFrame({"a": [1]})), r"one by one: pass frame\.to_dict\('records'\)"),
         ((_pair, [(1, 2)]), r"_pair\(a, b\) takes 2: write lambda item: _pair\(item\[0\], item\[1\]\)"),
         ((lambda a, b: a, [(1, 2)]), r"lambda a, b takes 2: write lambda item: f\(item\[0\], item\[1\]\)"),

@@ -400,6 +400,13 @@ def test_a_step_nobody_awaited_is_told_apart_from_a_running_one() -> None:
     assert states(story) == {"forgotten": "not awaited"}
 
 
+def test_an_item_whose_turn_had_not_come_when_its_map_ended_is_interrupted() -> None:
+    story = Story()
+    story.asked("m:1")
+    story.ended()
+    assert states(story) == {"m:1": "interrupted"}
+
+
 def test_steps_of_a_workflow_inside_the_cell_are_listed() -> None:
     story = Story()
     story.ran("mine")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Final
 
 KEY: Final = "key="  # how messages speak of the key's function
@@ -24,6 +24,10 @@ def check_map(fn: object, items: object, others: Sequence[object], n_jobs: objec
         TypeError: There is no function of one item, or there are no items.
         ValueError: `n_jobs` is no number of them.
     """
+    if callable(fn) and isinstance(items, AsyncIterable):
+        raise TypeError(
+            f"step.map: {type(items).__name__} gives its items to `async for` alone: pass [item async for item in …]"
+        )
     if not callable(fn) or not isinstance(items, Iterable):
         got = f"{type(fn).__name__} and {type(items).__name__}"
         raise TypeError(f"step.map takes a function and items: step.map(fetch, items, key=…); got {got}")

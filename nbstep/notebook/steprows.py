@@ -93,7 +93,9 @@ class Words:
 def state_of(call: Call, ended: bool = False) -> State:
     """The word for what happened to one call; `ended` says that its cell has."""
     if call.phase == "asked":
-        return "not awaited" if ended else "running"
+        return (
+            "running" if not ended else "interrupted" if call.mapped else "not awaited"
+        )  # a map's has no `await` of its own
     if call.phase == "waiting":
         return "waiting"
     if call.phase == "running" and call.elsewhere:
