@@ -158,6 +158,8 @@ def test_a_key_function_that_does_not_take_one_item_is_told_before_anything_runs
         ("{0[a]}:{b.year}", {"a": 1, "b": datetime.date(2026, 1, 2)}, "write {0[b].year}"), ("{n}", 1, "{} stands for the item"),
         ("{[id]}", {"uid": 1}, "{} stands for the item"), ("{}:{1}", [1], "{} stands for the item"),
         ("{1}:{0!r}", (1, 2), "write key='{0[1]}:{0[0]!r}'"), ("{0}:{2}", (1, 2), "{} stands for the item"),
+        ("{0:>10}", (1, 2), "(unsupported format string"), ("{0:{1}}", (3, 5), "{} stands for the item"),
+        ("{0:x}:{1}", ("q", 2), "{} stands for the item"),
         ("{{x}}:{}:{:03d}", ("a", 7), "write key='{{x}}:{0[0]}:{0[1]:03d}'"), ("{}:{}", (1, 2, 3), "{} stands for the item"),
     ],
 )  # fmt: skip
@@ -456,7 +458,10 @@ def test_n1_an_error_of_a_generator_or_a_key_has_the_user_s_frames_alone(
 
     def look(n: int) -> int:
         if n == 3:
-            raise kind("no more") from cause
+            try:
+                raise KeyError("context")
+            except KeyError:
+                raise kind("no more") from cause
         return n
 
     def items() -> Iterator[int]:
@@ -465,13 +470,17 @@ def test_n1_an_error_of_a_generator_or_a_key_has_the_user_s_frames_alone(
     def key(n: int) -> str:
         return f"n:{look(n) if where == 'key' else n}"
 
-    with pytest.raises(kind) as raised:
-        create_workflow(cache={})(lambda step: step.map(abs, items(), key=key, n_jobs=n_jobs))
+    try:
+        raise AssertionError("meanwhile")
+    except AssertionError:
+        with pytest.raises(kind) as raised:
+            create_workflow(cache={})(lambda step: step.map(abs, items(), key=key, n_jobs=n_jobs))
     frames = [entry.path.name for entry in raised.traceback[-4:]]
     assert {Path(name).name for name in map(str, frames)} <= {Path(__file__).name, "workflows.py"}
     assert not any("joblib" in str(entry.path) for entry in raised.traceback)
     assert raised.value.__cause__ is cause
     assert raised.value.__suppress_context__
+    assert kind is _Frozen or type(raised.value.__context__) is KeyError
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 5])

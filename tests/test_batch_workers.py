@@ -447,7 +447,7 @@ def test_a_large_result_does_not_pass_through_the_scheduler(cluster: Any, shared
 
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")  # joblib's, of an end half-way
 # Likewise loky's: what it took from its queue last may be gone from its table by then (KeyError).
-@pytest.mark.filterwarnings("ignore:Exception in thread ExecutorManagerThread")
+@pytest.mark.filterwarnings(r"ignore:Exception in thread ExecutorManagerThread[\s\S]*KeyError")
 @pytest.mark.parametrize("backend", ["threading", "loky", "dask"])
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError, KeyboardInterrupt])
 def test_e1_what_ends_a_program_ends_the_map_whoever_raises_it(

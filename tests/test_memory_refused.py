@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import shutil
 import subprocess
@@ -114,8 +113,12 @@ def test_c3_what_was_cleared_in_vain_is_not_used(proxy: Proxy, bucket: str, work
     with pytest.raises(KeyError):
         shelved[0].get()
     assert shelved[1].get() == 4
-    warned(lambda: double.clear(warn=False), "what work.double kept could not be deleted")
+    warned(
+        lambda: double.clear(warn=False),
+        "what work.double kept could not be deleted: [^:]+: s3://[^:]+$|AccessDenied.$",
+    )
     assert not double.check_call_in_cache(2)
+    assert not memory_in(bucket).cache(work.double).check_call_in_cache(2), "for nobody in this process"
     assert warned(lambda: double(2), "was not kept") == 4
     refuse(proxy, "", set())
     assert [double(2), double(2), double(1), double(1)] == [4, 4, 2, 2]
@@ -125,16 +128,46 @@ def test_c3_what_was_cleared_in_vain_is_not_used(proxy: Proxy, bucket: str, work
 
 
 @pytest.mark.s3
+@pytest.mark.parametrize("way", ["function", "memory"])
+def test_c3_what_was_cleared_at_last_counts_when_it_is_kept_again(
+    way: str, proxy: Proxy, bucket: str, work: Any
+) -> None:
+    memory = memory_in(bucket)
+    double = memory.cache(work.double)
+    shelved = [double.call_and_shelve(x) for x in (1, 2)]
+    refuse(proxy, "deny")
+    warned(shelved[0].clear, "could not be deleted")
+    warned(lambda: double.clear(warn=False), "could not be deleted")
+    refuse(proxy, "", set())
+    if way == "function":
+        double.clear(warn=False)
+    else:
+        memory.clear(warn=False)
+    program = f"""
+import sys, joblib, nbstep
+sys.path.insert(0, {str(Path(work.__file__).parent)!r})
+import work
+joblib.Memory({bucket!r}, backend="nbstep", verbose=0).cache(work.double)(1)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert double.check_call_in_cache(1)
+    assert shelved[0].get() == 2
+
+
+@pytest.mark.s3
 def test_c3_limits_that_cannot_be_enforced_are_told_and_clearing_all_raises(
     proxy: Proxy, bucket: str, work: Any
 ) -> None:
     memory = memory_in(bucket)
     memory.cache(work.double)(1)
     refuse(proxy, "deny")
-    warned(lambda: memory.reduce_size(items_limit=0), "joblib:work.double:.* could not be deleted: ")
+    warned(lambda: memory.reduce_size(items_limit=0), "what is beyond the limits could not be deleted: .* is read-only")
+    assert memory.cache(work.double).check_call_in_cache(1)
     with pytest.raises(OSError, match="read-only for you"):
         memory.clear(warn=False)
     assert len(memory.store_backend.get_items()) == 1
+    refuse(proxy, "deny", {*CHANGES, "GET"})
+    warned(lambda: memory.reduce_size(items_limit=0), "what is beyond the limits could not be deleted: ")
 
 
 @pytest.mark.s3
@@ -216,6 +249,29 @@ def test_d1_results_whose_code_nobody_knows_are_not_those_of_a_later_process(tmp
     assert [triple(1), triple(2), triple(2)] == [3, 6, 6]
 
 
+def test_d1_a_place_that_joblib_compared_no_code_for_knows_an_edit(tmp_path: Path, work: Any) -> None:
+    def use(module: Any) -> int:
+        Memory(tmp_path / "joblib", verbose=0).cache(module.double)(1)  # where joblib tells the code
+        return memory_in(tmp_path / "kept").cache(module.double)(1)
+
+    assert use(work) == 2
+    assert use(next_process(work, EDITED)) == 3
+    double = memory_in(tmp_path / "kept").cache(work.double)
+    assert not double.check_call_in_cache(1)
+
+
+def test_d1_functions_of_one_name_in_one_process_do_not_get_what_the_other_made(tmp_path: Path, work: Any) -> None:
+    first, second = memory_in(tmp_path / "first"), memory_in(tmp_path / "second")
+    old = first.cache(work.double)
+    assert [old(1), old(2), second.cache(work.double)(1)] == [2, 4, 2]
+    edited = next_process(work, EDITED)
+    assert second.cache(edited.double)(1) == 3
+    new = first.cache(edited.double)
+    assert [new(1), old(1), new(2), old(2)] == [3, 2, 6, 4]
+    late = memory_in(tmp_path / "first").cache(work.double)
+    assert [late(3), new(3)] == [6, 9]
+
+
 def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_thread_ends(
     tmp_path: Path, work: Any
 ) -> None:
@@ -226,22 +282,32 @@ def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_thread
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    gc.collect()
     assert memory_in(tmp_path / "kept").cache(work.odd)(work.Odd()) == 1
     assert work.CALLS == ["odd"]
 
 
+@pytest.mark.parametrize("how", ["main", "fork", "forkserver", "spawn"])
 def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_process_ends(
-    tmp_path: Path, work: Any
+    how: str, tmp_path: Path, work: Any
 ) -> None:
-    program = f"""
-import sys, joblib, nbstep
-sys.path.insert(0, {str(Path(work.__file__).parent)!r})
-import work
-work.cached = joblib.Memory({str(tmp_path / "kept")!r}, backend="nbstep", verbose=0).cache(work.odd)
-work.cached(work.Odd())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    (Path(work.__file__).parent / "program.py").write_text(f"""
+import multiprocessing, sys
+import joblib, nbstep, work
+
+cached = joblib.Memory({str(tmp_path / "kept")!r}, backend="nbstep", verbose=0).cache(work.odd)
+
+def call():
+    cached(work.Odd())
+
+if __name__ == "__main__":
+    if {how!r} == "main":
+        call()
+    child = multiprocessing.get_context({how!r}).Process(target=call)
+    child.start()
+    child.join()
+""")
+    program = [sys.executable, str(Path(work.__file__).parent / "program.py")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.stderr.endswith("ValueError: no text\n")
     joblib.memory._FUNCTION_HASHES.clear()
     assert memory_in(tmp_path / "kept").cache(work.odd)(work.Odd()) == 1

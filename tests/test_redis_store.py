@@ -458,6 +458,12 @@ def test_what_is_no_url_of_a_server_is_an_error_that_tells_no_secret(url: str) -
 
 def test_the_prefix_and_the_time_out_of_a_url() -> None:
     assert (read_url("redis://h").prefix, read_url("redis://h").timeout_s) == ("nbstep:", 1.0)
+    servers = {
+        "redis://h": "h",
+        "rediss://ada:s@h:6380/2?prefix=x": "h:6380",
+        "unix:///run/a/redis.sock?db=1": "redis.sock",
+    }
+    assert {url: read_url(url).server for url in servers} == servers
     given = read_url("redis://h?timeout=2&prefix=team:&ssl_cert_reqs=none")
     assert (given.prefix, given.timeout_s, given.url) == ("team:", 2.0, "redis://h?ssl_cert_reqs=none")
     assert read_url("redis://h?timeout=250ms").timeout_s == 0.25

@@ -9,17 +9,18 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.batch.hub import Begin, Hub
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import blocked_threads
+from nbstep.foreign import own
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
 _AHEAD: Final = 32  # items whose keys are told before their turn
+_HELD: Final = ("__cause__", "__context__", "__suppress_context__", "__traceback__")  # the first one sets the third
 _NOTHING: Final = object()  # in the place of a result that is not there yet
 
 Given: TypeAlias = Ok[Any] | Err[Any]
@@ -71,7 +72,6 @@ def on_threads(
     hub = None if begin is None or not left.are_listed() else Hub(left, results, context, one, begin)
     home = threading.get_ident()
     raised: list[_Raised] = []
-    failed: BaseException | None = None
 
     def take_turns() -> None:
         __tracebackhide__ = True
@@ -83,7 +83,7 @@ def on_threads(
                 results[at] = context.copy().run(one, item.item, item.key)
         except BaseException as error:
             left.stop()
-            raised.append(_Raised(error, error.__traceback__, error.__cause__, error.__suppress_context__))
+            raised.append(_Raised.of(error))
             raise
 
     try:
@@ -92,15 +92,16 @@ def on_threads(
             # joblib asks for one more whenever a thread has nothing to do.
             jobs: Any = Parallel(n_jobs=n_jobs, require="sharedmem", batch_size=cast("Any", 1))
             jobs(delayed(context.copy().run)(take_turns) for _ in iter(left.are_over, True))
-    except BaseException as error:  # noqa: BLE001 - raised below
-        failed = _as_raised(error, raised)
+    except BaseException as error:
+        own_error = _as_raised(error, raised)
+        if own_error is not error:
+            raise own_error from own(own_error, "__cause__")
+        raise  # with the context that it had
     finally:
         left.stop()
         raised.clear()  # tracebacks hold all that their frames do
         if hub is not None:
             hub.close()
-    if failed is not None:
-        raise failed
     if any(map(operator.is_, results, itertools.repeat(_NOTHING))):
         raise RuntimeError(
             "step.map lost an item, which is a bug of nbstep; run it again: what is kept is taken from the cache"
@@ -112,24 +113,26 @@ class _Raised(NamedTuple):
     """An error that ended a thread's turns, as it was before joblib put its own frames and, as text, those of the thread to it."""
 
     error: BaseException
-    traceback: TracebackType | None
-    cause: BaseException | None
-    without_context: bool
+    held: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Raised:
+        """As it is now."""
+        return cls(error, {name: own(error, name) for name in _HELD})
 
     def restored(self) -> BaseException:
         """The error, that again. Not by assignment: some exceptions are frozen dataclasses."""
-        BaseException.with_traceback(self.error, self.traceback)
-        BaseException.__setattr__(self.error, "__cause__", self.cause)
-        BaseException.__setattr__(self.error, "__suppress_context__", self.without_context)
+        for name, value in self.held.items():
+            vars(BaseException)[name].__set__(self.error, value)
         return self.error
 
 
 def _as_raised(error: BaseException, raised: list[_Raised]) -> BaseException:
     """What ended the map, where joblib gave `error`: of one that is frozen it gives that nothing can be written to it."""
-    own = next((one for one in raised if one.error is error), None)
-    if own is None and raised and isinstance(error, Exception):
-        own = raised[0]
-    return error if own is None else own.restored()
+    found = next((one for one in raised if one.error is error), None)
+    if found is None and raised and isinstance(error, AttributeError | TypeError):
+        found = raised[0]
+    return error if found is None else found.restored()
 
 
 class _Turns:

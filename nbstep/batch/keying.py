@@ -14,6 +14,7 @@ from nbstep.collisions.compare import scalars_differ
 from nbstep.collisions.look import Sight, is_scalar, sight
 from nbstep.collisions.message import value_text
 from nbstep.errors import KeyCollision
+from nbstep.foreign import interrupts
 from nbstep.keys import NoStableText, check_key, fill_template
 from nbstep.keytable import KeyTable
 
@@ -126,7 +127,8 @@ def _in_parts(template: str, item: object) -> str | None:
     if not isinstance(item, tuple | list):
         return None
     count, unnumbered = len(cast("Sequence[object]", item)), not any(names)
-    if not (len(names) == count if unnumbered else all(name.isdecimal() and int(name) < count for name in names)):
+    # Numbered ones each once or more, and more than the one that is the item.
+    if not (len(names) == count if unnumbered else count > 1 and set(names) == set(map(str, range(count)))):
         return None
     written, numbers = "", itertools.count()
     for literal, name, spec, conversion in parsed:
@@ -134,6 +136,12 @@ def _in_parts(template: str, item: object) -> str | None:
         if name is not None:
             how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             written += f"{{0[{next(numbers) if unnumbered else name}]{how}}}"
+    try:
+        fill_template(written, item)
+    except interrupts():
+        raise
+    except Exception:  # noqa: BLE001 - of the item's own class: the error that is told is that of the template as it stands
+        return None
     return written
 
 

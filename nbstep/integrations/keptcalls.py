@@ -13,14 +13,13 @@ from nbstep.events import Finding, emit
 from nbstep.foreign import interrupts
 from nbstep.integrations import callfacts, calls
 from nbstep.integrations.callfacts import Code
+from nbstep.integrations.cleared import cleared_in
 from nbstep.integrations.uses import UseLog, place_of_caller
 from nbstep.notes import spelled_in_python
 from nbstep.result import Ok
 from nbstep.stores.base import run_now
 
 _MISSES_AT_MOST: Final = 1000
-
-_last_codes: dict[str, Code] = {}  # of this process: joblib compares a function's once, for the first Memory that asks
 
 
 class KeptCalls:
@@ -35,9 +34,7 @@ class KeptCalls:
         self._codes: dict[str, Code] = {}
         self._missed: dict[str, Miss] = {}
         self._damaged: set[bytes] = set()
-        self._cleared: set[str] = set()  # keys of results that the store did not let go
-        self._cleared_functions: dict[str, tuple[str, ...]] = {}  # likewise, with how the keys of theirs begin
-        self._kept_since: set[str] = set()  # keys of such functions
+        self._cleared = cleared_in(str(cache.directory or cache.place))
         self._log = UseLog(cache.directory, cache.place)
 
     def find(self, call_id: Sequence[str]) -> LookUp:
@@ -47,9 +44,9 @@ class KeptCalls:
             return found
         if found.mark in self._damaged:
             return Miss("unreadable", "it could not be loaded")
-        if self._was_cleared(found.meta.key):
+        if self._cleared.has(found.meta.key):
             return Miss("deleted")
-        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, self._code(call_id[0])):
+        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, self._codes.get(call_id[0])):
             return Miss("drifted", "the function was edited")
         return found
 
@@ -83,7 +80,7 @@ class KeptCalls:
         key = calls.call_key(*call_id)
         try:
             redact: Callable[[str], str] = self.cache.options.redact or str
-            facts = callfacts.facts_of(metadata, self._code(call_id[0]), place_of_caller().notebook, redact)
+            facts = callfacts.facts_of(metadata, self._codes.get(call_id[0]), place_of_caller().notebook, redact)
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the user's `redact=` may raise anything
@@ -92,12 +89,14 @@ class KeptCalls:
             created = metadata.get("time")
             kept = run_now(self.cache.keep(key, Ok(value), facts, batch=self._batch, created=created))
         if isinstance(kept, Kept):
-            self._cleared.discard(key)
-            if self._cleared_functions:
-                self._kept_since.add(key)
+            self._cleared.note_kept(key)
         size_bytes, why = (kept.meta.size_bytes, "") if isinstance(kept, Kept) else (None, kept.why)
         self._log.ran(key, self._missed.pop(key, None), float(metadata.get("duration") or 0.0), size_bytes, why)
         return kept
+
+    def is_code(self, func_id: str, code: Code) -> None:
+        """Takes the code that a function has: what was made by other code does not count."""
+        self._codes[func_id] = code
 
     def code(self, func_id: str) -> str | None:
         """A function's code as joblib wrote it."""
@@ -108,13 +107,13 @@ class KeptCalls:
             text = self.load(found, saved=False)  # a use: it is needed as long as the results are
         except Unreadable:
             return None
-        self._is_code(func_id, text)
+        self._codes[func_id] = callfacts.code_of(text)
         return text
 
     def keep_code(self, func_id: str, text: str) -> NotKept | None:
         """Keeps a function's code; None where that worked."""
         same = self.code(func_id) == text
-        self._is_code(func_id, text)
+        self._codes[func_id] = callfacts.code_of(text)
         if same:
             return None
         facts = Facts(0.0, workflow=callfacts.WORKFLOW, place=place_of_caller())
@@ -134,7 +133,9 @@ class KeptCalls:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Moves entries to the trash, as one batch."""
+        keys = tuple(keys)
         self.cache.delete_many(keys)
+        self._cleared.forget_keys(keys)
 
     def delete_result(self, call_id: Sequence[str]) -> None:
         """Moves the result of a call to the trash.
@@ -143,9 +144,8 @@ class KeptCalls:
             OSError: It is where it was; what stands there now is not found any more.
         """
         key = calls.call_key(*call_id)
-        self._cleared.add(key)
+        self._cleared.note_key(key)
         self.delete([key])
-        self._cleared.discard(key)
 
     def delete_function(self, func_id: str) -> None:
         """Moves a function's results and its code to the trash, as one batch.
@@ -154,28 +154,15 @@ class KeptCalls:
             OSError: Some are where they were; what stands there now is not found any more.
         """
         begins = calls.beginnings(func_id)
-        self._cleared_functions[func_id] = begins
-        self._kept_since -= {key for key in tuple(self._kept_since) if key.startswith(begins)}
+        self._cleared.note_function(func_id, begins)
         self.delete([key for key in self.cache if key.startswith(begins)])
-        self._cleared_functions.pop(func_id, None)
+        self._cleared.forget_function(func_id, begins)
 
     def delete_all(self) -> None:
         """Moves all that came from a `joblib.Memory` to the trash, as one batch."""
         self.cache.delete_matching(f"{calls.PREFIX}*")
+        self._cleared.forget_all()
         self._codes.clear()
-
-    def _is_code(self, func_id: str, text: str) -> None:
-        self._codes[func_id] = _last_codes[func_id] = callfacts.code_of(text)
-
-    def _code(self, func_id: str) -> Code | None:
-        """A function's code, as far as this process knows it."""
-        return self._codes.get(func_id) or _last_codes.get(func_id)
-
-    def _was_cleared(self, key: str) -> bool:
-        if key in self._cleared:
-            return True
-        cleared = any(key.startswith(begins) for begins in tuple(self._cleared_functions.values()))
-        return cleared and key not in self._kept_since
 
     def _look_up(self, key: str) -> LookUp:
         found = run_now(self.cache.look_up(key))

@@ -15,9 +15,13 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
 - Calls are no steps: they stand in no step list and no plan, though in the panel, `ls` and `show`, and neither `NBSTEP_MODE` nor
   `--mode` governs them: offline a missing one runs, in mode refresh or off a kept one is used. joblib decides that:
   `f.check_call_in_cache(…)`, `f.call(…)`, `Memory(None)`. For how long a result counts says `expires_after`.
-- Results of other code of a function are never used, though another kernel keeps them now, or `undo` brought them back.
-- Where the store lets nothing be deleted, what was to go is not used either: a call then computes, and a `CacheWarning` says why.
-  `Memory.clear()` alone raises, as with joblib's own folder.
+- Results of other code of a function are never used, though another kernel keeps them now, `undo` brought them back, or joblib
+  compared the code for another location only.
+- Where the store lets nothing be deleted, a `CacheWarning` says why, and what was cleared, or what a callback refused, is not used
+  any more in this process; so a call computes. `Memory.clear()` alone raises, as with joblib's own folder. What `reduce_size`
+  could not delete is used on.
+- joblib gives a value before it says what the call was. Where it never says, as the `repr` of an argument raises (and the call
+  with it), the value is kept when somebody asks next, or when the Memory or the process ends; not if that is killed.
 """
 
 from __future__ import annotations
@@ -28,35 +32,33 @@ import sys
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import joblib
 from joblib._store_backends import CacheItemInfo, CacheWarning, StoreBackendBase, StoreBackendMixin
 from joblib.logger import format_time
+from joblib.memory import MemorizedFunc
 
 import nbstep
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Miss, NotKept, Unreadable
-from nbstep.integrations import calls
-from nbstep.integrations.callfacts import metadata_of
+from nbstep.integrations import calls, given
+from nbstep.integrations.callfacts import code_asking, metadata_of
+from nbstep.integrations.given import Given
 from nbstep.integrations.keptcalls import KeptCalls
 from nbstep.integrations.mapped import MODES, as_mapped
 from nbstep.notes import error_line, spelled_in_python
 from nbstep.project import FOLDER
 from nbstep.stores.base import NoRoom, NotEverywhere, ReadOnly
-from nbstep.words import keys_text
 
 _NOT_THE_USERS: Final = tuple(os.path.join(os.path.dirname(str(one.__file__)), "") for one in (joblib, nbstep))
-
-_Given: TypeAlias = tuple[tuple[str, ...], Any]  # a call's id and its value
 
 
 class _ThreadState(threading.local):
     """What one thread computed last and could not be kept: joblib may ask for it."""
 
-    unkept: _Given | None = None
+    unkept: Given | None = None
 
 
 class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
@@ -95,10 +97,6 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._options = options
         self._kept = KeptCalls(cache)
         self._thread = _ThreadState()
-        self._given: dict[
-            int, _Given
-        ] = {}  # by thread: joblib gives a value, and says what the call was a moment later
-        weakref.finalize(self, _keep_rest, self._kept, self._given)
 
     def __getstate__(self) -> dict[str, Any]:
         """How to open it, and no more: joblib's digest of an argument that holds a Memory depends on this."""
@@ -112,6 +110,7 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
     def contains_item(self, call_id: Sequence[str]) -> bool:
         """Whether there is a result that can be used."""
         self._settle()
+        self._learn_code()
         return self._kept.has(call_id)
 
     def load_item(
@@ -131,8 +130,8 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._settle()
         if verbose > 1:
             self._print_loading(call_id, verbose, timestamp, metadata)
-        if unkept is not None and unkept[0] == tuple(call_id):
-            return unkept[1]
+        if unkept is not None and unkept.place is self._kept and unkept.call_id == tuple(call_id):
+            return unkept.value
         found, place = self._kept.find(call_id), f"{calls.call_key(*call_id)} in {self.location}"
         if isinstance(found, Miss):
             raise KeyError(f"There is no {place} (may have been cleared)")
@@ -145,14 +144,14 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
     def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
         """Takes the result of a call; it is kept when joblib has said what the call was, a moment later."""
         self._settle()
+        self._learn_code()
         if verbose > 10:
             print(f"Persisting in {self.location} as {calls.call_key(*call_id)}")  # noqa: T201 - as joblib's own
-        self._given[threading.get_ident()] = tuple(call_id), item
+        given.take(self._kept, call_id, item)
 
     def store_metadata(self, call_id: Sequence[str], metadata: Mapping[str, Any]) -> None:
         """Keeps the result that was given just before."""
-        given = self._given.get(threading.get_ident())
-        if given is not None and given[0] == tuple(call_id):
+        if given.is_of(call_id):
             self._keep(metadata)
         else:
             self._settle()
@@ -171,14 +170,19 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
     def _settle(self) -> None:
         """Keeps a result of which joblib did not say what the call was, as the `repr` of an argument failed."""
         self._thread.unkept = None
-        if threading.get_ident() in self._given:
-            self._keep({})
+        self._keep({})
+        given.keep_of_ended_threads()
+
+    def _learn_code(self) -> None:
+        asking = sys._getframe(2).f_locals.get("self")  # pyright: ignore[reportPrivateUsage]
+        if isinstance(asking, MemorizedFunc):
+            self._kept.is_code(asking.func_id, code_asking(asking))
 
     def _keep(self, metadata: Mapping[str, Any]) -> None:
-        given = self._given.pop(threading.get_ident(), None)
-        if given is not None and isinstance(kept := self._kept.keep(*given, metadata), NotKept):
-            self._thread.unkept = given
-            _warn(f"{calls.call_key(*given[0])} was not kept: {spelled_in_python(kept.why)}")
+        one = given.pop()
+        if one is not None and isinstance(kept := one.keep(metadata), NotKept):
+            self._thread.unkept = one
+            _warn(f"{calls.call_key(*one.call_id)} was not kept: {spelled_in_python(kept.why)}")
 
     def _print_loading(
         self, call_id: Sequence[str], verbose: int, timestamp: float | None, metadata: Mapping[str, Any] | None
@@ -194,7 +198,8 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         try:
             delete()
         except (NoRoom, NotEverywhere, ReadOnly) as error:
-            _warn(f"{what} could not be deleted: {error.strerror or error}")
+            told = str(error.strerror or error).replace(": what it holds is used, nothing new is kept there", "")
+            _warn(f"{what} could not be deleted: {told}")
         except OSError as error:
             told = f"{type(error).__name__}: {error.strerror}" if error.strerror else error_line(error)
             _warn(f"{what} could not be deleted: {self.location} did not let it go: {told}")
@@ -244,13 +249,15 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         age_limit: datetime.timedelta | None = None,
     ) -> None:
         """Deletes the results that were not used for the longest time, as one batch."""
-        doomed: list[Any] = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
-        if self.verbose > 10:
-            for item in doomed:
-                print(f"Deleting item {item}")  # noqa: T201 - as joblib's own
-        if doomed:
-            names = keys_text([item.path for item in doomed])
-            self._delete(names, lambda: self._kept.delete([item.path for item in doomed]))
+
+        def reduce() -> None:
+            doomed: list[Any] = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
+            if self.verbose > 10:
+                for item in doomed:
+                    print(f"Deleting item {item}")  # noqa: T201 - as joblib's own
+            self._kept.delete([item.path for item in doomed])
+
+        self._delete("what is beyond the limits", reduce)
 
     def clear(self) -> None:
         """Deletes all that came from a `joblib.Memory`, as one batch.
@@ -278,13 +285,6 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
 
     def _move_item(self, src: str, dst: str) -> None:  # noqa: ARG002 - joblib's names
         raise OSError(f"{src}: nbstep keeps entries, no files of joblib's")
-
-
-def _keep_rest(kept: KeptCalls, given: dict[int, _Given]) -> None:
-    """Keeps what threads gave that ended before joblib said what the call was; nobody is left to be told of a failure."""
-    for thread in tuple(given):
-        if (one := given.pop(thread, None)) is not None:
-            kept.keep(*one, {})
 
 
 def _warn(text: str) -> None:

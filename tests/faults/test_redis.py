@@ -674,6 +674,21 @@ def test_c6_what_a_server_without_memory_holds_can_be_deleted_and_comes_back(tmp
         assert (len(cache), cache.trash().entries) == (1, 0)
 
 
+def test_c6_a_server_without_memory_keeps_the_trash_where_that_makes_no_room(tmp_path: Path) -> None:
+    with running(tmp_path, "--maxmemory", "30mb", "--maxmemory-policy", "noeviction") as server:
+        cache = cache_at(server)
+        cache.set("deleted", 1)
+        cache.delete("deleted")
+        assert "needs 20 MB" in asked(cache, np.zeros(2_500_000), "large")[1].findings()[0]
+        assert cache.trash().entries == 1
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+            (finding,) = asked(cache, os.urandom(20_000), "small")[1].of(Finding)
+            assert finding.kind == "no-room"
+            client.config_set("maxmemory", 0)
+        assert cache.undo() == ["deleted"]
+
+
 def test_c3_an_entry_larger_than_half_of_the_server_pushes_nothing_out(tmp_path: Path) -> None:
     with running(tmp_path, "--maxmemory", "30mb", "--maxmemory-policy", "allkeys-lru") as server:
         cache = cache_at(server)

@@ -37,9 +37,8 @@ class RedisPlace:
     @property
     def server(self) -> str:
         """Host and port, or the path of its socket."""
-        return (
-            self.shown.partition("://")[2].partition("?")[0].rpartition("/")[0 if self.shown.startswith("redis") else 2]
-        )
+        address = self.shown.partition("://")[2].partition("?")[0]
+        return address.partition("/")[0] if self.shown.startswith("redis") else address.rpartition("/")[2]
 
 
 def read_url(url: str) -> RedisPlace:

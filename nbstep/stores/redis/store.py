@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _EVICTED_MS: Final = 30 * KEPT_FOR_MS
 _ENDS_AT_MOST_S: Final = 100 * 365 * 86400.0
+_OVERHEAD_BYTES: Final = 8192  # of an entry in a server's memory, much rather too many than too few
 _STRANGERS_AT_MOST: Final = 50
 _MOVED_AT_ONCE: Final = 200
 _SIGNER: Final = re.compile(rb"[0-9a-f]{8}")
@@ -129,16 +130,25 @@ class RedisStore:
         """
         digest = key_digest(key)
         address = f"{digest}.{signer}"
+        size = sum(map(len, parts))
+        await self._writer.check_room(size)
         for attempt in (1, 2):
             moving = self._trash.moving(address, batch)
             noting = [("SADD", self._names.signers, signer), ("UNLINK", self._names.gone(digest))]
             try:
                 await self._writer.write(self._names.entry(address), parts, moving, noting)
             except NoRoom:
-                if attempt == 2 or not await self._trash.empty():
+                if attempt == 2 or not await self._trash_is_room(size) or not await self._trash.empty():
                     raise
             else:
                 return
+
+    async def _trash_is_room(self, size: int) -> bool:
+        """Whether an entry may fit in place of the trash, as far as the server tells: else that is not given away for nothing."""
+        memory = await self._writer.memory()
+        trash = await self.trash()
+        freed = 2 * trash.size_bytes + _OVERHEAD_BYTES * trash.entries  # at most: the server's own account is not ours
+        return memory is None or memory.used - freed + size <= memory.most
 
     async def remove(self, keys: Sequence[str], batch: str) -> list[str]:
         """Moves all entries under `keys` to the trash, whoever signed them; returns the keys that had any."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nbstep.durations import size_text
 from nbstep.stores.base import NoRoom, Part
@@ -23,6 +23,13 @@ from nbstep.stores.redis.names import Names
 from nbstep.stores.redis.reading import piece_field
 
 _UNFINISHED_MS: Final = 3600 * 1000  # the server ends then what a killed process left; each piece counts anew
+
+
+class Memory(NamedTuple):
+    """Of a server, in bytes: what it uses, and how much that may be."""
+
+    used: int
+    most: int
 
 
 class Writer:
@@ -52,7 +59,6 @@ class Writer:
             fields["r"] = next(pieces, b"")
             await self._link.change(*before, ("HSET", name, *chain(*fields.items())), *after)
             return
-        await self._check_room(size)
         written = self._names.unfinished()
         try:
             await self._put(written, fields)
@@ -70,12 +76,22 @@ class Writer:
     async def _put(self, written: str, fields: dict[Any, Any]) -> None:
         await self._link.change(("HSET", written, *chain(*fields.items())), ("PEXPIRE", written, _UNFINISHED_MS))
 
-    async def _check_room(self, size: int) -> None:
-        """Raises `NoRoom` where an entry would push out most of what the server holds, of others too."""
+    async def memory(self) -> Memory | None:
+        """What the server has; None where it has no limit, or does not say."""
         try:
-            most = int((await self._link.ask("INFO", "memory")).get("maxmemory", 0))
+            found = await self._link.ask("INFO", "memory")
         except PermissionError:
-            return
-        if most and size > most / 2:
-            why = f"this entry needs {size_text(size)}, and {self._place} has {size_text(most)} for all it holds"
+            return None
+        most = int(found.get("maxmemory", 0))
+        return Memory(int(found.get("used_memory", 0)), most) if most else None
+
+    async def check_room(self, size: int) -> None:
+        """Checks a large entry before it is written.
+
+        Raises:
+            NoRoom: It would push out most of what the server holds, of others too.
+        """
+        memory = await self.memory() if size > WHOLE_BYTES else None
+        if memory is not None and size > memory.most / 2:
+            why = f"this entry needs {size_text(size)}, and {self._place} has {size_text(memory.most)} for all it holds"
             raise NoRoom(errno.ENOSPC, f"{why}: raise its maxmemory, or keep it elsewhere")
