@@ -21,7 +21,8 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
   any more in this process; so a call computes. `Memory.clear()` alone raises, as with joblib's own folder. What `reduce_size`
   could not delete is used on.
 - joblib gives a value before it says what the call was. Where it never says, as the `repr` of an argument raises (and the call
-  with it), the value is kept when somebody asks next, or when the Memory or the process ends; not if that is killed.
+  with it), the value is kept when that thread asks a Memory next, any other one once that thread has ended, or as the process
+  ends; not if that is killed.
 """
 
 from __future__ import annotations
