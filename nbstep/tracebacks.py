@@ -43,6 +43,17 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
             BaseException.with_traceback(one, _without_ours(first, issubclass(type(one), _ANYWHERE)))
 
 
+def of_the_user(error: BaseException) -> BaseException | None:
+    """An error that the user's own code raised; None for one of Python or a package, whose frames tell them nothing more."""
+    last: TracebackType | None = own(error, "__traceback__")
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    theirs = (
+        last is not None and not _is_ours(last.tb_frame.f_code) and not is_installed(last.tb_frame.f_code.co_filename)
+    )
+    return error if theirs else None
+
+
 def without_first(error: BaseException) -> None:
     """Takes the first frame, that of our function which lets the exception through with a bare `raise`, out of it."""
     first: TracebackType | None = own(error, "__traceback__")

@@ -150,12 +150,17 @@ def test_a_key_function_that_does_not_take_one_item_is_told_before_anything_runs
             create_workflow(cache={})(lambda step, key=key: step.map(abs, [1], key=key))
 
 
+DAY = datetime.date(2026, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("template", "item", "says"),
     [
-        ("user:{[id]}", {"id": 1}, "write {0[id]}"), ("day:{.year}", datetime.date(2026, 1, 2), "write {0.year}"),
-        ("user:{id}", {"id": 1}, "write {0[id]}"), ("day:{year:04d}", datetime.date(2026, 1, 2), "write {0.year}"),
-        ("{0[a]}:{b.year}", {"a": 1, "b": datetime.date(2026, 1, 2)}, "write {0[b].year}"), ("{n}", 1, "{} stands for the item"),
+        ("user:{[id]}", {"id": 1}, "write key='user:{0[id]}'"), ("day:{.year}", DAY, "write key='day:{0.year}'"),
+        ("user:{id}", {"id": 1}, "write key='user:{0[id]}'"), ("{id}:{lang}", {"id": 1}, "('id')"),
+        ("{{{id}:{at!r:>3}", {"id": 1, "at": 2}, "write key='{{{0[id]}:{0[at]!r:>3}'"),
+        ("day:{year:04d}", DAY, "write key='day:{0.year:04d}'"), ("{n}", 1, "{} stands for the item"),
+        ("{0[a]}:{b.year}", {"a": 1, "b": DAY}, "write key='{0[a]}:{0[b].year}'"),
         ("{[id]}", {"uid": 1}, "{} stands for the item"), ("{}:{1}", [1], "{} stands for the item"),
         ("{1}:{0!r}", (1, 2), "write key='{0[1]}:{0[0]!r}'"), ("{0}:{2}", (1, 2), "{} stands for the item"),
         ("{0:>10}", (1, 2), "(unsupported format string"), ("{0:{1}}", (3, 5), "{} stands for the item"),
@@ -443,6 +448,22 @@ def test_w3_a_generator_that_fails_ends_the_map_with_its_error_and_what_was_comp
     assert sorted(cache) == [f"n:{n}" for n in range(4)]
 
 
+@pytest.mark.parametrize("n_jobs", [4, 8])
+def test_c4_a_map_that_ended_early_holds_no_key_whose_turn_had_not_come(n_jobs: int) -> None:
+    cache, ran = dict[str, Any](), list[int]()
+
+    def items() -> Iterator[int]:
+        yield from range(n_jobs - 1)  # one thread is left to ask for more
+        raise ValueError("no more pages")
+
+    workflow = create_workflow(cache=cache, on_event=RecordingListener())
+    with pytest.raises(ValueError, match="no more pages"):
+        workflow(lambda step: step.map(ran.append, items(), key="n:{}", n_jobs=n_jobs, rate="1/h"))
+    again = workflow(lambda step: step.map(lambda n: -n, range(n_jobs), key="n:{}", n_jobs=n_jobs)).unwrap()
+    assert again[1:] == [-n for n in range(1, n_jobs)]
+    assert ran in ([], [0])
+
+
 class _Frozen(Exception):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(name)
@@ -500,6 +521,24 @@ def test_so_many_items_run_at_once_and_no_more(n_jobs: int) -> None:
 
     given = create_workflow(cache={})(lambda step: step.map(work, range(20), key="n:{}", n_jobs=n_jobs))
     assert (given, most) == (Ok(list(range(20))), n_jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [2, 8])
+def test_k8_of_items_that_share_a_key_the_first_one_s_value_is_that_of_all(n_jobs: int, tmp_path: Path) -> None:
+    rows = [{"city": "abcde"[n % 5], "n": n} for n in range(40)]
+    for run in range(10):
+        workflow = create_workflow(cache=tmp_path / str(run), on_event=RecordingListener())
+        given = workflow(lambda step: step.map(lambda row: row["n"], rows, key="c:{0[city]}", n_jobs=n_jobs))
+        assert given == Ok([n % 5 for n in range(40)])
+
+
+def test_k8_of_items_that_share_a_key_each_has_the_error_of_the_first() -> None:
+    def work(row: list[int]) -> int:
+        raise LookupError(row[1])
+
+    workflow = create_workflow(cache={}, on_event=RecordingListener())
+    given = workflow(lambda step: step.map(work, [[1, 2], [2, 2], [1, 3]], key="k:{0[0]}", on_error="keep")).unwrap()
+    assert [one.error.args for one in given] == [(2,), (2,), (2,)]
 
 
 def test_k8_items_of_a_generator_that_would_share_a_key_are_told() -> None:

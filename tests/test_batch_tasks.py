@@ -54,6 +54,24 @@ def test_so_many_items_run_at_once(n_jobs: int | None, most: int) -> None:
     assert highest == most
 
 
+@pytest.mark.parametrize("where", ["items", "key"])
+def test_e1_an_error_of_a_generator_or_a_key_keeps_its_cause(where: str) -> None:
+    def look(n: int) -> int:
+        try:
+            return [0, 1, 2][n]
+        except IndexError as error:
+            raise ValueError("bad row") from error
+
+    async def body(step: Any) -> Any:
+        items = (look(n) if where == "items" else n for n in range(5))
+        return await step.map(double, items, key=lambda n: f"n:{look(n)}")
+
+    with pytest.raises(ValueError, match="bad row") as raised:
+        run(create_workflow(cache={}), body)
+    assert type(raised.value.__cause__) is IndexError
+    assert type(raised.value.__context__) is IndexError
+
+
 def test_a_plain_function_on_an_async_store_is_awaited() -> None:
     async def body(step: Any) -> Any:
         return await step.map(abs, [-1, -2], key="n:{}")

@@ -206,6 +206,25 @@ def test_a_function_that_cannot_be_sent_is_told_before_any_item_runs() -> None:
     with pytest.raises(TypeError, match="cannot send its function to a worker process") as raised:
         mapped(create_workflow(cache={}), lambda n: lock.locked(), [1])
     assert "threads need not send it" in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__, "nothing of cloudpickle's"
+
+
+class _Unsent:
+    def __reduce__(self) -> Any:
+        raise LookupError("mine")
+
+
+def test_an_item_that_cannot_be_sent_shows_the_user_s_frames_and_no_others() -> None:
+    def sent(item: Any) -> WorkerError:
+        with pytest.raises(WorkerError, match="cannot send the item") as raised:
+            create_workflow(cache={})(lambda step: step.map(lambda one: 7, [item], key=lambda one: "k")).unwrap()
+        return raised.value
+
+    with joblib.parallel_config(backend="loky"):
+        lock, mine = sent(threading.Lock()), sent(_Unsent())
+    assert (lock.__cause__, lock.__suppress_context__) == (None, True)
+    assert isinstance(mine.__cause__, LookupError)
 
 
 def test_an_async_function_in_disguise_is_told() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nbstep import Cache
+from nbstep import Cache, create_workflow
 from nbstep.cache.where import cache_folder
 from nbstep.errors import CacheDirectoryError
 from nbstep.stores import files, system
@@ -506,6 +506,23 @@ def test_t7_a_folder_of_somebody_else_does_not_become_a_cache(tmp_path: Path, be
         DiskStore(folder)
     assert sorted(folder.rglob("*")) == before
     assert cache_folder(folder) == folder / ".nbstep"
+
+
+def test_t7_the_folder_that_one_works_in_does_not_become_a_cache_though_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, kept = tmp_path / "work", tmp_path / "work" / "kept"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    assert [cache_folder(Path(name)) for name in (".", "..", str(work), "kept")] == [
+        Path(".nbstep"), Path("../.nbstep"), work / ".nbstep", Path("kept"),
+    ]  # fmt: skip
+    DiskStore(kept)
+    monkeypatch.chdir(kept)
+    assert cache_folder(Path(".")) == Path("."), "but one that is a cache"
+    monkeypatch.chdir(work)
+    assert create_workflow(cache=".")(lambda step: step(lambda: 1, key="k")).ok
+    assert sorted(os.listdir(work)) == [".nbstep", "kept"]
 
 
 def test_a_cache_with_files_of_others_in_it_stays_a_cache(store: DiskStore) -> None:

@@ -539,6 +539,7 @@ def test_c3_what_a_person_asks_of_a_server_that_is_away_ends_in_a_short_error(
         ("s3fs", "s3://bucket/x", "cache=s3:// needs another package: pip install 'nbstep[s3]'"),
         ("fsspec", "s3://bucket/x", "cache=s3:// needs fsspec: pip install 'nbstep[s3]'"),
         ("gcsfs", "gs://bucket/x", "cache=gs:// needs another package: install what fsspec needs for it"),
+        ("nothing", "redis//h:6379/0", "cache=redis//… lacks its colon: write redis://…, or ./redis/… for a folder"),
         ("nothing", "nosuch://x", "cache=nosuch:…: unknown scheme 'nosuch'; known are memory:, file:, redis://"),
         ("nothing", "simplecache::s3://bucket/x", "cache=simplecache::… may hide what others keep"),
     ],

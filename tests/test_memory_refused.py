@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from user_modules import next_process, user_module
 from nbstep import Cache
 
 CODE: Final = """
+import time
+
 CALLS = []
 
 def double(x):
@@ -38,6 +41,29 @@ class Odd:
 def odd(given):
     CALLS.append("odd")
     return 1
+
+LIST = []
+
+def listed(given):
+    LIST.append(len(LIST))
+    return LIST
+
+class Slow:
+    def __rmul__(self, other):
+        return "old"
+
+    def __repr__(self):
+        LIST.append("asked")
+        while len(LIST) == 1:
+            time.sleep(0.001)
+        return "slow"
+
+class Asking:
+    def __repr__(self):
+        return f"asking {self.ask(1)}"
+
+    def __reduce__(self):
+        return Asking, ()
 """
 EDITED: Final = CODE.replace("return 2 * x", "return 3 * x")
 CHANGES: Final = {"PUT", "POST", "DELETE"}
@@ -272,6 +298,64 @@ def test_d1_functions_of_one_name_in_one_process_do_not_get_what_the_other_made(
     assert [late(3), new(3)] == [6, 9]
 
 
+def test_d1_a_result_bears_the_code_that_made_it_whoever_asks_meanwhile(tmp_path: Path, work: Any) -> None:
+    memory = memory_in(tmp_path / "kept")
+    old, slow = memory.cache(work.double), list[str]()
+    thread = threading.Thread(
+        target=lambda: slow.append(old(work.Slow()))
+    )  # its repr takes until the other one was called
+    thread.start()
+    while not work.LIST:
+        time.sleep(0.001)
+    edited = next_process(work, EDITED)
+    assert memory.cache(edited.double)(1) == 3
+    work.LIST.append("go on")
+    thread.join()
+    codes = {meta.facts.source or "" for meta in Cache(tmp_path / "kept").entries() if not meta.key.endswith(":code")}
+    assert slow == ["old"]
+    assert sorted(text.rpartition("return ")[2] for text in codes) == ["2 * x", "3 * x"]
+
+
+def test_d1_a_check_and_a_load_are_of_one_code_though_the_callback_calls_the_other(tmp_path: Path, work: Any) -> None:
+    memory = memory_in(tmp_path / "kept")
+    memory.cache(work.double)(0)  # its text is read
+    edited = next_process(work, EDITED)
+    new = memory.cache(edited.double)
+    old = memory.cache(work.double, cache_validation_callback=lambda _: bool(new(1)) or True)
+    assert [old(1), old(1), new(1), old(1)] == [2, 2, 3, 2]
+
+
+def test_d1_code_that_is_replaced_in_place_is_other_code(tmp_path: Path, work: Any) -> None:
+    texts = ["def f():\n    return -1\n", "def f():\n    return -2\n"]  # the hash of -1 is that of -2
+    modules = []
+    for n, text in enumerate(texts):
+        (Path(work.__file__).parent / f"replaced{n}.py").write_text(text)
+        modules.append(__import__(f"replaced{n}"))
+    f = modules[0].f
+    cached = memory_in(tmp_path / "kept").cache(f)
+    assert cached() == -1
+    f.__code__ = modules[1].f.__code__
+    assert cached() == -2
+    assert memory_in(tmp_path / "kept").cache(f)() == -2
+
+
+def test_c1_what_is_kept_of_a_call_whose_argument_has_no_text_is_what_it_gave(tmp_path: Path, work: Any) -> None:
+    listed = memory_in(tmp_path / "kept").cache(work.listed)
+    with pytest.raises(ValueError, match="no text"):
+        listed(work.Odd())
+    work.LIST.append("changed later")
+    assert listed(work.Odd()) == [0]
+
+
+def test_d1_the_text_of_an_argument_may_ask_the_memory_itself(tmp_path: Path, work: Any) -> None:
+    memory, told = memory_in(tmp_path / "kept"), list[Any]()
+    work.Asking.ask = memory.cache(work.double)
+    listed = memory.cache(work.listed, cache_validation_callback=lambda metadata: told.append(metadata) or True)
+    assert [listed(work.Asking()), listed(work.Asking())] == [[0], [0]]
+    assert told[0]["input_args"] == {"given": "asking 2"}
+    assert told[0]["duration"] > 0
+
+
 def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_thread_ends(
     tmp_path: Path, work: Any
 ) -> None:
@@ -286,12 +370,12 @@ def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_thread
     assert work.CALLS == ["odd"]
 
 
-@pytest.mark.parametrize("how", ["main", "fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("how", ["main", "fork", "forkserver", "spawn", "killed"])
 def test_c1_a_result_is_kept_though_the_text_of_an_argument_fails_and_its_process_ends(
     how: str, tmp_path: Path, work: Any
 ) -> None:
     (Path(work.__file__).parent / "program.py").write_text(f"""
-import multiprocessing, sys
+import multiprocessing, os, signal, sys
 import joblib, nbstep, work
 
 cached = joblib.Memory({str(tmp_path / "kept")!r}, backend="nbstep", verbose=0).cache(work.odd)
@@ -302,6 +386,13 @@ def call():
 if __name__ == "__main__":
     if {how!r} == "main":
         call()
+    if {how!r} == "killed":
+        try:
+            call()
+        except ValueError as error:
+            sys.stderr.write(f"ValueError: {{error}}\\n")
+            sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
     child = multiprocessing.get_context({how!r}).Process(target=call)
     child.start()
     child.join()

@@ -57,8 +57,41 @@ def on_threads(
     """Takes `one` step for each item, on threads; gives the results in the items' order.
 
     Each thread takes item after item: to hand each one to a thread, and its result back, can cost more than the step.
-    `tell` is told the keys of items before it is their turn. `begin` begins a step where that calls nobody's code.
+    `tell` is told the keys of items before it is their turn. `begin` begins a step where that calls nobody's code. Of a list's
+    items that share a key the first one is over before the others begin: its value is that of all, whichever thread is quicker.
     """
+    __tracebackhide__ = True
+    repeats = _repeats(work) if type(work) is list else set[int]()
+    if not repeats:
+        return _in_turns(one, work, n_jobs, tell, begin)
+    firsts = iter(_in_turns(one, _chosen(work, lambda at: at not in repeats), n_jobs, tell, begin))
+    others = iter(_in_turns(one, _chosen(work, lambda at: at in repeats), n_jobs, None, begin))
+    return [next(others if at in repeats else firsts) for at, _ in enumerate(work)]
+
+
+def _repeats(work: list[Keyed]) -> set[int]:
+    """The places of items whose key an earlier one has."""
+    seen, repeats = set[str](), set[int]()
+    for at, item in enumerate(work):
+        if item.key is not None and item.key in seen:
+            repeats.add(at)
+        elif item.key is not None:
+            seen.add(item.key)
+    return repeats
+
+
+def _chosen(work: Iterable[Keyed], which: Callable[[int], bool]) -> list[Keyed]:
+    return [item for at, item in enumerate(work) if which(at)]
+
+
+def _in_turns(
+    one: Callable[[Any, str | None], Given],
+    work: Iterable[Keyed],
+    n_jobs: int,
+    tell: Callable[[list[str]], None] | None,
+    begin: Begin | None,
+) -> list[Given]:
+    """As `on_threads`, each item as its turn comes."""
     __tracebackhide__ = True
     from joblib import Parallel, delayed
 

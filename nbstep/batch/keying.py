@@ -6,7 +6,6 @@ import itertools
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.batch.checks import KEY, check_parameters
@@ -136,27 +135,34 @@ def _in_parts(template: str, item: object) -> str | None:
         if name is not None:
             how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             written += f"{{0[{next(numbers) if unnumbered else name}]{how}}}"
-    try:
-        fill_template(written, item)
-    except interrupts():
-        raise
-    except Exception:  # noqa: BLE001 - of the item's own class: the error that is told is that of the template as it stands
-        return None
-    return written
+    return written if _fits(written, item) else None
 
 
 def _part_meant(template: str, item: object) -> str | None:
-    """`{0[id]} for {[id]}`: the place in a template that lacks the number of the item, where that is all it lacks."""
-    for _, name, _, _ in string.Formatter().parse(template):
-        head, dot, rest = re.split(r"([.\[]|$)", name or "", maxsplit=1)
-        if head.isdecimal() or not (head or dot):
+    """`key='user:{0[id]}'` for `user:{[id]}`: the template with the item's number in its places, where that is all they lack."""
+    written = ""
+    for literal, name, spec, conversion in string.Formatter().parse(template):
+        written += literal.replace("{", "{{").replace("}", "}}")
+        if name is None:
             continue
-        for first in (f"[{head}]", f".{head}") if head else ("",):
-            written = f"{{0{first}{dot}{rest}}}"
-            with suppress(Exception):  # the error that is told is that of the template as it stands
-                fill_template(written, item)
-                return f"{written} for {{{name}}}"
-    return None
+        how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+        head, dot, rest = re.split(r"([.\[]|$)", name, maxsplit=1)
+        firsts = (head,) if head.isdecimal() else (f"0[{head}]", f"0.{head}") if head else ("0",)
+        places = [place for first in firsts if _fits(place := f"{{{first}{dot}{rest}{how}}}", item)]
+        if not places:
+            return None
+        written += places[0]
+    return f"key={written!r}" if written != template else None
+
+
+def _fits(template: str, item: object) -> bool:
+    try:
+        fill_template(template, item)
+    except interrupts():
+        raise
+    except Exception:  # noqa: BLE001 - of the item's own class: the error that is told is that of the template as it stands
+        return False
+    return True
 
 
 def _key_function(key: object) -> Callable[[Any], str | None]:
@@ -168,7 +174,7 @@ def _key_function(key: object) -> Callable[[Any], str | None]:
         fields = [(name, spec, conversion) for _, name, spec, conversion in parsed if name is not None]
         if not fields:
             raise ValueError(
-                f"key={key!r} would be the same for every item; write where the item goes: key={key + ':{}'!r}"
+                f"key={key!r} would be the same for every item; write where the item goes: key={(key or 'item') + ':{}'!r}"
             )
         if fields == [("", "", None)] and "\0" not in key:
             before, after = fill_template(key, "\0").split("\0")

@@ -34,9 +34,12 @@ async def in_tasks(
 
     at_once = _TASKS if n_jobs is None else n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
     tasks: list[asyncio.Task[None]] = []
+    first: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             tasks += [group.create_task(take_turns()) for _ in range(at_once)]
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+        first = failed.exceptions[0]
+    if first is not None:  # raised out here it keeps its cause and its context
+        raise first
     return results

@@ -16,7 +16,7 @@ from nbstep.forks import ThreadLock
 from nbstep.project import FOLDER, CachePlace, find_cache
 from nbstep.stores.base import Store
 from nbstep.stores.disk import DiskStore
-from nbstep.stores.folder import may_be_cache
+from nbstep.stores.folder import is_cache, may_be_cache
 from nbstep.stores.mapping import MappingStore
 from nbstep.stores.memory import MemoryStore
 from nbstep.stores.redis.place import SCHEMES, RedisPlace, client_is_async, place_of, read_url
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nbstep.stores.tier import TierStore
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
+_NO_COLON: Final = re.compile(r"(rediss?|unix|s3|gs|gcs|az|abfs|https?|memory|file)//")
 _PAIR: Final = re.compile(r"(.+) \+ ([A-Za-z][A-Za-z0-9+.-]+://\S+)")  # a tier, as its place is shown
 _RECENT_AT_MOST: Final = 8
 
@@ -54,6 +55,8 @@ def open_store(where: Any) -> Store:
         scheme = _SCHEME.match(where)
         if scheme is not None and len(scheme[1]) > 1:
             return _open_url(where, scheme[1].lower())
+        if (bare := _NO_COLON.match(where)) is not None:
+            raise ValueError(f"cache={bare[0]}… lacks its colon: write {bare[1]}://…, or ./{bare[1]}/… for a folder")
         return DiskStore(cache_folder(Path(where).expanduser()))
     if isinstance(where, os.PathLike):
         return DiskStore(cache_folder(Path(os.fspath(where)).expanduser()))  # pyright: ignore[reportArgumentType]
@@ -126,11 +129,19 @@ def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = N
 
 
 def cache_folder(path: Path) -> Path:
-    """The folder itself where it is a cache, is empty or does not exist; else `.nbstep` inside it.
+    """The folder itself where it is a cache, or is empty or does not exist, and nobody works there; else `.nbstep` inside it.
 
     So `Cache(".")` is the cache of the folder one works in, and no folder of the user's own is marked as a cache.
     """
-    return path if may_be_cache(path) else path / FOLDER
+    return path if may_be_cache(path) and (is_cache(path) or not _is_worked_in(path)) else path / FOLDER
+
+
+def _is_worked_in(path: Path) -> bool:
+    """Whether it is the folder one works in, or above it: not a file may be there yet, but it is the user's own."""
+    try:
+        return path.name != FOLDER and Path.cwd().is_relative_to(path.resolve())
+    except OSError:  # it was removed
+        return False
 
 
 def _same_store(target: Any) -> MappingStore:

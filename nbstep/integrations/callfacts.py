@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from nbstep.cache.records import Facts
 from nbstep.cache.secrets.redaction import REDACTED, redact_text
@@ -40,25 +39,6 @@ def code_of(written: str) -> Code:
     text = written.partition("\n")[2] if written.startswith(_FIRST_LINE) else written
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return Code(text, f"joblib:{digest}", signature_in(text))
-
-
-_codes: WeakKeyDictionary[Any, tuple[int, Code]] = WeakKeyDictionary()
-
-
-def code_asking(asking: Any) -> Code:
-    """The code of the function of a `MemorizedFunc`.
-
-    joblib compares a function's code once a process, whatever the location, and tells no other store of it. As it does, this
-    reads the text once: the file may be edited under a running kernel.
-    """
-    function, mark = asking.func, hash(getattr(asking.func, "__code__", None))
-    try:
-        known = _codes.get(function)
-        if known is None or known[0] != mark:
-            known = _codes[function] = mark, code_of(asking.func_code_info[0])
-    except TypeError:  # a callable without a hash
-        return code_of(asking.func_code_info[0])
-    return known[1]
 
 
 def facts_of(

@@ -31,14 +31,13 @@ class KeptCalls:
     def __init__(self, cache: Cache) -> None:
         self.cache: Final = cache
         self._batch = new_batch()  # of what is replaced
-        self._codes: dict[str, Code] = {}
         self._missed: dict[str, Miss] = {}
         self._damaged: set[bytes] = set()
         self._cleared = cleared_in(str(cache.directory or cache.place))
         self._log = UseLog(cache.directory, cache.place)
 
-    def find(self, call_id: Sequence[str]) -> LookUp:
-        """A result that may be used, or why there is none."""
+    def find(self, call_id: Sequence[str], code: Code | None) -> LookUp:
+        """A result that may be used by who has this code, or why there is none; without a code, whatever made it."""
         found = self._look_up(calls.call_key(*call_id))
         if isinstance(found, Miss):
             return found
@@ -46,13 +45,13 @@ class KeptCalls:
             return Miss("unreadable", "it could not be loaded")
         if self._cleared.has(found.meta.key):
             return Miss("deleted")
-        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, self._codes.get(call_id[0])):
+        if found.meta.outcome != "ok" or callfacts.made_by_other_code(found.meta.facts, code):
             return Miss("drifted", "the function was edited")
         return found
 
-    def has(self, call_id: Sequence[str]) -> bool:
+    def has(self, call_id: Sequence[str], code: Code | None) -> bool:
         """Whether there is a result that may be used; why not is remembered for the run log."""
-        key, found = calls.call_key(*call_id), self.find(call_id)
+        key, found = calls.call_key(*call_id), self.find(call_id, code)
         if isinstance(found, Hit):
             self._missed.pop(key, None)
             return True
@@ -75,12 +74,14 @@ class KeptCalls:
         self._log.hit(found.meta, found.meta.facts.took_s if saved else 0.0)
         return value
 
-    def keep(self, call_id: Sequence[str], value: Any, metadata: Mapping[str, Any]) -> Kept | NotKept:
-        """Keeps the result of a call that ran, with joblib's metadata; what stood there goes to the trash."""
+    def keep(
+        self, call_id: Sequence[str], value: Any, code: Code | None, metadata: Mapping[str, Any]
+    ) -> Kept | NotKept:
+        """Keeps the result of a call that ran, with its code and joblib's metadata; what stood there goes to the trash."""
         key = calls.call_key(*call_id)
         try:
             redact: Callable[[str], str] = self.cache.options.redact or str
-            facts = callfacts.facts_of(metadata, self._codes.get(call_id[0]), place_of_caller().notebook, redact)
+            facts = callfacts.facts_of(metadata, code, place_of_caller().notebook, redact)
         except interrupts():
             raise
         except BaseException as error:  # noqa: BLE001 - the user's `redact=` may raise anything
@@ -94,27 +95,19 @@ class KeptCalls:
         self._log.ran(key, self._missed.pop(key, None), float(metadata.get("duration") or 0.0), size_bytes, why)
         return kept
 
-    def is_code(self, func_id: str, code: Code) -> None:
-        """Takes the code that a function has: what was made by other code does not count."""
-        self._codes[func_id] = code
-
     def code(self, func_id: str) -> str | None:
         """A function's code as joblib wrote it."""
         found = self._look_up(calls.code_key(func_id))
         if isinstance(found, Miss):
             return None
         try:
-            text = self.load(found, saved=False)  # a use: it is needed as long as the results are
+            return self.load(found, saved=False)  # a use: it is needed as long as the results are
         except Unreadable:
             return None
-        self._codes[func_id] = callfacts.code_of(text)
-        return text
 
     def keep_code(self, func_id: str, text: str) -> NotKept | None:
         """Keeps a function's code; None where that worked."""
-        same = self.code(func_id) == text
-        self._codes[func_id] = callfacts.code_of(text)
-        if same:
+        if self.code(func_id) == text:
             return None
         facts = Facts(0.0, workflow=callfacts.WORKFLOW, place=place_of_caller())
         kept = run_now(self.cache.keep(calls.code_key(func_id), Ok(text), facts, batch=self._batch))
@@ -162,7 +155,6 @@ class KeptCalls:
         """Moves all that came from a `joblib.Memory` to the trash, as one batch."""
         self.cache.delete_matching(f"{calls.PREFIX}*")
         self._cleared.forget_all()
-        self._codes.clear()
 
     def _look_up(self, key: str) -> LookUp:
         found = run_now(self.cache.look_up(key))

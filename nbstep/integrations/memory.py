@@ -15,14 +15,12 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
 - Calls are no steps: they stand in no step list and no plan, though in the panel, `ls` and `show`, and neither `NBSTEP_MODE` nor
   `--mode` governs them: offline a missing one runs, in mode refresh or off a kept one is used. joblib decides that:
   `f.check_call_in_cache(…)`, `f.call(…)`, `Memory(None)`. For how long a result counts says `expires_after`.
-- Results of other code of a function are never used, though another kernel keeps them now, `undo` brought them back, or joblib
-  compared the code for another location only.
+- A call never gets a result of other code of its function, though another kernel keeps it now, `undo` brought it back, joblib
+  compared the code for another location only, or two versions live in one process. Code is its text, which is read at the first
+  call, as joblib does: of a module that was edited on disk before, and not loaded anew, it is the new one.
 - Where the store lets nothing be deleted, a `CacheWarning` says why, and what was cleared, or what a callback refused, is not used
-  any more in this process; so a call computes. `Memory.clear()` alone raises, as with joblib's own folder. What `reduce_size`
-  could not delete is used on.
-- joblib gives a value before it says what the call was. Where it never says, as the `repr` of an argument raises (and the call
-  with it), the value is kept when that thread asks a Memory next, any other one once that thread has ended, or as the process
-  ends; not if that is killed.
+  any more in this process, under this location as it is written; so a call computes. `Memory.clear()` alone raises, as with
+  joblib's own folder. What `reduce_size` could not delete is used on.
 """
 
 from __future__ import annotations
@@ -34,19 +32,18 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import joblib
 from joblib._store_backends import CacheItemInfo, CacheWarning, StoreBackendBase, StoreBackendMixin
 from joblib.logger import format_time
-from joblib.memory import MemorizedFunc
 
 import nbstep
 from nbstep.cache.cache import Cache, project_cache
 from nbstep.cache.records import Hit, Miss, NotKept, Unreadable
-from nbstep.integrations import calls, given
-from nbstep.integrations.callfacts import code_asking, metadata_of
-from nbstep.integrations.given import Given
+from nbstep.integrations import calls
+from nbstep.integrations.asking import code_asking, told_ahead
+from nbstep.integrations.callfacts import Code, metadata_of
 from nbstep.integrations.keptcalls import KeptCalls
 from nbstep.integrations.mapped import MODES, as_mapped
 from nbstep.notes import error_line, spelled_in_python
@@ -56,10 +53,19 @@ from nbstep.stores.base import NoRoom, NotEverywhere, ReadOnly
 _NOT_THE_USERS: Final = tuple(os.path.join(os.path.dirname(str(one.__file__)), "") for one in (joblib, nbstep))
 
 
-class _ThreadState(threading.local):
-    """What one thread computed last and could not be kept: joblib may ask for it."""
+class _Given(NamedTuple):
+    """The result of a call, and the code that made it."""
 
-    unkept: Given | None = None
+    call_id: tuple[str, ...]
+    value: Any
+    code: Code | None
+
+
+class _ThreadState(threading.local):
+    """What one thread computed last: joblib gives a value, then says what the call was; it may ask for what could not be kept."""
+
+    given: _Given | None = None
+    unkept: _Given | None = None
 
 
 class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
@@ -111,8 +117,7 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
     def contains_item(self, call_id: Sequence[str]) -> bool:
         """Whether there is a result that can be used."""
         self._settle()
-        self._learn_code()
-        return self._kept.has(call_id)
+        return self._kept.has(call_id, code_asking(sys._getframe(1)))  # pyright: ignore[reportPrivateUsage]
 
     def load_item(
         self,
@@ -131,9 +136,10 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._settle()
         if verbose > 1:
             self._print_loading(call_id, verbose, timestamp, metadata)
-        if unkept is not None and unkept.place is self._kept and unkept.call_id == tuple(call_id):
+        if unkept is not None and unkept.call_id == tuple(call_id):
             return unkept.value
-        found, place = self._kept.find(call_id), f"{calls.call_key(*call_id)} in {self.location}"
+        code = code_asking(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        found, place = self._kept.find(call_id, code), f"{calls.call_key(*call_id)} in {self.location}"
         if isinstance(found, Miss):
             raise KeyError(f"There is no {place} (may have been cleared)")
         try:  # who has the metadata has run the call just now, or asks by a reference
@@ -145,22 +151,24 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
     def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
         """Takes the result of a call; it is kept when joblib has said what the call was, a moment later."""
         self._settle()
-        self._learn_code()
+        asking = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if verbose > 10:
             print(f"Persisting in {self.location} as {calls.call_key(*call_id)}")  # noqa: T201 - as joblib's own
-        given.take(self._kept, call_id, item)
+        told = told_ahead(asking)
+        self._thread.given = _Given(tuple(call_id), item, code_asking(asking))
+        if told is not None:
+            self._keep(told)
 
     def store_metadata(self, call_id: Sequence[str], metadata: Mapping[str, Any]) -> None:
         """Keeps the result that was given just before."""
-        if given.is_of(call_id):
+        given = self._thread.given
+        if given is not None and given.call_id == tuple(call_id):
             self._keep(metadata)
-        else:
-            self._settle()
 
     def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
         """How long the call took, its arguments, and when that was."""
         self._settle()
-        found = self._kept.find(call_id)
+        found = self._kept.find(call_id, code_asking(sys._getframe(1)))  # pyright: ignore[reportPrivateUsage]
         return metadata_of(found.meta.facts, found.meta.created) if isinstance(found, Hit) else {}
 
     def clear_item(self, call_id: Sequence[str]) -> None:
@@ -169,21 +177,18 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         self._delete(calls.call_key(*call_id), lambda: self._kept.delete_result(call_id))
 
     def _settle(self) -> None:
-        """Keeps a result of which joblib did not say what the call was, as the `repr` of an argument failed."""
+        """Keeps a result of which joblib did not say what the call was, as it was interrupted."""
         self._thread.unkept = None
         self._keep({})
-        given.keep_of_ended_threads()
-
-    def _learn_code(self) -> None:
-        asking = sys._getframe(2).f_locals.get("self")  # pyright: ignore[reportPrivateUsage]
-        if isinstance(asking, MemorizedFunc):
-            self._kept.is_code(asking.func_id, code_asking(asking))
 
     def _keep(self, metadata: Mapping[str, Any]) -> None:
-        one = given.pop()
-        if one is not None and isinstance(kept := one.keep(metadata), NotKept):
-            self._thread.unkept = one
-            _warn(f"{calls.call_key(*one.call_id)} was not kept: {spelled_in_python(kept.why)}")
+        given, self._thread.given = self._thread.given, None
+        if given is None:
+            return
+        kept = self._kept.keep(given.call_id, given.value, given.code, metadata)
+        if isinstance(kept, NotKept):
+            self._thread.unkept = given
+            _warn(f"{calls.call_key(*given.call_id)} was not kept: {spelled_in_python(kept.why)}")
 
     def _print_loading(
         self, call_id: Sequence[str], verbose: int, timestamp: float | None, metadata: Mapping[str, Any] | None

@@ -1,4 +1,4 @@
-"""Bare `%nbstep retry` after a cell that kept its errors elsewhere than in the project's cache. Pure."""
+"""Bare `%nbstep retry` and `ls` after a cell whose cache is another one than the project's. Pure."""
 
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ def retrying(line: str) -> str:
 def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     """What `%nbstep LINE` runs, and what is to be said beside: `retry` alone is for the errors of the last cell, where they are.
 
+    `ls` is of the project's cache; it says where the last cell keeps, if that is elsewhere.
+
     >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), ("../b",)))
     ((['ls'], ''), (['retry', 'retry --cache ../b'], ''))
+    >>> commands_of("ls", LastRun("%%workflow --cache ../b", ("../b",), ()))
+    (['ls'], 'The last cell keeps its steps elsewhere: %nbstep ls --cache ../b')
     """
     if last is None or set(line.split()) not in _RETRY:
-        return [line], ""
+        return [line], "" if last is None else _elsewhere(line.split(), last)
     project: list[str | None] = [""] if "" in last.folders else []
     places = dict.fromkeys([*project, *last.failed_in])
     options = " --json" if "--json" in line else ""
@@ -64,3 +68,12 @@ def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
             f"No command finds the cache of the last cell by itself. Its errors run again with: {retrying(last.line)}",
         )
     return commands, "" if commands else "The last cell met no error that is kept."
+
+
+def _elsewhere(words: list[str], last: LastRun) -> str:
+    """Where the last cell keeps, beside a list of the project's cache that it did not use; "" where there is nothing to say."""
+    place = next((one for one in last.folders if one), None)
+    is_of_project = words[:1] == ["ls"] and not any(word.startswith(("--cache", "--json")) for word in words)
+    if place is None or "" in last.folders or not is_of_project:
+        return ""
+    return f"The last cell keeps its steps elsewhere: {words_text('ls', [], in_notebook=True, folder=place)}"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nbstep.batch.pace import Pace
 from nbstep.errors import NbstepError, StepTimeout
 from nbstep.foreign import is_awaitable, own
 from nbstep.freezing import as_it_was
@@ -49,7 +50,7 @@ async def attempt_thunk(
     *,
     awaiting: bool,
     prepared: Awaitable[Any] | None,
-    turn_s: Callable[[], float] | None = None,
+    pace: Pace | None = None,
     failing: Callable[[BaseException], None] = lambda _: None,
 ) -> Given:
     """Calls the thunk up to `1 + retries` times; only the last failure leaves.
@@ -61,7 +62,7 @@ async def attempt_thunk(
         timeout_s: Seconds each attempt of an awaitable thunk may take.
         awaiting: The caller awaits; else nothing here suspends.
         prepared: What a first call already gave.
-        turn_s: Takes the turn of a further attempt; gives the seconds until then.
+        pace: Gives a further attempt its turn.
         failing: Is told what each attempt raised, where there may be another.
     """
     __tracebackhide__ = True
@@ -74,8 +75,8 @@ async def attempt_thunk(
 
     async def wait(seconds: float) -> None:
         await sleep(seconds, awaiting=awaiting)
-        if turn_s is not None:
-            await sleep(turn_s(), awaiting=awaiting)
+        if pace is not None:
+            await pace_turn(pace, awaiting=awaiting)
 
     first = [prepared]
     failed: tuple[BaseException, types.TracebackType | None] | None = None
@@ -190,3 +191,20 @@ async def sleep(seconds: float, *, awaiting: bool) -> None:
         with thunk_guard():
             stop_if_interrupted()
             time.sleep(seconds)
+
+
+async def pace_turn(pace: Pace, *, awaiting: bool) -> None:
+    """Waits for a turn.
+
+    Raises:
+        KeyboardInterrupt: On a thread whose map has ended early meanwhile: what has not begun is not to begin any more, and its
+            key is to be free for who asks next.
+    """
+    seconds = pace.wait_s()
+    if awaiting:
+        await asyncio.sleep(seconds)
+        return
+    with thunk_guard():
+        stop_if_interrupted()
+        if pace.over.wait(seconds):
+            raise KeyboardInterrupt

@@ -150,7 +150,8 @@ class Step:
                 process; `items` is a text, or a frame, which would give its columns' names.
             ValueError: The template has no place for the item, or `rate` is none.
             KeyCollision: Two items have one key and certainly differ, as other numbers, texts, dates or functions do. Where lists,
-                dicts, rows or arrays differ a line says so, and the first one's value is that of both.
+                dicts, rows or arrays differ a line says so, and the first one's value is that of both
+                (of a generator's, or of more than 10,000, that which began first).
             Exception: The first failure, in the items' order.
 
         >>> step.map(str.upper, ["a", "b"], key="upper:{}")

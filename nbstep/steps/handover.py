@@ -24,6 +24,7 @@ from nbstep.steps.parcels import packed_item, unpacked_end
 from nbstep.steps.ranwith import OtherCode, RanWith
 from nbstep.steps.take import taking
 from nbstep.steps.workerside import Alike, Order, work_of
+from nbstep.tracebacks import of_the_user
 
 _NAMED: Final = 3
 
@@ -239,8 +240,8 @@ def _packed(function: Any) -> bytes:
 
     try:
         return cloudpickle.dumps(function)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of whatever kind
         raise TypeError(
             f"step.map cannot send its function to a worker process ({error_line(error)}). Open what it uses inside the "
             "function, or leave joblib.parallel_config out: threads need not send it"
-        ) from error
+        ) from of_the_user(error)

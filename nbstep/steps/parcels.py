@@ -13,6 +13,7 @@ from nbstep.foreign import is_a
 from nbstep.notes import error_line
 from nbstep.result import Err
 from nbstep.steps.inline import Ended
+from nbstep.tracebacks import of_the_user
 
 _PACKED_AT_MOST: Final = 1 << 20
 
@@ -49,11 +50,11 @@ def packed_item(item: Any) -> Any:
 
     try:
         content = cloudpickle.dumps(item, protocol=5)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of whatever kind
         raise WorkerError(
             f"step.map cannot send the item to a worker process ({error_line(error)}). Give it what the function can open it by, "
             "or leave joblib.parallel_config out: threads need not send it"
-        ) from error
+        ) from of_the_user(error)
     return _Packed(content) if len(content) <= _PACKED_AT_MOST else item  # joblib passes large arrays by file
 
 

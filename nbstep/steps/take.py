@@ -25,7 +25,7 @@ from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, Run, enclosing
-from nbstep.steps.attempts import attempt_thunk, given_by, sleep
+from nbstep.steps.attempts import attempt_thunk, given_by, pace_turn
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import NOTHING_KEPT, Asked, Compute, Decision, Use, decide, decide_shared, drift_of
@@ -333,7 +333,7 @@ async def compute(
     run, key, pace = call.run, call.key, call.options.pace
     if prepared is None:
         if pace is not None:
-            await (wait(pace.wait_s()) if call.options.elsewhere else sleep(pace.wait_s(), awaiting=awaiting))
+            await (wait(pace.wait_s()) if call.options.elsewhere else pace_turn(pace, awaiting=awaiting))
         tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
@@ -354,7 +354,7 @@ async def compute(
                 call.options.timeout_s,
                 awaiting=awaiting,
                 prepared=prepared,
-                turn_s=None if pace is None else pace.wait_s,
+                pace=pace,
                 failing=lambda error: tried.append(error_line(error, run.redacted)),
             )
         )
