@@ -44,14 +44,14 @@ def trim(error: BaseException, owned: Callable[[BaseException], bool]) -> None:
 
 
 def of_the_user(error: BaseException) -> BaseException | None:
-    """An error that the user's own code raised; None for one of Python or a package, whose frames tell them nothing more."""
-    last: TracebackType | None = own(error, "__traceback__")
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    theirs = (
-        last is not None and not _is_ours(last.tb_frame.f_code) and not is_installed(last.tb_frame.f_code.co_filename)
-    )
-    return error if theirs else None
+    """An error that came by the user's own code; None where Python or a package raised it for us: its frames tell nothing more."""
+    entry: TracebackType | None = own(error, "__traceback__")
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if not _is_ours(code) and not is_installed(code.co_filename):
+            return error
+        entry = entry.tb_next
+    return None
 
 
 def without_first(error: BaseException) -> None:

@@ -532,6 +532,15 @@ def test_k8_of_items_that_share_a_key_the_first_one_s_value_is_that_of_all(n_job
         assert given == Ok([n % 5 for n in range(40)])
 
 
+@pytest.mark.parametrize(("cache", "n_jobs"), [({}, 1), (None, 1)])
+def test_items_that_share_a_key_run_in_their_order_where_one_runs_at_once(cache: Any, n_jobs: int) -> None:
+    ran: list[tuple[str, int]] = []
+    items = [("a", 0), ("a", 1), ("b", 2), ("a", 3), ("c", 4)]
+    workflow = create_workflow(cache=cache, on_event=RecordingListener())
+    workflow(lambda step: step.map(ran.append, items, key="k:{0[0]}", n_jobs=n_jobs)).unwrap()
+    assert ran == (items if cache is None else [items[0], items[2], items[4]])
+
+
 def test_k8_of_items_that_share_a_key_each_has_the_error_of_the_first() -> None:
     def work(row: list[int]) -> int:
         raise LookupError(row[1])

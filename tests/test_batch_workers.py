@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -212,7 +213,7 @@ def test_a_function_that_cannot_be_sent_is_told_before_any_item_runs() -> None:
 
 class _Unsent:
     def __reduce__(self) -> Any:
-        raise LookupError("mine")
+        return json.loads("{broken")
 
 
 def test_an_item_that_cannot_be_sent_shows_the_user_s_frames_and_no_others() -> None:
@@ -224,7 +225,7 @@ def test_an_item_that_cannot_be_sent_shows_the_user_s_frames_and_no_others() -> 
     with joblib.parallel_config(backend="loky"):
         lock, mine = sent(threading.Lock()), sent(_Unsent())
     assert (lock.__cause__, lock.__suppress_context__) == (None, True)
-    assert isinstance(mine.__cause__, LookupError)
+    assert isinstance(mine.__cause__, json.JSONDecodeError)
 
 
 def test_an_async_function_in_disguise_is_told() -> None:

@@ -53,15 +53,18 @@ def on_threads(
     n_jobs: int,
     tell: Callable[[list[str]], None] | None = None,
     begin: Begin | None = None,
+    *,
+    in_order: bool = False,
 ) -> list[Given]:
     """Takes `one` step for each item, on threads; gives the results in the items' order.
 
     Each thread takes item after item: to hand each one to a thread, and its result back, can cost more than the step.
-    `tell` is told the keys of items before it is their turn. `begin` begins a step where that calls nobody's code. Of a list's
-    items that share a key the first one is over before the others begin: its value is that of all, whichever thread is quicker.
+    `tell` is told the keys of items before it is their turn. `begin` begins a step where that calls nobody's code. With
+    `in_order`, of a list's items that share a key the first one is over before the others begin: its value is that of all,
+    whichever thread is quicker.
     """
     __tracebackhide__ = True
-    repeats = _repeats(work) if type(work) is list else set[int]()
+    repeats = _repeats(work) if type(work) is list and in_order and n_jobs != 1 else set[int]()
     if not repeats:
         return _in_turns(one, work, n_jobs, tell, begin)
     firsts = iter(_in_turns(one, _chosen(work, lambda at: at not in repeats), n_jobs, tell, begin))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nbstep.stores.tier import TierStore
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
-_NO_COLON: Final = re.compile(r"(rediss?|unix|s3|gs|gcs|az|abfs|https?|memory|file)//")
+_NO_COLON: Final = re.compile(r"(rediss?|unix|s3|gs|gcs|az|abfs|https?|memory|file)//", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(.+) \+ ([A-Za-z][A-Za-z0-9+.-]+://\S+)")  # a tier, as its place is shown
 _RECENT_AT_MOST: Final = 8
 
@@ -120,6 +120,8 @@ def project_place(cwd: Path | None = None, environ: Mapping[str, str] | None = N
             f"NBSTEP_DIR names a folder, not {url[1]}://…: a shared cache is named by %%workflow --cache, or by "
             f'create_workflow(cache=[".", "{url[1]}://…"])'
         )
+    if (bare := _NO_COLON.match(environ.get("NBSTEP_DIR", "").strip())) is not None:
+        raise CacheDirectoryError(f"NBSTEP_DIR={bare[0]}… names a folder: write ./{bare[0]}… if one is meant")
     try:
         home = Path.home()
     except RuntimeError:
@@ -139,7 +141,8 @@ def cache_folder(path: Path) -> Path:
 def _is_worked_in(path: Path) -> bool:
     """Whether it is the folder one works in, or above it: not a file may be there yet, but it is the user's own."""
     try:
-        return path.name != FOLDER and Path.cwd().is_relative_to(path.resolve())
+        resolved = path.resolve()
+        return resolved.name != FOLDER and Path.cwd().is_relative_to(resolved)
     except OSError:  # it was removed
         return False
 

@@ -5,6 +5,7 @@ Both stand in the frame that asks. Where a joblib to come has other frames, resu
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from types import CodeType, FrameType, NoneType
@@ -18,13 +19,13 @@ from nbstep.foreign import interrupts
 from nbstep.integrations.callfacts import Code, code_of
 
 _SCALARS: Final = frozenset({bool, bytes, complex, float, int, str, NoneType})
-_LISTS: Final = frozenset({frozenset, list, set, tuple})
+_HOLDERS: Final = frozenset({dict, frozenset, list, set, tuple})
 # Of these a `repr` is a package's, not the user's.
 _PACKAGES: Final = frozenset(
     {"datetime", "decimal", "fractions", "numpy", "pandas", "pathlib", "polars", "pyarrow", "scipy", "torch", "uuid"}
 )
 _DEPTH: Final = 4
-_MIXED_AT_MOST: Final = 100  # things of a list that are looked at one by one
+_LOOKED_AT: Final = 100  # things of a list of lists: a `repr` of very many is rather waited for than taken twice
 
 _codes: WeakKeyDictionary[Any, tuple[CodeType | None, Code]] = WeakKeyDictionary()
 
@@ -56,7 +57,12 @@ def told_ahead(frame: FrameType) -> dict[str, Any] | None:
     """
     asking: Any = frame.f_locals.get("self")
     args, kwargs = frame.f_locals.get("args"), frame.f_locals.get("kwargs")
-    if not isinstance(asking, MemorizedFunc) or args is None or kwargs is None or _is_plain([*args, *kwargs.values()]):
+    if (
+        not isinstance(asking, MemorizedFunc)
+        or args is None
+        or kwargs is None
+        or not _holds_theirs([*args, *kwargs.values()])
+    ):
         return None
     now = time.time()
     arguments = cast("Mapping[str, Any]", filter_args(cast("Any", asking).func, asking.ignore, args, kwargs))
@@ -73,20 +79,20 @@ def _text_of(argument: object) -> str | None:
         return None
 
 
-def _is_plain(given: Any, depth: int = _DEPTH) -> bool:
-    """Whether the `repr` of something certainly calls no code of the user's."""
-    kind: type = type(given)
-    if kind in _SCALARS:
+def _holds_theirs(things: Iterable[Any], depth: int = _DEPTH) -> bool:
+    """Whether among things, as far as they are looked through, is one whose `repr` may call code of the user's."""
+    if any(_is_theirs(kind) for kind in set(map(type, things))):
         return True
-    if kind is dict:
-        return _are_plain(given, depth) and _are_plain(given.values(), depth)
-    if kind in _LISTS:
-        return _are_plain(given, depth)
-    return kind.__module__.partition(".")[0] in _PACKAGES
+    return depth > 0 and any(_has_inside(one, depth - 1) for one in itertools.islice(things, _LOOKED_AT))
 
 
-def _are_plain(things: Iterable[Any], depth: int) -> bool:
-    if _SCALARS.issuperset(map(type, things)):
-        return True
-    few = list(things)
-    return depth > 0 and len(few) <= _MIXED_AT_MOST and all(_is_plain(one, depth - 1) for one in few)
+def _is_theirs(kind: type) -> bool:
+    return kind not in _SCALARS and kind not in _HOLDERS and kind.__module__.partition(".")[0] not in _PACKAGES
+
+
+def _has_inside(one: Any, depth: int) -> bool:
+    if type(one) is dict:
+        return _holds_theirs(one, depth) or _holds_theirs(one.values(), depth)
+    if type(one) in _HOLDERS:
+        return _holds_theirs(one, depth)
+    return bool(getattr(getattr(one, "dtype", None), "hasobject", False))  # an array

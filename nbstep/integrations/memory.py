@@ -18,6 +18,8 @@ joblib notices an edit. `backend_options` are those of `Cache`. All else is as j
 - A call never gets a result of other code of its function, though another kernel keeps it now, `undo` brought it back, joblib
   compared the code for another location only, or two versions live in one process. Code is its text, which is read at the first
   call, as joblib does: of a module that was edited on disk before, and not loaded anew, it is the new one.
+- The `repr` of an argument of a class of your own is taken twice: before joblib takes it and perhaps raises what it raises, the
+  result is kept.
 - Where the store lets nothing be deleted, a `CacheWarning` says why, and what was cleared, or what a callback refused, is not used
   any more in this process, under this location as it is written; so a call computes. `Memory.clear()` alone raises, as with
   joblib's own folder. What `reduce_size` could not delete is used on.

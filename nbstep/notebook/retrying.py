@@ -73,7 +73,8 @@ def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
 def _elsewhere(words: list[str], last: LastRun) -> str:
     """Where the last cell keeps, beside a list of the project's cache that it did not use; "" where there is nothing to say."""
     place = next((one for one in last.folders if one), None)
-    is_of_project = words[:1] == ["ls"] and not any(word.startswith(("--cache", "--json")) for word in words)
+    is_of_project = words[:1] == ["ls"] and not any(word.startswith(("--cache", "--json", "--help")) for word in words)
     if place is None or "" in last.folders or not is_of_project:
         return ""
-    return f"The last cell keeps its steps elsewhere: {words_text('ls', [], in_notebook=True, folder=place)}"
+    listed = words_text("ls", [], in_notebook=True, folder=place)
+    return f"The last cell keeps its steps elsewhere: {' '.join([listed, *words[1:]])}"

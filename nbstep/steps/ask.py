@@ -234,7 +234,8 @@ def ask_all(
         with _many_steps(run), shown_while():
             if backend.threads:
                 tell = _telling(run.cache, name_elsewhere(run, place), keys.count) if sized else None
-                results = on_threads(value_of, work, backend.n_jobs, tell, begun)
+                kept = run.cache is not None and not each.refresh
+                results = on_threads(value_of, work, backend.n_jobs, tell, begun, in_order=kept)
             else:
                 with closing(Handover(run, fn)) as handover:
                     begin = _begin_handed(handover, run, fn, replace(each, elsewhere=True), place, site, called_out)

@@ -151,7 +151,7 @@ class Step:
             ValueError: The template has no place for the item, or `rate` is none.
             KeyCollision: Two items have one key and certainly differ, as other numbers, texts, dates or functions do. Where lists,
                 dicts, rows or arrays differ a line says so, and the first one's value is that of both
-                (of a generator's, or of more than 10,000, that which began first).
+                (of a generator's, of more than 10,000, or with `refresh=True`, that which began first).
             Exception: The first failure, in the items' order.
 
         >>> step.map(str.upper, ["a", "b"], key="upper:{}")
