@@ -58,6 +58,17 @@ class Slow:
             time.sleep(0.001)
         return "slow"
 
+class Scaled:
+    def __init__(self, k):
+        self.k = k
+
+    def __repr__(self):
+        return f"Scaled({self.k})"
+
+    def __call__(self, x):
+        CALLS.append((self.k, x))
+        return self.k * x
+
 class Asking:
     def __repr__(self):
         return f"asking {self.ask(1)}"
@@ -337,6 +348,16 @@ def test_d1_code_that_is_replaced_in_place_is_other_code(tmp_path: Path, work: A
     f.__code__ = modules[1].f.__code__
     assert cached() == -2
     assert memory_in(tmp_path / "kept").cache(f)() == -2
+
+
+@pytest.mark.filterwarnings("ignore::joblib.memory.JobLibCollisionWarning")
+def test_d1_an_object_that_is_called_has_the_code_that_joblib_takes_for_it(tmp_path: Path, work: Any) -> None:
+    memory, scaled = memory_in(tmp_path / "kept"), work.Scaled(1)
+    assert memory.cache(scaled)(5) == 5
+    scaled.k = 2
+    assert memory.cache(scaled)(5) == 10
+    assert [memory.cache(work.Scaled(2))(5) for _ in range(2)] == [10, 10]
+    assert work.CALLS == [(1, 5), (2, 5)]
 
 
 def test_c1_what_is_kept_of_a_call_whose_argument_has_no_text_is_what_it_gave(tmp_path: Path, work: Any) -> None:

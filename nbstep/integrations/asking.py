@@ -27,7 +27,7 @@ _PACKAGES: Final = frozenset(
 _DEPTH: Final = 4
 _LOOKED_AT: Final = 100  # things of a list of lists: a `repr` of very many is rather waited for than taken twice
 
-_codes: WeakKeyDictionary[Any, tuple[CodeType | None, Code]] = WeakKeyDictionary()
+_codes: WeakKeyDictionary[Any, tuple[CodeType, Code]] = WeakKeyDictionary()
 
 
 def code_asking(frame: FrameType) -> Code | None:
@@ -40,6 +40,8 @@ def code_asking(frame: FrameType) -> Code | None:
     if not isinstance(asking, MemorizedFunc):
         return None
     function, compiled = cast("Any", asking).func, getattr(cast("Any", asking).func, "__code__", None)
+    if compiled is None:  # an object that is called: joblib takes its `repr`, which may change
+        return code_of(asking.func_code_info[0])
     try:
         known = _codes.get(function)
         if known is None or known[0] is not compiled:
