@@ -15,14 +15,17 @@ import pytest
 
 from nbstep import Cache, create_workflow
 from nbstep import step as inner
+from nbstep.batch import hub
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.inputs import are_lasting, named_in
 from nbstep.drift.reading import read_inputs
 from nbstep.drift.values import Texts
+from nbstep.events import StepFinished, StepStarted
+from nbstep.steps import turns
 from nbstep.steps.calls import Call
-from nbstep.testing import MemoryStore
+from nbstep.testing import MemoryStore, RecordingListener
 
 
 class _Model:
@@ -166,9 +169,9 @@ def _scope(change: str) -> dict[str, Any]:
     return scope
 
 
-def _facts(run: Callable[[Any], Any], store: Any = None) -> dict[str, dict[str, Any]]:
+def _facts(run: Callable[[Any], Any], store: Any = None, on_event: Any = None) -> dict[str, dict[str, Any]]:
     cache = Cache(MemoryStore() if store is None else store)
-    create_workflow(cache=cache, on_drift="ignore")(run).unwrap()
+    create_workflow(cache=cache, on_drift="ignore", on_event=on_event)(run).unwrap()
     return {meta.key: {name: getattr(meta.facts, name) for name in _TOLD} for meta in cache.entries()}
 
 
@@ -551,6 +554,54 @@ def test_d2_a_file_that_an_item_makes_is_an_input_of_the_items_after_it(
     assert of_map == alone
     told = [len(of_map[f"n:{n}"]["inputs"]) for n in range(9)]
     assert told == [told[0]] * 6 + [told[0] + 1] * 3
+
+
+def test_d2_a_file_that_was_made_by_an_item_is_an_input_of_all_that_begin_after_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one thread ends and begins many at a time."""
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
+    monkeypatch.chdir(tmp_path)
+
+    def fetch(n: int) -> str:
+        if n == 100:
+            Path("".join(["made", ".csv"])).touch()
+        time.sleep(0.0005)
+        return "made.csv"
+
+    listener = RecordingListener()
+    facts = _facts(lambda step: step.map(fetch, range(400), key="n:{}", n_jobs=8), {}, listener)
+    told = [(type(event), event.key) for event in listener.events if isinstance(event, StepStarted | StepFinished)]
+    after = told[told.index((StepFinished, "n:100")) :]
+    begun = [key for kind, key in after if kind is StepStarted]
+    assert len(begun) > 200
+    without = len(facts["n:0"]["inputs"])
+    assert [key for key in begun if len(facts[key]["inputs"]) != without + 1] == []
+
+
+def test_d2_the_system_is_asked_once_about_a_text_for_all_that_are_ended_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "may_pay", lambda _: True)
+    asked, stat, at_hand = list[object](), os.stat, hub.Hub._at_hand
+
+    def counted(path: Any, **options: Any) -> os.stat_result:
+        asked.append(path)
+        return stat(path, **options)
+
+    def of_all_threads(self: hub.Hub) -> Any:
+        time.sleep(0.01)
+        return at_hand(self)
+
+    monkeypatch.setattr(os, "stat", counted)
+    monkeypatch.setattr(hub.Hub, "_at_hand", of_all_threads)
+
+    def fetch(n: int) -> str:
+        time.sleep(0.0005)
+        return "made.csv"
+
+    create_workflow(cache={})(lambda step: step.map(fetch, range(400), key="n:{}", n_jobs=16)).unwrap()
+    assert 400 / 16 <= asked.count("made.csv") < 150
 
 
 def test_d2_the_system_is_not_asked_about_a_text_that_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

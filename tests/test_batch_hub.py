@@ -15,7 +15,7 @@ import pytest
 from nbstep import Cache, create_workflow
 from nbstep.batch import hub
 from nbstep.batch.dispatch import on_threads
-from nbstep.batch.hub import UNFINISHED, Turn
+from nbstep.batch.hub import UNFINISHED, Moment, Turn
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import FLIGHTS
 from nbstep.errors import RecursiveStep
@@ -54,7 +54,7 @@ class _Turns:
         self.note("taken", item)
         return item * 2
 
-    def begin(self, item: int, _: str | None) -> Turn | None:
+    def begin(self, item: int, _: str | None, moment: Moment | None) -> Turn | None:
         if item % 4 == 0:
             return None
         self.note("begun", item, 1)
@@ -79,7 +79,7 @@ class _Turn(Turn):
         self.turns.note("ended", self.item, -1)
         return self.item * 2
 
-    def end_quickly(self) -> Any:
+    def end_quickly(self, moment: Moment | None) -> Any:
         if self.item % 4 == 3:
             return UNFINISHED
         self.turns.note("ended quickly", self.item, -1)

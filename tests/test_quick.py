@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, Err, Ok, create_workflow, step
+from nbstep.batch.hub import Moment
 from nbstep.cache.flight import FLIGHTS
 from nbstep.cache.trust import KeyRing, SigningKey
 from nbstep.events import (
@@ -122,9 +123,9 @@ def test_on_threads_it_is_as_the_whole_way(given: Callable[[int], Any], monkeypa
     ended: set[str] = set()
     end = quick.Taken.end_quickly
 
-    def noted(self: quick.Taken) -> Any:
+    def noted(self: quick.Taken, moment: Moment | None = None) -> Any:
         ended.add(threading.current_thread().name)
-        return end(self)
+        return end(self, moment)
 
     monkeypatch.setattr(quick.Taken, "end_quickly", noted)
     told, expected = RecordingListener(), RecordingListener()
@@ -153,9 +154,9 @@ def test_only_who_waits_and_works_hands_over_what_it_ran(
     ended: list[str] = []
     end = quick.Taken.end_quickly
 
-    def noted(self: quick.Taken) -> Any:
+    def noted(self: quick.Taken, moment: Moment | None = None) -> Any:
         ended.append(threading.current_thread().name)
-        return end(self)
+        return end(self, moment)
 
     monkeypatch.setattr(quick.Taken, "end_quickly", noted)
     _run({}, range(200), function, RecordingListener(), n_jobs=4)
@@ -188,8 +189,8 @@ def _taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, bool]]:
         taken.append((args[0], given is not quick.WHOLE_WAY))
         return given
 
-    def begun(self: quick.Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> Any:
-        given = begin(self, step, key, thunk, args, asked)
+    def begun(self: quick.Quick, step: int, key: str, thunk: Any, args: tuple[Any, ...], *rest: Any) -> Any:
+        given = begin(self, step, key, thunk, args, *rest)
         taken.append((args[0], given[1]))
         return given
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,16 @@ from nbstep.batch.keying import Keyed
 UNFINISHED: Final = object()
 _LONG_S: Final = 0.002  # an end and a beginning take a tenth of that
 _LONG_AT_MOST: Final = 16
+_AT_ONCE: Final = 16  # a moment is short
+
+
+class Moment:
+    """When some steps are ended, all functions of which were over before: what is asked then holds for all of these.
+
+    It holds for the steps, too, that are begun next: each of them comes after the ends before it.
+    """
+
+    __slots__ = ()
 
 
 class Turn:
@@ -31,8 +42,8 @@ class Turn:
         """Runs its function, and gives what the step gives; `UNFINISHED` where `end_quickly` is to be tried."""
         raise NotImplementedError
 
-    def end_quickly(self) -> Any:
-        """Ends it, and gives what the step gives; `UNFINISHED` where `end` is to do it."""
+    def end_quickly(self, moment: Moment | None) -> Any:
+        """Ends it, after its function, in a moment or by itself, and gives what the step gives; `UNFINISHED` where `end` is to."""
         raise NotImplementedError
 
     def end(self) -> Any:
@@ -45,7 +56,7 @@ class Turn:
 
 
 Take: TypeAlias = Callable[[Any, str | None], Any]
-Begin: TypeAlias = Callable[[Any, str | None], Turn | None]
+Begin: TypeAlias = Callable[[Any, str | None, Moment | None], Turn | None]
 Items: TypeAlias = Iterator[tuple[int, Keyed]]
 
 
@@ -75,7 +86,7 @@ class Hub:
         results: Where what their steps give is put.
         context: Each step runs in a copy of it.
         take: Takes a step.
-        begin: Begins one where that calls nobody's code; else None.
+        begin: Begins one, in a moment or by itself, where that calls nobody's code; else None.
     """
 
     def __init__(
@@ -103,10 +114,10 @@ class Hub:
         self._closed = True
         self._given_back.put(None)
 
-    def _next(self, items: Items) -> _Job | None:
+    def _next(self, items: Items, moment: Moment | None = None) -> _Job | None:
         for at, item in items:
             context = self._context.copy()
-            return _Job(at, item, context, context.run(self._begin, item.item, item.key))
+            return _Job(at, item, context, context.run(self._begin, item.item, item.key, moment))
         return None
 
     def _is_done(self, job: _Job) -> bool:
@@ -137,14 +148,14 @@ class Hub:
             raise begun
         return begun
 
-    def _ended(self, job: _Job, items: Items) -> _Job | None:
+    def _ended(self, job: _Job, items: Items, moment: Moment | None = None) -> _Job | None:
         __tracebackhide__ = True
-        given = UNFINISHED if job.turn is None else job.context.run(job.turn.end_quickly)
+        given = UNFINISHED if job.turn is None else job.context.run(job.turn.end_quickly, moment)
         if given is UNFINISHED:
             job.is_odd = True
             return job
         self._results[job.at] = given
-        return self._next(items)
+        return self._next(items, moment)
 
     def _began(self) -> threading.Thread | None:
         with self._guard:
@@ -160,12 +171,30 @@ class Hub:
 
     def _work(self) -> None:
         items = iter(self._items)
-        while (job := self._given_back.get()) is not None:
-            began = time.perf_counter()
-            self._answer(job, items)
-            is_long = time.perf_counter() - began > _LONG_S
-            self._long = max(0, self._long + (2 if is_long else -1))
+        is_over = False
+        while not is_over:
+            jobs, is_over = self._at_hand()
+            moment = Moment()
+            for job in jobs:
+                began = time.perf_counter()
+                self._answer(job, items, moment)
+                is_long = time.perf_counter() - began > _LONG_S
+                self._long = max(0, self._long + (2 if is_long else -1))
+                if is_long:
+                    moment = Moment()
         self._answer_all(items)
+
+    def _at_hand(self) -> tuple[list[_Job], bool]:
+        """The jobs that were given back by now, at least one; whether that is the end."""
+        jobs, job = list[_Job](), self._given_back.get()
+        with suppress(Empty):
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == _AT_ONCE:
+                    return jobs, False
+                job = self._given_back.get_nowait()
+            return jobs, True
+        return jobs, False
 
     def _answer_all(self, items: Items) -> None:
         while True:
@@ -177,11 +206,11 @@ class Hub:
                 self._answer(job, items)
         self._given_back.put(None)  # which may have been meant for the thread
 
-    def _answer(self, job: _Job, items: Items) -> None:
+    def _answer(self, job: _Job, items: Items, moment: Moment | None = None) -> None:
         """Lets one of those who wait go on, as each of them gave one back."""
         begun: _Job | BaseException | None
         try:
-            begun = self._ended(job, items)
+            begun = self._ended(job, items, moment)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             begun = error
         self._begun.put(begun)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from nbstep.batch.hub import Moment
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.look import Look, Sight, are_still, look_like, seen_in_place
 from nbstep.drift.alike import Anchored, Like, LikeRead
@@ -52,6 +53,14 @@ class Read(NamedTuple):
     anchor: _Anchor | None
 
 
+_Found: TypeAlias = tuple[_Anchor, Moment]
+
+
+def _is_found(found: _Found | None, anchor: _Anchor, moment: Moment | None) -> bool:
+    """Whether that an anchor holds was found in this moment already."""
+    return found is not None and found[1] is moment and found[0] is anchor
+
+
 class Likeness:
     """What the steps of a map have in common, and whether it is still so.
 
@@ -62,8 +71,8 @@ class Likeness:
     """
 
     __slots__ = (
-        "_anchor", "_code", "_defaults", "_first_asks", "_function", "_left", "_maps", "_name", "_place", "_scope", "_site",
-        "_thunk", "like",
+        "_anchor", "_code", "_defaults", "_first_asks", "_found_before", "_found_still", "_function", "_left", "_maps", "_name",
+        "_place", "_scope", "_site", "_thunk", "like",
     )  # fmt: skip
 
     def __init__(self, call: Call, like: Like, function: types.FunctionType) -> None:
@@ -74,18 +83,27 @@ class Likeness:
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
         self._anchor: _Anchor | None = None
         self._left = _ANCHORS
+        self._found_before: _Found | None = None
+        self._found_still: _Found | None = None
 
-    def read_by_anchor(self, key: str, thunk: Any, args: tuple[Any, ...]) -> Read | None:
+    def read_by_anchor(self, key: str, thunk: Any, args: tuple[Any, ...], moment: Moment | None) -> Read | None:
         """Its inputs, where that its names hold what they did is told by the very objects; else `read` finds out.
 
-        Nobody's code is called for that.
+        Nobody's code is called for that. Once a moment it is looked whether they do, and whether texts that its function names
+        are files.
         """
         anchor = self._anchor
         if anchor is None:
             return None
         try:
-            is_so = self._is_itself(thunk) and anchor.holds_before(self._function, self._maps[-1])
-            return self._read_by(anchor, key, args) if is_so else None
+            if not self._is_itself(thunk):
+                return None
+            if _is_found(self._found_before, anchor, moment):
+                return self._read_by(anchor, key, args, no_files=True)
+            read = self._read_by(anchor, key, args) if anchor.holds_before(self._function, self._maps[-1]) else None
+            if read is not None and moment is not None:
+                self._found_before = anchor, moment
+            return read
         except interrupts():
             raise
         except BaseException:  # noqa: BLE001 - as below
@@ -118,9 +136,9 @@ class Likeness:
         except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
             return None
 
-    def _read_by(self, anchor: _Anchor, key: str, args: tuple[Any, ...]) -> Read | None:
+    def _read_by(self, anchor: _Anchor, key: str, args: tuple[Any, ...], *, no_files: bool = False) -> Read | None:
         like = self.like
-        read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
+        read, look = like.read(args[0], anchored=True, no_files=no_files), look_like(anchor.look, args[0])
         if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
             return None
         kept = self._first_asks.check_look(self._scope, key, look, self._place, None, self._site)
@@ -144,13 +162,19 @@ class Likeness:
             and not function.__kwdefaults__
         )
 
-    def is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: Read) -> bool:
-        """Whether its function left itself, its item, what it names, and the user's key as they were."""
+    def is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: Read, moment: Moment | None) -> bool:
+        """Whether its function left itself, its item, what it names, and the user's key as they were.
+
+        What it names is looked at once a moment.
+        """
         like = self.like
         try:
             if not (self._is_itself(thunk) and signing_key() is like.signing_key and like.has(args[0], read.inputs)):
                 return False
-            if read.anchor is not None and read.anchor.holds_after():
+            anchor = read.anchor
+            if anchor is not None and (_is_found(self._found_still, anchor, moment) or anchor.holds_after()):
+                if moment is not None:
+                    self._found_still = anchor, moment
                 return True
             if not like.holds():
                 return False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from nbstep.batch.hub import UNFINISHED
+from nbstep.batch.hub import UNFINISHED, Moment
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.pattern import Pattern
@@ -94,7 +94,9 @@ class Quick:
         finally:
             taken.leave()
 
-    def begin(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> tuple[Taken, bool]:
+    def begin(
+        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, moment: Moment | None
+    ) -> tuple[Taken, bool]:
         """Begins a step as far as that calls nobody's code; gives it, and whether it is claimed, or is to go the whole way.
 
         Args:
@@ -103,12 +105,13 @@ class Quick:
             thunk: The same.
             args: The same.
             asked: The same.
+            moment: When, where others are ended and begun.
         """
         taken = Taken(self, step, key, thunk, args, asked)
         goes_on = False
         try:
             if taken.is_claimed():
-                taken.enter_by_anchor()
+                taken.enter_by_anchor(moment)
                 goes_on = True
         finally:
             if not goes_on:
@@ -187,9 +190,9 @@ class Taken:
         flight.let_go = lock.release
         return True
 
-    def enter_by_anchor(self) -> None:
+    def enter_by_anchor(self, moment: Moment | None) -> None:
         """Reads its inputs where that calls nobody's code, and enters it then."""
-        self._read = self._quick.likeness.read_by_anchor(self._key, self._thunk, self._args)
+        self._read = self._quick.likeness.read_by_anchor(self._key, self._thunk, self._args, moment)
         if self._read is not None:
             self._enter()
 
@@ -233,12 +236,16 @@ class Taken:
         given = self.end_quickly() if not self._looked and self._gave_by_itself() else UNFINISHED
         return self._end_wholly() if given is UNFINISHED else given
 
-    def end_quickly(self) -> Any:
-        """The same, or `UNFINISHED` where its value is not kept so, or its function left something else than it found."""
+    def end_quickly(self, moment: Moment | None = None) -> Any:
+        """The same, or `UNFINISHED` where its value is not kept so, or its function left something else than it found.
+
+        Args:
+            moment: When, where others are ended and begun.
+        """
         self._go_out()
         quick, key, value, read = self._quick, self._key, self._value, self._read
         self._looked = True
-        if read is None or not quick.likeness.is_still(key, self._thunk, self._args, read):
+        if read is None or not quick.likeness.is_still(key, self._thunk, self._args, read, moment):
             return UNFINISHED
         run, options = quick.run, quick.options
         size_bytes = quick.cache.keep_like(quick.pattern, key, value, self.took_s, read.inputs.texts, run.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from nbstep.batch.hub import UNFINISHED, Turn
+from nbstep.batch.hub import UNFINISHED, Moment, Turn
 from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Options
 from nbstep.steps.quick import Taken
@@ -15,12 +15,14 @@ from nbstep.thunks import Thunk
 _LITTLE_S: Final = 0.0001
 
 
-def begin_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options) -> Turn | None:
+def begin_step(
+    run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, moment: Moment | None
+) -> Turn | None:
     """Begins a step of a map as far as that calls nobody's code; None where it is to be taken by `take_step`."""
     quick = None if options.alike is None else options.alike.quick
     if quick is None or key is None or enclosing.get() is not None:
         return None
-    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock()))
+    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock(), moment))
 
 
 def may_pay(taken: Taken) -> bool:
@@ -55,10 +57,10 @@ class _Begun(Turn):
         finally:
             taken.leave()
 
-    def end_quickly(self) -> Any:
+    def end_quickly(self, moment: Moment | None) -> Any:
         given: Any = None
         try:
-            given = self._taken.end_quickly() if self._taken.is_easily_ended() else UNFINISHED
+            given = self._taken.end_quickly(moment) if self._taken.is_easily_ended() else UNFINISHED
         finally:
             if given is not UNFINISHED:
                 self._taken.leave()
