@@ -205,9 +205,10 @@ class NbstepStoreBackend(StoreBackendBase, StoreBackendMixin):
         """A store that lets nothing go costs no caller the value: it is told, as what could not be kept is."""
         try:
             delete()
-        except (NoRoom, NotEverywhere, ReadOnly) as error:
-            told = str(error.strerror or error).replace(": what it holds is used, nothing new is kept there", "")
-            _warn(f"{what} could not be deleted: {told}")
+        except ReadOnly as error:
+            _warn(f"{what} could not be deleted: {error.told}")
+        except (NoRoom, NotEverywhere) as error:
+            _warn(f"{what} could not be deleted: {error.strerror or error}")
         except OSError as error:
             told = f"{type(error).__name__}: {error.strerror}" if error.strerror else error_line(error)
             _warn(f"{what} could not be deleted: {self.location} did not let it go: {told}")

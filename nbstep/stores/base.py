@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,30 @@ class NotEverywhere(OSError):  # noqa: N818 - the name says what happened
 
 
 class ReadOnly(OSError):  # noqa: N818
-    """The store can only be read."""
+    """The store can only be read.
+
+    Args:
+        reason: Which store, and why: "… is read-only for you".
+        fix: What to do about it, a sentence.
+
+    Attributes:
+        told: Both, without what that means for who keeps something.
+
+    >>> error = ReadOnly("/data is read-only for you", "Name another folder")
+    >>> error.strerror
+    '/data is read-only for you: what it holds is used, nothing new is kept there. Name another folder'
+    >>> error.told
+    '/data is read-only for you. Name another folder'
+    """
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        said = f". {fix}" if fix else ""
+        super().__init__(errno.EROFS, f"{reason}: what it holds is used, nothing new is kept there{said}")
+        self.told: Final = f"{reason}{said}"
+        self._given: Final = (reason, fix)
+
+    def __reduce__(self) -> tuple[type[ReadOnly], tuple[str, str]]:
+        return type(self), self._given
 
 
 class Document(Protocol):

@@ -206,8 +206,7 @@ class DiskStore:
         if self._read_only:
             self._read_only = is_read_only(self.directory)
         if self._read_only:
-            why = f"{self.place} is read-only for you: what it holds is used, nothing new is kept there"
-            raise ReadOnly(errno.EROFS, f"{why}. Let NBSTEP_DIR, or cache=, name a folder of your own")
+            raise ReadOnly(f"{self.place} is read-only for you", "Let NBSTEP_DIR, or cache=, name a folder of your own")
         self._collect()
         if not self._clerks.keep(key, signer, parts, batch, durable=durable):
             self._publish_here(key, signer, parts, durable=durable, batch=batch)

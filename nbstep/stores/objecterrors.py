@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from typing import Any, Final, cast
 
@@ -43,8 +42,7 @@ def told(error: Exception, place: str, limit_s: float, *, reading: bool) -> OSEr
     if code in _NO_RIGHT or isinstance(error, PermissionError):
         if reading:
             return Refused(code or error_line(error))
-        why = f"{place} is read-only for you ({code or error_line(error)}): what it holds is used, nothing new is kept there"
-        return ReadOnly(errno.EROFS, why)
+        return ReadOnly(f"{place} is read-only for you ({code or error_line(error)})")
     if names.intersection(_NO_CREDENTIALS):
         return Refused(f"no credentials: {_text(error)}")
     if isinstance(error, FileNotFoundError | FileExistsError):

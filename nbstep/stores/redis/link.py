@@ -213,11 +213,9 @@ def _in_our_words(error: Exception, place: RedisPlace, limit_s: float) -> Except
         fix = "delete some of it, raise its maxmemory, or let it evict (maxmemory-policy allkeys-lru)"
         return NoRoom(errno.ENOSPC, f"{place.shown} has no memory left for it: {fix}")
     if isinstance(error, redis.ReadOnlyError):
-        why = "is a replica: what it holds is used, nothing new is kept there. Name the primary server"
-        return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+        return ReadOnly(f"{place.shown} is a replica", "Name the primary server")
     if text.startswith("MISCONF"):
-        why = "cannot save to its own disk: what it holds is used, nothing new is kept there. See its log"
-        return ReadOnly(errno.EROFS, f"{place.shown} {why}")
+        return ReadOnly(f"{place.shown} cannot save to its own disk", "See its log")
     if text.startswith("BUSY "):
         return ConnectionError(f"{place.shown} is busy running a script; its command SCRIPT KILL ends that")
     if isinstance(error, redis.MasterDownError):  # redis-py makes it a kind of ClusterDownError
