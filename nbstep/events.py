@@ -92,6 +92,13 @@ class StepsAhead:
     keys: int
 
 
+@dataclass(frozen=True, slots=True)
+class MapEnded:
+    """A `step.map` that said what is ahead has asked all of it."""
+
+    run: str
+
+
 @record
 class StepHit:
     """A kept entry was used; the last event of its step.
@@ -201,7 +208,7 @@ class CacheChanged:
 
 
 Event: TypeAlias = (
-    RunStarted | RunFinished | StepsAhead | StepAsked | StepHit | StepMissed | StepWaiting | StepStarted | StepFinished
+    RunStarted | RunFinished | StepsAhead | MapEnded | StepAsked | StepHit | StepMissed | StepWaiting | StepStarted | StepFinished
     | Finding | CacheChanged
 )  # fmt: skip
 Listener: TypeAlias = Callable[[Event], None]

@@ -1,4 +1,4 @@
-"""Calling a thunk again: `retries=` and `timeout=` (E2, E5). Pauses between attempts are random times up to 0.2 s."""
+"""Calling a thunk again: `retries=` and `timeout=` (E2, E5). Pauses between attempts begin with 0.1 to 0.2 s."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shells import open_shell
 from nbstep import Ok, StepTimeout, create_workflow
 from nbstep.errors import StepFailed
 from nbstep.events import StepFinished, StepStarted
+from nbstep.steps import attempts
 from nbstep.steps.attempts import may_pass
 from nbstep.testing import RecordingListener
 
@@ -75,6 +76,22 @@ def test_a_failure_that_may_pass_is_tried_again_and_only_the_last_outcome_counts
         result = asyncio.run(workflow(lambda step: _awaited(step, thunk, key="k", retries=2)))
     assert (result, flaky.calls) == (Ok("value"), 3)
     assert (len(told.of(StepStarted)), [e.outcome for e in told.of(StepFinished)]) == (1, ["ok"])
+
+
+def test_e5_pauses_grow_and_differ_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def noted(seconds: float, *, awaiting: bool) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(attempts, "sleep", noted)
+    for _ in range(20):
+        flaky = Flaky(9, ConnectionError("reset"))
+        create_workflow(cache={})(lambda step: step(flaky.fetch, key="k", retries=8))
+    for at, longest in enumerate((0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0)):
+        these = pauses[at::8]
+        assert len(set(these)) == 20
+        assert longest / 2 <= min(these) <= max(these) <= longest
 
 
 def test_e5_when_attempts_run_out_the_last_error_leaves_and_is_kept() -> None:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
+from nbstep import create_workflow
 from nbstep.durations import clock_text
 from nbstep.events import (
     CacheChanged,
@@ -35,6 +36,7 @@ from nbstep.notebook.settling import settle
 from nbstep.notebook.steplist import StepList, reduce, reduce_all
 from nbstep.notebook.steprender import CacheFoot, html_of, plain_of, saved_of
 from nbstep.notebook.steprows import rows_of, summary_of, words_of
+from nbstep.testing import RecordingListener
 from nbstep.words import text_width
 
 NBVAL_SANITIZE = (resources.files("nbstep") / "nbval_sanitize.cfg").read_text(encoding="utf-8")
@@ -622,6 +624,20 @@ def test_equal_findings_are_one_line() -> None:
     text = plain_of(story.state(), NOW)
     assert "! k: not kept (×3)" in text
     assert "! and 19 findings more" in text
+
+
+def test_n3_maps_that_share_keys_leave_none_that_did_not_start() -> None:
+    listener = RecordingListener()
+
+    def body(step: Any) -> None:
+        step.map(str, [1, 2, 3], key="m:{}", n_jobs=2)
+        step.map(str, [1, 2, 3, 4], key="m:{}", n_jobs=2)
+
+    create_workflow(cache={}, on_event=listener)(body).unwrap()
+    text = plain_of(reduce_all(StepList(), listener.events), NOW)
+    assert "4 steps: 4 ran" in text
+    assert "start" not in text.partition("\n")[0]
+    assert "did not start" not in text
 
 
 def test_n3_a_map_that_began_says_what_is_still_to_come() -> None:

@@ -16,6 +16,7 @@ from nbstep.events import (
     CacheChanged,
     Event,
     Finding,
+    MapEnded,
     Outcome,
     Place,
     Reason,
@@ -103,8 +104,9 @@ class StepList:
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder`
     is where commands find its cache, "" if it is the project's, None if they cannot; `elsewhere` says the same of those of
     `runs` that have another cache. `line` is the first one of the cell. `partial` says of a plan that a run may ask more keys
-    than are listed. `ahead` is how many keys `step.map` said it will ask. `settled` are rows that stand for many calls each,
-    which are no longer among `calls`, and `met` the keys of those, shared by the states that follow.
+    than are listed. `ahead` is how many keys `step.map` said it will ask, `maps` how many such maps did not ask all of theirs
+    yet. `settled` are rows that stand for many calls each, which are no longer among `calls`, and `met` the keys of those, shared
+    by the states that follow.
     """
 
     run: str | None = None
@@ -123,6 +125,7 @@ class StepList:
     line: str = "%%workflow"
     partial: bool = False
     ahead: int = 0
+    maps: int = 0
     settled: tuple[Row, ...] = ()
     met: KeyTable | None = None
 
@@ -133,7 +136,7 @@ class StepList:
     @property
     def not_started(self) -> int:
         """How many steps of `step.map` were not asked yet."""
-        if not self.ahead:
+        if not self.maps:  # two maps may have asked the same keys, each of which counts once
             return 0
         asked = {call.key for call in self.calls.values() if call.mapped and call.key and not self.is_settled(call)}
         return max(0, self.ahead - len(asked) - sum(row.mapped for row in self.settled))
@@ -165,7 +168,9 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
         elif isinstance(event, CacheChanged) or event.run not in state.runs:
             continue
         elif isinstance(event, StepsAhead):
-            state = replace(state, ahead=state.ahead + event.keys)
+            state = replace(state, ahead=state.ahead + event.keys, maps=state.maps + 1)
+        elif isinstance(event, MapEnded):
+            state = replace(state, maps=state.maps - 1)
         elif isinstance(event, StepAsked):
             news[event.run, event.step] = {
                 "run": event.run, "key": event.key, "place": event.place, "asked_at": event.at, "parent": event.parent,

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
@@ -25,7 +25,7 @@ from nbstep.collisions.look import is_scalar, sight
 from nbstep.collisions.message import value_text
 from nbstep.drift.wanted import ALL, Wanted, checked_files, checked_names
 from nbstep.durations import to_seconds
-from nbstep.events import Place, StepsAhead
+from nbstep.events import MapEnded, Place, StepsAhead
 from nbstep.keyfindings.sites import NOWHERE, Site, may_have_finding, site_of, text_finding
 from nbstep.keys import check_key
 from nbstep.notes import recount
@@ -221,10 +221,17 @@ def ask_all(
             return None  # what is called out is logged, and whose code that calls nobody knows
         return begin_step(run, item_key, fn, (item,), each, moment)
 
-    def shown_while() -> AbstractContextManager[None]:
+    def ended(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            run.tell(MapEnded(run.id))
+
+    def shown_while() -> ExitStack[bool | None]:
+        shown = ExitStack[bool | None]()
         if sized:
             run.tell(StepsAhead(run.id, keys.count))
-        return _line_of(run, place, keys.count if sized else None)
+            shown.push(ended)
+        shown.enter_context(_line_of(run, place, keys.count if sized else None))
+        return shown
 
     if is_async:
         tasks = functools.partial(in_tasks, value_of, work, n_jobs)
@@ -290,7 +297,7 @@ async def _results(
     work: Iterable[Keyed],
     on_error: str,
     run: Run,
-    shown_while: Callable[[], AbstractContextManager[None]],
+    shown_while: Callable[[], ExitStack[bool | None]],
 ) -> list[Any]:
     """What a map of tasks gives. They are made when it is awaited: nobody else could close them."""
     __tracebackhide__ = True

@@ -19,7 +19,7 @@ from nbstep.steps.inline import Ended, Inline, pause
 from nbstep.thunks import Thunk
 from nbstep.transience import http_status, transient
 
-# Between attempts: a random time up to 0.2 s, then 0.4 s, … 10 s at the most, so that many steps do not retry in step.
+# Between attempts: 0.1 to 0.2 s, then 0.2 to 0.4 s, … 5 to 10 s at the most, by chance, so that many steps do not retry in step.
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
 _PROGRAM_ERRORS: Final = (NameError, ImportError, SyntaxError, MemoryError, NbstepError)
@@ -82,7 +82,8 @@ async def attempt_thunk(
     failed: tuple[BaseException, types.TracebackType | None] | None = None
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(retries + 1),
-        wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
+        wait=tenacity.wait_exponential(multiplier=_FIRST_PAUSE_S / 2, max=_LONGEST_PAUSE_S / 2)
+        + tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S / 2, max=_LONGEST_PAUSE_S / 2),
         retry=tenacity.retry_if_exception(may_pass),
         sleep=wait,
         reraise=True,
