@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,17 +16,15 @@ import pytest
 
 from nbstep import Cache, create_workflow
 from nbstep import step as inner
-from nbstep.batch import hub
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import SigningKey
 from nbstep.drift.code import look_behind
 from nbstep.drift.inputs import are_lasting, named_in
 from nbstep.drift.reading import read_inputs
 from nbstep.drift.values import Texts
-from nbstep.events import StepFinished, StepStarted
 from nbstep.steps import turns
 from nbstep.steps.calls import Call
-from nbstep.testing import MemoryStore, RecordingListener
+from nbstep.testing import MemoryStore
 
 
 class _Model:
@@ -169,9 +168,9 @@ def _scope(change: str) -> dict[str, Any]:
     return scope
 
 
-def _facts(run: Callable[[Any], Any], store: Any = None, on_event: Any = None) -> dict[str, dict[str, Any]]:
+def _facts(run: Callable[[Any], Any], store: Any = None) -> dict[str, dict[str, Any]]:
     cache = Cache(MemoryStore() if store is None else store)
-    create_workflow(cache=cache, on_drift="ignore", on_event=on_event)(run).unwrap()
+    create_workflow(cache=cache, on_drift="ignore")(run).unwrap()
     return {meta.key: {name: getattr(meta.facts, name) for name in _TOLD} for meta in cache.entries()}
 
 
@@ -556,52 +555,61 @@ def test_d2_a_file_that_an_item_makes_is_an_input_of_the_items_after_it(
     assert told == [told[0]] * 6 + [told[0] + 1] * 3
 
 
-def test_d2_a_file_that_was_made_by_an_item_is_an_input_of_all_that_begin_after_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+scale = 1
+
+
+def _helper() -> int:
+    return 1
+
+
+def _other() -> int:
+    return 2
+
+
+@pytest.mark.parametrize("what", ["a file", "a name", "the code"])
+def test_d2_what_changes_before_an_items_function_begins_is_its_input_as_it_is_then(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where one thread ends and begins many at a time."""
+    """Also where another thread claimed its key before the change, as `hub.py` does."""
     monkeypatch.setattr(turns, "may_pay", lambda _: True)
+    monkeypatch.setattr(sys.modules[__name__], "scale", 1)
+    monkeypatch.setattr(_helper, "__code__", _helper.__code__)
     monkeypatch.chdir(tmp_path)
+    run, changed, late = turns._Begun.run, threading.Event(), list[str]()
 
-    def fetch(n: int) -> str:
-        if n == 100:
-            Path("".join(["made", ".csv"])).touch()
+    def change() -> None:
+        globals()["scale"] = 2
+        _helper.__code__ = _other.__code__
+        Path("".join(["made", ".csv"])).touch()
+        changed.set()
+
+    def of_a_file(n: int) -> tuple[bool, str]:
         time.sleep(0.0005)
-        return "made.csv"
+        return os.path.exists("made.csv"), ""
 
-    listener = RecordingListener()
-    facts = _facts(lambda step: step.map(fetch, range(400), key="n:{}", n_jobs=8), {}, listener)
-    told = [(type(event), event.key) for event in listener.events if isinstance(event, StepStarted | StepFinished)]
-    after = told[told.index((StepFinished, "n:100")) :]
-    begun = [key for kind, key in after if kind is StepStarted]
-    assert len(begun) > 200
-    without = len(facts["n:0"]["inputs"])
-    assert [key for key in begun if len(facts[key]["inputs"]) != without + 1] == []
-
-
-def test_d2_the_system_is_asked_once_about_a_text_for_all_that_are_ended_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(turns, "may_pay", lambda _: True)
-    asked, stat, at_hand = list[object](), os.stat, hub.Hub._at_hand
-
-    def counted(path: Any, **options: Any) -> os.stat_result:
-        asked.append(path)
-        return stat(path, **options)
-
-    def of_all_threads(self: hub.Hub) -> Any:
-        time.sleep(0.01)
-        return at_hand(self)
-
-    monkeypatch.setattr(os, "stat", counted)
-    monkeypatch.setattr(hub.Hub, "_at_hand", of_all_threads)
-
-    def fetch(n: int) -> str:
+    def of_a_name(n: int) -> int:
         time.sleep(0.0005)
-        return "made.csv"
+        return scale
 
-    create_workflow(cache={})(lambda step: step.map(fetch, range(400), key="n:{}", n_jobs=16)).unwrap()
-    assert 400 / 16 <= asked.count("made.csv") < 150
+    def of_the_code(n: int) -> int:
+        time.sleep(0.0005)
+        return _helper()
+
+    def held(self: Any) -> Any:
+        if self._taken._key == "n:205":
+            change()
+        if self._taken._key in ("n:200", "n:201") and threading.current_thread() is not threading.main_thread():
+            late.append(self._taken._key)
+            assert changed.wait(20)
+        return run(self)
+
+    monkeypatch.setattr(turns._Begun, "run", held)
+    fetch = {"a file": of_a_file, "a name": of_a_name, "the code": of_the_code}[what]
+    facts = _facts(lambda step: step.map(fetch, range(400), key="n:{}", n_jobs=8), {})
+    assert len(late) == 2
+    told = {n: {**facts[f"n:{n}"]["inputs"], "code": facts[f"n:{n}"]["code"]} for n in (0, 200, 201, 399)}
+    del told[0]["n"], told[200]["n"], told[201]["n"], told[399]["n"]
+    assert told[0] != told[200] == told[201] == told[399]
 
 
 def test_d2_the_system_is_not_asked_about_a_text_that_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class _Turns:
         self.note("taken", item)
         return item * 2
 
-    def begin(self, item: int, _: str | None, moment: Moment | None) -> Turn | None:
+    def begin(self, item: int, _: str | None) -> Turn | None:
         if item % 4 == 0:
             return None
         self.note("begun", item, 1)

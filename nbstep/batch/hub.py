@@ -21,13 +21,13 @@ from nbstep.batch.keying import Keyed
 UNFINISHED: Final = object()
 _LONG_S: Final = 0.002  # an end and a beginning take a tenth of that
 _LONG_AT_MOST: Final = 16
-_AT_ONCE: Final = 16  # a moment is short
+_AT_ONCE: Final = 16
 
 
 class Moment:
-    """When some steps are ended, all functions of which were over before: what is asked then holds for all of these.
+    """When some steps are ended, all functions of which were over before: what is found for one of them holds for all.
 
-    It holds for the steps, too, that are begun next: each of them comes after the ends before it.
+    For the steps that are begun meanwhile it does not: before their functions begin other ones may change what they name.
     """
 
     __slots__ = ()
@@ -56,7 +56,7 @@ class Turn:
 
 
 Take: TypeAlias = Callable[[Any, str | None], Any]
-Begin: TypeAlias = Callable[[Any, str | None, Moment | None], Turn | None]
+Begin: TypeAlias = Callable[[Any, str | None], Turn | None]
 Items: TypeAlias = Iterator[tuple[int, Keyed]]
 
 
@@ -86,7 +86,7 @@ class Hub:
         results: Where what their steps give is put.
         context: Each step runs in a copy of it.
         take: Takes a step.
-        begin: Begins one, in a moment or by itself, where that calls nobody's code; else None.
+        begin: Begins one where that calls nobody's code; else None.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class Hub:
         self._closed = True
         self._given_back.put(None)
 
-    def _next(self, items: Items, moment: Moment | None = None) -> _Job | None:
+    def _next(self, items: Items) -> _Job | None:
         for at, item in items:
             context = self._context.copy()
-            return _Job(at, item, context, context.run(self._begin, item.item, item.key, moment))
+            return _Job(at, item, context, context.run(self._begin, item.item, item.key))
         return None
 
     def _is_done(self, job: _Job) -> bool:
@@ -155,7 +155,7 @@ class Hub:
             job.is_odd = True
             return job
         self._results[job.at] = given
-        return self._next(items, moment)
+        return self._next(items)
 
     def _began(self) -> threading.Thread | None:
         with self._guard:
@@ -180,8 +180,6 @@ class Hub:
                 self._answer(job, items, moment)
                 is_long = time.perf_counter() - began > _LONG_S
                 self._long = max(0, self._long + (2 if is_long else -1))
-                if is_long:
-                    moment = Moment()
         self._answer_all(items)
 
     def _at_hand(self) -> tuple[list[_Job], bool]:

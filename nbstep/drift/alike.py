@@ -103,19 +103,16 @@ class Like(NamedTuple):
     make: Texts
     paths: Sequence[str]
 
-    def read(self, argument: Any, *, anchored: bool = False, no_files: bool = False) -> LikeRead | None:
+    def read(self, argument: Any, *, anchored: bool = False) -> LikeRead | None:
         """What is read, where the key and what is behind the function still are those; None says nothing.
 
         Args:
             argument: The argument.
             anchored: What is named is known to hold what it did, and not to come from another step.
-            no_files: No text of `paths` is known to name a file.
         """
         key, named, objects, sight = self.signing_key, self.named, self.owner, type(argument)
         text = self.make.of_plain(argument)
-        paths = [argument] if sight is str else []
-        if not no_files:
-            paths += self.paths
+        paths = [argument, *self.paths] if sight is str else [*self.paths]
         if text is None:
             sight = argument_sight(argument)
             if type(sight) is not bytes:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from nbstep.batch.checks import check_map
 from nbstep.batch.dispatch import backend_for, on_threads
-from nbstep.batch.hub import Moment, Turn
+from nbstep.batch.hub import Turn
 from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
 from nbstep.batch.tasks import in_tasks
@@ -216,10 +216,10 @@ def ask_all(
         called_out(item, item_key)
         return bared(take_step(run, item_key, fn, (item,), each, place, site), each)
 
-    def begun(item: Any, item_key: str | None, moment: Moment | None) -> Turn | None:
+    def begun(item: Any, item_key: str | None) -> Turn | None:
         if item_key is None or site.finding is not None or may_have_finding(item_key):
             return None  # what is called out is logged, and whose code that calls nobody knows
-        return begin_step(run, item_key, fn, (item,), each, moment)
+        return begin_step(run, item_key, fn, (item,), each)
 
     def ended(kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

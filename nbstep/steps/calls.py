@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NamedTuple, Protocol
 
-from nbstep.batch.hub import Moment
 from nbstep.batch.pace import Pace
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Hit, Miss
@@ -52,9 +51,7 @@ class QuickSteps(Protocol):
         """Gives what a step gives, or that it is to go the whole way."""
         ...
 
-    def begin(
-        self, step: int, key: str, thunk: Thunk, args: tuple[Any, ...], asked: float, moment: Moment | None
-    ) -> tuple[Any, bool]:
+    def begin(self, step: int, key: str, thunk: Thunk, args: tuple[Any, ...], asked: float) -> tuple[Any, bool]:
         """Begins a step as far as that calls nobody's code; gives it, and whether it can go on so."""
         ...
 

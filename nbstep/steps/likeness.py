@@ -71,7 +71,7 @@ class Likeness:
     """
 
     __slots__ = (
-        "_anchor", "_code", "_defaults", "_first_asks", "_found_before", "_found_still", "_function", "_left", "_maps", "_name",
+        "_anchor", "_code", "_defaults", "_first_asks", "_found_still", "_function", "_left", "_maps", "_name",
         "_place", "_scope", "_site", "_thunk", "like",
     )  # fmt: skip
 
@@ -83,31 +83,7 @@ class Likeness:
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
         self._anchor: _Anchor | None = None
         self._left = _ANCHORS
-        self._found_before: _Found | None = None
         self._found_still: _Found | None = None
-
-    def read_by_anchor(self, key: str, thunk: Any, args: tuple[Any, ...], moment: Moment | None) -> Read | None:
-        """Its inputs, where that its names hold what they did is told by the very objects; else `read` finds out.
-
-        Nobody's code is called for that. Once a moment it is looked whether they do, and whether texts that its function names
-        are files.
-        """
-        anchor = self._anchor
-        if anchor is None:
-            return None
-        try:
-            if not self._is_itself(thunk):
-                return None
-            if _is_found(self._found_before, anchor, moment):
-                return self._read_by(anchor, key, args, no_files=True)
-            read = self._read_by(anchor, key, args) if anchor.holds_before(self._function, self._maps[-1]) else None
-            if read is not None and moment is not None:
-                self._found_before = anchor, moment
-            return read
-        except interrupts():
-            raise
-        except BaseException:  # noqa: BLE001 - as below
-            return None
 
     def read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> Read | None:
         """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
@@ -136,9 +112,9 @@ class Likeness:
         except BaseException:  # noqa: BLE001 - odd code must not cost the value (C3); a collision is met again, and told
             return None
 
-    def _read_by(self, anchor: _Anchor, key: str, args: tuple[Any, ...], *, no_files: bool = False) -> Read | None:
+    def _read_by(self, anchor: _Anchor, key: str, args: tuple[Any, ...]) -> Read | None:
         like = self.like
-        read, look = like.read(args[0], anchored=True, no_files=no_files), look_like(anchor.look, args[0])
+        read, look = like.read(args[0], anchored=True), look_like(anchor.look, args[0])
         if read is None or look is None or (read.objects and origins_of(read.objects, like.seen, self._scope)):
             return None
         kept = self._first_asks.check_look(self._scope, key, look, self._place, None, self._site)

@@ -94,10 +94,10 @@ class Quick:
         finally:
             taken.leave()
 
-    def begin(
-        self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float, moment: Moment | None
-    ) -> tuple[Taken, bool]:
-        """Begins a step as far as that calls nobody's code; gives it, and whether it is claimed, or is to go the whole way.
+    def begin(self, step: int, key: str, thunk: Any, args: tuple[Any, ...], asked: float) -> tuple[Taken, bool]:
+        """Claims a step's key; gives it, and whether that could be done, or it is to go the whole way.
+
+        Its inputs are read where its function is called, right before: what they are here another one may change until then.
 
         Args:
             step: As for `take`.
@@ -105,18 +105,15 @@ class Quick:
             thunk: The same.
             args: The same.
             asked: The same.
-            moment: When, where others are ended and begun.
         """
         taken = Taken(self, step, key, thunk, args, asked)
-        goes_on = False
+        claimed = False
         try:
-            if taken.is_claimed():
-                taken.enter_by_anchor(moment)
-                goes_on = True
+            claimed = taken.is_claimed()
         finally:
-            if not goes_on:
+            if not claimed:
                 taken.leave()
-        return taken, goes_on
+        return taken, claimed
 
     def are_like(self, call: Call) -> bool:
         """Whether a step that went the whole way is as those are."""
@@ -163,11 +160,6 @@ class Taken:
         """What the steps of its map were asked."""
         return self._quick.options
 
-    @property
-    def is_entered(self) -> bool:
-        """Whether its function is to be called next."""
-        return self._inside is not None
-
     def goes_to(self, thread: int) -> None:
         """Says which thread has it from now on: whoever waits for it waits for that one."""
         if self._flight is not None:
@@ -189,12 +181,6 @@ class Taken:
             return False
         flight.let_go = lock.release
         return True
-
-    def enter_by_anchor(self, moment: Moment | None) -> None:
-        """Reads its inputs where that calls nobody's code, and enters it then."""
-        self._read = self._quick.likeness.read_by_anchor(self._key, self._thunk, self._args, moment)
-        if self._read is not None:
-            self._enter()
 
     def go(self, compute: Computing) -> Any:
         """Runs its function, and gives `UNFINISHED`; or lets it go the rest of the whole way, and gives what that gives."""

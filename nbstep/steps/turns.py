@@ -15,14 +15,12 @@ from nbstep.thunks import Thunk
 _LITTLE_S: Final = 0.0001
 
 
-def begin_step(
-    run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options, moment: Moment | None
-) -> Turn | None:
+def begin_step(run: Run, key: str | None, thunk: Thunk, args: tuple[Any, ...], options: Options) -> Turn | None:
     """Begins a step of a map as far as that calls nobody's code; None where it is to be taken by `take_step`."""
     quick = None if options.alike is None else options.alike.quick
     if quick is None or key is None or enclosing.get() is not None:
         return None
-    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock(), moment))
+    return _Begun(*quick.begin(run.next_step(), key, thunk, args, run.clock()))
 
 
 def may_pay(taken: Taken) -> bool:
@@ -48,14 +46,16 @@ class _Begun(Turn):
         if not self._claimed:
             return self._given(taken_wholly(taken.as_call()))
         taken.goes_to(threading.get_ident())
-        if taken.is_entered:
-            taken.call()
-            return UNFINISHED if may_pay(taken) else self.end()
+        handed_over = False
         try:
             given = taken.go(compute)
+            handed_over = given is UNFINISHED and may_pay(taken)
+            if handed_over:
+                return UNFINISHED
             return self._given(taken.end() if given is UNFINISHED else given)
         finally:
-            taken.leave()
+            if not handed_over:
+                taken.leave()
 
     def end_quickly(self, moment: Moment | None) -> Any:
         given: Any = None
