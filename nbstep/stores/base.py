@@ -51,8 +51,8 @@ class ReadOnly(OSError):  # noqa: N818
         self.told: Final = f"{reason}{said}"
         self._given: Final = (reason, fix)
 
-    def __reduce__(self) -> tuple[type[ReadOnly], tuple[str, str]]:
-        return type(self), self._given
+    def __reduce__(self) -> tuple[type[ReadOnly], tuple[str, str], dict[str, Any]]:
+        return type(self), self._given, vars(self)  # which holds notes, too
 
 
 class Document(Protocol):

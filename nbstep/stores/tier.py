@@ -17,6 +17,7 @@ from nbstep.stores.base import (
     Litter,
     NotEverywhere,
     Part,
+    ReadOnly,
     Server,
     Spot,
     Stamp,
@@ -166,9 +167,7 @@ class TierStore:
             try:
                 await self.far.publish(key, signer, parts, durable=durable, batch=batch)
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
-                not_far = (
-                    f"{self.far.place} did not take it ({error_line(error)}): it is kept in {self.near.place} only"
-                )
+                not_far = f"{self.far.place} did not take it ({_said(error)}): it is kept in {self.near.place} only"
         self._gone.discard(key_digest(key))
         self._note(batch, near=True)
         if not_near is not None and not_far is not None:
@@ -334,7 +333,7 @@ class TierStore:
         try:
             return await coroutine
         except Exception as error:
-            why = f"{done} in {self.near.place}, but not in {self.far.place} ({error_line(error)})"
+            why = f"{done} in {self.near.place}, but not in {self.far.place} ({_said(error)})"
             raise NotEverywhere(f"{why}: delete it again later" if done == "deleted" else why) from error
 
     async def _batch_of(self, spots: Sequence[Spot], batch: str) -> list[Spot]:
@@ -365,3 +364,8 @@ class TierStore:
                 spot = self.near.spot(self.near.address(key, signer) or "", None)
                 run_now(self.near.evict([spot], ()))
         return far
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line, without what it means for a store that stands alone."""
+    return error.told if isinstance(error, ReadOnly) else error_line(error)
