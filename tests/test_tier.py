@@ -18,7 +18,8 @@ from nbstep.cache.records import Hit, Miss
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CacheDirectoryError
 from nbstep.result import Err, Ok
-from nbstep.stores.base import NotEverywhere, run_now
+from nbstep.stores.base import NotEverywhere, ReadOnly, run_now
+from nbstep.stores.disk import DiskStore
 from nbstep.testing import AsyncMemoryStore, MemoryStore, RecordingListener, SettableClock, check_store, create_workflow
 
 _numbers = itertools.count(1)
@@ -211,6 +212,28 @@ def test_c3_a_far_store_that_goes_away_while_a_step_runs_costs_no_value(tmp_path
     (line,) = listener.findings()
     assert line.startswith("Flaky did not answer just now")
     assert cache.get("k") == 42
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_c3_a_side_that_can_only_be_read_is_told_of_without_what_holds_of_it_alone(
+    side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replica(MemoryStore):
+        def set(self, key: str, value: bytes) -> None:
+            raise ReadOnly("Replica is a replica", "Name the primary server")
+
+    async def publish(*_: Any, **__: Any) -> None:
+        raise ReadOnly("/near is read-only for you", "Name another folder")
+
+    cache, listener = Cache([tmp_path, Replica() if side == "far" else MemoryStore()]), RecordingListener()
+    if side == "near":
+        monkeypatch.setattr(DiskStore, "publish", publish)
+    assert run_steps(cache, ["a"], listener) == ["a"]
+    near = "/near is read-only for you. Name another folder: it is kept in MemoryStore only"
+    far = "Replica did not take it (Replica is a replica. Name the primary server): it is kept in "
+    (line,) = listener.findings()
+    assert line.startswith(f"a: {near if side == 'near' else far}")
+    assert "nothing new" not in line
 
 
 def test_c3_what_the_far_store_refuses_is_kept_near_and_told(tmp_path: Path) -> None:

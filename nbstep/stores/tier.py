@@ -173,7 +173,8 @@ class TierStore:
         if not_near is not None and not_far is not None:
             raise not_near
         if not_near is not None:
-            raise NotEverywhere(f"{not_near.strerror or not_near}: it is kept in {self.far.place} only") from not_near
+            why = not_near.told if isinstance(not_near, ReadOnly) else not_near.strerror or not_near
+            raise NotEverywhere(f"{why}: it is kept in {self.far.place} only") from not_near
         if not_far is not None:
             raise NotEverywhere(not_far)
 
