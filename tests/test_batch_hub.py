@@ -15,7 +15,7 @@ import pytest
 from nbstep import Cache, create_workflow
 from nbstep.batch import hub
 from nbstep.batch.dispatch import on_threads
-from nbstep.batch.hub import UNFINISHED, Moment, Turn
+from nbstep.batch.hub import UNFINISHED, Turn
 from nbstep.batch.keying import Keyed
 from nbstep.cache.flight import FLIGHTS
 from nbstep.errors import RecursiveStep
@@ -79,7 +79,7 @@ class _Turn(Turn):
         self.turns.note("ended", self.item, -1)
         return self.item * 2
 
-    def end_quickly(self, moment: Moment | None) -> Any:
+    def end_quickly(self) -> Any:
         if self.item % 4 == 3:
             return UNFINISHED
         self.turns.note("ended quickly", self.item, -1)

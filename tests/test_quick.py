@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from nbstep import Cache, Err, Ok, create_workflow, step
-from nbstep.batch.hub import Moment
 from nbstep.cache.flight import FLIGHTS
 from nbstep.cache.trust import KeyRing, SigningKey
 from nbstep.events import (
@@ -123,9 +122,9 @@ def test_on_threads_it_is_as_the_whole_way(given: Callable[[int], Any], monkeypa
     ended: set[str] = set()
     end = quick.Taken.end_quickly
 
-    def noted(self: quick.Taken, moment: Moment | None = None) -> Any:
+    def noted(self: quick.Taken) -> Any:
         ended.add(threading.current_thread().name)
-        return end(self, moment)
+        return end(self)
 
     monkeypatch.setattr(quick.Taken, "end_quickly", noted)
     told, expected = RecordingListener(), RecordingListener()
@@ -154,9 +153,9 @@ def test_only_who_waits_and_works_hands_over_what_it_ran(
     ended: list[str] = []
     end = quick.Taken.end_quickly
 
-    def noted(self: quick.Taken, moment: Moment | None = None) -> Any:
+    def noted(self: quick.Taken) -> Any:
         ended.append(threading.current_thread().name)
-        return end(self, moment)
+        return end(self)
 
     monkeypatch.setattr(quick.Taken, "end_quickly", noted)
     _run({}, range(200), function, RecordingListener(), n_jobs=4)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
@@ -21,16 +20,6 @@ from nbstep.batch.keying import Keyed
 UNFINISHED: Final = object()
 _LONG_S: Final = 0.002  # an end and a beginning take a tenth of that
 _LONG_AT_MOST: Final = 16
-_AT_ONCE: Final = 16
-
-
-class Moment:
-    """When some steps are ended, all functions of which were over before: what is found for one of them holds for all.
-
-    For the steps that are begun meanwhile it does not: before their functions begin other ones may change what they name.
-    """
-
-    __slots__ = ()
 
 
 class Turn:
@@ -42,8 +31,8 @@ class Turn:
         """Runs its function, and gives what the step gives; `UNFINISHED` where `end_quickly` is to be tried."""
         raise NotImplementedError
 
-    def end_quickly(self, moment: Moment | None) -> Any:
-        """Ends it, after its function, in a moment or by itself, and gives what the step gives; `UNFINISHED` where `end` is to."""
+    def end_quickly(self) -> Any:
+        """Ends it, and gives what the step gives; `UNFINISHED` where `end` is to do it."""
         raise NotImplementedError
 
     def end(self) -> Any:
@@ -148,9 +137,9 @@ class Hub:
             raise begun
         return begun
 
-    def _ended(self, job: _Job, items: Items, moment: Moment | None = None) -> _Job | None:
+    def _ended(self, job: _Job, items: Items) -> _Job | None:
         __tracebackhide__ = True
-        given = UNFINISHED if job.turn is None else job.context.run(job.turn.end_quickly, moment)
+        given = UNFINISHED if job.turn is None else job.context.run(job.turn.end_quickly)
         if given is UNFINISHED:
             job.is_odd = True
             return job
@@ -171,28 +160,12 @@ class Hub:
 
     def _work(self) -> None:
         items = iter(self._items)
-        is_over = False
-        while not is_over:
-            jobs, is_over = self._at_hand()
-            moment = Moment()
-            for job in jobs:
-                began = time.perf_counter()
-                self._answer(job, items, moment)
-                is_long = time.perf_counter() - began > _LONG_S
-                self._long = max(0, self._long + (2 if is_long else -1))
+        while (job := self._given_back.get()) is not None:
+            began = time.perf_counter()
+            self._answer(job, items)
+            is_long = time.perf_counter() - began > _LONG_S
+            self._long = max(0, self._long + (2 if is_long else -1))
         self._answer_all(items)
-
-    def _at_hand(self) -> tuple[list[_Job], bool]:
-        """The jobs that were given back by now, at least one; whether that is the end."""
-        jobs, job = list[_Job](), self._given_back.get()
-        with suppress(Empty):
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == _AT_ONCE:
-                    return jobs, False
-                job = self._given_back.get_nowait()
-            return jobs, True
-        return jobs, False
 
     def _answer_all(self, items: Items) -> None:
         while True:
@@ -204,11 +177,11 @@ class Hub:
                 self._answer(job, items)
         self._given_back.put(None)  # which may have been meant for the thread
 
-    def _answer(self, job: _Job, items: Items, moment: Moment | None = None) -> None:
+    def _answer(self, job: _Job, items: Items) -> None:
         """Lets one of those who wait go on, as each of them gave one back."""
         begun: _Job | BaseException | None
         try:
-            begun = self._ended(job, items, moment)
+            begun = self._ended(job, items)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             begun = error
         self._begun.put(begun)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from nbstep.batch.hub import Moment
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.look import Look, Sight, are_still, look_like, seen_in_place
 from nbstep.drift.alike import Anchored, Like, LikeRead
@@ -53,14 +52,6 @@ class Read(NamedTuple):
     anchor: _Anchor | None
 
 
-_Found: TypeAlias = tuple[_Anchor, Moment]
-
-
-def _is_found(found: _Found | None, anchor: _Anchor, moment: Moment | None) -> bool:
-    """Whether that an anchor holds was found in this moment already."""
-    return found is not None and found[1] is moment and found[0] is anchor
-
-
 class Likeness:
     """What the steps of a map have in common, and whether it is still so.
 
@@ -71,8 +62,8 @@ class Likeness:
     """
 
     __slots__ = (
-        "_anchor", "_code", "_defaults", "_first_asks", "_found_still", "_function", "_left", "_maps", "_name",
-        "_place", "_scope", "_site", "_thunk", "like",
+        "_anchor", "_code", "_defaults", "_first_asks", "_function", "_left", "_maps", "_name", "_place", "_scope", "_site",
+        "_thunk", "like",
     )  # fmt: skip
 
     def __init__(self, call: Call, like: Like, function: types.FunctionType) -> None:
@@ -83,7 +74,6 @@ class Likeness:
         self._code, self._name, self._defaults = function.__code__, function.__qualname__, function.__defaults__
         self._anchor: _Anchor | None = None
         self._left = _ANCHORS
-        self._found_still: _Found | None = None
 
     def read(self, key: str, thunk: Any, args: tuple[Any, ...]) -> Read | None:
         """Its inputs; None where they, or what is behind its function, are not as they were, or the key is another step's."""
@@ -138,19 +128,13 @@ class Likeness:
             and not function.__kwdefaults__
         )
 
-    def is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: Read, moment: Moment | None) -> bool:
-        """Whether its function left itself, its item, what it names, and the user's key as they were.
-
-        What it names is looked at once a moment.
-        """
+    def is_still(self, key: str, thunk: Any, args: tuple[Any, ...], read: Read) -> bool:
+        """Whether its function left itself, its item, what it names, and the user's key as they were."""
         like = self.like
         try:
             if not (self._is_itself(thunk) and signing_key() is like.signing_key and like.has(args[0], read.inputs)):
                 return False
-            anchor = read.anchor
-            if anchor is not None and (_is_found(self._found_still, anchor, moment) or anchor.holds_after()):
-                if moment is not None:
-                    self._found_still = anchor, moment
+            if read.anchor is not None and read.anchor.holds_after():
                 return True
             if not like.holds():
                 return False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from nbstep.batch.hub import UNFINISHED, Moment
+from nbstep.batch.hub import UNFINISHED
 from nbstep.cache.cache import Cache
 from nbstep.cache.flight import FLIGHTS, Flight, Landing
 from nbstep.cache.pattern import Pattern
@@ -222,16 +222,12 @@ class Taken:
         given = self.end_quickly() if not self._looked and self._gave_by_itself() else UNFINISHED
         return self._end_wholly() if given is UNFINISHED else given
 
-    def end_quickly(self, moment: Moment | None = None) -> Any:
-        """The same, or `UNFINISHED` where its value is not kept so, or its function left something else than it found.
-
-        Args:
-            moment: When, where others are ended and begun.
-        """
+    def end_quickly(self) -> Any:
+        """The same, or `UNFINISHED` where its value is not kept so, or its function left something else than it found."""
         self._go_out()
         quick, key, value, read = self._quick, self._key, self._value, self._read
         self._looked = True
-        if read is None or not quick.likeness.is_still(key, self._thunk, self._args, read, moment):
+        if read is None or not quick.likeness.is_still(key, self._thunk, self._args, read):
             return UNFINISHED
         run, options = quick.run, quick.options
         size_bytes = quick.cache.keep_like(quick.pattern, key, value, self.took_s, read.inputs.texts, run.id)

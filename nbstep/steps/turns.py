@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from nbstep.batch.hub import UNFINISHED, Moment, Turn
+from nbstep.batch.hub import UNFINISHED, Turn
 from nbstep.runs.state import Run, enclosing
 from nbstep.steps.calls import Options
 from nbstep.steps.quick import Taken
@@ -57,10 +57,10 @@ class _Begun(Turn):
             if not handed_over:
                 taken.leave()
 
-    def end_quickly(self, moment: Moment | None) -> Any:
+    def end_quickly(self) -> Any:
         given: Any = None
         try:
-            given = self._taken.end_quickly(moment) if self._taken.is_easily_ended() else UNFINISHED
+            given = self._taken.end_quickly() if self._taken.is_easily_ended() else UNFINISHED
         finally:
             if given is not UNFINISHED:
                 self._taken.leave()
