@@ -71,7 +71,8 @@ class StepAsked:
     """A step was called. First event of every step: before the cache is read, before the thunk runs.
 
     `step` numbers the calls of one run from 0. `key` is None for a step without one. `parent` is the enclosing step. `site` tells
-    the text of the call from others, in every process; None where there is none. `mapped` says that it is an item of a `step.map`.
+    the text of the call from others, in every process; None where there is none. `map` numbers the `step.map` of
+    this run that it is an item of; None where it is none.
     """
 
     run: str
@@ -81,22 +82,25 @@ class StepAsked:
     at: float
     parent: int | None = None
     site: str | None = None
-    mapped: bool = False
+    map: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepsAhead:
-    """`step.map` begins: it will ask so many keys, each counted once."""
+    """`step.map` begins, and will ask so many keys, each counted once. `digest` is the same of all that ask the same ones."""
 
     run: str
+    map: int
     keys: int
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
 class MapEnded:
-    """A `step.map` that said what is ahead has asked all of it."""
+    """A `step.map` that said what is ahead asks no more, be it that it asked all or that it was stopped."""
 
     run: str
+    map: int
 
 
 @record

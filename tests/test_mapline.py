@@ -148,7 +148,7 @@ def test_it_counts_the_items_alone_and_computes_the_rate_without_hits() -> None:
     now = [0.0]
     tally = Tally(10, lambda: now[0])
     for step in range(6):
-        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, mapped=step != 5))
+        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, map=None if step == 5 else 1))
     tally(StepHit("r", 0, "n:0", "ok", 0.0, 0.0, 1.0, 10))
     tally(StepHit("r", 1, "n:1", "error", 0.0, 0.0, 1.0, 10))
     for step in (2, 3, 4, 5):
@@ -162,17 +162,17 @@ def test_it_counts_the_items_alone_and_computes_the_rate_without_hits() -> None:
     assert (found.total, found.cached, found.ran, found.failed, found.done) == (10, 1, 2, 2, 5)
     assert found.rate == 2.0
     assert found.left_s == 2.5  # what was there came before the first that began
-    tally(StepAsked("r", 6, "n:6", Place(), 0.0, mapped=True))
+    tally(StepAsked("r", 6, "n:6", Place(), 0.0, map=1))
     tally(StepHit("r", 6, "n:6", "ok", 0.0, 0.0, 1.0, 10))
     assert tally.progress().left_s == 1.5  # three of four since then were computed, so three of the other four
-    tally(StepsAhead("r", 5))
+    tally(StepsAhead("r", 2, 5, 7))
     assert tally.progress().total == 15
 
 
 def test_what_the_user_stopped_did_not_fail_and_is_not_done() -> None:
     tally = Tally(10, lambda: 0.0)
     for step in range(2):
-        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, mapped=True))
+        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, map=1))
         tally(StepStarted("r", step, f"n:{step}", 0.0))
     tally(StepFinished("r", 0, "n:0", "ok", 1.5, 1.5))
     tally(StepFinished("r", 1, "n:1", "error", 1.5, 0.0, error="KeyboardInterrupt", interrupted=True))
@@ -183,7 +183,7 @@ def test_what_the_user_stopped_did_not_fail_and_is_not_done() -> None:
 def test_c3_what_could_not_be_kept_is_counted() -> None:
     tally = Tally(10, lambda: 0.0)
     for step, why in enumerate(["", "the server is away"]):
-        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, mapped=True))
+        tally(StepAsked("r", step, f"n:{step}", Place(), 0.0, map=1))
         tally(StepStarted("r", step, f"n:{step}", 0.0))
         tally(StepFinished("r", step, f"n:{step}", "ok", 1.5, 1.5, not_kept=why))
     assert (tally.progress().ran, tally.unkept) == (2, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
@@ -44,8 +46,8 @@ NOW = 1_700_000_000.0
 DAY = 86_400.0
 
 
-def _mapped(key: str | None) -> bool:
-    return key is not None and key.startswith("m:")
+def _map_of(key: str | None) -> int | None:
+    return 1 if key is not None and key.startswith("m:") else None
 
 
 class Story:
@@ -59,9 +61,7 @@ class Story:
     def asked(self, key: str | None, line: int = 1, parent: int | None = None) -> int:
         number = self._next
         self._next += 1
-        self.events.append(
-            StepAsked("r", number, key, Place("a.ipynb", 1, line), NOW - 50, parent, mapped=_mapped(key))
-        )
+        self.events.append(StepAsked("r", number, key, Place("a.ipynb", 1, line), NOW - 50, parent, map=_map_of(key)))
         return number
 
     def hit(self, key: str, *, saved_s: float = 3.2, age_s: float = DAY, size: int = 1000, **facts: Any) -> int:
@@ -640,9 +640,55 @@ def test_n3_maps_that_share_keys_leave_none_that_did_not_start() -> None:
     assert "did not start" not in text
 
 
+class _Users:
+    """Whose function the user stops, at some numbers, once each."""
+
+    def __init__(self, *stopped: int) -> None:
+        self.stopped = list(stopped)
+
+    def get(self, n: int) -> int:
+        if n in self.stopped:
+            self.stopped.remove(n)
+            raise KeyboardInterrupt
+        return n
+
+
+def _said_of(users: _Users, body: Callable[[Callable[[Iterable[int]], Any]], Any]) -> str:
+    """What the list says of a body that asks for users, several times; each map may be stopped."""
+    listener = RecordingListener()
+
+    def asks(step: Any) -> None:
+        def ask(items: Iterable[int]) -> None:
+            with suppress(KeyboardInterrupt):
+                step.map(users.get, items, key="m:{}", n_jobs=1, ignore=["self"])
+
+        body(ask)
+
+    create_workflow(cache={}, on_event=listener)(asks).unwrap()
+    return plain_of(reduce_all(StepList(), listener.events), NOW)
+
+
+def test_n3_a_map_that_was_stopped_and_asked_again_leaves_none_that_did_not_start() -> None:
+    text = _said_of(_Users(2), lambda ask: (ask(range(6)), ask(range(5, -1, -1))))
+    assert "6 steps: 6 ran" in text
+    assert "start" not in text
+
+
+def test_n3_each_map_that_was_stopped_says_how_many_of_its_own_did_not_start() -> None:
+    text = _said_of(_Users(3, 13), lambda ask: (ask(range(6)), ask(range(10, 16))))
+    assert "12 steps: 6 ran" in text
+    assert "4 not started" in text
+    assert "! 4 steps did not start" in text
+
+
+def test_n3_what_earlier_maps_asked_does_not_hide_what_did_not_start() -> None:
+    text = _said_of(_Users(3), lambda ask: (ask(n for n in (20, 21, 22)), ask([0, 1]), ask(range(6))))
+    assert "2 not started" in text
+
+
 def test_n3_a_map_that_began_says_what_is_still_to_come() -> None:
     story = Story()
-    story.events.append(StepsAhead("r", 30))
+    story.events.append(StepsAhead("r", 1, 30, 7))
     for n in range(8):
         step = story.started(f"m:{n}")
         story.finished(step, f"m:{n}", took_s=1.0)

@@ -41,6 +41,7 @@ class Keys:
 
     Attributes:
         count: How many keys it gave, each counted once.
+        digest: A number that is the same for the same keys, in whatever order.
 
     Raises:
         TypeError: `key` is neither a function nor a template.
@@ -48,7 +49,7 @@ class Keys:
     """
 
     def __init__(self, key: object, with_f: str | None) -> None:
-        self.count = 0
+        self.count = self.digest = 0
         self._make = _key_function(key)
         self._with_f = with_f
         self._first: dict[str, Sight] = {}  # what the first item of a key was
@@ -78,16 +79,20 @@ class Keys:
         if key not in first:
             if len(first) < _BY_NAME:
                 first[key] = seen
-                self.count += 1
+                self._count(key)
                 return
             digest = _digest(seen)
             known = self._others.add(key, digest)
             if known is None:
-                self.count += 1
+                self._count(key)
             elif known and digest and known != digest:
                 raise self._collision(f"the item {value_text(seen)} and an earlier one", key)
         elif scalars_differ(first[key], seen):
             raise self._collision(f"the items {value_text(first[key])} and {value_text(seen)}", key)
+
+    def _count(self, key: str) -> None:
+        self.count += 1
+        self.digest ^= hash(key)
 
     def _collision(self, items: str, key: str) -> KeyCollision:
         written = f"write f before the quotes: key=lambda …: {self._with_f}" if self._with_f else None

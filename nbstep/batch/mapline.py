@@ -54,7 +54,7 @@ class Tally:
         """Takes an event, from any thread."""
         with self._lock:
             if isinstance(event, StepAsked):
-                if event.mapped:
+                if event.map is not None:
                     self._asked.add((event.run, event.step))
             elif isinstance(event, StepsAhead):
                 self._total = None if self._total is None else self._total + event.keys

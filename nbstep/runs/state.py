@@ -153,6 +153,7 @@ class Run:
     _failed_in: dict[str | None, None] = field(default_factory=dict["str | None", None])
     _met: dict[Hashable, dict[str, None]] = field(default_factory=dict[Hashable, dict[str, None]])
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _maps: itertools.count[int] = field(default_factory=itertools.count)
     _started_monotonic: float = field(default_factory=time.monotonic)
     _lock: ThreadLock = field(default_factory=ThreadLock)
 
@@ -246,6 +247,10 @@ class Run:
         if not number:
             self._note_cache()
         return number
+
+    def next_map(self) -> int:
+        """The number of the next `step.map`, from 0."""
+        return next(self._maps)
 
     def _note_cache(self) -> None:
         """Remembers whose cache is used, in the runs around it too: a workflow in a cell may have another one than the cell."""

@@ -198,8 +198,8 @@ def ask_all(
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
-    bare, alike = on_error != "keep" and not is_async, Alike()
-    each = replace(checked, hand_back=True, bare=bare, plain=True, pace=pace, alike=alike)
+    bare, alike, number = on_error != "keep" and not is_async, Alike(), run.next_map()
+    each = replace(checked, hand_back=True, bare=bare, map=number, pace=pace, alike=alike)
     place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
@@ -221,15 +221,11 @@ def ask_all(
             return None  # what is called out is logged, and whose code that calls nobody knows
         return begin_step(run, item_key, fn, (item,), each)
 
-    def ended(kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            run.tell(MapEnded(run.id))
-
     def shown_while() -> ExitStack[bool | None]:
         shown = ExitStack[bool | None]()
         if sized:
-            run.tell(StepsAhead(run.id, keys.count))
-            shown.push(ended)
+            run.tell(StepsAhead(run.id, number, keys.count, keys.digest))
+            shown.callback(run.tell, MapEnded(run.id, number))
         shown.enter_context(_line_of(run, place, keys.count if sized else None))
         return shown
 

@@ -76,9 +76,9 @@ class Options:
     """What a step was asked beside its key: `retries` more attempts, at most `timeout_s` for each.
 
     `hand_back` says that an error is handed back, and a value in its box; `bare` that one which surely is no box itself may
-    come without. `plain` says that its value is wanted at once, whatever kind of step kept it, as `step.map` does. `inputs` says
-    which inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the thunk. `alike` is
-    shared by the steps of one map.
+    come without. `map` numbers the `step.map` that it is an item of, which wants its value at once, whatever kind of step kept it.
+    `inputs` says which inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the
+    thunk. `alike` is shared by the steps of one map.
     """
 
     policy: Policy
@@ -87,7 +87,7 @@ class Options:
     timeout_s: float | None = None
     hand_back: bool = False
     bare: bool = False
-    plain: bool = False
+    map: int | None = None
     inputs: Wanted = ALL
     pace: Pace | None = None
     elsewhere: bool = False

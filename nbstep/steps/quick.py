@@ -262,7 +262,7 @@ class Taken:
         run = quick.run
         if run.is_heard():
             run.tell(
-                StepAsked(run.id, step, key, quick.place, self._asked, None, quick.site.id, quick.options.plain),
+                StepAsked(run.id, step, key, quick.place, self._asked, None, quick.site.id, quick.options.map),
                 StepMissed(run.id, step, key, "new"),
                 StepStarted(run.id, step, key, run.clock()),
             )

@@ -74,7 +74,7 @@ def taken_wholly(call: Call) -> Any:
     given = _taken(call)
     if call.options.alike is not None:
         note_quick(call, call.options.alike)
-    if type(given) is Later and not call.options.plain:
+    if type(given) is Later and call.options.map is None:
         call.thunk = freeze(call.thunk)
         call.note_fixed()
         return AwaitableStep(call, _take_awaiting, given.prepared, kept_only=given.prepared is None)
@@ -96,7 +96,7 @@ def _taken(call: Call) -> Any:
     """Takes a step the whole way, or gives what to await."""
     __tracebackhide__ = True
     run, key, thunk, options = call.run, call.key, call.thunk, call.options
-    if not options.plain and called_object(thunk):  # what a map calls with its items did not do their work yet
+    if options.map is None and called_object(thunk):  # what a map calls with its items did not do their work yet
         run.find(
             "called-object", key,
             f"{key or 'a step'}: its thunk is {with_article(type(thunk).__name__)} object; if the work was done to make it, "
@@ -249,7 +249,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
         return decision
     if isinstance(call.thunk, Inline):
         await pause("nbstep: before loading")
-    if decision.hit.meta.facts.awaitable and not awaiting and not call.options.plain:
+    if decision.hit.meta.facts.awaitable and not awaiting and call.options.map is None:
         return Later(None)
     try:
         value = await loaded(call, decision.hit, awaiting)

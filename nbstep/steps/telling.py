@@ -17,7 +17,7 @@ def announce(call: Call) -> Any:
     call.announced = True
     run, key, around = call.run, call.key, call.outer
     outer = around.step if around is not None and around.run is run else None
-    run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id, call.options.plain))
+    run.tell(StepAsked(run.id, call.step, key, call.place, call.asked, outer, call.site.id, call.options.map))
     if key is None or (around is not None and around.computes(run.scope(), key)):
         return None
     try:
