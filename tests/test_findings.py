@@ -41,6 +41,10 @@ CASES = {
         ["import numpy\na = numpy.zeros(3)\ndef add(a):\n    a += 1\n    return a\n"
          "for n in range(3):\n    step(add, a, key=f'k{n}')"], "work on a copy, and return it",
     ),
+    "file-changed": (
+        ["def load(n):\n    with open('log.csv', 'a') as log: log.write('more\\n')\n    return n\n"
+         "step.map(load, range(3), key='k{}', files='log.csv', n_jobs=1)"], "leave it out of files=",
+    ),
     "called-object": (
         ["class Model:\n    def __call__(self): return 1\nfor _ in range(3):\n    step(Model(), key='k')"], "step(lambda: …)",
     ),

@@ -7,7 +7,7 @@ names that start with an underscore or look secret, what the step ignores, and w
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from nbstep.cache.trust import SigningKey
@@ -178,6 +178,12 @@ def note_changes(before: Inputs, after: Inputs, seen: Seen, changing: Changing) 
             continue
         if not HANDED_OUT.origins_of_all((read_source(source, cast("Any", seen.first)),), changing):
             changing.note(name, now.get(name, ""))
+
+
+def changed_files(before: Inputs, after: Inputs, named: Iterable[str]) -> list[str]:
+    """Which of the files that a step names as its inputs changed while its thunk ran."""
+    changed = {path for name, path in before.paths.items() if after.texts.get(name) != before.texts.get(name)}
+    return [path for path in dict.fromkeys(named) if path in changed]
 
 
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:

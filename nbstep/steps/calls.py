@@ -22,6 +22,7 @@ from nbstep.drift.inputs import (
     Named,
     are_lasting,
     callables_in,
+    changed_files,
     changed_in_place,
     moved,
     note_changes,
@@ -256,7 +257,7 @@ class Call:
             )  # fmt: skip
 
     def settled_inputs(self) -> Mapping[str, str]:
-        """The inputs that the thunk, which has run, left as they were; tells which arrays and frames it did not."""
+        """The inputs that the thunk, which has run, left as they were; tells which arrays, frames and named files are not."""
         if self.before is None:
             return {}
         after = self._inputs_after(self.before)
@@ -264,6 +265,12 @@ class Call:
             self.run.find(
                 "changed-in-place", self.key,
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
+            )  # fmt: skip
+        for path in changed_files(self.before, after, self.options.inputs.files or ()):
+            self.run.find(
+                "file-changed", self.key,
+                f"{self.key}: `{path}` of files= changed while its function ran, so that it counts as no input: if the function "
+                "writes it, leave it out of files=; else delete what is kept, and run it again when the file is whole",
             )  # fmt: skip
         if after is self.before:
             same = self.before.texts
