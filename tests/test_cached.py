@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from nbstep import Cache, KeyCollision, Ok, create_workflow, step
@@ -348,6 +349,26 @@ def test_k11_the_place_is_that_of_the_call() -> None:
     create_workflow(cache={}, on_event=told)(body)
     (asked,) = told.of(StepAsked)
     assert (asked.place.notebook, asked.place.line) == (Path(__file__).name, body.__code__.co_firstlineno + 1)
+
+
+def test_k11_where_a_library_calls_it_the_place_is_the_users_line() -> None:
+    @step.cached("user:{uid}")
+    def fetch_user(uid: int) -> int:
+        return uid
+
+    told = RecordingListener()
+
+    def body(step: Any) -> None:
+        pandas.Series([1]).map(fetch_user)
+        step.map(fetch_user, [2], key="n:{}", n_jobs=1)
+        step.map(fetch_user, [3, 4], key="n:{}", n_jobs=2)
+        step(fetch_user, 5, key="five")
+
+    create_workflow(cache={}, on_event=told)(body).unwrap()
+    first = body.__code__.co_firstlineno
+    lines = {one.key: one.place.line - first for one in told.of(StepAsked) if (one.key or "").startswith("user:")}
+    assert lines == {"user:1": 1, "user:2": 2, "user:3": 3, "user:4": 3, "user:5": 4}
+    assert {one.place.notebook for one in told.of(StepAsked)} == {Path(__file__).name}
 
 
 def test_k11_in_a_module_that_is_imported(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Frame:
         ended: The thunk is done; a task that it started may still be inside this frame.
         raised_before: How many failures of steps the run had seen when the thunk began.
         maps: What stands for each map of which it is an item, or inside one.
+        place: Where it was asked.
     """
 
     run: Run
@@ -63,6 +64,7 @@ class Frame:
     ended: bool = False
     raised_before: int = 0
     maps: tuple[object, ...] = ()
+    place: Place | None = None
 
     def computes(self, scope: Hashable, key: str) -> bool:
         """Whether this step, or one around it, computes `key` of the cache of `scope`."""

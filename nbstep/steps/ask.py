@@ -44,7 +44,7 @@ from nbstep.steps.turns import begin_step
 from nbstep.steps.waiting import name_elsewhere
 from nbstep.terminals import is_terminal
 from nbstep.thunks import check_thunk, surely_awaitable
-from nbstep.tracebacks import trim, without_first
+from nbstep.tracebacks import OWN_FOLDER, is_installed, trim, without_first
 from nbstep.words import spot_text, with_article
 
 _KEYS_HELD: Final = 10_000  # of a longer list the keys are made again when it is an item's turn
@@ -125,7 +125,7 @@ def ask_cached(
     policy = {name: value for name, value in options.items() if name in POLICY_OPTIONS}
     checked = _checked(run, policy, **{"on_error": "raise", **own})
     try:
-        return take_step(run, key, thunk, args, checked, _place_of(caller, run), template=template)
+        return take_step(run, key, thunk, args, checked, _place_around(caller, run), template=template)
     except BaseException as error:
         trim(error, run.owns)
         raise
@@ -333,7 +333,23 @@ def _place_of(caller: FrameType, run: Run, line: int | None = None) -> Place:
     return _place(run.place.notebook, run.place.cell, at) if script is None else _place(script, None, at)
 
 
+def _place_around(caller: FrameType, run: Run) -> Place:
+    """The same of who calls a cached function: where a library does, as a frame's `apply`, it is the user's line before that."""
+    frame: FrameType | None = caller
+    while frame is not None and _is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is not None:
+        return _place_of(frame, run)
+    outer = enclosing.get()  # on a thread of its own there is none
+    return _place_of(caller, run) if outer is None or outer.place is None else outer.place
+
+
 _place: Final = functools.lru_cache(maxsize=4096)(Place)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_library(filename: str) -> bool:
+    return filename.startswith(OWN_FOLDER) or is_installed(filename)
 
 
 @functools.lru_cache(maxsize=256)

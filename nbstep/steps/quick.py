@@ -266,7 +266,7 @@ class Taken:
                 StepMissed(run.id, step, key, "new"),
                 StepStarted(run.id, step, key, run.clock()),
             )
-        self._frame = Frame(run, step, key, None, raised_before=run.raised_count, maps=quick.maps)
+        self._frame = Frame(run, step, key, None, raised_before=run.raised_count, maps=quick.maps, place=quick.place)
         self._inside = enclosing.set(self._frame)
 
     def _go_out(self) -> None:

@@ -339,7 +339,7 @@ async def compute(
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
     if call.fixed is not None:
         call.note_moved()
-    frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count, maps=call.maps())
+    frame = Frame(run, call.step, key, call.outer, raised_before=run.raised_count, maps=call.maps(), place=call.place)
     inside = enclosing.set(frame)
     began = time.perf_counter()
     tried: list[str] = []
