@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -114,3 +115,30 @@ def test_an_item_that_nobody_took_is_no_none(form: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(dispatch._Turns, "__iter__", lambda turns: (turn for turn in taken(turns) if turn[0] != 3))
     with pytest.raises(RuntimeError, match="lost an item"):
         on_threads(lambda item, _: item, _FORMS[form](_work(8)), 2)
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_items_that_only_work_for_a_moment_are_taken_by_one_thread(form: str) -> None:
+    taken: list[int] = []
+
+    def one(item: int, _: str | None) -> Any:
+        taken.append(threading.get_ident())
+        ends = time.perf_counter() + 0.00005
+        while time.perf_counter() < ends:
+            pass
+        return item
+
+    assert on_threads(one, _FORMS[form](_work(4000)), 8) == list(range(4000))
+    assert max(map(taken.count, set(taken))) > 2000
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_items_that_wait_for_each_other_have_a_thread_each(form: str) -> None:
+    together = threading.Barrier(8, timeout=30)
+
+    def one(item: int, _: str | None) -> Any:
+        if item >= 100:
+            together.wait()
+        return item
+
+    assert on_threads(one, _FORMS[form](_work(108)), 8) == list(range(108))

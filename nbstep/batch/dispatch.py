@@ -20,6 +20,8 @@ from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
 _AHEAD: Final = 32  # items whose keys are told before their turn
+_LOOK_S: Final = 0.005
+_QUICK: Final = 16  # items that one thread takes between two looks; they are not worth a second one
 _HELD: Final = ("__cause__", "__context__", "__suppress_context__", "__traceback__")  # the first one sets the third
 _NOTHING: Final = object()  # in the place of a result that is not there yet
 
@@ -106,12 +108,14 @@ def _in_turns(
     left = _Turns(work, results, tell)
     # Of a list alone: of anything else to come to the next item calls code of the user's.
     hub = None if begin is None or not left.are_listed() else Hub(left, results, context, one, begin)
-    home = threading.get_ident()
+    start, home = _Start(left), threading.get_ident()
     raised: list[_Raised] = []
 
     def take_turns() -> None:
         __tracebackhide__ = True
         try:
+            if threading.get_ident() != home:
+                start.wait()
             if hub is not None and threading.get_ident() != home:
                 hub.take_turns()
                 return
@@ -189,6 +193,7 @@ class _Turns:
         self._results = results
         self._over = threading.Event()
         self._stopped = False
+        self._taken = 0
         self._one_at_a_time = threading.Lock()
         self._left = iter(work)
         self._ahead = deque[Keyed]()
@@ -200,6 +205,14 @@ class _Turns:
 
     def __iter__(self) -> Iterator[tuple[int, Keyed]]:
         return self._of_any() if self._listed is None else self._of_list(self._listed)
+
+    def taken(self) -> int:
+        """How many were taken."""
+        return self._taken
+
+    def wait_until_over(self, at_most_s: float) -> bool:
+        """Whether there is no item left, or it was stopped, so many seconds from now at most."""
+        return self._over.wait(at_most_s)
 
     def are_listed(self) -> bool:
         """Whether they and their keys are there already."""
@@ -221,6 +234,7 @@ class _Turns:
                 return
             if self._tell is not None and at and at % _AHEAD == 0:
                 self._tell(_keys(work[at + _AHEAD : at + 2 * _AHEAD]))
+            self._taken = at
             yield at, item
         self._over.set()
 
@@ -235,6 +249,7 @@ class _Turns:
                 self._results.append(_NOTHING)
             if keys and self._tell is not None:
                 self._tell(keys)
+            self._taken = at
             yield at, item
 
     def _next(self) -> tuple[Keyed | None, list[str]]:
@@ -244,6 +259,33 @@ class _Turns:
         more = list(itertools.islice(self._left, _AHEAD)) if len(self._ahead) <= _AHEAD else []
         self._ahead.extend(more)
         return self._ahead.popleft() if self._ahead else None, _keys(more)
+
+
+class _Start:
+    """Lets one thread begin alone, and the others as soon as items take longer than it costs to go from thread to thread.
+
+    Where most is kept, or a function only computes for a moment, threads that take turns are half as fast as one.
+    """
+
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
+        self._threads = itertools.count()
+        self._watch = threading.Lock()
+        self._is_open = not _is_one_at_a_time()
+
+    def wait(self) -> None:
+        """Waits until one more thread is of use. What blocks, be it for another item, takes long."""
+        if self._is_open or next(self._threads) == 0:
+            return
+        with self._watch:
+            was_slow = False
+            while not self._is_open:
+                before = self._turns.taken()
+                is_over = self._turns.wait_until_over(_LOOK_S)
+                taken = self._turns.taken() - before
+                # Once may be because something else had the processor.
+                self._is_open = is_over or taken <= 1 or (was_slow and taken < _QUICK)
+                was_slow = taken < _QUICK
 
 
 def _keys(items: Iterable[Keyed]) -> list[str]:
