@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -317,6 +318,23 @@ def test_d3_an_edited_cell_is_an_old_value(shell: Shell) -> None:
     assert "helper() was edited" in shell.good("%%step k\nx = helper(1)").text
     shell.good("%%step k --rerun-drifted\nx = helper(1)")
     assert shell["x"] == -1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "text = Path('p.csv').read_text()",
+        "parts = [Path(name).read_text() for name in ['p.csv', 'q.csv'] if name[0] == 'p']",
+    ],
+)
+def test_d3_a_changed_file_that_a_cell_names_is_named(line: str, shell: Shell, tmp_path: Path) -> None:
+    cell = f"%%step load\n{line}"
+    shell.good("from pathlib import Path")
+    with contextlib.chdir(tmp_path):
+        Path("p.csv").write_text("a\n1\n")
+        assert "✓ load  ran" in shell.good(cell).text
+        Path("p.csv").write_text("a\n1\n2\n3\n")
+        assert "▲ load  old value  p.csv: 4 B before, 8 B now" in shell.good(cell).text
 
 
 def test_d3_a_changed_input_of_a_cell_is_named(shell: Shell) -> None:

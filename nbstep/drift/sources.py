@@ -11,8 +11,8 @@ import itertools
 import re
 import sys
 import types
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.deps import Deps
 from nbstep.drift.encoding import record_fields
@@ -285,16 +285,23 @@ def _is_foreign(function: types.FunctionType, cell: int, path: Sequence[str]) ->
 @functools.lru_cache(maxsize=4096)
 def named_files(code: types.CodeType) -> tuple[str, ...]:
     """The constant texts in code, and in the code nested in it, that have the looks of a file's name."""
-    found: list[str] = []
-    for constant in code.co_consts[_has_docstring(code) :]:
+    return tuple(_named_in(code.co_consts[_has_docstring(code) :]))
+
+
+def _named_in(constants: Iterable[object]) -> Iterator[str]:
+    for constant in constants:
         if isinstance(constant, types.CodeType):
-            found += named_files(constant)
+            yield from named_files(constant)
+        elif isinstance(constant, tuple | frozenset):  # a list or a set that is only read is one of these
+            yield from _named_in(sorted(cast("Iterable[object]", constant), key=repr))
         elif type(constant) is str and len(constant) < 256 and "://" not in constant and _FILE_NAME.fullmatch(constant):
-            found.append(constant)
-    return tuple(found)
+            yield constant
 
 
 def _has_docstring(code: types.CodeType) -> bool:
     if sys.version_info >= (3, 14):  # the first constant may be any text there
         return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
-    return code.co_name != "<lambda>" and bool(code.co_consts) and type(code.co_consts[0]) is str
+    is_def = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith(
+        "<"
+    )  # not a cell, a lambda, a comprehension
+    return bool(is_def) and bool(code.co_consts) and type(code.co_consts[0]) is str
