@@ -87,20 +87,25 @@ class StepAsked:
 
 @dataclass(frozen=True, slots=True)
 class StepsAhead:
-    """`step.map` begins, and will ask so many keys, each counted once. `digest` is the same of all that ask the same ones."""
+    """`step.map` begins, and will ask so many keys, each counted once.
+
+    `names` are the keys, where they are few enough to be told. `digest` is the same of all maps that ask the same ones.
+    """
 
     run: str
     map: int
     keys: int
-    digest: int
+    names: tuple[str, ...] = ()
+    digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MapEnded:
-    """A `step.map` that said what is ahead asks no more, be it that it asked all or that it was stopped."""
+    """A `step.map` asks no more. `is_cut` says that it was stopped, and nobody knows how many of its items are left."""
 
     run: str
     map: int
+    is_cut: bool = False
 
 
 @record

@@ -165,7 +165,7 @@ def test_it_counts_the_items_alone_and_computes_the_rate_without_hits() -> None:
     tally(StepAsked("r", 6, "n:6", Place(), 0.0, map=1))
     tally(StepHit("r", 6, "n:6", "ok", 0.0, 0.0, 1.0, 10))
     assert tally.progress().left_s == 1.5  # three of four since then were computed, so three of the other four
-    tally(StepsAhead("r", 2, 5, 7))
+    tally(StepsAhead("r", 2, 5))
     assert tally.progress().total == 15
 
 

@@ -17,7 +17,7 @@ from nbstep.notebook.steprows import rows_of, summary_of, words_of
 
 def mapping(total: int) -> Story:
     story = Story()
-    story.events.append(StepsAhead("r", 1, total, 7))
+    story.events.append(StepsAhead("r", 1, total))
     return story
 
 

@@ -30,7 +30,7 @@ def settled(events: Iterable[Event]) -> StepList:
 
 def cold() -> Story:
     story = Story("many")
-    story.events.append(StepsAhead("r", 1, COUNT, 7))
+    story.events.append(StepsAhead("r", 1, COUNT))
     story.ran("load", 3.0)
     for n in range(COUNT):
         story.ran(f"m:{n}", 0.001, error="ValueError: no such user" if n % 5 == 0 else None)
@@ -40,7 +40,7 @@ def cold() -> Story:
 
 def warm() -> Story:
     story = Story("many")
-    story.events.append(StepsAhead("r", 1, COUNT, 7))
+    story.events.append(StepsAhead("r", 1, COUNT))
     story.hit("load")
     for n in range(COUNT):
         story.hit(f"m:{n}", saved_s=0.001, age_s=60 + n, error="ValueError: no such user" if n % 5 == 0 else None)

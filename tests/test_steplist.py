@@ -20,6 +20,7 @@ from nbstep.events import (
     CacheChanged,
     Event,
     Finding,
+    MapEnded,
     Place,
     Reason,
     RunFinished,
@@ -402,11 +403,15 @@ def test_a_step_nobody_awaited_is_told_apart_from_a_running_one() -> None:
     assert states(story) == {"forgotten": "not awaited"}
 
 
-def test_an_item_whose_turn_had_not_come_when_its_map_ended_is_interrupted() -> None:
+def test_n3_an_item_whose_turn_had_not_come_did_not_start() -> None:
     story = Story()
-    story.asked("m:1")
+    story.events.append(StepsAhead("r", 1, 3, ("m:1", "m:2", "m:3")))
+    story.ran("m:1")
+    story.asked("m:2")
+    assert "3 steps: 1 ran (2.0 s), 2 not started" in plain_of(story.state(), NOW)
     story.ended()
-    assert states(story) == {"m:1": "interrupted"}
+    assert "! 2 steps did not start" in plain_of(story.state(), NOW)
+    assert states(story) == {"m:1": "ran"}
 
 
 def test_steps_of_a_workflow_inside_the_cell_are_listed() -> None:
@@ -674,6 +679,53 @@ def test_n3_a_map_that_was_stopped_and_asked_again_leaves_none_that_did_not_star
     assert "start" not in text
 
 
+def test_n3_a_stopped_map_that_is_asked_again_in_parts_leaves_only_what_nobody_asked() -> None:
+    text = _said_of(
+        _Users(2), lambda ask: (ask(range(20)), ask(range(10)), ask(n for n in range(10, 14)), ask(range(12, 30)))
+    )
+    assert "30 steps: 30 ran" in text
+    assert "start" not in text
+    assert "2 interrupted, 18 not started" in _said_of(_Users(4, 19), lambda ask: (ask(range(20)), ask(range(19, 24))))
+
+
+def test_n3_a_key_of_several_items_is_one_step_that_did_not_start() -> None:
+    text = _said_of(_Users(), lambda ask: ask([0, 0, 0, 1]))
+    assert "start" not in text
+    listener = RecordingListener()
+
+    def body(step: Any) -> None:
+        step.map(_Users(4).get, [n // 3 for n in range(30)], key="m:{}", n_jobs=1, refresh=True, ignore=["self"])
+
+    with pytest.raises(KeyboardInterrupt):
+        create_workflow(cache={}, on_event=listener)(body)
+    assert "10 steps: 4 ran" in (text := plain_of(reduce_all(StepList(), listener.events), NOW))
+    assert "5 not started" in text
+
+
+def test_n3_a_map_of_very_many_keys_that_was_asked_again_leaves_none_that_did_not_start() -> None:
+    many = 12_000
+    state = reduce_all(
+        StepList(), [RunStarted("r", NOW, None, Place(), "normal", None), StepsAhead("r", 0, many, (), 7)]
+    )
+    state = reduce_all(state, [StepAsked("r", n, f"m:{n}", Place(), NOW, map=0) for n in range(50)])
+    state = reduce_all(state, [StepStarted("r", n, f"m:{n}", NOW) for n in range(50)])
+    assert state.not_started == many - 50
+    state = reduce_all(state, [MapEnded("r", 0), StepsAhead("r", 1, many, (), 7)])
+    assert state.not_started == many
+
+
+def test_n3_a_stopped_map_of_a_generator_says_that_there_is_a_rest() -> None:
+    users, listener = _Users(2), RecordingListener()
+
+    def body(step: Any) -> None:
+        step.map(users.get, (n for n in range(9)), key="m:{}", n_jobs=1, ignore=["self"])
+
+    with pytest.raises(KeyboardInterrupt):
+        create_workflow(cache={}, on_event=listener)(body)
+    said = plain_of(reduce_all(StepList(), listener.events), NOW)
+    assert "! a step.map was stopped before it had all of its items: run the cell again for the rest" in said
+
+
 def test_n3_each_map_that_was_stopped_says_how_many_of_its_own_did_not_start() -> None:
     text = _said_of(_Users(3, 13), lambda ask: (ask(range(6)), ask(range(10, 16))))
     assert "12 steps: 6 ran" in text
@@ -688,7 +740,7 @@ def test_n3_what_earlier_maps_asked_does_not_hide_what_did_not_start() -> None:
 
 def test_n3_a_map_that_began_says_what_is_still_to_come() -> None:
     story = Story()
-    story.events.append(StepsAhead("r", 1, 30, 7))
+    story.events.append(StepsAhead("r", 1, 30))
     for n in range(8):
         step = story.started(f"m:{n}")
         story.finished(step, f"m:{n}", took_s=1.0)

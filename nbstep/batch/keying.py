@@ -55,6 +55,10 @@ class Keys:
         self._first: dict[str, Sight] = {}  # what the first item of a key was
         self._others = KeyTable()  # of the keys that follow only a digest of that
 
+    def names(self) -> tuple[str, ...]:
+        """The keys, where they are few enough to be known by name; none else."""
+        return tuple(self._first) if len(self._first) == self.count else ()
+
     def give(self, items: Iterable[Any]) -> Iterator[Keyed]:
         """The items with their keys, one after the other.
 

@@ -18,7 +18,7 @@ def progress_of(state: StepList, now: float) -> Progress | None:
 
     The rate is that of what was computed: hits take next to no time, and the first thousand of them say nothing about the rest.
     """
-    if not state.is_mapping or state.ended is not None:
+    if not state.ahead.is_known or state.ended is not None:
         return None
     calls: dict[str, Call] = {}
     for call in state.calls.values():
@@ -38,7 +38,7 @@ def progress_of(state: StepList, now: float) -> Progress | None:
     under_way = sum(call.phase == "running" for call in calls.values())
     began = [call.began_at for call in computed if call.began_at is not None]
     began += [row.spans[0][0] for row in state.settled if row.mapped and row.state in _COMPUTED and row.spans]
-    total = done + len(calls) - len(over) + state.not_started
+    total = done + len(calls) - len(over) + state.ahead.count
     lasted_s, to_come = now - min(began, default=now), total - done - under_way
     rate, left_s = pace_of(ran, lasted_s, under_way, to_come, _share([*calls.values()]))
     return Progress(total, cached, done - failed - cached, failed, rate, left_s)

@@ -33,6 +33,7 @@ from nbstep.events import (
 )
 from nbstep.frozen import record
 from nbstep.keytable import KeyTable
+from nbstep.notebook.ahead import Ahead, Counting
 
 if TYPE_CHECKING:
     from nbstep.notebook.steprows import Row
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 Phase: TypeAlias = Literal["asked", "waiting", "running", "done", "planned"]
 
 CallId: TypeAlias = tuple[str, int]
-MapId: TypeAlias = tuple[str, int]
 _StepEvent: TypeAlias = StepMissed | StepWaiting | StepStarted | StepHit | StepFinished
 
 
@@ -98,21 +98,6 @@ class Call:
     tried: tuple[str, ...] = ()
 
 
-@record
-class Ahead:
-    """What a `step.map` did not ask yet.
-
-    Attributes:
-        left: How many keys.
-        digest: The same of all that ask the same keys.
-        ended: It asks no more of them.
-    """
-
-    left: int
-    digest: int
-    ended: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class StepList:
     """What is known of one run, `runs` being itself and the workflows that ran inside it.
@@ -120,7 +105,7 @@ class StepList:
     `flags` are the options to name in the summary, such as "ttl 1 h". `raised` says that an exception ended its cell; `folder`
     is where commands find its cache, "" if it is the project's, None if they cannot; `elsewhere` says the same of those of
     `runs` that have another cache. `line` is the first one of the cell. `partial` says of a plan that a run may ask more keys
-    than are listed. `is_mapping` says that a `step.map` said what it will ask, and `maps` which did not ask all of that yet.
+    than are listed. `ahead` is what `step.map` said it will ask, and did not yet.
     `settled` are rows that stand for many calls each, which are no longer among `calls`, and `met` the keys of those, shared
     by the states that follow.
     """
@@ -140,8 +125,7 @@ class StepList:
     elsewhere: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     line: str = "%%workflow"
     partial: bool = False
-    is_mapping: bool = False
-    maps: Mapping[MapId, Ahead] = field(default_factory=dict["MapId", "Ahead"])
+    ahead: Ahead = field(default_factory=Ahead)
     settled: tuple[Row, ...] = ()
     met: KeyTable | None = None
 
@@ -151,8 +135,10 @@ class StepList:
 
     @property
     def not_started(self) -> int:
-        """How many steps of `step.map` were not asked yet."""
-        return sum(ahead.left for ahead in self.maps.values())
+        """How many steps of `step.map` were not asked yet, or were and neither looked up nor begun."""
+        return self.ahead.count + len(
+            {call.key for call in self.calls.values() if call.mapped and call.phase == "asked"}
+        )
 
     def is_settled(self, call: Call) -> bool:
         """Whether a call says nothing new of a key that a settled row stands for."""
@@ -175,28 +161,22 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
     calls: dict[CallId, Call] = dict(state.calls)
     news: dict[CallId, dict[str, Any]] = {}
     findings: list[Finding] = []
-    maps, is_mapping = dict(state.maps), state.is_mapping
-    left = {number: ahead.left for number, ahead in maps.items()}
+    counting = Counting(state.ahead)
     for event in events:
         if isinstance(event, RunStarted):
             state = _with_run(state, event)
         elif isinstance(event, CacheChanged) or event.run not in state.runs:
             continue
         elif isinstance(event, StepsAhead):
-            is_mapping = is_mapping or event.keys > 0
-            _begin_map(maps, event)
-            left[event.run, event.map] = event.keys
+            counting.begin(event, _not_asked(event.names, calls, news, state.met))
         elif isinstance(event, MapEnded):
-            its = event.run, event.map
-            if its in maps:
-                maps[its] = replace(maps[its], ended=True)
+            counting.end(event)
         elif isinstance(event, StepAsked):
             news[event.run, event.step] = {
                 "run": event.run, "key": event.key, "place": event.place, "asked_at": event.at, "parent": event.parent,
                 "mapped": event.map is not None,
             }  # fmt: skip
-            if event.map is not None and event.key is not None and (its := (event.run, event.map)) in left:
-                left[its] -= 1
+            counting.ask(event)
         elif isinstance(event, RunFinished):
             state = replace(state, ended=event) if event.run == state.run else state
         elif isinstance(event, Finding):
@@ -207,22 +187,16 @@ def reduce_all(state: StepList, events: Iterable[Event]) -> StepList:
             new.update(_said_by(event, elsewhere, late=state.ended is not None))
     for identity, new in news.items():
         calls[identity] = Call(**new) if "run" in new else replace(calls[identity], **new)
-    return replace(
-        state, calls=calls, findings=(*state.findings, *findings), is_mapping=is_mapping, maps=_with_left(maps, left)
-    )
+    return replace(state, calls=calls, findings=(*state.findings, *findings), ahead=counting.now())
 
 
-def _begin_map(maps: dict[MapId, Ahead], event: StepsAhead) -> None:
-    """Notes what it will ask. One that was stopped is asked again by it, if it asks the same keys."""
-    for number, ahead in list(maps.items()):
-        if ahead.ended and ahead.digest == event.digest:
-            del maps[number]
-    maps[event.run, event.map] = Ahead(event.keys, event.digest)
-
-
-def _with_left(maps: Mapping[MapId, Ahead], left: Mapping[MapId, int]) -> dict[MapId, Ahead]:
-    """Those that did not ask all, with what they did not; one that asks a key for several items asks more than its keys."""
-    return {number: replace(ahead, left=left[number]) for number, ahead in maps.items() if left[number] > 0}
+def _not_asked(
+    names: Iterable[str], calls: Mapping[CallId, Call], news: Mapping[CallId, dict[str, Any]], met: KeyTable | None
+) -> list[str]:
+    """The keys that no call asked yet."""
+    asked = {call.key for call in calls.values()}
+    asked.update(new["key"] for new in news.values() if "key" in new)
+    return [name for name in names if name not in asked and (met is None or name not in met)]
 
 
 def _with_run(state: StepList, event: RunStarted) -> StepList:

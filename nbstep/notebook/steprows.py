@@ -93,9 +93,7 @@ class Words:
 def state_of(call: Call, ended: bool = False) -> State:
     """The word for what happened to one call; `ended` says that its cell has."""
     if call.phase == "asked":
-        return (
-            "running" if not ended else "interrupted" if call.mapped else "not awaited"
-        )  # a map's has no `await` of its own
+        return "not awaited" if ended else "running"
     if call.phase == "waiting":
         return "waiting"
     if call.phase == "running" and call.elsewhere:
@@ -124,7 +122,7 @@ def rows_of(state: StepList, now: float) -> list[Row]:
     """
     groups: dict[tuple[str, object], list[Call]] = {}
     for call in state.calls.values():
-        if state.is_settled(call):
+        if state.is_settled(call) or (call.mapped and call.phase == "asked"):  # the latter did not start
             continue
         kind = "refused" if call.refused else "key"
         identity = (kind, call.key) if call.key is not None else ("line", (call.place.cell, call.place.line))

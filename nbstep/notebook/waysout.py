@@ -30,8 +30,12 @@ def row_hint(row: Row, state: StepList) -> str:
 
 def not_started_line(state: StepList) -> str:
     """The line for what `step.map` had not begun when its cell ended."""
-    count = state.not_started if state.ended else 0
-    return f"{plural(count, 'step')} did not start: run the cell again for the rest" if count else ""
+    if state.ended is None:
+        return ""
+    if state.not_started:
+        return f"{plural(state.not_started, 'step')} did not start: run the cell again for the rest"
+    is_cut = state.ahead.is_cut and state.ended.outcome == "error"  # else the cell went on, perhaps with the rest
+    return "a step.map was stopped before it had all of its items: run the cell again for the rest" if is_cut else ""
 
 
 def failures_lines(rows: Sequence[Row], state: StepList) -> list[str]:

@@ -221,12 +221,15 @@ def ask_all(
             return None  # what is called out is logged, and whose code that calls nobody knows
         return begin_step(run, item_key, fn, (item,), each)
 
+    def ended(kind: type[BaseException] | None, *_: object) -> None:
+        run.tell(MapEnded(run.id, number, is_cut=kind is not None and not sized))
+
     def shown_while() -> ExitStack[bool | None]:
         shown = ExitStack[bool | None]()
-        if sized:
-            run.tell(StepsAhead(run.id, number, keys.count, keys.digest))
-            shown.callback(run.tell, MapEnded(run.id, number))
-        shown.enter_context(_line_of(run, place, keys.count if sized else None))
+        if isinstance(items, Sized):
+            run.tell(StepsAhead(run.id, number, keys.count, keys.names(), keys.digest))
+        shown.push(ended)
+        shown.enter_context(_line_of(run, place, len(items) if isinstance(items, Sized) else None))
         return shown
 
     if is_async:
