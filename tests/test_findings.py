@@ -43,7 +43,10 @@ CASES = {
     ),
     "file-changed": (
         ["def load(n):\n    with open('log.csv', 'a') as log: log.write('more\\n')\n    return n\n"
-         "step.map(load, range(3), key='k{}', files='log.csv', n_jobs=1)"], "leave it out of files=",
+         "step.map(load, range(3), key='k{}', files='log.csv', n_jobs=1)"], "when the file is whole: %nbstep rm k0",
+    ),
+    "file-missing": (
+        ["step.map(abs, range(3), key='k{}', files='*.csv')"], "`*.csv` of files= is not there: name each file itself",
     ),
     "called-object": (
         ["class Model:\n    def __call__(self): return 1\nfor _ in range(3):\n    step(Model(), key='k')"], "step(lambda: …)",

@@ -55,6 +55,8 @@ PROGRAM = """
             start(thread)
         threading.Thread.start = refuse
         step.map(fetch, range(6, 16), key="n:{}", n_jobs=1)
+    elif sys.argv[1] == "shared":
+        step.map(fetch, [n // 10 + 20 for n in range(100)], key="n:{}", n_jobs=2)
     elif sys.argv[1] == "inside":
         step.map(inner, range(6), key="n:{}", n_jobs=1)
     else:
@@ -95,6 +97,10 @@ def test_n3_a_map_of_a_program_has_a_line_and_leaves_what_became_of_it(program: 
     lines, left = shown(program, "60", "keep")
     assert any(re.search(r"\d+ of 60.* · 29 cached, 1 failed", line) for line in lines), lines
     assert re.search(r": 60 steps in [\d.]+ s: 30 ran, 29 cached, 1 failed\n", left)
+
+
+def test_n3_items_that_share_a_key_count_each(program: Path) -> None:
+    assert re.search(r": 100 steps in [\d.]+ s: 10 ran, 90 cached\n", shown(program, "shared")[1])
 
 
 def test_n3_an_error_ends_the_line_before_its_traceback(program: Path) -> None:

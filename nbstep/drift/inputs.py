@@ -20,6 +20,7 @@ from nbstep.drift.values import MAX_PLAIN_CHARS
 from nbstep.drift.wanted import is_ignored
 
 SIGNER: Final = ""
+MISSING: Final = "-"  # in the place of the size and time of a file
 _OFTEN: Final = 3
 _NONE: Final[Mapping[str, str]] = types.MappingProxyType({})
 
@@ -184,6 +185,12 @@ def changed_files(before: Inputs, after: Inputs, named: Iterable[str]) -> list[s
     """Which of the files that a step names as its inputs changed while its thunk ran."""
     changed = {path for name, path in before.paths.items() if after.texts.get(name) != before.texts.get(name)}
     return [path for path in dict.fromkeys(named) if path in changed]
+
+
+def missing_files(read: Inputs, named: Iterable[str]) -> list[str]:
+    """Which of the files that a step names as its inputs are not there."""
+    missing = {path for name, path in read.paths.items() if read.texts.get(name) == MISSING}
+    return [path for path in dict.fromkeys(named) if path in missing]
 
 
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:

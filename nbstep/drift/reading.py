@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.inputs import SIGNER, Changing, Fixed, Inputs, Named
+from nbstep.drift.inputs import MISSING, SIGNER, Changing, Fixed, Inputs, Named
 from nbstep.drift.lasting import ANY, STATE, Content, Lasting, cannot_change, lasting_arguments, marshalled
 from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
@@ -27,7 +27,6 @@ from nbstep.foreign import interrupts
 BUDGET_S: Final = 0.01
 _MAX_FILES: Final = 32
 _LOOKING_S: Final = 0.02
-_MISSING: Final = "-"
 # An input that is not plain, and where it is named; None of an argument.
 _Large: TypeAlias = tuple[str, Any, Source | None]
 
@@ -356,7 +355,7 @@ def stamp_of_path(path: str, explicit: bool) -> str | None:
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return _MISSING if explicit else None
+        return MISSING if explicit else None
     if not explicit and not stat.S_ISREG(found.st_mode):
         return None
     return f"{found.st_size} {found.st_mtime_ns}"

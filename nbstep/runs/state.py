@@ -278,18 +278,19 @@ class Run:
         """The keys of the kept errors that it met, by the `scope` of their cache."""
         return {scope: frozenset(keys) for scope, keys in self._met.items()}
 
-    def find(self, kind: str, key: str | None, text: str, *, once: bool = False, why: str = "") -> None:
+    def find(self, kind: str, key: str | None, text: str, *, once: bool | str = False, why: str = "") -> None:
         """Tells a finding, once for each kind and text; with `once` only the first of its kind, the others when the run ends.
 
-        Where no list shows them only the first one for each `why` is written, and when the run ends how many there were.
+        Of one kind and a text of `once`, too, only the first is told. Where no list shows them only the first one for each `why` is
+        written, and when the run ends how many there were.
         """
         text = self.spelled(text)
         if key is not None:
             text = text.replace(key, _redaction().key_text(key))
         text = shown(_redaction().redact_text(text))  # it is logged, and saved with the notebook
-        told = (kind, "" if once else text)
+        told = (kind, once if isinstance(once, str) and once else "" if once else text)
         with self._lock:
-            if (once or why) and key is not None and not self.endless:
+            if (once is True or why) and key is not None and not self.endless:
                 alike = self._alike.setdefault(kind, ({}, KeyTable()))
                 if alike[1].add(key) is None and len(alike[0]) < _NAMED:
                     alike[0][key] = None

@@ -24,6 +24,7 @@ from nbstep.drift.inputs import (
     callables_in,
     changed_files,
     changed_in_place,
+    missing_files,
     moved,
     note_changes,
     settled,
@@ -43,6 +44,7 @@ from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
 from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
+from nbstep.words import spot_text
 
 
 class QuickSteps(Protocol):
@@ -266,12 +268,8 @@ class Call:
                 "changed-in-place", self.key,
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
             )  # fmt: skip
-        for path in changed_files(self.before, after, self.options.inputs.files or ()):
-            self.run.find(
-                "file-changed", self.key,
-                f"{self.key}: `{path}` of files= changed while its function ran, so that it counts as no input: if the function "
-                "writes it, leave it out of files=; else delete what is kept, and run it again when the file is whole",
-            )  # fmt: skip
+        if self.options.inputs.files:
+            self._tell_of_files(self.before, after, self.options.inputs.files)
         if after is self.before:
             same = self.before.texts
         else:
@@ -279,6 +277,23 @@ class Call:
             if self.options.alike is not None:
                 note_changes(self.before, after, self._behind(), self.options.alike.changing)
         return same if len(same) > (SIGNER in same) else {}
+
+    def _tell_of_files(self, before: Inputs, after: Inputs, named: Sequence[str]) -> None:
+        """Tells, once a line and file, which of the files that its options name are none of its inputs."""
+        spot = spot_text(self.place)
+        for path in changed_files(before, after, named):
+            self.run.find(
+                "file-changed", self.key,
+                f"{spot}: `{path}` of files= changed while its step ran, so that it counts as no input: leave it out of files= if "
+                f"the step writes it; else delete what is kept, and run the step when the file is whole: {self.command('rm')}",
+                once=f"{spot} {path}",
+            )  # fmt: skip
+        for path in missing_files(after, named):
+            self.run.find(
+                "file-missing", self.key,
+                f"{spot}: `{path}` of files= is not there: name each file itself, from the folder that the step runs in",
+                once=f"{spot} {path}",
+            )  # fmt: skip
 
     def _inputs_after(self, before: Inputs) -> Inputs:
         """The inputs now that the thunk ran: those from before, where they can be no other."""
