@@ -7,6 +7,7 @@ import itertools
 import operator
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -21,7 +22,9 @@ from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 _THREADS: Final = 8  # where nobody says how many
 _AHEAD: Final = 32  # items whose keys are told before their turn
 _LOOK_S: Final = 0.005
-_QUICK: Final = 16  # items that one thread takes between two looks; they are not worth a second one
+_QUICK: Final = 10  # items that one thread takes between two looks; they are not worth a second one
+_LATE_S: Final = 0.009  # a thread that only works gives the interpreter away after 5 ms
+_SLOW: Final = 3  # such looks in a row: two where next to none was taken, fifteen that came late
 _HELD: Final = ("__cause__", "__context__", "__suppress_context__", "__traceback__")  # the first one sets the third
 _NOTHING: Final = object()  # in the place of a result that is not there yet
 
@@ -278,14 +281,15 @@ class _Start:
         if self._is_open or next(self._threads) == 0:
             return
         with self._watch:
-            was_slow = False
+            slow = 0.0
             while not self._is_open:
-                before = self._turns.taken()
+                before, began = self._turns.taken(), time.perf_counter()
                 is_over = self._turns.wait_until_over(_LOOK_S)
                 taken = self._turns.taken() - before
-                # Once may be because something else had the processor.
-                self._is_open = is_over or taken <= 1 or (was_slow and taken < _QUICK)
-                was_slow = taken < _QUICK
+                # Where this thread came late, one had the interpreter all the time, as when memory is collected.
+                came_late = time.perf_counter() - began > _LATE_S
+                slow = 0.0 if taken >= _QUICK else slow + (0.2 if came_late else 1.0 if taken > 1 else 2.0)
+                self._is_open = is_over or slow >= _SLOW
 
 
 def _keys(items: Iterable[Keyed]) -> list[str]:
