@@ -318,14 +318,14 @@ def test_a_limit_a_ttl_and_the_panel_work_as_on_the_loop(server: RedisServer) ->
     async def body(step: Any) -> int:
         for n in range(20):
             await step(lambda: fetch(n), key=f"n{n}", ttl="1h")
-        return len(await step.map(fetch, range(20, 30), key="n{}", ttl="1h"))
+        return len(await step.map(fetch, range(20, 27), key="n{}", ttl="1h"))  # at once: what is being written stays
 
     try:
         cache = Cache(server.url, max_bytes=200_000)
-        assert taken(cache, body) == 10
+        assert taken(cache, body) == 7
     finally:
         stop()
-    assert {f"n{n}" for n in range(30)} <= set(told)
+    assert {f"n{n}" for n in range(27)} <= set(told)
     assert cache.trash().size_bytes + sum(meta.size_bytes for meta in cache.entries()) < 200_000 + 10 * 25_000
     with redis.Redis.from_url(server.url) as client:
         assert {client.ttl(name) > 3600 for name in client.keys("nbstep:v1:e:*")} == {True}
