@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -577,3 +578,42 @@ def test_k10_so_has_a_plain_step_that_turns_out_awaitable(cache: Cache) -> None:
 
     assert asyncio.run(create_workflow(cache=cache)(body)) == Ok([1, 2])
     assert {key: _kept(cache, key)["n"] for key in cache} == {"k:1": "1", "k:2": "2"}
+
+
+class _Reader:
+    path = "c.csv"
+
+    def text(self) -> str:
+        return Path(self.path).read_text()
+
+
+def _text_of(path: str = "b.csv") -> str:
+    return Path(path).read_text()
+
+
+def _own(path: str = "a.csv") -> str:
+    return Path(path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("take", "named"),
+    [
+        (lambda step: step(_own, key="k"), "a.csv"),
+        (lambda step: step(lambda path="a.csv": Path(path).read_text(), key="k"), "a.csv"),
+        (lambda step: step(_own, "b.csv", key="k"), "b.csv"),
+        (lambda step: step(lambda: _text_of(), key="k"), "b.csv"),
+        (lambda step: step(lambda: _Reader().text(), key="k"), "c.csv"),
+        (lambda step: step.map(lambda n, path="a.csv": Path(path).read_text(), [1], key="k:{}"), "a.csv"),
+    ],
+)
+def test_d2_a_file_that_a_default_or_an_attribute_names_is_an_input(
+    take: Callable[[Any], Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = RecordingListener()
+    for text in ("1", "22"):
+        for path in ("a.csv", "b.csv", "c.csv"):
+            Path(path).write_text(text)
+        create_workflow(cache="kept", on_event=told)(take).unwrap()
+    (hit,) = told.of(StepHit)
+    assert hit.drift == f"{named}: 1 B before, 2 B now"

@@ -16,7 +16,7 @@ from nbstep.drift.roots import Roots, roots_of
 from nbstep.drift.scalars import counts_for_nothing
 from nbstep.drift.seen import Digests, Seen
 from nbstep.drift.sights import MAY_HOLD
-from nbstep.drift.sources import GLOBAL, Source, read_source
+from nbstep.drift.sources import GLOBAL, Source, default_files, read_source
 from nbstep.drift.values import Texts, texts_of
 
 
@@ -195,7 +195,7 @@ def like(
         return None
     own_texts = {one: before.texts[one] for one in own}
     named = named if sources.inputs else None
-    paths = [*sources.paths, *(() if named is None else named.paths)]
+    paths = [*sources.paths, *(() if named is None else named.paths), *default_files(function, (*own, name))]
     return Like(
         key, seen, name, named, owner, type(owner[0]) if owner else None, own_texts, texts_of(key.secret),
         [path for path in paths if may_be_file(path)],

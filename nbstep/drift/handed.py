@@ -60,6 +60,7 @@ def _joined(seen: Seen, handed: Seen, name: str) -> Seen:
         (*sources.inputs, *_others(handed.sources.inputs, part, known)),
         (*sources.callables, *_others(handed.sources.callables, part, set())),
         (*sources.codes, *handed.sources.codes),
+        (*sources.files, *handed.sources.files),
     )
     return seen._replace(fingerprint=Digests(exact, texts), found=Behind(both, (*seen.parts, text, *handed.parts)))
 

@@ -17,7 +17,7 @@ from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, Source, read_source
+from nbstep.drift.sources import UNBOUND, Source, default_files, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted, is_ignored
@@ -59,6 +59,8 @@ def read_inputs(
     make = texts_of(key.secret)
     arguments = lasting_arguments(thunk, args)
     given = _given(_arguments_of(thunk, args, arguments is not None), make)
+    if isinstance(seen.first, types.FunctionType) and (seen.first.__defaults__ or seen.first.__kwdefaults__):
+        given.paths.extend(default_files(seen.first, given.names))
     if like is not None and arguments is not None and wanted is ALL and not given.objects:
         again = like.again(key, seen.found.sources, cast("Any", seen.first), given.names)
         if again is not None:

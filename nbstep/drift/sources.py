@@ -67,21 +67,28 @@ class Sources:
         inputs: Where its inputs are found.
         callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
         codes: The code of all functions, the thunk's own first.
+        files: The defaults, but for those of the thunk, and the attributes of classes that have the looks of a file's name.
         agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
     """
 
     def __init__(
-        self, inputs: tuple[Source, ...] = (), callables: tuple[Source, ...] = (), codes: Sequence[types.CodeType] = ()
+        self,
+        inputs: tuple[Source, ...] = (),
+        callables: tuple[Source, ...] = (),
+        codes: Sequence[types.CodeType] = (),
+        files: Sequence[str] = (),
     ) -> None:
         self.inputs = inputs
         self.callables = callables
         self.codes = codes
+        self.files = files
         self.agreed: dict[str, Any] = {}
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
         """Texts in the code that may name a file."""
-        return (*dict.fromkeys(path for code in self.codes for path in named_files(code)),)[:_MAX_PATHS]
+        in_code = (path for code in self.codes for path in named_files(code))
+        return (*dict.fromkeys(itertools.chain(in_code, self.files)),)[:_MAX_PATHS]
 
     @functools.cached_property
     def written(self) -> frozenset[str]:
@@ -109,10 +116,12 @@ class Named(NamedTuple):
     Attributes:
         inputs: Each with the place that it is read from, where others may read it too, and a longer label where its own is taken.
         callables: The objects that can be called, each with its place.
+        files: The texts among its defaults or attributes that have the looks of a file's name.
     """
 
     inputs: tuple[tuple[_Place | None, Source, str], ...] = ()
     callables: tuple[tuple[_Place, Source], ...] = ()
+    files: tuple[str, ...] = ()
 
 
 _NOTHING: Final = Named()
@@ -149,15 +158,25 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
         else:
             callables.append((place, source))
+    files = ()
     if reference is not None and (function.__defaults__ or function.__kwdefaults__):  # of the thunk they are arguments
         inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
-    return Named(tuple(inputs), tuple(callables)) if inputs or callables else _NOTHING
+        files = default_files(function)
+    return Named(tuple(inputs), tuple(callables), files) if inputs or callables or files else _NOTHING
+
+
+def default_files(function: types.FunctionType, given: Container[str] = ()) -> tuple[str, ...]:
+    """The defaults of a function that have the looks of a file's name, but for what it is given."""
+    values = [value for name, value in default_values(function) if type(value) is str and name not in given]
+    return (*filter(_is_file_name, values),)
 
 
 def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     """The same of the body of a class."""
     inputs = tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)])
-    return Named(inputs) if inputs else _NOTHING
+    texts = [value for name, value in vars(cls).items() if type(value) is str and not name.startswith("_")]
+    files = (*filter(_is_file_name, texts),)
+    return Named(inputs, files=files) if inputs or files else _NOTHING
 
 
 def sources_of(
@@ -178,7 +197,8 @@ def sources_of(
             found.setdefault(source.label, source)
         for place, source in named.callables:
             callables.setdefault(place, source)
-    return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes)
+    files = [file for named in found_in for file in named.files]
+    return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes, files)
 
 
 def _free(label: str, taken: Container[str]) -> str:
@@ -294,8 +314,12 @@ def _named_in(constants: Iterable[object]) -> Iterator[str]:
             yield from named_files(constant)
         elif isinstance(constant, tuple | frozenset):  # a list or a set that is only read is one of these
             yield from _named_in(sorted(cast("Iterable[object]", constant), key=repr))
-        elif type(constant) is str and len(constant) < 256 and "://" not in constant and _FILE_NAME.fullmatch(constant):
+        elif type(constant) is str and _is_file_name(constant):
             yield constant
+
+
+def _is_file_name(text: str) -> bool:
+    return len(text) < 256 and "://" not in text and _FILE_NAME.fullmatch(text) is not None
 
 
 def _has_docstring(code: types.CodeType) -> bool:
