@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,3 +145,31 @@ def test_items_that_wait_for_each_other_have_a_thread_each(form: str) -> None:
         return item
 
     assert on_threads(one, _FORMS[form](_work(108)), 8) == list(range(108))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SCHED_BATCH is Linux's")
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("usual", [True, False])
+def test_threads_of_a_map_are_scheduled_as_batch_work_and_nobody_else_is(form: str, usual: bool) -> None:
+    policies = set[tuple[bool, int]]()
+
+    def scheduled(item: int, _: str | None) -> Any:
+        time.sleep(0.005)
+        policies.add((threading.current_thread() is threading.main_thread(), os.sched_getscheduler(0)))
+        return item
+
+    def mapped() -> tuple[list[Any], int]:
+        return on_threads(scheduled, _FORMS[form](_work(40)), 4), os.sched_getscheduler(0)
+
+    def in_another_thread() -> tuple[list[Any], int]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # its threads have it too, and keep it
+        return mapped()
+
+    if usual:
+        given, after = mapped()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            given, after = pool.submit(in_another_thread).result()
+    assert given == list(range(40))
+    assert after == (os.SCHED_OTHER if usual else os.SCHED_IDLE)
+    assert policies == {(False, os.SCHED_BATCH if usual else os.SCHED_IDLE)}

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.batch.hub import Begin, Hub
 from nbstep.batch.keying import Keyed
+from nbstep.batch.schedule import AsBatch
 from nbstep.cache.flight import blocked_threads
 from nbstep.foreign import own
 from nbstep.result import Err, Ok
@@ -114,16 +115,23 @@ def _in_turns(
     start, home = _Start(left), threading.get_ident()
     raised: list[_Raised] = []
 
+    def take_each() -> None:
+        __tracebackhide__ = True
+        for at, item in left:
+            results[at] = context.copy().run(one, item.item, item.key)
+
     def take_turns() -> None:
         __tracebackhide__ = True
         try:
-            if threading.get_ident() != home:
-                start.wait()
-            if hub is not None and threading.get_ident() != home:
-                hub.take_turns()
+            if threading.get_ident() == home:
+                take_each()
                 return
-            for at, item in left:
-                results[at] = context.copy().run(one, item.item, item.key)
+            start.wait()
+            with AsBatch():
+                if hub is None:
+                    take_each()
+                else:
+                    hub.take_turns()
         except BaseException as error:
             left.stop()
             raised.append(_Raised.of(error))
