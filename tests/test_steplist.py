@@ -472,6 +472,20 @@ def test_n3_a_long_run_folds_but_failures_waiting_and_running_stay() -> None:
     assert len(html_of(story.state(), NOW)) < 12_000
 
 
+def test_n3_of_many_that_run_at_once_those_asked_first_stay() -> None:
+    story = Story()
+    for user in range(30):
+        story.ran(f"user:{user}")
+    for user in range(30, 62):
+        story.started(f"user:{user}")
+    folded = fold(rows_of(story.state(), NOW))
+    assert [(row.label, row.count, row.state) for row in folded] == [
+        *((f"user:{user}", 1, "running") for user in range(30, 35)),
+        ("user:*", 27, "running"),
+        ("user:*", 30, "ran"),
+    ]
+
+
 @pytest.mark.parametrize(("other", "label"), [("user:{}", "user:*"), ("u{}", "*")])
 def test_n3_what_is_left_of_many_failures_is_called_by_what_their_keys_share(other: str, label: str) -> None:
     story = Story()

@@ -23,8 +23,11 @@ _FOLDS: Final[tuple[State, ...]] = (
     "no key",
 )
 
+_BUSY: Final[frozenset[State]] = frozenset({"waiting", "running", "still running"})
+
 FOLD_ABOVE: Final = 40  # rows
 _MOST_ALIKE: Final = 25  # rows of one state that stay on their own in a folded list
+_MOST_BUSY: Final = 5  # that are under way: those asked first, as what hangs is among them
 _MOST_OF_A_CAUSE: Final = 3  # old values
 _MOST_PREFIXES: Final = 20  # folded rows of one state
 
@@ -86,8 +89,9 @@ def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
     for state in _STAYS:
         alike = sorted((row for row in rows if row.state == state), key=lambda row: row.folded)
         alike = _by_cause(alike) if state == "old value" else alike
-        kept += alike[:_MOST_ALIKE]
-        if rest := alike[_MOST_ALIKE:]:
+        most = _MOST_BUSY if state in _BUSY else _MOST_ALIKE
+        kept += alike[:most]
+        if rest := alike[most:]:
             kept += [together(rest, next(iter(by_prefix((row.label for row in rest), 1))))]
     for state in _FOLDS:
         alike = [row for row in rows if row.state == state]
