@@ -356,8 +356,32 @@ if __name__ == "__main__":
 )
 
 
+FILES = (
+    BEGIN
+    + """
+def logging_(i):
+    with open("log.txt", "a") as log:
+        log.write("x")
+    return open("plain.txt").read()
+
+if __name__ == "__main__":
+    open("plain.txt", "w").close()
+    open("log.txt", "w").close()
+    for cache in ({}, "disk"):
+        _, findings, _ = asked(backend, cache, logging_, "k", files=["log.txt", "plain.txt", "no.txt"])
+        assert len(findings) == 2, findings
+        assert any("`log.txt` of files= changed while its step ran" in text for text in findings), findings
+        assert any("`no.txt` of files= is not there" in text for text in findings), findings
+        assert asked(backend, cache, logging_, "k", files=["log.txt", "plain.txt", "no.txt"])[1:] == ([], [None] * 3)
+    print("ok")
+"""
+)
+
+
 @pytest.mark.parametrize("backend", ["loky", "dask"])
-@pytest.mark.parametrize("text", [STALE, TWICE, FORMS, INSIDE], ids=["stale", "twice", "forms", "inside"])
+@pytest.mark.parametrize(
+    "text", [STALE, TWICE, FORMS, INSIDE, FILES], ids=["stale", "twice", "forms", "inside", "files"]
+)
 def test_d1_w5_what_a_worker_has_is_told_and_steps_inside_have_a_run(backend: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(text)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))

@@ -278,6 +278,13 @@ class Call:
                 note_changes(self.before, after, self._behind(), self.options.alike.changing)
         return same if len(same) > (SIGNER in same) else {}
 
+    def note_kept_elsewhere(self, inputs: Mapping[str, str]) -> None:
+        """Tells the same of files by the inputs of an entry that another process kept: what it leaves out changed meanwhile."""
+        before, files = self.before, self.options.inputs.files
+        if before is not None and files:
+            left = {name: text for name, text in before.texts.items() if name in inputs}
+            self._tell_of_files(before, before._replace(texts=left), files)
+
     def _tell_of_files(self, before: Inputs, after: Inputs, named: Sequence[str]) -> None:
         """Tells, once a line and file, which of the files that its options name are none of its inputs."""
         spot = spot_text(self.place)

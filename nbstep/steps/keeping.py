@@ -54,6 +54,7 @@ async def keep_result(
         return None, ""
     if ran.elsewhere is not None and ran.elsewhere.kept is not None:
         run.cache.note_kept(key, ran.elsewhere.kept.evicted)
+        call.note_kept_elsewhere(ran.elsewhere.kept.meta.facts.inputs)
         return _told(call, run.cache, key, why, result, ran.elsewhere.kept, loaded=True), ""
     if ran.elsewhere is not None and ran.elsewhere.file_copied:
         run.find("not-stored", key, f"{key} was not kept: {_OPEN_FILE}", why=_OPEN_FILE)
