@@ -22,10 +22,10 @@ from nbstep.runs.hooks import stop_if_interrupted, thunk_guard
 
 _THREADS: Final = 8  # where nobody says how many
 _AHEAD: Final = 32  # items whose keys are told before their turn
-_LOOK_S: Final = 0.005
+_LOOK_S: Final = 0.005  # from one look at how far a lone thread is to the next
 _QUICK: Final = 10  # items that one thread takes between two looks; they are not worth a second one
 _LATE_S: Final = 0.009  # a thread that only works gives the interpreter away after 5 ms
-_SLOW: Final = 3  # such looks in a row: two where next to none was taken, fifteen that came late
+_SLOW: Final = 3  # looks at fewer items, in a row: each counts one, at next to none two, one that came late a fifth
 _HELD: Final = ("__cause__", "__context__", "__suppress_context__", "__traceback__")  # the first one sets the third
 _NOTHING: Final = object()  # in the place of a result that is not there yet
 
