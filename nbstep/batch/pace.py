@@ -17,7 +17,6 @@ class Pace:
 
     Attributes:
         apart_s: From one turn to the next, in seconds.
-        over: Set where there are no more turns: whoever waits for one on a thread is not to begin.
 
     >>> pace = Pace("2/s")
     >>> [round(pace.wait_s(now=0.0), 1) for _ in range(3)]
@@ -36,7 +35,6 @@ class Pace:
         if match is None or float(match[1]) <= 0:
             raise ValueError(f'rate={rate!r}: write how many may begin in what time: "10/s", "600/min", "1000/h"')
         self.apart_s = _SECONDS[match[2][0]] / float(match[1])
-        self.over = threading.Event()
         self._next = -math.inf
         self._lock = threading.Lock()
 

@@ -167,14 +167,15 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def wait_blocking(flight: Flight, timeout_s: float | None) -> Landing | None:
-    """Waits in this thread until the flight lands, or is dead; None after `timeout_s`."""
+def wait_blocking(flight: Flight, timeout_s: float | None, check: Callable[[], None] = lambda: None) -> Landing | None:
+    """Waits in this thread until the flight lands, or is dead; None after `timeout_s`. What `check` raises ends the wait."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
         try:
             return flight.landing.result(timeout=max(left, 0.0))
         except WaitTimeout:
+            check()
             if flight.is_dead():
                 return "nothing"
             if deadline is not None and time.monotonic() >= deadline:

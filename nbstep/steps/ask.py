@@ -17,6 +17,7 @@ from nbstep.batch.dispatch import backend_for, on_threads
 from nbstep.batch.hub import Turn
 from nbstep.batch.keying import Keyed, Keys
 from nbstep.batch.pace import Pace
+from nbstep.batch.stop import Stop
 from nbstep.batch.tasks import in_tasks
 from nbstep.batch.values import values
 from nbstep.batch.workers import in_workers
@@ -198,8 +199,8 @@ def ask_all(
     if checked.timeout_s is not None and not surely_awaitable(fn):
         raise timeout_needs_async()
     pace = None if rate is None else Pace(rate)
-    bare, alike, number = on_error != "keep" and not is_async, Alike(), run.next_map()
-    each = replace(checked, hand_back=True, bare=bare, map=number, pace=pace, alike=alike)
+    bare, alike, number, stop = on_error != "keep" and not is_async, Alike(), run.next_map(), Stop()
+    each = replace(checked, hand_back=True, bare=bare, map=number, pace=pace, stop=stop, alike=alike)
     place, site = _place_of(caller, run), site_of(caller)
     keys = Keys(key, site.with_f)
     # Of what has no length each item is asked for when it is its turn: it may be more than memory holds.
@@ -248,8 +249,7 @@ def ask_all(
                     results = in_workers(begin, work, backend.n_jobs, lazily=not sized, apart_s=pace and pace.apart_s)
         return results if on_error == "keep" else values(results, work)
     except BaseException as error:
-        if pace is not None:
-            pace.over.set()
+        stop.set()
         recount(error)
         trim(error, run.owns)
         raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nbstep.batch.pace import Pace
+from nbstep.batch.stop import Stop
 from nbstep.errors import NbstepError, StepTimeout
 from nbstep.foreign import is_awaitable, own
 from nbstep.freezing import as_it_was
@@ -51,6 +52,7 @@ async def attempt_thunk(
     awaiting: bool,
     prepared: Awaitable[Any] | None,
     pace: Pace | None = None,
+    stop: Stop | None = None,
     failing: Callable[[BaseException], None] = lambda _: None,
 ) -> Given:
     """Calls the thunk up to `1 + retries` times; only the last failure leaves.
@@ -63,6 +65,7 @@ async def attempt_thunk(
         awaiting: The caller awaits; else nothing here suspends.
         prepared: What a first call already gave.
         pace: Gives a further attempt its turn.
+        stop: Says where there is to be none any more.
         failing: Is told what each attempt raised, where there may be another.
     """
     __tracebackhide__ = True
@@ -74,9 +77,9 @@ async def attempt_thunk(
     import tenacity
 
     async def wait(seconds: float) -> None:
-        await sleep(seconds, awaiting=awaiting)
+        await sleep(seconds, awaiting=awaiting, stop=stop)
         if pace is not None:
-            await pace_turn(pace, awaiting=awaiting)
+            await sleep(pace.wait_s(), awaiting=awaiting, stop=stop)
 
     first = [prepared]
     failed: tuple[BaseException, types.TracebackType | None] | None = None
@@ -184,28 +187,18 @@ def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
             go_on = functools.partial(next, running) if sent is None else functools.partial(running.send, sent)
 
 
-async def sleep(seconds: float, *, awaiting: bool) -> None:
-    """Waits, and may be interrupted."""
-    if awaiting:
-        await asyncio.sleep(seconds)
-    elif seconds > 0:
-        with thunk_guard():
-            stop_if_interrupted()
-            time.sleep(seconds)
-
-
-async def pace_turn(pace: Pace, *, awaiting: bool) -> None:
-    """Waits for a turn.
+async def sleep(seconds: float, *, awaiting: bool, stop: Stop | None = None) -> None:
+    """Waits, and may be interrupted.
 
     Raises:
-        KeyboardInterrupt: On a thread whose map has ended early meanwhile: what has not begun is not to begin any more, and its
-            key is to be free for who asks next.
+        KeyboardInterrupt: On a thread whose map has ended early meanwhile.
     """
-    seconds = pace.wait_s()
     if awaiting:
         await asyncio.sleep(seconds)
-        return
-    with thunk_guard():
-        stop_if_interrupted()
-        if pace.over.wait(seconds):
-            raise KeyboardInterrupt
+    elif stop is not None or seconds > 0:
+        with thunk_guard():
+            stop_if_interrupted()
+            if stop is None:
+                time.sleep(seconds)
+            else:
+                stop.sleep(seconds)

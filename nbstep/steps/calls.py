@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, NamedTuple, Protocol
 
 from nbstep.batch.pace import Pace
+from nbstep.batch.stop import Stop
 from nbstep.cache.drifted import Drifted
 from nbstep.cache.records import Hit, Miss
 from nbstep.cache.trust import signing_key
@@ -80,8 +81,8 @@ class Options:
 
     `hand_back` says that an error is handed back, and a value in its box; `bare` that one which surely is no box itself may
     come without. `map` numbers the `step.map` that it is an item of, which wants its value at once, whatever kind of step kept it.
-    `inputs` says which inputs count. `pace` says how often a thunk may begin. `elsewhere` says that another process calls the
-    thunk. `alike` is shared by the steps of one map.
+    `inputs` says which inputs count. `pace` says how often a thunk may begin, `stop` whether none may any more. `elsewhere` says
+    that another process calls the thunk. `alike` is shared by the steps of one map.
     """
 
     policy: Policy
@@ -93,6 +94,7 @@ class Options:
     map: int | None = None
     inputs: Wanted = ALL
     pace: Pace | None = None
+    stop: Stop | None = None
     elsewhere: bool = False
     alike: Alike | None = None
 

@@ -25,7 +25,7 @@ from nbstep.notes import error_line, one_line
 from nbstep.result import Err, Ok
 from nbstep.runs.hooks import stop_if_interrupted
 from nbstep.runs.state import Frame, Run, enclosing
-from nbstep.steps.attempts import attempt_thunk, given_by, pace_turn
+from nbstep.steps.attempts import attempt_thunk, given_by, sleep
 from nbstep.steps.awaitable import AwaitableStep, discard
 from nbstep.steps.calls import Call, Options
 from nbstep.steps.decision import NOTHING_KEPT, Asked, Compute, Decision, Use, decide, decide_shared, drift_of
@@ -330,10 +330,11 @@ async def compute(
 ) -> Any:
     """Runs the thunk, keeps what it gave, tells. Puts into `shared` what waiting callers may use."""
     __tracebackhide__ = True
-    run, key, pace = call.run, call.key, call.options.pace
+    run, key, pace, stop = call.run, call.key, call.options.pace, call.options.stop
     if prepared is None:
         if pace is not None:
-            await (wait(pace.wait_s()) if call.options.elsewhere else pace_turn(pace, awaiting=awaiting))
+            seconds = pace.wait_s()
+            await (wait(seconds) if call.options.elsewhere else sleep(seconds, awaiting=awaiting, stop=stop))
         tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None
@@ -355,6 +356,7 @@ async def compute(
                 awaiting=awaiting,
                 prepared=prepared,
                 pace=pace,
+                stop=stop,
                 failing=lambda error: tried.append(error_line(error, run.redacted)),
             )
         )

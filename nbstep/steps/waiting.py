@@ -62,13 +62,24 @@ async def wait_for_flight(call: Call, flight: Flight, awaiting: bool) -> Landing
             if call.options.elsewhere:
                 landing = await _landed_meanwhile(flight, left_s)
             else:
-                landing = await wait_awaiting(flight, left_s) if awaiting else wait_blocking(flight, left_s)
+                landing = await wait_awaiting(flight, left_s) if awaiting else _landed(call, flight, left_s)
             if landing is not None:
                 return landing
             if until is None and _of_unknown_origin(call) and FLIGHTS.waits_for(flight) == "this work":
                 return "itself"
             if _left_s(call, until) == 0 and _is_over(call, until, flight):
                 return None
+
+
+def _landed(call: Call, flight: Flight, left_s: float | None) -> Landing | None:
+    """Waits in this thread. What lands as the map is stopped is computed by nobody, if it is to be."""
+    stop = call.options.stop
+    if stop is None:
+        return wait_blocking(flight, left_s)
+    landing = wait_blocking(flight, left_s, stop.check)
+    if landing == "nothing":
+        stop.check()
+    return landing
 
 
 async def _landed_meanwhile(flight: Flight, left_s: float | None) -> Landing | None:
@@ -124,6 +135,8 @@ async def wait_for_lock(call: Call, cache: Cache, key: str, flight: Flight, awai
                     await wait(left_s)
                 elif awaiting:
                     await asyncio.sleep(left_s)
+                elif call.options.stop is not None:
+                    call.options.stop.sleep(left_s)
                 else:
                     time.sleep(left_s)
                 lock = cache.locks.take(key)
