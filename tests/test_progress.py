@@ -70,6 +70,18 @@ def test_the_rate_and_the_time_left_are_those_of_what_is_computed() -> None:
     assert found.text() == "600 of 1,000, 2 a second, about 3 m 20 s left"
 
 
+def test_what_is_under_way_counts_as_half_done() -> None:
+    """A second after 32 began and the first 6 are over, as many a second as that would be a sixth of what comes."""
+    story = mapping(200)
+    for n in range(6):
+        story.ran(f"m:{n}", 1.0, at=NOW - 1.1)
+    for n in range(6, 38):
+        story.started(f"m:{n}", at=NOW - 1.1)
+    found = progress(story)
+    assert found.rate == pytest.approx(22 / 1.1)
+    assert found.left_s == pytest.approx((16 + 162) / 20)
+
+
 def test_hits_between_what_is_computed_are_expected_of_the_rest_too() -> None:
     story = mapping(1000)
     story.ran("m:0", 0.1, at=NOW - 50)

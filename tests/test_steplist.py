@@ -486,6 +486,21 @@ def test_n3_of_many_that_run_at_once_those_asked_first_stay() -> None:
     ]
 
 
+def test_n3_a_list_that_will_be_folded_is_from_the_beginning() -> None:
+    story = Story()
+    story.events.append(StepsAhead("r", 1, 200))
+    for user in range(32):
+        story.started(f"user:{user}", at=NOW - 4 + user / 10)
+    lines = plain_of(story.state(), NOW).splitlines()
+    assert [line.split()[1:4] for line in lines[1:]] == [
+        *([f"user:{user}", "running", f"{4 - user / 10}"] for user in range(5)), ["user:*", "×27", "running"],
+    ]  # fmt: skip
+    assert lines[-1].endswith("3.5 s")  # the one that has been running longest, not all of them together
+    ended = story.ended().state()
+    assert len(rows_of(ended, NOW)) == 32
+    assert "user:31" in plain_of(ended, NOW)
+
+
 @pytest.mark.parametrize(("other", "label"), [("user:{}", "user:*"), ("u{}", "*")])
 def test_n3_what_is_left_of_many_failures_is_called_by_what_their_keys_share(other: str, label: str) -> None:
     story = Story()

@@ -65,7 +65,8 @@ class Tally:
         at = event.run, event.step
         if isinstance(event, StepStarted):
             self._began = self._clock() if self._began is None else self._began
-            self._running.add(at)
+            if not event.elsewhere:  # it may wait long for a worker that is free
+                self._running.add(at)
             self._hits_before.append(self._hits)
             return
         self._hits += isinstance(event, StepHit)

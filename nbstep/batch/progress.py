@@ -71,19 +71,20 @@ def pace_of(
 ) -> tuple[float | None, float | None]:
     """Steps that are computed in a second, and for how long; None before that says something.
 
-    The rate is that of what was computed: hits take next to no time.
+    The rate is that of what was computed: hits take next to no time. What is under way is half done, on the whole: where dozens
+    began at once and few are over, these alone would promise far too little.
 
     Args:
         ran: Steps that were computed, failed ones too.
         lasted_s: Since the first of them began.
-        under_way: Steps that are computed now.
-        to_come: Steps that were not begun; None where that is not known.
+        under_way: Steps that are computed now, as far as is known.
+        to_come: The others that are not over; None where that is not known.
         share: How much of them must be computed.
 
-    >>> pace_of(40, 20.0, 2, 40, 0.5)
-    (2.0, 11.0)
+    >>> pace_of(39, 20.0, 2, 40, 0.5)
+    (2.0, 10.5)
     """
     if ran < _RAN_LEAST or lasted_s <= 0:
         return None, None
-    rate = ran / lasted_s
-    return rate, None if to_come is None else (under_way + share * max(0, to_come)) / rate
+    rate = (ran + under_way / 2) / lasted_s
+    return rate, None if to_come is None else (under_way / 2 + share * max(0, to_come)) / rate

@@ -81,9 +81,12 @@ def _nothing(label: str) -> str:  # noqa: ARG001 - the shortest prefix of all
     return "*"
 
 
-def fold(rows: Sequence[Row], above: int = FOLD_ABOVE) -> list[Row]:
-    """At most about `above` rows: what went well folds by state and prefix, what needs a look stays and comes first."""
-    if len(rows) <= above:
+def fold(rows: Sequence[Row], above: int = FOLD_ABOVE, coming: int = 0) -> list[Row]:
+    """At most about `above` rows: what went well folds by state and prefix, what needs a look stays and comes first.
+
+    `coming` says how many are still to come: a list that will be folded is from the beginning, or it would grow and shrink.
+    """
+    if len(rows) + coming <= above:
         return list(rows)
     kept: list[Row] = []
     for state in _STAYS:
@@ -127,7 +130,7 @@ def together(rows: Sequence[Row], label: str) -> Row:
         state=rows[0].state,
         call=rows[0].call,
         count=sum(map(counted, rows)),
-        spent_s=sum(row.spent_s for row in rows),
+        spent_s=(max if rows[0].state in _BUSY else sum)([row.spent_s for row in rows]),
         saved_s=sum(row.saved_s for row in rows),
         size_bytes=sum(sizes) if sizes else None,
         oldest=min((row.oldest for row in rows if row.oldest is not None), default=None),

@@ -35,7 +35,8 @@ def progress_of(state: StepList, now: float) -> Progress | None:
     ran = len(computed) + _settled(state, *_COMPUTED)
     failed = sum(call.outcome == "error" for call in over) + _settled(state, "failed", "failed (cached)")
     cached = sum(call.source != "thunk" and call.outcome == "ok" for call in over) + _settled(state, *_CACHED)
-    under_way = sum(call.phase == "running" for call in calls.values())
+    # Of what workers of other processes were handed nobody knows whether it has begun.
+    under_way = sum(call.phase == "running" and not call.elsewhere for call in calls.values())
     began = [call.began_at for call in computed if call.began_at is not None]
     began += [row.spans[0][0] for row in state.settled if row.mapped and row.state in _COMPUTED and row.spans]
     total = done + len(calls) - len(over) + state.ahead.count

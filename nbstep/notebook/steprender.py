@@ -69,7 +69,7 @@ def html_of(
     One that is `live` says of when it is: where its kernel dies, this is what the notebook keeps.
     """
     rows = rows_of(state, now)
-    visible = fold(rows)
+    visible = fold(rows, coming=_coming(state))
     until = state.ended.at if state.ended else None
     summary = html.escape(_summary(rows, state, now))
     name = f"<b>{html.escape(key_text(state.name))}</b> " if state.name else ""  # spaces are for who sees no styles
@@ -84,6 +84,10 @@ def html_of(
         f'{HTML_BEGIN}<div class="nbstep-l {PLAIN}"><style>{STYLE}</style>'
         f'<div class="s">{name}{summary}{flags}</div>{body}{said}{found}{end}</div>{HTML_END}'
     )
+
+
+def _coming(state: StepList) -> int:
+    return 0 if state.ended else state.ahead.count
 
 
 def _summary(rows: Sequence[Row], state: StepList, now: float) -> str:
@@ -174,7 +178,7 @@ def plain_of(
     paint = _painted if colour else _unpainted
     name = key_text(state.name) if state.name else ""
     flags = "".join(f"   [{shown(flag)}]" for flag in flags_of(state))
-    visible = fold(rows, above)
+    visible = fold(rows, above, _coming(state))
     first = wrapped(f"{name}   {_summary(rows, state, now)}{flags}".lstrip(), width)
     lines = [paint(name, "name") + first.removeprefix(name) if first.startswith(name) else first]
     for line, row in zip(_plain_rows(visible, now, until, width), visible, strict=True):
