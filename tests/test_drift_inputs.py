@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import enum
 import functools
 import hashlib
 import os
@@ -580,11 +581,32 @@ def test_k10_so_has_a_plain_step_that_turns_out_awaitable(cache: Cache) -> None:
     assert {key: _kept(cache, key)["n"] for key in cache} == {"k:1": "1", "k:2": "2"}
 
 
+class _Place(enum.Enum):
+    HERE = "e.csv"
+
+
 class _Reader:
     path = "c.csv"
+    paths = ("d.csv",)
+    _log = "log.txt"
+    log = "log.txt"
 
     def text(self) -> str:
         return Path(self.path).read_text()
+
+    def texts(self) -> str:
+        return Path(self.paths[0]).read_text()
+
+    def logged(self) -> str:
+        return Path(self.log).read_text() and Path(self._log).read_text()
+
+
+def _first(paths: tuple[str, ...] = ("a.csv", "b.csv")) -> str:
+    return Path(paths[0]).read_text()
+
+
+def _logged(log: str = "log.txt") -> str:
+    return Path(log).read_text()
 
 
 def _text_of(path: str = "b.csv") -> str:
@@ -604,6 +626,13 @@ def _own(path: str = "a.csv") -> str:
         (lambda step: step(lambda: _text_of(), key="k"), "b.csv"),
         (lambda step: step(lambda: _Reader().text(), key="k"), "c.csv"),
         (lambda step: step.map(lambda n, path="a.csv": Path(path).read_text(), [1], key="k:{}"), "a.csv"),
+        (lambda step: step(_first, key="k"), "a.csv"),
+        (lambda step: step(lambda *, paths=(("a.csv",),): Path(paths[0][0]).read_text(), key="k"), "a.csv"),
+        (lambda step: step(lambda paths=frozenset({"b.csv"}): Path(min(paths)).read_text(), key="k"), "b.csv"),
+        (lambda step: step(lambda: _first(), key="k"), "a.csv"),
+        (lambda step: step(lambda: _Reader().texts(), key="k"), "d.csv"),
+        (lambda step: step(lambda: Path(_Place.HERE.value).read_text(), key="k"), "e.csv"),
+        (lambda step: step.map(lambda n, paths=("a.csv",): Path(paths[0]).read_text(), [1, 2], key="k:{}")[0], "a.csv"),
     ],
 )
 def test_d2_a_file_that_a_default_or_an_attribute_names_is_an_input(
@@ -612,8 +641,37 @@ def test_d2_a_file_that_a_default_or_an_attribute_names_is_an_input(
     monkeypatch.chdir(tmp_path)
     told = RecordingListener()
     for text in ("1", "22"):
-        for path in ("a.csv", "b.csv", "c.csv"):
+        for path in ("a.csv", "b.csv", "c.csv", "d.csv", "e.csv"):
             Path(path).write_text(text)
         create_workflow(cache="kept", on_event=told)(take).unwrap()
-    (hit,) = told.of(StepHit)
-    assert hit.drift == f"{named}: 1 B before, 2 B now"
+    (hit, *others) = told.of(StepHit)
+    assert f"{named}: 1 B before, 2 B now" in (hit.drift or "")
+    assert all(other.drift == hit.drift for other in others)
+
+
+LOG = "log.txt"
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda step: step(lambda _log="log.txt": Path(_log).read_text(), key="k"),
+        lambda step: step.map(lambda n, _log="log.txt": Path(_log).read_text(), [1, 2], key="k:{}"),
+        lambda step: step(lambda: _logged(), key="k", ignore="log"),
+        lambda step: step(_logged, key="k", ignore="log"),
+        lambda step: step(_logged, "log.txt", key="k", ignore="log"),
+        lambda step: step.map(_logged, ["log.txt"], key="k:{}", ignore="log"),
+        lambda step: step(lambda: Path(LOG).read_text(), key="k", ignore="LOG"),
+        lambda step: step(lambda: _Reader().logged(), key="k", ignore="log"),
+    ],
+)
+def test_d2_a_file_named_by_what_is_ignored_is_no_input(
+    take: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = RecordingListener()
+    for text in ("1", "22"):
+        Path("log.txt").write_text(text)
+        create_workflow(cache="kept", on_event=told)(take).unwrap()
+    assert [hit.drift for hit in told.of(StepHit)] == [None] * len(told.of(StepHit))
+    assert told.of(StepHit)

@@ -195,7 +195,8 @@ def like(
         return None
     own_texts = {one: before.texts[one] for one in own}
     named = named if sources.inputs else None
-    paths = [*sources.paths, *(() if named is None else named.paths), *default_files(function, (*own, name))]
+    defaults = [path for _, path in default_files(function, (*own, name))]
+    paths = [*sources.paths, *(() if named is None else named.paths), *defaults]
     return Like(
         key, seen, name, named, owner, type(owner[0]) if owner else None, own_texts, texts_of(key.secret),
         [path for path in paths if may_be_file(path)],

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
@@ -17,7 +17,7 @@ from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
 from nbstep.drift.scalars import SCALARS, counts_for_nothing, is_code
 from nbstep.drift.seen import Seen
-from nbstep.drift.sources import UNBOUND, Source, default_files, read_source
+from nbstep.drift.sources import UNBOUND, NamedText, Source, default_files, read_source
 from nbstep.drift.tables import is_table
 from nbstep.drift.values import MAX_PLAIN_CHARS, Texts, texts_of
 from nbstep.drift.wanted import ALL, Wanted, is_ignored
@@ -77,14 +77,14 @@ def read_inputs(
         reading.leave_out(wanted.ignore)
     if objects is not None:
         objects += [value for _, value in reading.objects]
-    tables, loose = frozenset[str](), frozenset[str]()
+    tables, loose, paths = frozenset[str](), frozenset[str](), list[str]()
     if reading.large:
-        tables, loose, known = _add_large(reading.large, make, reading.found, reading.paths, budget_s, changing)
+        tables, loose, known = _add_large(reading.large, make, reading.found, paths, budget_s, changing)
         if known is None:
             lasting = None
         else:
             reading.held += known
-    files = reading.files(wanted.files)
+    files = reading.files(wanted, paths)
     return Inputs(reading.found, files, tables, loose, None if files else lasting)
 
 
@@ -96,7 +96,7 @@ class _Given(NamedTuple):
 
     names: set[str]
     texts: dict[str, str]
-    paths: list[str]
+    paths: list[NamedText]
     objects: list[tuple[str, Any]]
     large: list[_Large]
 
@@ -116,7 +116,7 @@ def _given(arguments: Iterable[tuple[str, Any]], make: Texts) -> _Given:
         elif name not in names:
             texts[name] = text
             if type(value) is str:
-                paths.append(value)
+                paths.append((name, value))
         names.add(name)
     return given
 
@@ -127,7 +127,7 @@ def _read_as_before(
     """The inputs where all names hold what they did for another call."""
     found, files = {SIGNER: key.id, **like.scalars, **given.texts, **like.others}, dict[str, str]()
     if given.paths or like.paths or seen.found.sources.paths:
-        _add_files([*given.paths, *like.paths, *seen.found.sources.paths], 0, make, found, files)
+        _add_files([*(path for _, path in given.paths), *like.paths, *seen.found.sources.paths], 0, make, found, files)
     lasting = None if files else Lasting(thunk, arguments, like.names)
     return Inputs(found, files, loose=like.loose, lasting=lasting)
 
@@ -147,7 +147,7 @@ class _Reading:
         held: What names hold, as in `Lasting`.
         objects: The inputs that are no scalars: arguments first, then what is named.
         large: Those that are not plain.
-        paths: Texts that may name files.
+        paths: Texts that may name files, each with what it is called.
     """
 
     def __init__(self, seen: Seen, key: SigningKey, make: Texts, given: _Given, state: frozenset[str]) -> None:
@@ -195,20 +195,24 @@ class _Reading:
             self.found[source.label] = text
             self.held.append((source, type(value), value))
             if type(value) is str:
-                self.paths.append(value)
+                self.paths.append((source.label, value))
 
     def leave_out(self, ignore: frozenset[str]) -> None:
         """Leaves out what a step ignores."""
         self.large = [one for one in self.large if not is_ignored(one[0], ignore)]
         self.objects = [one for one in self.objects if not is_ignored(one[0], ignore)]
+        self.paths = [one for one in self.paths if not is_ignored(one[0], ignore)]
         self.found = {name: text for name, text in self.found.items() if not is_ignored(name, ignore)}
 
-    def files(self, wanted: tuple[str, ...] | None) -> dict[str, str]:
-        """Adds files: those wanted, where that is not None or none at all, and those that are found; gives their paths."""
+    def files(self, wanted: Wanted, others: Sequence[str]) -> dict[str, str]:
+        """Adds files: those wanted, where that is not None or none at all, and those that are found; gives their paths.
+
+        `others` are texts of what is not plain that may name files.
+        """
         files: dict[str, str] = {}
-        if wanted != () and (self.paths or self._sources.paths or wanted):
-            explicit = wanted or ()
-            paths = [*explicit, *self.paths, *self._sources.paths]
+        explicit = wanted.files or ()
+        paths = [*explicit, *(path for _, path in self.paths), *others, *self._sources.paths_but(wanted.ignore)]
+        if wanted.files != () and paths:
             _add_files(paths, len(explicit), self._make, self.found, files)
         return files
 

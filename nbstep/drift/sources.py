@@ -28,11 +28,13 @@ from nbstep.drift.parts import (
 from nbstep.drift.plain import PLAIN, is_plain
 from nbstep.drift.scalars import counts_for_nothing, is_code
 from nbstep.drift.sights import content_of
+from nbstep.drift.wanted import is_ignored
 from nbstep.drift.watch import is_member, member_value
 from nbstep.operations import mentioned, names_in
 
 _MAX_SOURCES: Final = 200
 _MAX_PATHS: Final = 16
+_TEXTS_AT_MOST: Final = 64  # of a collection
 GLOBAL: Final = -1
 _DEFAULT: Final = -2
 _OF_A_CLASS: Final = -3
@@ -41,6 +43,7 @@ _HISTORY: Final = frozenset({"In", "Out"})  # IPython's own
 _FILE_NAME: Final = re.compile(r"[^\s/\\][^\n\t:*?\"<>|]*\.\w{1,10}|[./~]?[^\n\t:*?\"<>|]*/[^\n\t:*?\"<>|]*[^\s/]")
 
 
+NamedText: TypeAlias = tuple[str, str]  # what it is called, and the text
 _Place: TypeAlias = tuple[int, tuple[str, ...]]  # the id of a closure cell or a namespace, and the name there
 
 
@@ -67,7 +70,8 @@ class Sources:
         inputs: Where its inputs are found.
         callables: Where objects are found that can be called, as models can: they are no inputs, and may come from another step.
         codes: The code of all functions, the thunk's own first.
-        files: The defaults, but for those of the thunk, and the attributes of classes that have the looks of a file's name.
+        files: The texts among defaults, but for those of the thunk, and among the attributes of classes that have the looks of a
+            file's name, each with what it is called.
         agreed: By the id of a key what was found when they last were what an entry knows: mostly they still are.
     """
 
@@ -76,7 +80,7 @@ class Sources:
         inputs: tuple[Source, ...] = (),
         callables: tuple[Source, ...] = (),
         codes: Sequence[types.CodeType] = (),
-        files: Sequence[str] = (),
+        files: Sequence[NamedText] = (),
     ) -> None:
         self.inputs = inputs
         self.callables = callables
@@ -87,8 +91,13 @@ class Sources:
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
         """Texts in the code that may name a file."""
+        return self.paths_but(frozenset())
+
+    def paths_but(self, ignore: frozenset[str]) -> tuple[str, ...]:
+        """The same without those that are called so."""
         in_code = (path for code in self.codes for path in named_files(code))
-        return (*dict.fromkeys(itertools.chain(in_code, self.files)),)[:_MAX_PATHS]
+        called = (path for name, path in self.files if not is_ignored(name, ignore))
+        return (*dict.fromkeys(itertools.chain(in_code, called)),)[:_MAX_PATHS]
 
     @functools.cached_property
     def written(self) -> frozenset[str]:
@@ -116,12 +125,12 @@ class Named(NamedTuple):
     Attributes:
         inputs: Each with the place that it is read from, where others may read it too, and a longer label where its own is taken.
         callables: The objects that can be called, each with its place.
-        files: The texts among its defaults or attributes that have the looks of a file's name.
+        files: The texts among its defaults or attributes that have the looks of a file's name, each with what it is called.
     """
 
     inputs: tuple[tuple[_Place | None, Source, str], ...] = ()
     callables: tuple[tuple[_Place, Source], ...] = ()
-    files: tuple[str, ...] = ()
+    files: tuple[NamedText, ...] = ()
 
 
 _NOTHING: Final = Named()
@@ -158,24 +167,22 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
             inputs.append((place, source, f"{source.label} in {function.__qualname__.rpartition('<locals>.')[2]}"))
         else:
             callables.append((place, source))
-    files = ()
+    files: tuple[NamedText, ...] = ()
     if reference is not None and (function.__defaults__ or function.__kwdefaults__):  # of the thunk they are arguments
         inputs += [(None, source, source.label) for source in _changeable_defaults(reference, function)]
         files = default_files(function)
     return Named(tuple(inputs), tuple(callables), files) if inputs or callables or files else _NOTHING
 
 
-def default_files(function: types.FunctionType, given: Container[str] = ()) -> tuple[str, ...]:
-    """The defaults of a function that have the looks of a file's name, but for what it is given."""
-    values = [value for name, value in default_values(function) if type(value) is str and name not in given]
-    return (*filter(_is_file_name, values),)
+def default_files(function: types.FunctionType, given: Container[str] = ()) -> tuple[NamedText, ...]:
+    """The texts among the defaults of a function that have the looks of a file's name, but for those of what it is given."""
+    return _files_in(one for one in default_values(function) if one[0] not in given)
 
 
 def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     """The same of the body of a class."""
     inputs = tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)])
-    texts = [value for name, value in vars(cls).items() if type(value) is str and not name.startswith("_")]
-    files = (*filter(_is_file_name, texts),)
+    files = _files_in((name, _of_a_member(value)) for name, value in vars(cls).items())
     return Named(inputs, files=files) if inputs or files else _NOTHING
 
 
@@ -199,6 +206,23 @@ def sources_of(
             callables.setdefault(place, source)
     files = [file for named in found_in for file in named.files]
     return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes, files)
+
+
+def _files_in(values: Iterable[tuple[str, object]]) -> tuple[NamedText, ...]:
+    return tuple(
+        [(name, text) for name, value in values if not counts_for_nothing(name) for text in _file_names_in(value)]
+    )
+
+
+def _file_names_in(value: Any) -> Iterator[str]:
+    """Those in a text, or in the first texts of a tuple or of a set that does not change."""
+    if type(value) is str and _is_file_name(value):
+        yield value
+    elif type(value) is tuple:
+        for one in value[:_TEXTS_AT_MOST]:
+            yield from _file_names_in(one)
+    elif type(value) is frozenset and len(value) <= _TEXTS_AT_MOST:
+        yield from filter(_is_file_name, sorted(one for one in value if type(one) is str))
 
 
 def _free(label: str, taken: Container[str]) -> str:
