@@ -359,6 +359,16 @@ if __name__ == "__main__":
 FILES = (
     BEGIN
     + """
+import time
+from pathlib import Path
+
+def slow(i):
+    time.sleep(0.5)
+    if i == 0:  # as the last two wait for a worker
+        Path("plain.txt").write_text("2")
+    time.sleep(0.5)
+    return Path("plain.txt").read_text()
+
 def logging_(i):
     with open("log.txt", "a") as log:
         log.write("x")
@@ -373,6 +383,13 @@ if __name__ == "__main__":
         assert any("`log.txt` of files= changed while its step ran" in text for text in findings), findings
         assert any("`no.txt` of files= is not there" in text for text in findings), findings
         assert asked(backend, cache, logging_, "k", files=["log.txt", "plain.txt", "no.txt"])[1:] == ([], [None] * 3)
+        # what changes before a worker begins with an item is an input of that, also where its size is what it was
+        Path("plain.txt").write_text("1")
+        assert asked(backend, cache, slow, "s", range(4))[0].value[2:] == ["2", "2"]
+        Path("plain.txt").write_text("333")
+        drifts = asked(backend, cache, slow, "s", range(4))[2]
+        assert drifts[:2] == [None, None], drifts  # it changed as they ran
+        assert all("plain.txt: 1 B before, 3 B now" in drift for drift in drifts[2:]), drifts
     print("ok")
 """
 )

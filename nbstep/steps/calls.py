@@ -285,16 +285,17 @@ class Call:
         before, files = self.before, self.options.inputs.files
         if before is not None and files:
             left = {name: text for name, text in before.texts.items() if name in inputs}
-            self._tell_of_files(before, before._replace(texts=left), files)
+            self._tell_of_files(before, before._replace(texts=left), files, ", or is another one where its worker is")
 
-    def _tell_of_files(self, before: Inputs, after: Inputs, named: Sequence[str]) -> None:
+    def _tell_of_files(self, before: Inputs, after: Inputs, named: Sequence[str], perhaps: str = "") -> None:
         """Tells, once a line and file, which of the files that its options name are none of its inputs."""
         spot = spot_text(self.place)
         for path in changed_files(before, after, named):
             self.run.find(
                 "file-changed", self.key,
-                f"{spot}: `{path}` of files= changed while its step ran, so that it counts as no input: leave it out of files= if "
-                f"the step writes it; else delete what is kept, and run the step when the file is whole: {self.command('rm')}",
+                f"{spot}: `{path}` of files= changed while its step ran{perhaps}, so that it counts as no input: leave it out of "
+                f"files= if the step writes it; else delete what is kept, and run the step when the file is whole: "
+                f"{self.command('rm')}",
                 once=f"{spot} {path}",
             )  # fmt: skip
         for path in missing_files(after, named):

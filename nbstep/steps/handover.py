@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import pickle
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -126,7 +127,7 @@ class Handover:
     def _packed_alike(self, call: Call) -> bytes:
         facts = facts_of(call, Ran(0.0, awaitable=False, returned=False, used=()), call.options.policy.ttl_s, {})
         facts = replace(facts, code=dict(facts.code), sources=dict(facts.sources) if self._may_reach else {})
-        alike = Alike(facts, call.options.inputs, self._run.id)
+        alike = Alike(facts, call.options.inputs, self._run.id, socket.gethostname())
         if self._alike is None or self._alike[0] != alike:
             self._alike = alike, pickle.dumps(alike)
         return self._alike[1]

@@ -53,11 +53,19 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """What is the same for most items: what the entry says of its step, which inputs count, to which batch it belongs."""
+    """What is the same for most items.
+
+    Attributes:
+        facts: What the entry says of its step.
+        wanted: Which inputs count.
+        batch: The batch that it belongs to.
+        host: The kernel's machine.
+    """
 
     facts: Facts
     wanted: Wanted
     batch: str
+    host: str
 
 
 def work_of(function: bytes, item: Any, retries: int, order: bytes | None, around: bytes) -> bytes:
@@ -126,7 +134,7 @@ def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked 
     asked = Order(*pickle.loads(order))
     alike = _alike(asked.alike)
     facts = replace(alike.facts, inputs=asked.inputs, uses=asked.uses)
-    witness = Witness(thunk, item, alike.wanted)
+    witness = Witness(thunk, item, alike.wanted, is_here=alike.host == socket.gethostname())
     envelope = around_of(around).envelope if asked.keep and around else None
     if envelope is None:
         return _Asked(asked.key, facts, witness)
