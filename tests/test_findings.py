@@ -45,6 +45,11 @@ CASES = {
         ["def load(n):\n    with open('log.csv', 'a') as log: log.write('more\\n')\n    return n\n"
          "step.map(load, range(3), key='k{}', files='log.csv', n_jobs=1)"], "when the file is whole: %nbstep rm k0",
     ),
+    "file-unknown": (
+        ["from pathlib import Path\nimport os\nPath('a.csv').write_text('1')\nos.utime('a.csv', (9e9, 9e9))\n"
+         f"step.map(lambda n: n, range(3), key='k{{}}'{files})" for files in ("", ", files='a.csv'")],
+        "delete what is kept: %nbstep rm k0",
+    ),
     "file-missing": (
         ["step.map(abs, range(3), key='k{}', files='*.csv')"], "`*.csv` of files= is not there: name each file itself",
     ),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from nbstep.batch.pace import Pace
 from nbstep.batch.stop import Stop
 from nbstep.cache.drifted import Drifted
-from nbstep.cache.records import Hit, Miss
+from nbstep.cache.records import Hit, Meta, Miss
 from nbstep.cache.trust import signing_key
 from nbstep.collisions.kept import names_of
 from nbstep.drift.alike import Like, like, with_shared
@@ -23,9 +23,7 @@ from nbstep.drift.inputs import (
     Named,
     are_lasting,
     callables_in,
-    changed_files,
     changed_in_place,
-    missing_files,
     moved,
     note_changes,
     settled,
@@ -43,6 +41,7 @@ from nbstep.keyfindings.sites import NOWHERE, Site
 from nbstep.notes import command_text, error_line
 from nbstep.policy import Policy
 from nbstep.runs.state import Frame, Run
+from nbstep.steps.filelines import FileLine, lines_of_computed, lines_of_found, lines_of_kept_elsewhere
 from nbstep.steps.inline import Inline
 from nbstep.thunks import Thunk
 from nbstep.words import spot_text
@@ -271,7 +270,7 @@ class Call:
                 f"{self.key}: its function changes `{name}` in place, and a hit will not: work on a copy, and return it",
             )  # fmt: skip
         if self.options.inputs.files:
-            self._tell_of_files(self.before, after, self.options.inputs.files)
+            self._tell_of_files(lines_of_computed(self.before, after, self.options.inputs.files))
         if after is self.before:
             same = self.before.texts
         else:
@@ -281,29 +280,22 @@ class Call:
         return same if len(same) > (SIGNER in same) else {}
 
     def note_kept_elsewhere(self, inputs: Mapping[str, str]) -> None:
-        """Tells the same of files by the inputs of an entry that another process kept: what it leaves out changed meanwhile."""
-        before, files = self.before, self.options.inputs.files
-        if before is not None and files:
-            left = {name: text for name, text in before.texts.items() if name in inputs}
-            self._tell_of_files(before, before._replace(texts=left), files, ", or is another one where its worker is")
+        """Tells the same of files by the inputs of an entry that another process kept."""
+        if self.before is not None and (files := self.options.inputs.files):
+            self._tell_of_files(lines_of_kept_elsewhere(self.before, inputs, files))
 
-    def _tell_of_files(self, before: Inputs, after: Inputs, named: Sequence[str], perhaps: str = "") -> None:
-        """Tells, once a line and file, which of the files that its options name are none of its inputs."""
+    def note_used(self, meta: Meta) -> None:
+        """Tells which of the files that its options name an entry that is used does not count."""
+        files = self.options.inputs.files
+        if files and self.options.policy.on("inputs") != "ignore":
+            self._tell_of_files(lines_of_found(meta, self.inputs(), files))
+
+    def _tell_of_files(self, lines: Iterable[FileLine]) -> None:
+        """Tells each once a line of code and file."""
         spot = spot_text(self.place)
-        for path in changed_files(before, after, named):
-            self.run.find(
-                "file-changed", self.key,
-                f"{spot}: `{path}` of files= changed while its step ran{perhaps}, so that it counts as no input: leave it out of "
-                f"files= if the step writes it; else delete what is kept, and run the step when the file is whole: "
-                f"{self.command('rm')}",
-                once=f"{spot} {path}",
-            )  # fmt: skip
-        for path in missing_files(after, named):
-            self.run.find(
-                "file-missing", self.key,
-                f"{spot}: `{path}` of files= is not there: name each file itself, from the folder that the step runs in",
-                once=f"{spot} {path}",
-            )  # fmt: skip
+        for line in lines:
+            text = f"{spot}: `{line.path}` of files= {line.text.format(rm=self.command('rm'))}"
+            self.run.find(line.kind, self.key, text, once=f"{spot} {line.path}")
 
     def _inputs_after(self, before: Inputs) -> Inputs:
         """The inputs now that the thunk ran: those from before, where they can be no other."""

@@ -257,6 +257,7 @@ async def _used(call: Call, cache: Cache, key: str, awaiting: bool, source: Sour
         return _unusable(cache, unreadable)
     if isinstance(value, Err) and not _may_replay(call, value.error):
         return Compute("error-retried", "cache_errors= does not keep it")
+    call.note_used(decision.hit.meta)
     return hand_out(call, decision, value, source)
 
 
