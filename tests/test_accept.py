@@ -56,6 +56,17 @@ def _by_shell(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_d4_show_does_not_say_that_a_refused_value_was_used(shell: Shell) -> None:
+    shell.good(TIDY)
+    shell.good(CELL.format(cut=1))
+    shell.good(EDITED)
+    asked = CELL.format(cut=2).replace("%%workflow", "%%workflow --on-drift error", 1)
+    assert "DriftError" in shell.run(asked).text
+    text = shell.good("%nbstep show clean").text
+    assert "its step ended with an error before it ran, and what is kept was not used" in text
+    assert "all the same" not in text
+
+
 def test_d4_show_says_what_changed_with_the_source_and_the_inputs_then_and_now(shell: Shell) -> None:
     said = _drift(shell)
     assert "tidy() was edited" in said

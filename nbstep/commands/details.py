@@ -205,6 +205,8 @@ def _last_look_up(usage: Usage, status: Status) -> str | _Aged:
         why = WHY_MISSED.get(cast("Reason", usage.last_reason), shown(usage.last_reason or ""))
         more = f" ({shown(usage.last_why)})" if usage.last_why else ""
         got = f"it ran: {why}{more}" if why else "it ran"
+    elif usage.last_got == "refused":
+        got = "its step ended with an error before it ran, and what is kept was not used"
     else:
         return ""
     return _Aged("", usage.last_used, f"; {got}")

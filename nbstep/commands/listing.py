@@ -328,13 +328,14 @@ def usage_of(cache: Cache) -> Mapping[str, Usage]:
     here = cache.drifted_here()
     if not here:
         return logged
-    drifted = {
-        key: replace(
-            (before := logged.get(key, _UNUSED)), drift=found.drift, drift_at=found.at, last_got="hit",
+    drifted: dict[str, Usage] = {}
+    for key, found in here.items():
+        before = logged.get(key, _UNUSED)
+        was_refused = before.last_got == "refused" and before.last_used >= found.at  # by `on_drift="error"`
+        drifted[key] = replace(
+            before, drift=found.drift, drift_at=found.at, last_got="refused" if was_refused else "hit",
             last_used=max(found.at, before.last_used),
-        )
-        for key, found in here.items()
-    }  # fmt: skip
+        )  # fmt: skip
     return {**logged, **drifted}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LoggedStep:
-    """One step of a logged run: `got` is "hit", "ran" or "asked" (it never ended); times are seconds since the epoch.
+    """One step of a logged run: `got` is "hit", "ran", "refused" or "asked" (it never ended); times are seconds since the epoch.
 
     `drift` is what had changed since the value was kept that a hit used; `site` tells which call asked;
     `kept` is False for a value that was not. `why` says more of a miss than its reason, or why a hit

@@ -132,7 +132,8 @@ class Rows:
             got, outcome, at, saved_s = "hit", ended.outcome, ended.at, ended.saved_s
             drift = None if ended.drift is None or ended.stale else self._written(ended.drift)
         elif ended is not None:
-            got, outcome, at, took_s = "ran", ended.outcome, ended.at, ended.took_s
+            got = "refused" if ended.refused else "ran"
+            outcome, at, took_s = ended.outcome, ended.at, ended.took_s
             kept = ended.outcome != "ok" or ended.size_bytes is not None
         text = (
             f'[{or_null(asked.key)}, "{got}", "{outcome}", {number(at)}, {number(took_s)}, {number(saved_s)}, '
