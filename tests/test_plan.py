@@ -479,3 +479,11 @@ def test_c7_what_only_another_text_of_the_cell_asked_is_not_missed(shell: Shell)
     ran = shell.run("%%workflow w --mode offline\nfor n in range(1):\n    step(work, n, key=f'n:{n}')")
     assert "'n:0' cannot come from the cache" in ran.text
     assert "n:1" not in ran.text
+
+
+def test_n4_what_a_map_runs_side_by_side_is_told_so(shell: Shell) -> None:
+    cell = "{}\nimport time\ndef slow(n):\n    time.sleep(0.3)\n    return n\nx = step.map(slow, range(8), key='n:{{}}', n_jobs=8)"
+    shell.good(cell.format("%%workflow w"))
+    shell.good("%nbstep rm 'n:*'")
+    text = shell.good(cell.format("%%workflow w --plan")).text
+    assert re.search(r"A run would take about 2\.[4-9] s, side by side in 0\.[3-5] s", text)

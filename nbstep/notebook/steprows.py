@@ -421,7 +421,7 @@ def _saved_note(rows: Iterable[Row], now: float) -> str:
     saved_s = sum(row.saved_s for row in rows)
     # What was computed side by side is not waited for one by one: the sum alone would promise too much.
     spans = [span for row in rows for span in spans_of(row)]
-    parts = [f"{saved} {duration_text(saved_s)}{_together(saved_s, lasted_s(spans))}"] if saved_s else []
+    parts = [f"{saved} {duration_text(saved_s)}{side_by_side(saved_s, lasted_s(spans))}"] if saved_s else []
     if oldest is not None:
         parts.append(f"oldest {age_text(max(0.0, now - oldest))}")
     return f" ({', '.join(parts)})" if parts else ""
@@ -432,10 +432,15 @@ def _spent_note(rows: Iterable[Row], now: float) -> str:  # noqa: ARG001 - the n
     spent_s = sum(row.spent_s for row in rows)
     spans = [span for row in rows for span in spans_of(row)]
     one_by_one_s = sum(row.spent_s for row in rows if row.call.key is None)
-    return f" ({duration_text(spent_s)}{_together(spent_s, one_by_one_s + lasted_s(spans))})"
+    return f" ({duration_text(spent_s)}{side_by_side(spent_s, one_by_one_s + lasted_s(spans))})"
 
 
-def _together(sum_s: float, lasting_s: float) -> str:
+def side_by_side(sum_s: float, lasting_s: float) -> str:
+    """What follows the sum of what steps took where they lasted much less long.
+
+    >>> side_by_side(64.0, 2.0), side_by_side(64.0, 60.0)
+    (', side by side in 2.0 s', '')
+    """
     return f", side by side in {duration_text(lasting_s)}" if lasting_s < _SIDE_BY_SIDE * sum_s else ""
 
 

@@ -80,11 +80,20 @@ def _mapped(call: ast.Call, key: ast.expr, names: Names, scope: Scope) -> list[F
     if items is None:
         raise NotPlain
     given, options = _given(call, (), names, scope), _options(call, names, scope)
-    keys = list(_keys_of(items, key, names, scope))
+    keys, at_once = list(_keys_of(items, key, names, scope)), _at_once(call, names, scope)
     return [
-        Foreseen(text, None if given is None else replace(given, args=(item,)), options)
+        Foreseen(text, None if given is None else replace(given, args=(item,)), options, at_once)
         for item, text in zip(items, keys, strict=True)
     ]
+
+
+def _at_once(call: ast.Call, names: Names, scope: Scope) -> int:
+    """What `n_jobs=` says; one where it is left out or counts from the number of processors, as the backend decides then."""
+    try:
+        said = [names.value(keyword.value, scope) for keyword in call.keywords if keyword.arg == "n_jobs"]
+    except NotPlain:
+        return 1
+    return said[0] if said and type(said[0]) is int and said[0] > 0 else 1
 
 
 def _keys_of(items: Sequence[Any], key: ast.expr, names: Names, scope: Scope) -> Iterator[str]:

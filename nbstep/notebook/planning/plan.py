@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,13 +114,14 @@ def make_plan(
     return Plan(state, notes_of(outlook, ran_before=known.run is not None, any_step=bool(sites or steps)))
 
 
-def _outlook(sites: Sequence[Site], plans: Sequence[Planned], calls: Iterable[Call], reruns_changed: bool) -> Outlook:
+def _outlook(sites: Sequence[Site], plans: Sequence[Planned], calls: Collection[Call], reruns_changed: bool) -> Outlook:
     runs = [call.expected_s for call in calls if call.source is None]
     timed_s = [seconds for seconds in runs if seconds is not None]
     unseen = {p.key for p in plans if reruns_changed and not p.compared and isinstance(p.decision, Use)}
     not_compared = [site for site in sites if any(step.key in unseen for step in site.steps)]
     return Outlook(
         sum(timed_s),
+        _lasting_s(sites, calls),
         len(timed_s),
         len(runs) - len(timed_s),
         _lines(site for site in sites if site.made_running),
@@ -129,6 +130,18 @@ def _outlook(sites: Sequence[Site], plans: Sequence[Planned], calls: Iterable[Ca
         not_compared_cell=any(site.line is None for site in not_compared),
         unchecked=tuple(plan.key for plan in plans if plan.unchecked),
     )
+
+
+def _lasting_s(sites: Sequence[Site], calls: Collection[Call]) -> float:
+    """How long the steps that would run take, where those of one `step.map` run side by side."""
+    expected_s = {call.key: call.expected_s for call in calls if call.source is None and call.expected_s is not None}
+    lasting_s = 0.0
+    for site in sites:
+        took_s = [(expected_s.pop(step.key), step.at_once) for step in site.steps if step.key in expected_s]
+        lasting_s += max(
+            sum(each / at_once for each, at_once in took_s), max((each for each, _ in took_s), default=0.0)
+        )
+    return lasting_s + sum(expected_s.values())
 
 
 def _lines(sites: Iterable[Site]) -> Lines:

@@ -22,11 +22,15 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A step that a run of the cell asks; `given` and `options`, those beside the key, are None where they are not known."""
+    """A step that a run of the cell asks; `given` and `options`, those beside the key, are None where they are not known.
+
+    `at_once` says how many of its call run side by side, as far as that is known.
+    """
 
     key: str
     given: Given | None = None
     options: Mapping[str, Any] | None = None
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)

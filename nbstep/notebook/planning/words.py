@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbstep.durations import duration_text
+from nbstep.notebook.steprows import side_by_side
 from nbstep.words import keys_text, plural, shown
 
 NOT_RUN_HERE = "This cell has not run here before: listed are the keys that its text gives"
@@ -38,6 +39,7 @@ class Outlook:
 
     Attributes:
         timed_s: How long the steps took that would run.
+        lasting_s: The same where some of them run side by side; None where none does.
         timed: How many they are.
         untimed: How many would run beside them.
         made_running: Where keys are made that only a run tells.
@@ -52,6 +54,7 @@ class Outlook:
     """
 
     timed_s: float = 0.0
+    lasting_s: float | None = None
     timed: int = 0
     untimed: int = 0
     made_running: Lines = Lines(())
@@ -87,6 +90,8 @@ def _cost(outlook: Outlook) -> str:
 
     >>> _cost(Outlook())
     'A run would take next to nothing'
+    >>> _cost(Outlook(timed_s=64.0, lasting_s=2.0, timed=64))
+    'A run would take about 1 m 4 s, side by side in 2.0 s'
     >>> _cost(Outlook(timed_s=0.6, timed=2, untimed=1))
     'A run would take about 0.6 s or more: 1 step was never timed'
     >>> _cost(Outlook(made_running=Lines((3,)), listed_again=True))
@@ -111,10 +116,12 @@ def _cost(outlook: Outlook) -> str:
     elif outlook.not_compared_cell:
         conditions.append("nothing changed, which only a run sees")
     if_so = f" if {' and if '.join(conditions)}" if conditions else ""
+    lasting_s = outlook.timed_s if outlook.lasting_s is None else outlook.lasting_s
+    about = f"about {duration_text(outlook.timed_s)}{side_by_side(outlook.timed_s, lasting_s)}"
     if unknown:
-        known = f"A run would take about {duration_text(outlook.timed_s)} or more" if outlook.timed else ""
+        known = f"A run would take {about} or more" if outlook.timed else ""
         return f"{known or 'How long a run would take is not known'}: {_listed([*unknown, *(asked if if_so else [])])}"
-    took = f"about {duration_text(outlook.timed_s)}" if outlook.timed else "next to nothing"
+    took = about if outlook.timed else "next to nothing"
     return f"A run would take {took}{if_so}"
 
 
