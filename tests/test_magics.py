@@ -161,3 +161,15 @@ def test_run_cell_magic_by_name_works_and_fails_as_the_cell_would(shell: Shell) 
 def test_a_terminal_waits_for_the_end_of_the_cell(shell: Shell, text: str, status: str) -> None:
     """Else it would run the first line the moment Enter is pressed."""
     assert shell.ip.check_complete(text)[0] == status
+
+
+@pytest.mark.parametrize("verb", ["show k", "rm k", "undo"])
+def test_n9_what_is_not_found_says_where_the_last_cell_keeps(shell: Shell, verb: str, tmp_path: Path) -> None:
+    shell.good(f"%%workflow --cache {tmp_path / 'other'}\nx = step(lambda: 1, key='k')")
+    text = shell.good(f"%nbstep {verb}").text
+    word, *names = verb.split()
+    asked = " ".join([word, "--cache", str(tmp_path / "other"), *names])
+    assert text.splitlines()[-1] == f"The last cell keeps its steps elsewhere: %nbstep {asked}"
+    shell.good("%%workflow\nx = step(lambda: 1, key='k')")
+    for line in ("%nbstep show k", "%nbstep show nothing", "%nbstep rm k", "%nbstep undo"):
+        assert "elsewhere" not in shell.good(line).text

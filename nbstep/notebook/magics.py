@@ -18,7 +18,7 @@ from nbstep.commands.tables import Screen
 from nbstep.commands.verbs import run_command
 from nbstep.errors import CellStopped
 from nbstep.notebook.helptext import WORKFLOW_HELP
-from nbstep.notebook.retrying import LastRun, commands_of
+from nbstep.notebook.retrying import LastRun, commands_of, elsewhere
 from nbstep.notebook.steprender import HTML_END
 from nbstep.runs.active import as_cache
 
@@ -39,8 +39,9 @@ def nbstep_magic(shell: Any, line: str, last: LastRun | None = None, local: Mapp
     names = {**shell.user_ns, **(local or {})}
     line, caches = _filled_in(line, names)
     commands, beside = commands_of(line.strip() or "help", last)
-    for command in commands:
-        _run(shell, command, caches, {} if last is None else last.met)
+    done = [_run(shell, command, caches, {} if last is None else last.met) for command in commands]
+    if not all(done):
+        beside = beside or elsewhere(line, last)
     if beside:
         sys.stdout.write(f"{beside}\n")
 
@@ -94,7 +95,8 @@ def _expanded(text: str, names: Mapping[str, Any]) -> str:
         return text
 
 
-def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[Hashable, frozenset[str]]) -> None:
+def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[Hashable, frozenset[str]]) -> bool:
+    """Runs a command, and shows what it gives; whether it found what it was asked for."""
     rich = getattr(shell, "kernel", None) is not None
     width = _OUTPUT_COLUMNS if rich else shutil.get_terminal_size((100, 24)).columns
     outcome = run_command(command, screen=Screen(width=width, notebook=True, whole=_WHOLE), caches=caches, met=met)
@@ -105,7 +107,7 @@ def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[Has
         from nbstep.notebook.panel import panel
 
         panel(outcome.opens_panel)
-        return
+        return True
     if outcome.binds is not None:
         name, value = outcome.binds
         shell.user_ns[name] = value
@@ -113,6 +115,7 @@ def _run(shell: Any, command: str, caches: Mapping[str, Cache], met: Mapping[Has
         display({"text/plain": outcome.text, "text/html": f"{HTML_BEGIN}{outcome.html}{HTML_END}"}, raw=True)
     elif outcome.text:
         sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+    return outcome.exit_code == 0
 
 
 def workflow_magic(shell: Any, line: str, cell: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Bare `%nbstep retry` and `ls` after a cell whose cache is another one than the project's. Pure."""
+"""`%nbstep retry`, and lines about the project's cache, after a cell whose cache is another one. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nbstep.cache.secrets.redaction import redact_text
 from nbstep.notes import words_text
 
 _RETRY: Final = ({"retry"}, {"retry", "--json"})
+_OF_A_CACHE: Final = (["ls"], ["show"], ["rm"], ["undo"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def retrying(line: str) -> str:
 def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     """What `%nbstep LINE` runs, and what is to be said beside: `retry` alone is for the errors of the last cell, where they are.
 
-    `ls` is of the project's cache; it says where the last cell keeps, if that is elsewhere.
+    Others are of the project's cache. What is said beside `ls` is where the last cell keeps, if that is elsewhere.
 
     >>> commands_of("ls", None), commands_of("retry", LastRun("%%workflow", ("", "../b"), ("../b",)))
     ((['ls'], ''), (['retry', 'retry --cache ../b'], ''))
@@ -53,7 +54,7 @@ def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     (['ls'], 'The last cell keeps its steps elsewhere: %nbstep ls --cache ../b')
     """
     if last is None or set(line.split()) not in _RETRY:
-        return [line], "" if last is None else _elsewhere(line.split(), last)
+        return [line], "" if last is None or line.split()[:1] != ["ls"] else elsewhere(line, last)
     project: list[str | None] = [""] if "" in last.folders else []
     places = dict.fromkeys([*project, *last.failed_in])
     options = " --json" if "--json" in line else ""
@@ -70,11 +71,18 @@ def commands_of(line: str, last: LastRun | None) -> tuple[list[str], str]:
     return commands, "" if commands else "The last cell met no error that is kept."
 
 
-def _elsewhere(words: list[str], last: LastRun) -> str:
-    """Where the last cell keeps, beside a list of the project's cache that it did not use; "" where there is nothing to say."""
-    place = next((one for one in last.folders if one), None)
-    is_of_project = words[:1] == ["ls"] and not any(word.startswith(("--cache", "--json", "--help")) for word in words)
-    if place is None or "" in last.folders or not is_of_project:
+def elsewhere(line: str, last: LastRun | None) -> str:
+    """Where the last cell keeps, beside a line about the project's cache that it did not use; "" where there is nothing to say.
+
+    >>> elsewhere("rm user:1", LastRun("%%workflow --cache ../b", ("../b",), ()))
+    'The last cell keeps its steps elsewhere: %nbstep rm --cache ../b user:1'
+    """
+    words = line.split()
+    place = None if last is None else next((one for one in last.folders if one), None)
+    is_of_project = words[:1] in _OF_A_CACHE and not any(
+        word.startswith(("--cache", "--json", "--help")) for word in words
+    )
+    if last is None or place is None or "" in last.folders or not is_of_project:
         return ""
-    listed = words_text("ls", [], in_notebook=True, folder=place)
-    return f"The last cell keeps its steps elsewhere: {' '.join([listed, *words[1:]])}"
+    asked = words_text(words[0], [], in_notebook=True, folder=place)
+    return f"The last cell keeps its steps elsewhere: {' '.join([asked, *words[1:]])}"
