@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import sys, time
 from nbstep import create_workflow
 
 def work(n):
-    print("begun", flush=True)
+    sys.stdout.write("begun\\n")
+    sys.stdout.flush()
     time.sleep(60)
 
 create_workflow(cache=sys.argv[1])(lambda step: step.map(work, range(4), key="n:{}", n_jobs=4))
@@ -117,3 +118,39 @@ def test_c4_there_is_no_further_attempt_after_an_interrupt(options: dict[str, An
     assert _until(lambda: _stopped(told) == ["n:0", "n:1", "n:2"]), told.of(StepFinished)
     time.sleep(2.0)  # an attempt would follow within 0.2 to 1.6 s
     assert [at for at in tried if at > ended + 0.05] == []
+
+
+def test_c4_what_was_begun_as_a_map_failed_is_kept() -> None:
+    """An error of the items' own is no interrupt: attempts go on, and what they give is kept."""
+    cache, failed = dict[str, Any](), list[int]()
+
+    def items() -> Iterator[int]:
+        yield from (0, 1)
+        assert _until(lambda: len(failed) >= 2)
+        raise ValueError("no more")
+
+    def fetch(n: int) -> int:
+        if failed.count(n) == 0:
+            failed.append(n)
+            raise ConnectionError(n)
+        return n
+
+    with pytest.raises(ValueError, match="no more"):
+        create_workflow(cache=cache)(lambda step: step.map(fetch, items(), key="n:{}", n_jobs=4, retries=4))
+    assert _until(lambda: {"n:0", "n:1"} <= set(Cache(cache).keys()))
+
+
+def test_c4_what_is_still_looked_up_is_not_begun_after_an_interrupt() -> None:
+    class Slow(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.append(key)
+            time.sleep(0.5)
+            return super().get(key, default)
+
+    told, asked, ran = RecordingListener(), list[str](), list[int]()
+    _interrupted(
+        lambda step: step.map(ran.append, range(8), key="n:{}", n_jobs=4), lambda: bool(asked), Slow(), told
+    )  # fmt: skip
+    began = len(ran)
+    time.sleep(1.5)
+    assert (began, len(ran), told.of(StepStarted)) == (0, 0, [])

@@ -663,6 +663,8 @@ LOG = "log.txt"
         lambda step: step.map(_logged, ["log.txt"], key="k:{}", ignore="log"),
         lambda step: step(lambda: Path(LOG).read_text(), key="k", ignore="LOG"),
         lambda step: step(lambda: _Reader().logged(), key="k", ignore="log"),
+        lambda step: step(lambda: _Reader().logged(), key="k", ignore="_Reader.log"),
+        lambda step: step(lambda: _Reader().logged(), key="k", ignore="_Reader"),
     ],
 )
 def test_d2_a_file_named_by_what_is_ignored_is_no_input(

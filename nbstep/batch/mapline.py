@@ -43,7 +43,8 @@ class Tally:
         self._clock = clock
         self._lock = ThreadLock()
         self._asked: set[tuple[str, int]] = set()
-        self._running: set[tuple[str, int]] = set()
+        self._running: dict[tuple[str, int], float] = {}  # since when
+        self._took_s = 0.0
         self._began: float | None = None
         self._hits = 0
         self._hits_before: deque[int] = deque(maxlen=SHARE_OF)  # before each of the last steps that began
@@ -64,32 +65,36 @@ class Tally:
     def _note(self, event: StepStarted | StepHit | StepFinished) -> None:
         at = event.run, event.step
         if isinstance(event, StepStarted):
-            self._began = self._clock() if self._began is None else self._began
+            began = self._clock()
+            self._began = began if self._began is None else self._began
             if not event.elsewhere:  # it may wait long for a worker that is free
-                self._running.add(at)
+                self._running[at] = began
             self._hits_before.append(self._hits)
             return
         self._hits += isinstance(event, StepHit)
         self._asked.discard(at)
-        self._running.discard(at)
+        self._running.pop(at, None)
         if isinstance(event, StepFinished) and event.interrupted:
             self.interrupted += 1
             return
         self._failed += event.outcome == "error"
         self._cached += event.outcome == "ok" and isinstance(event, StepHit)
         self._ran += event.outcome == "ok" and isinstance(event, StepFinished)
-        self._computed += isinstance(event, StepFinished)
+        if isinstance(event, StepFinished):
+            self._computed += 1
+            self._took_s += event.took_s
         self.unkept += isinstance(event, StepFinished) and event.outcome == "ok" and bool(event.not_kept)
 
     def progress(self) -> Progress:
         """How far it is."""
         with self._lock:
             done = self._cached + self._ran + self._failed
-            lasted_s = 0.0 if self._began is None else self._clock() - self._began
-            under_way, before = len(self._running), self._hits_before
-            to_come = None if self._total is None else self._total - done - under_way
+            now, before = self._clock(), self._hits_before
+            lasted_s = 0.0 if self._began is None else now - self._began
+            under_way = [now - began for began in self._running.values()]
+            to_come = None if self._total is None else self._total - done - len(under_way)
             share = share_of(len(before), self._hits - before[0] if before else 0)
-            rate, left_s = pace_of(self._computed, lasted_s, under_way, to_come, share)
+            rate, left_s = pace_of(self._computed, self._took_s, lasted_s, under_way, to_come, share)
             return Progress(self._total, self._cached, self._ran, self._failed, rate, left_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,24 +68,27 @@ def share_of(began: int, hits: int) -> float:
 
 
 def pace_of(
-    ran: int, lasted_s: float, under_way: int, to_come: int | None, share: float
+    ran: int, took_s: float, lasted_s: float, under_way: Sequence[float], to_come: int | None, share: float
 ) -> tuple[float | None, float | None]:
     """Steps that are computed in a second, and for how long; None before that says something.
 
-    The rate is that of what was computed: hits take next to no time. What is under way is half done, on the whole: where dozens
-    began at once and few are over, these alone would promise far too little.
+    The rate is that of what was computed: hits take next to no time. What is under way counts in part, the more the longer it
+    has been that: where dozens began at once and few are over, these alone would promise far too little.
 
     Args:
         ran: Steps that were computed, failed ones too.
+        took_s: How long all of them took, in seconds.
         lasted_s: Since the first of them began.
-        under_way: Steps that are computed now, as far as is known.
+        under_way: For how many seconds each step that is computed now has been that, as far as is known.
         to_come: The others that are not over; None where that is not known.
         share: How much of them must be computed.
 
-    >>> pace_of(39, 20.0, 2, 40, 0.5)
+    >>> pace_of(39, 78.0, 20.0, [2.0, 2.0], 40, 0.5)
     (2.0, 10.5)
     """
     if ran < _RAN_LEAST or lasted_s <= 0:
         return None, None
-    rate = (ran + under_way / 2) / lasted_s
-    return rate, None if to_come is None else (under_way / 2 + share * max(0, to_come)) / rate
+    each_s = took_s / ran
+    done = sum(for_s / (for_s + each_s) for for_s in under_way if for_s > 0)
+    rate = (ran + done) / lasted_s
+    return rate, None if to_come is None else (len(under_way) - done + share * max(0, to_come)) / rate

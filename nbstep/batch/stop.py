@@ -1,4 +1,4 @@
-"""Whether a `step.map` was stopped: who waits on one of its threads is not to begin any more."""
+"""Whether a `step.map` has ended early: who waits on one of its threads is not to begin any more."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ import threading
 
 
 class Stop:
-    """Of one map. Its threads go on after an interrupt, which comes to another one.
+    """Of one map. Its threads go on when it has ended, as an interrupt, or an error of its items, comes to another one.
+
+    What was begun goes on, too, but for what the user interrupted: that makes no further attempt.
 
     >>> stop = Stop()
     >>> stop.sleep(0.001)
-    >>> stop.set()
+    >>> stop.set(interrupted=False)
+    >>> stop.sleep(0.001, begun=True)
     >>> stop.sleep(60)
     Traceback (most recent call last):
     KeyboardInterrupt
     """
 
     def __init__(self) -> None:
-        self._is_set = threading.Event()
+        self._ended = threading.Event()
+        self._interrupted = threading.Event()
 
-    def set(self) -> None:
+    def set(self, *, interrupted: bool) -> None:
         """Ends what waits, now and from now on."""
-        self._is_set.set()
+        self._ended.set()
+        if interrupted:
+            self._interrupted.set()
 
     def check(self) -> None:
-        """Raises `KeyboardInterrupt` where the map was stopped: its keys are to be free for who asks next."""
-        self.sleep(0.0)
+        """Raises `KeyboardInterrupt` where the map has ended: its keys are to be free for who asks next."""
+        if self._ended.is_set():
+            raise KeyboardInterrupt
 
-    def sleep(self, seconds: float) -> None:
-        """Waits so long.
+    def sleep(self, seconds: float, *, begun: bool = False) -> None:
+        """Waits so long; `begun` says that the step has begun.
 
         Raises:
-            KeyboardInterrupt: The map was stopped.
+            KeyboardInterrupt: As for `check`.
         """
-        if self._is_set.wait(seconds):
+        if (self._interrupted if begun else self._ended).wait(seconds):
             raise KeyboardInterrupt

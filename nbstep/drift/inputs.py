@@ -193,21 +193,6 @@ def missing_files(read: Inputs, named: Iterable[str]) -> list[str]:
     return [path for path in dict.fromkeys(named) if path in missing]
 
 
-def unknown_files(kept: Mapping[str, str], now: Inputs, named: Iterable[str], since: float) -> list[str]:
-    """Which of the files that a step names as its inputs changed since an entry was kept that knows nothing of them.
-
-    Args:
-        kept: The texts of the entry's inputs.
-        now: The inputs of the step that asks.
-        named: The files.
-        since: When the entry was kept, in seconds since the epoch.
-    """
-    if kept.get(SIGNER, now.texts.get(SIGNER)) != now.texts.get(SIGNER):  # their names cannot be told
-        return []
-    stamps = {path: file_of(now.texts.get(name, MISSING)) for name, path in now.paths.items() if name not in kept}
-    return [path for path in dict.fromkeys(named) if (stamp := stamps.get(path)) is not None and stamp[1] > since]
-
-
 def changed_in_place(before: Inputs, after: Inputs) -> list[str]:
     """The names of arrays and frames whose content the thunk changed."""
     return [

@@ -7,11 +7,12 @@ import os
 import stat
 import time
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from nbstep.cache.trust import SigningKey
-from nbstep.drift.inputs import MISSING, SIGNER, Changing, Fixed, Inputs, Named
+from nbstep.drift.inputs import MISSING, SIGNER, Changing, Fixed, Inputs, Named, file_of
 from nbstep.drift.lasting import ANY, STATE, Content, Lasting, cannot_change, lasting_arguments, marshalled
 from nbstep.drift.lineage import HANDED_OUT
 from nbstep.drift.plain import is_plain
@@ -310,9 +311,43 @@ def _add_files(paths: list[str], explicit: int, make: Texts, found: dict[str, st
             break  # a disk far away
         stamp = stamp_of_path(path, explicit=at < explicit)
         if stamp is not None:
-            name = "@" + make.of_short(path)[1:]
+            name = _file_name(path, make)
             found.setdefault(name, stamp)
             files[name] = path
+
+
+def _file_name(path: str, make: Texts) -> str:
+    """The name under which a file stands among inputs."""
+    return "@" + make.of_short(path)[1:]
+
+
+def unknown_files(kept: Mapping[str, str], key: SigningKey, named: Iterable[str], since: float) -> list[str]:
+    """Which of the files that a step names as its inputs changed since a moment, and an entry knows nothing of them.
+
+    Args:
+        kept: The texts of the entry's inputs.
+        key: The user's key.
+        named: The files.
+        since: The moment, in seconds since the epoch.
+    """
+    if kept.get(SIGNER, key.id) != key.id:  # the names of files cannot be told
+        return []
+    make, found = texts_of(key.secret), list[str]()
+    for path in dict.fromkeys(named):
+        file = file_of(stamp_of_path(path, explicit=True) or MISSING)
+        is_newer = file is not None and file[1] > since
+        if is_newer and kept.keys().isdisjoint(_file_name(one, make) for one in _spellings(path)):
+            found.append(path)
+    return found
+
+
+def _spellings(path: str) -> set[str]:
+    """A path as it may be written."""
+    found = {path}
+    with suppress(OSError, ValueError):
+        relative = os.path.relpath(path)
+        found |= {os.path.abspath(path), relative, os.path.join(os.curdir, relative)}
+    return found
 
 
 def _arguments(thunk: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

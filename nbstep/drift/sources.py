@@ -176,13 +176,14 @@ def named_in(reference: Callable[[], Any] | None, function: types.FunctionType) 
 
 def default_files(function: types.FunctionType, given: Container[str] = ()) -> tuple[NamedText, ...]:
     """The texts among the defaults of a function that have the looks of a file's name, but for those of what it is given."""
-    return _files_in(one for one in default_values(function) if one[0] not in given)
+    return _files_in("", (one for one in default_values(function) if one[0] not in given))
 
 
 def named_in_class(reference: Callable[[], Any], cls: type) -> Named:
     """The same of the body of a class."""
     inputs = tuple([(None, source, source.label) for source in _changeable_attributes(reference, cls)])
-    files = _files_in((name, _of_a_member(value)) for name, value in vars(cls).items())
+    owner = f"{cls.__qualname__.rpartition('<locals>.')[2]}."
+    files = _files_in(owner, ((name, _of_a_member(value)) for name, value in vars(cls).items()))
     return Named(inputs, files=files) if inputs or files else _NOTHING
 
 
@@ -208,10 +209,9 @@ def sources_of(
     return Sources((*found.values(),), (*callables.values(),)[:_MAX_SOURCES], codes, files)
 
 
-def _files_in(values: Iterable[tuple[str, object]]) -> tuple[NamedText, ...]:
-    return tuple(
-        [(name, text) for name, value in values if not counts_for_nothing(name) for text in _file_names_in(value)]
-    )
+def _files_in(owner: str, values: Iterable[tuple[str, object]]) -> tuple[NamedText, ...]:
+    counting = [(owner + name, value) for name, value in values if not counts_for_nothing(name)]
+    return tuple([(label, text) for label, value in counting for text in _file_names_in(value)])
 
 
 def _file_names_in(value: Any) -> Iterator[str]:

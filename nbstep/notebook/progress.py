@@ -36,12 +36,14 @@ def progress_of(state: StepList, now: float) -> Progress | None:
     failed = sum(call.outcome == "error" for call in over) + _settled(state, "failed", "failed (cached)")
     cached = sum(call.source != "thunk" and call.outcome == "ok" for call in over) + _settled(state, *_CACHED)
     # Of what workers of other processes were handed nobody knows whether it has begun.
-    under_way = sum(call.phase == "running" and not call.elsewhere for call in calls.values())
+    running = [call.began_at for call in calls.values() if call.phase == "running" and not call.elsewhere]
+    under_way = [max(0.0, now - began_at) for began_at in running if began_at is not None]
+    took_s = sum(call.took_s or 0.0 for call in computed) + _spent_s(state)
     began = [call.began_at for call in computed if call.began_at is not None]
     began += [row.spans[0][0] for row in state.settled if row.mapped and row.state in _COMPUTED and row.spans]
     total = done + len(calls) - len(over) + state.ahead.count
-    lasted_s, to_come = now - min(began, default=now), total - done - under_way
-    rate, left_s = pace_of(ran, lasted_s, under_way, to_come, _share([*calls.values()]))
+    lasted_s, to_come = now - min(began, default=now), total - done - len(under_way)
+    rate, left_s = pace_of(ran, took_s, lasted_s, under_way, to_come, _share([*calls.values()]))
     return Progress(total, cached, done - failed - cached, failed, rate, left_s)
 
 
@@ -56,6 +58,10 @@ def _share(calls: Sequence[Call]) -> float:
         elif call.phase == "done":
             hits += 1
     return share_of(began, hits_since)
+
+
+def _spent_s(state: StepList) -> float:
+    return sum(row.spent_s for row in state.settled if row.mapped and row.state in _COMPUTED)
 
 
 def _settled(state: StepList, *states: State) -> int:

@@ -249,7 +249,7 @@ def ask_all(
                     results = in_workers(begin, work, backend.n_jobs, lazily=not sized, apart_s=pace and pace.apart_s)
         return results if on_error == "keep" else values(results, work)
     except BaseException as error:
-        stop.set()
+        stop.set(interrupted=isinstance(error, KeyboardInterrupt))
         recount(error)
         trim(error, run.owns)
         raise

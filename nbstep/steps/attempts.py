@@ -77,9 +77,9 @@ async def attempt_thunk(
     import tenacity
 
     async def wait(seconds: float) -> None:
-        await sleep(seconds, awaiting=awaiting, stop=stop)
+        await sleep(seconds, awaiting=awaiting, stop=stop, begun=True)
         if pace is not None:
-            await sleep(pace.wait_s(), awaiting=awaiting, stop=stop)
+            await sleep(pace.wait_s(), awaiting=awaiting, stop=stop, begun=True)
 
     first = [prepared]
     failed: tuple[BaseException, types.TracebackType | None] | None = None
@@ -187,8 +187,8 @@ def _guarded(awaitable: Any, thunk: Thunk) -> Generator[Any, Any, Any]:
             go_on = functools.partial(next, running) if sent is None else functools.partial(running.send, sent)
 
 
-async def sleep(seconds: float, *, awaiting: bool, stop: Stop | None = None) -> None:
-    """Waits, and may be interrupted.
+async def sleep(seconds: float, *, awaiting: bool, stop: Stop | None = None, begun: bool = False) -> None:
+    """Waits, and may be interrupted; `begun` says that the step has begun.
 
     Raises:
         KeyboardInterrupt: On a thread whose map has ended early meanwhile.
@@ -201,4 +201,4 @@ async def sleep(seconds: float, *, awaiting: bool, stop: Stop | None = None) -> 
             if stop is None:
                 time.sleep(seconds)
             else:
-                stop.sleep(seconds)
+                stop.sleep(seconds, begun=begun)

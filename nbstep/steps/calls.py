@@ -288,7 +288,7 @@ class Call:
         """Tells which of the files that its options name an entry that is used does not count."""
         files = self.options.inputs.files
         if files and self.options.policy.on("inputs") != "ignore":
-            self._tell_of_files(lines_of_found(meta, self.inputs(), files))
+            self._tell_of_files(lines_of_found(meta, signing_key(), files))
 
     def _tell_of_files(self, lines: Iterable[FileLine]) -> None:
         """Tells each once a line of code and file."""

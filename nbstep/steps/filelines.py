@@ -1,4 +1,4 @@
-"""What is said of the files that a step names as its inputs, where one of them does not count. Pure."""
+"""What is said of the files that a step names as its inputs, where one of them does not count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nbstep.cache.records import Meta
-from nbstep.drift.inputs import Inputs, changed_files, missing_files, unknown_files
+from nbstep.cache.trust import SigningKey
+from nbstep.drift.inputs import Inputs, changed_files, missing_files
+from nbstep.drift.reading import unknown_files
 
 
 class FileLine(NamedTuple):
@@ -46,11 +48,11 @@ def lines_of_kept_elsewhere(before: Inputs, kept: Mapping[str, str], named: Sequ
     return lines_of_computed(before, before._replace(texts=left), named, elsewhere=True)
 
 
-def lines_of_found(meta: Meta, now: Inputs, named: Sequence[str]) -> Iterator[FileLine]:
-    """Of an entry that is used."""
-    for path in unknown_files(meta.facts.inputs, now, named, meta.created):
+def lines_of_found(meta: Meta, key: SigningKey, named: Sequence[str]) -> Iterator[FileLine]:
+    """Of an entry that is used; `key` is the user's."""
+    for path in unknown_files(meta.facts.inputs, key, named, meta.created - meta.facts.took_s):
         yield FileLine(
             "file-unknown", path,
-            "changed since what is kept was made, which does not count it: it was named later, or changed while the step ran; if "
+            "changed since what is kept was begun, which does not count it: it was named later, or changed while the step ran; if "
             "the value depends on it, delete what is kept: {rm}",
         )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import pickle
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -22,7 +21,7 @@ from nbstep.steps.inline import Ended, Wait
 from nbstep.steps.inside import packed_around
 from nbstep.steps.keeping import Ran, facts_of
 from nbstep.steps.parcels import packed_item, unpacked_end
-from nbstep.steps.ranwith import OtherCode, RanWith
+from nbstep.steps.ranwith import OtherCode, RanWith, Where
 from nbstep.steps.take import taking
 from nbstep.steps.workerside import Alike, Order, work_of
 from nbstep.tracebacks import of_the_user
@@ -127,7 +126,7 @@ class Handover:
     def _packed_alike(self, call: Call) -> bytes:
         facts = facts_of(call, Ran(0.0, awaitable=False, returned=False, used=()), call.options.policy.ttl_s, {})
         facts = replace(facts, code=dict(facts.code), sources=dict(facts.sources) if self._may_reach else {})
-        alike = Alike(facts, call.options.inputs, self._run.id, socket.gethostname())
+        alike = Alike(facts, call.options.inputs, self._run.id, Where.here())
         if self._alike is None or self._alike[0] != alike:
             self._alike = alike, pickle.dumps(alike)
         return self._alike[1]

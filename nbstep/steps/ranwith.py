@@ -6,9 +6,11 @@ say what its value was made by, so that a later look-up finds what differs.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbstep.cache.records import Facts
 from nbstep.cache.trust import signing_key
@@ -73,6 +75,30 @@ class RanWith:
         return replace(facts, code=other.code, exact=other.exact, names=other.names, source=source, sources=sources)
 
 
+class Where(NamedTuple):
+    """Where a process is.
+
+    Attributes:
+        host: Its machine.
+        folder: Its working directory; empty where that is gone.
+    """
+
+    host: str
+    folder: str
+
+    @classmethod
+    def here(cls) -> Where:
+        """This process."""
+        try:
+            return cls(socket.gethostname(), os.getcwd())
+        except OSError:
+            return cls(socket.gethostname(), "")
+
+    def means_the_same(self, other: Where, path: str) -> bool:
+        """Whether a path is one file in both."""
+        return self.host == other.host and (os.path.isabs(path) or self.folder == other.folder)
+
+
 class Witness:
     """Sees, in a worker, what a function and its item mean there; made before the work.
 
@@ -80,14 +106,14 @@ class Witness:
         thunk: The function.
         item: Its item.
         wanted: Which inputs count.
-        is_here: The kernel is on the same machine: files are the same.
+        kernel: Where the kernel is.
     """
 
-    def __init__(self, thunk: Any, item: Any, wanted: Wanted, *, is_here: bool) -> None:
+    def __init__(self, thunk: Any, item: Any, wanted: Wanted, kernel: Where) -> None:
         self._thunk = thunk
         self._item = item
         self._wanted = wanted
-        self._is_here = is_here
+        self._kernel = kernel
         self._before = self._read()
 
     def tells(self, facts: Facts) -> RanWith:
@@ -134,7 +160,7 @@ class Witness:
         one_key = before.texts.get(SIGNER) == asked.get(SIGNER)
         if one_key and before is after and before.texts == asked:  # most
             return None, ()
-        found, others = dict[str, str](), list[str]()
+        found, others, here = dict[str, str](), list[str](), Where.here()
         for name, text in asked.items():
             was, own = before.texts.get(name), after.texts.get(name)
             if name == SIGNER or (was is None and own is None) or was == own == text:
@@ -144,7 +170,8 @@ class Witness:
             elif own == text or name in names_given(self._thunk, (self._item,), self._item):
                 found[name] = text  # it was sent, maybe as an array in a file
             elif name.startswith("@"):
-                if self._is_here or _sizes_differ(own, text):  # on another machine a copy has another time
+                path = after.paths.get(name) or before.paths.get(name, "")
+                if self._kernel.means_the_same(here, path) or _sizes_differ(own, text):  # a copy has another time
                     found[name] = own
             elif (not one_key and is_digest(own) and is_digest(text)) or (was is None and name in after.loose):
                 continue  # it cannot be told whether it is the same

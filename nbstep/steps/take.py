@@ -336,6 +336,8 @@ async def compute(
         if pace is not None:
             seconds = pace.wait_s()
             await (wait(seconds) if call.options.elsewhere else sleep(seconds, awaiting=awaiting, stop=stop))
+        elif stop is not None:  # to look it up may have taken long
+            stop.check()
         tell_start(call, why)
         call.note_inputs()
     elsewhere = await done_elsewhere(call) if call.options.elsewhere else None

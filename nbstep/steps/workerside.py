@@ -24,7 +24,7 @@ from nbstep.steps.attempts import attempt_thunk
 from nbstep.steps.awaitable import discard
 from nbstep.steps.inside import Inside, around_of
 from nbstep.steps.parcels import loaded, packed_end, unpacked_item
-from nbstep.steps.ranwith import RanWith, Witness
+from nbstep.steps.ranwith import RanWith, Where, Witness
 from nbstep.steps.take import needs_plain_function
 from nbstep.stores.base import run_now
 
@@ -59,13 +59,13 @@ class Alike:
         facts: What the entry says of its step.
         wanted: Which inputs count.
         batch: The batch that it belongs to.
-        host: The kernel's machine.
+        kernel: Where the kernel is.
     """
 
     facts: Facts
     wanted: Wanted
     batch: str
-    host: str
+    kernel: Where
 
 
 def work_of(function: bytes, item: Any, retries: int, order: bytes | None, around: bytes) -> bytes:
@@ -134,7 +134,7 @@ def _asked(order: bytes | None, around: bytes, thunk: Any, item: Any) -> _Asked 
     asked = Order(*pickle.loads(order))
     alike = _alike(asked.alike)
     facts = replace(alike.facts, inputs=asked.inputs, uses=asked.uses)
-    witness = Witness(thunk, item, alike.wanted, is_here=alike.host == socket.gethostname())
+    witness = Witness(thunk, item, alike.wanted, alike.kernel)
     envelope = around_of(around).envelope if asked.keep and around else None
     if envelope is None:
         return _Asked(asked.key, facts, witness)
