@@ -81,7 +81,7 @@ def test_a_failure_that_may_pass_is_tried_again_and_only_the_last_outcome_counts
 def test_e5_pauses_grow_and_differ_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
-    async def noted(seconds: float, *, awaiting: bool) -> None:
+    async def noted(seconds: float, **_: object) -> None:
         pauses.append(seconds)
 
     monkeypatch.setattr(attempts, "sleep", noted)

@@ -14,9 +14,11 @@ class Stop:
     >>> stop.sleep(0.001)
     >>> stop.set(interrupted=False)
     >>> stop.sleep(0.001, begun=True)
-    >>> stop.sleep(60)
-    Traceback (most recent call last):
-    KeyboardInterrupt
+    >>> try:
+    ...     stop.sleep(60)
+    ... except KeyboardInterrupt:
+    ...     print("not begun")
+    not begun
     """
 
     def __init__(self) -> None:
