@@ -382,8 +382,11 @@ if __name__ == "__main__":
         assert len(findings) == 2, findings
         assert any("`log.txt` of files= changed while its step ran" in text for text in findings), findings
         assert any("`no.txt` of files= is not there" in text for text in findings), findings
+        time.sleep(0.1)
+        Path("log.txt").write_text("another text")
         _, findings, drifts = asked(backend, cache, logging_, "k", files=["log.txt", "plain.txt", "no.txt"])
         assert drifts == [None] * 3, drifts
+        assert findings, "nothing is told of log.txt"
         assert all("`log.txt` of files= changed since" in text for text in findings), findings
         # what changes before a worker begins with an item is an input of that, also where its size is what it was
         Path("plain.txt").write_text("1")
